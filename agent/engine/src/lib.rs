@@ -1,0 +1,1 @@
+//! A complete DKMS as a library: conf, tree, kernels, build, install.

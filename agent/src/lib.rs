@@ -1,0 +1,1 @@
+//! Finds, downloads, builds and installs the drivers a machine lacks.

@@ -1,0 +1,2 @@
+//! The `dkms-fetch` program.
+fn main() {}

@@ -1,0 +1,57 @@
+//! The documents that travel on the wire.
+//!
+//! - [`manifest`]: the authority to install one package version, signed by an offline role.
+//! - [`record`]: one line of the index, a hint for matching and planning, signed by the online role.
+//! - [`revocation`]: what must not be installed any more; it can only deny.
+
+pub mod manifest;
+pub mod record;
+pub mod revocation;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a package's source bundle lies and how to know it: `bundles/<first two hex digits>/<sha256>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BundleRef {
+    /// SHA-256 of the bundle, 64 lower-case hex digits.
+    pub sha256: String,
+    /// Length in bytes; a download stops there.
+    pub length: u64,
+    /// How the bundle is packed.
+    pub format: BundleFormat,
+}
+
+/// The packing of a source bundle. Ingestion normalises everything to [`BundleFormat::TarZst`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BundleFormat {
+    /// A zstd-compressed POSIX tar, whose one top directory `<name>-<version>/` holds `dkms.conf`.
+    TarZst,
+}
+
+/// What the package's `dkms.conf` says about where and how it can be built.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recipe {
+    /// Lowest kernel, `BUILD_EXCLUSIVE_KERNEL_MIN`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_min: Option<String>,
+    /// Highest kernel, `BUILD_EXCLUSIVE_KERNEL_MAX` or `OBSOLETE_BY`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_max: Option<String>,
+    /// Extended regular expression on the kernel release, `BUILD_EXCLUSIVE_KERNEL`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_regex: Option<String>,
+    /// Extended regular expression on the architecture, `BUILD_EXCLUSIVE_ARCH`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arch_regex: Option<String>,
+    /// Kernel options that must be set, `BUILD_EXCLUSIVE_CONFIG`; a leading `!` means: must not be set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<String>,
+    /// Names of packages that must be built before, `BUILD_DEPENDS`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub build_depends: Vec<String>,
+    /// Directives whose scripts run as root (`POST_INSTALL`, …), by directive name in lower case.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub root_scripts: Vec<String>,
+}

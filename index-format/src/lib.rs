@@ -1,0 +1,7 @@
+//! Modaliases, package documents and trust of a DKMS driver index.
+//!
+//! This crate is pure: no I/O, no clock, no environment. Callers hand in bytes and `now`.
+//!
+//! - [`document`]: the signed documents, manifests, index records and revocations.
+
+pub mod document;

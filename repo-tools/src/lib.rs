@@ -1,0 +1,1 @@
+//! Ingests, scans, signs and publishes DKMS driver packages.

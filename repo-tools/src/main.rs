@@ -1,0 +1,2 @@
+//! The `dkms-repo` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The long suites: `make test-full`.

@@ -1,0 +1,3 @@
+//! The integration tests of the whole workspace, one module a topic.
+
+mod workspace;

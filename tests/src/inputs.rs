@@ -1,0 +1,70 @@
+//! The real packages and kernels that `make setup` fetches for the tests.
+
+use std::path::{Path, PathBuf};
+
+/// The folder of inputs: `$DKMS_TEST_INPUTS`, else `target/inputs` of the workspace.
+///
+/// # Panics
+/// When it is not there: a test without its inputs must fail, not pass silently.
+pub fn dir() -> PathBuf {
+    let dir = std::env::var_os("DKMS_TEST_INPUTS").map_or_else(|| workspace().join("target/inputs"), PathBuf::from);
+    assert!(
+        dir.join("kernels.txt").is_file(),
+        "no test inputs in {}\nhint: make setup",
+        dir.display()
+    );
+    dir
+}
+
+/// The root of the workspace.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The releases of the two kernels whose headers are installed, the 6.1 one first.
+///
+/// # Panics
+/// When the inputs are not there or are malformed.
+pub fn kernels() -> [String; 2] {
+    let path = dir().join("kernels.txt");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let find = |series: &str| {
+        text.lines()
+            .find_map(|line| {
+                line.split_once(' ')
+                    .filter(|(s, _)| *s == series)
+                    .map(|(_, release)| release.to_owned())
+            })
+            .unwrap_or_else(|| panic!("{}: no line for {series}", path.display()))
+    };
+    [find("6.1"), find("6.12")]
+}
+
+/// A root directory that holds the module tree of a real linux-image package for `release`.
+pub fn kernel_root(release: &str) -> PathBuf {
+    dir().join("kernels").join(release)
+}
+
+/// The Debian package whose file name starts with `prefix`, such as `ddcci-dkms_0.4.5`.
+///
+/// # Panics
+/// When there is not exactly one.
+pub fn deb(prefix: &str) -> PathBuf {
+    let debs = dir().join("debs");
+    let found: Vec<PathBuf> = std::fs::read_dir(&debs)
+        .unwrap_or_else(|e| panic!("{}: {e}", debs.display()))
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+        })
+        .collect();
+    assert_eq!(
+        found.len(),
+        1,
+        "packages named {prefix}* in {}: {found:?}",
+        debs.display()
+    );
+    found[0].clone()
+}

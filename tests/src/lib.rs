@@ -1,0 +1,3 @@
+//! Support code of the integration tests: where real inputs lie, and how to run our programs on them.
+
+pub mod inputs;
