@@ -17,8 +17,13 @@ pub struct Manifest {
     pub schema: u32,
     /// `PACKAGE_NAME`.
     pub name: String,
-    /// `PACKAGE_VERSION`.
+    /// The version in the index, unique among all sources of this name: that of the distribution's package
+    /// (`0.4.5-1~bpo12+1`, without an epoch) for a source taken from one, else `PACKAGE_VERSION`.
     pub version: String,
+    /// `PACKAGE_VERSION`, the version in the DKMS tree, where it is not [`Manifest::version`]: distributions
+    /// ship different sources under one `PACKAGE_VERSION`, and a repository must be able to hold both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dkms_version: Option<String>,
     /// The directory of the manifest: `by-id/<bus>-<vendor>` or `curated`.
     pub scope: String,
     /// One line for people.
@@ -69,6 +74,11 @@ impl Manifest {
     /// The TUF target path: `<scope>/<name>@<version>.json`.
     pub fn target_path(&self) -> String {
         format!("{}/{}@{}.json", self.scope, self.name, self.version)
+    }
+
+    /// The version under which the DKMS tree knows this source: `PACKAGE_VERSION`.
+    pub fn dkms_version(&self) -> &str {
+        self.dkms_version.as_deref().unwrap_or(&self.version)
     }
 
     /// The patterns that decide whether a device belongs to this package: of each module the compiled ones,

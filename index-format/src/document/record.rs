@@ -21,8 +21,11 @@ pub enum Record {
 pub struct PackageRecord {
     /// `PACKAGE_NAME`.
     pub name: String,
-    /// `PACKAGE_VERSION`.
+    /// The version in the index, as in the manifest.
     pub version: String,
+    /// `PACKAGE_VERSION`, where it is not [`PackageRecord::version`]; as in the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dkms_version: Option<String>,
     /// TUF target path of the manifest.
     pub manifest: String,
     /// One line for people.
@@ -55,6 +58,13 @@ pub struct PackageRecord {
     /// Whether it is offered at all.
     #[serde(default)]
     pub status: Status,
+}
+
+impl PackageRecord {
+    /// The version under which the DKMS tree knows this source: `PACKAGE_VERSION`.
+    pub fn dkms_version(&self) -> &str {
+        self.dkms_version.as_deref().unwrap_or(&self.version)
+    }
 }
 
 /// The outcome of one trial build.
