@@ -22,7 +22,7 @@ pub fn workspace() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// The releases of the two kernels whose headers are installed, the 6.1 one first.
+/// The releases of the two kernels that [`kernel_root`] has, the 6.1 one first.
 ///
 /// # Panics
 /// When the inputs are not there or are malformed.
@@ -41,9 +41,26 @@ pub fn kernels() -> [String; 2] {
     [find("6.1"), find("6.12")]
 }
 
-/// A root directory that holds the module tree of a real linux-image package for `release`.
+/// A root directory that holds the module tree and the headers of a real kernel package.
 pub fn kernel_root(release: &str) -> PathBuf {
     dir().join("kernels").join(release)
+}
+
+/// The headers of a real kernel, what its `lib/modules/<release>/build` points to.
+pub fn headers(release: &str) -> PathBuf {
+    kernel_root(release)
+        .join("usr/src")
+        .join(format!("linux-headers-{release}"))
+}
+
+/// Debian's `dkms`, to compare with: the script out of its package, not installed.
+pub fn debian_dkms() -> PathBuf {
+    dir().join("peers/dkms/usr/sbin/dkms")
+}
+
+/// A Python that has python-tuf.
+pub fn python() -> PathBuf {
+    dir().join("venv/bin/python")
 }
 
 /// The Debian package whose file name starts with `prefix`, such as `ddcci-dkms_0.4.5`.

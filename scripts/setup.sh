@@ -1,0 +1,188 @@
+#!/usr/bin/env bash
+# Sets up what `make build`, `make test` and `make demo` need, and says plainly what that is.
+#
+#   scripts/setup.sh build   programs and libraries to compile with       (installed by apt; sudo only for that)
+#   scripts/setup.sh demo    also real kernels' headers and real drivers  (downloaded by apt into target/inputs, nothing installed)
+#   scripts/setup.sh test    also the peers we test against               (the same, and a Python environment there)
+#   scripts/setup.sh full    also more driver packages, for the long suites
+#
+# A second run finds everything in place and does nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+stage=${1:-build}
+inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
+
+# Compiling our programs, and kernel modules.
+build_packages=(ca-certificates gcc make libc6-dev pkg-config libudev-dev bash kmod xz-utils)
+# What the tests run besides: recorded devices, the peers' libraries, Python for python-tuf.
+test_packages=(umockdev udev libkmod-dev python3 python3-venv openssl patch zstd)
+
+demo_drivers=(adv-17v35x-dkms xtrx-dkms digimend-dkms langford-dkms ddcci-dkms tp-smapi-dkms v4l2loopback-dkms r8168-dkms)
+full_drivers=(acpi-call-dkms bbswitch-dkms dpdk-kmods-dkms lime-forensics-dkms west-chamber-dkms rtpengine-kernel-dkms
+  evdi-dkms jool-dkms r8125-dkms broadcom-sta-dkms dm-writeboost-dkms gost-crypto-dkms vpoll-dkms nat-rtsp-dkms
+  rapiddisk-dkms apfs-dkms openvpn-dco-dkms lttng-modules-dkms xtables-addons-dkms iptables-netflow-dkms dahdi-dkms openafs-modules-dkms)
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "setup: $1"; say "hint: $2"; exit 1; }
+
+need_tools() {
+  command -v apt-get >/dev/null || die "this machine has no apt-get: the set-up knows Debian's packages only" \
+    "run it in a Debian 12 container, or install by hand: ${build_packages[*]}"
+  command -v cargo >/dev/null || die "there is no Rust toolchain (cargo is not on PATH)" \
+    "install Rust 1.95 or newer with rustup, then open a new shell"
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then say "setup: asking sudo for: $*"; sudo "$@"
+  else die "installing packages needs root, and there is no sudo" "as root: $*"; fi
+}
+
+is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+install_packages() {
+  local missing=() name
+  for name in "$@"; do is_installed "$name" || missing+=("$name"); done
+  [ ${#missing[@]} = 0 ] && return 0
+  say "setup: installing by apt: ${missing[*]}"
+  update_lists
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2 ||
+    die "apt-get could not install: ${missing[*]}" "look at apt's message above; is the network up?"
+}
+
+updated=
+update_lists() {
+  [ -n "$updated" ] && return 0
+  say "setup: bringing apt's lists up to date"
+  as_root apt-get update -q >&2 || die "apt-get update failed" "is the network up? try: apt-get update"
+  updated=yes
+}
+
+# A private apt, with the same mirrors and keys as the system's but with backports, contrib and non-free, whose lists
+# and packages lie below target/: nothing of it is installed and nothing of the system changes.
+private_apt() {
+  export APT_CONFIG=$inputs/apt/apt.conf
+  [ -f "$APT_CONFIG" ] && [ -f "$inputs/apt/updated" ] && return 0
+  local codename main security
+  codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+  [ "$codename" = bookworm ] || die "the real kernels and drivers come from Debian 12 (bookworm); this is '${codename:-unknown}'" \
+    "run it in a Debian 12 container"
+  site_of() { env -u APT_CONFIG apt-get indextargets --format '$(SITE) $(CODENAME) $(CREATED_BY)' | awk -v suite="$1" '$2 == suite && $3 == "Packages" {print $1; exit}'; }
+  main=$(site_of bookworm)
+  [ -n "$main" ] || { update_lists; main=$(site_of bookworm); }
+  [ -n "$main" ] || die "apt has no source for bookworm" "add Debian's main archive to /etc/apt/sources.list.d and run: apt-get update"
+  security=$(site_of bookworm-security)
+  mkdir -p "$inputs"/apt/{lists,cache}/partial "$inputs"/apt/{cache/archives/partial,parts}
+  {
+    echo "deb $main bookworm main contrib non-free"
+    echo "deb $main bookworm-backports main contrib non-free"
+    [ -z "$security" ] || echo "deb $security bookworm-security main contrib non-free"
+  } >"$inputs/apt/sources.list"
+  cat >"$APT_CONFIG" <<CONF
+Dir::Etc::sourcelist "$inputs/apt/sources.list";
+Dir::Etc::sourceparts "$inputs/apt/parts";
+Dir::State::lists "$inputs/apt/lists";
+Dir::Cache "$inputs/apt/cache";
+APT::Sandbox::User "$(id -un)";
+Acquire::Retries "3";
+CONF
+  say "setup: reading the lists of Debian 12 with backports into target/inputs/apt"
+  apt-get update -q >&2 || die "the package lists could not be read" "is the network up? try again"
+  touch "$inputs/apt/updated"
+}
+
+# download DIR PACKAGE[=VERSION]…: into DIR, unless they are there.
+download() {
+  local dir=$1; shift
+  mkdir -p "$dir"
+  (cd "$dir" && apt-get download -q "$@" >&2) || die "could not download: $*" "rm -r $inputs/apt, then try again"
+}
+
+newest() { apt-cache search --names-only "$1" | awk '{print $1}' | sort -V | tail -n 1; }
+
+# A root with one kernel as its packages have it: its modules and its headers, with links that stay inside.
+unpack_kernel() {
+  local headers=$1 arch=$2 release root image kbuild common
+  release=${headers#linux-headers-}
+  root=$inputs/kernels/$release
+  [ -f "$root/.complete" ] && { echo "$release"; return 0; }
+  say "setup: unpacking kernel $release (modules and headers) into target/inputs/kernels"
+  common=linux-headers-${release%-"$arch"}-common
+  kbuild=$(apt-cache depends --important "$headers" | grep -o 'linux-kbuild-[^ >]*' | head -n 1)
+  image=linux-image-$release-unsigned
+  apt-cache show "$image" >/dev/null 2>&1 || image=linux-image-$release
+  local debs=$inputs/kernel-debs/$release
+  download "$debs" "$headers" "$common" "$kbuild" "$image"
+  rm -rf "$root" && mkdir -p "$root.part"
+  for deb in "$debs"/*.deb; do dpkg-deb -x "$deb" "$root.part"; done
+  rm -rf "$root.part/boot" "$root.part/usr/share" "$root.part"/usr/lib/linux-image-* "$debs"
+  [ -d "$root.part/lib" ] || ln -s usr/lib "$root.part/lib"
+  # The links and the one-line Makefile of Debian's headers name absolute paths; here they are relative.
+  ln -sfn "../../../usr/src/$headers" "$root.part/lib/modules/$release/build"
+  ln -sfn "../../../usr/src/$common" "$root.part/lib/modules/$release/source"
+  echo "include \$(dir \$(lastword \$(MAKEFILE_LIST)))../$common/Makefile" >"$root.part/usr/src/$headers/Makefile"
+  mv "$root.part" "$root"
+  depmod -b "$root" "$release"
+  touch "$root/.complete"
+  echo "$release"
+}
+
+fetch_kernels() {
+  local arch headers release series; arch=$(dpkg --print-architecture)
+  [ -f "$inputs/kernels.txt" ] && return 0
+  private_apt
+  : >"$inputs/kernels.txt.part"
+  for series in 6.1 6.12; do
+    headers=$(newest "^linux-headers-${series//./\\.}\\.[0-9]+[-+][^-]*-$arch\$")
+    [ -n "$headers" ] || headers=$(newest "^linux-headers-${series//./\\.}\\.[0-9]+-$arch\$")
+    [ -n "$headers" ] || die "no headers of a $series kernel in the package lists" "rm -r $inputs/apt, then try again"
+    release=$(unpack_kernel "$headers" "$arch")
+    echo "$series $release" >>"$inputs/kernels.txt.part"
+  done
+  mv "$inputs/kernels.txt.part" "$inputs/kernels.txt"
+}
+
+# fetch_drivers STAMP PACKAGE…: every version (stable and backports) of each *-dkms package.
+fetch_drivers() {
+  local stamp=$inputs/debs/.$1 name version wanted=(); shift
+  [ -f "$stamp" ] && return 0
+  private_apt
+  for name in "$@"; do
+    while read -r version; do [ -n "$version" ] && wanted+=("$name=$version"); done \
+      < <(apt-cache madison "$name" 2>/dev/null | awk -F'|' '$3 ~ /Packages/ {gsub(/ /, "", $2); print $2}' | sort -u)
+  done
+  say "setup: downloading ${#wanted[@]} driver packages into target/inputs/debs"
+  download "$inputs/debs" "${wanted[@]}"
+  touch "$stamp"
+}
+
+# Debian's dkms, to compare with: unpacked, not installed, since its hooks would act on this machine's kernels.
+fetch_peers() {
+  if [ ! -x "$inputs/peers/dkms/usr/sbin/dkms" ]; then
+    private_apt
+    say "setup: unpacking Debian's dkms into target/inputs/peers"
+    download "$inputs/peers/debs" dkms
+    rm -rf "$inputs/peers/dkms" && dpkg-deb -x "$inputs"/peers/debs/dkms_*.deb "$inputs/peers/dkms.part"
+    mv "$inputs/peers/dkms.part" "$inputs/peers/dkms"
+  fi
+  if ! "$inputs/venv/bin/python" -c 'import tuf' 2>/dev/null; then
+    say "setup: installing python-tuf by pip into target/inputs/venv"
+    rm -rf "$inputs/venv"
+    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' >&2 ||
+      die "pip could not install python-tuf" "is the network up? try again"
+  fi
+}
+
+need_tools
+case $stage in build | demo | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|demo|test|full" ;; esac
+install_packages "${build_packages[@]}"
+[ "$stage" = build ] && exit 0
+mkdir -p "$inputs/debs"
+fetch_kernels
+fetch_drivers demo "${demo_drivers[@]}"
+[ "$stage" = demo ] && exit 0
+install_packages "${test_packages[@]}"
+fetch_peers
+[ "$stage" = test ] && exit 0
+fetch_drivers full "${full_drivers[@]}"
