@@ -1,1 +1,3 @@
 //! A complete DKMS as a library: conf, tree, kernels, build, install.
+
+pub mod compat;
