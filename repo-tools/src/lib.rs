@@ -1,1 +1,16 @@
 //! Ingests, scans, signs and publishes DKMS driver packages.
+//!
+//! A repository's working directory holds everything its owner has; only `public/` is ever served:
+//!
+//! ```text
+//! repo.toml        name, expiries                                    [`repository`]
+//! keys/            private keys, mode 0600, one PKCS#8 PEM file each
+//! staging/         packages that were added and scanned              [`stage`]
+//! bundles/sha256/  their source bundles, content addressed           [`stage`]
+//! public/          the static tree that clients read
+//! ```
+
+pub mod cli;
+pub mod files;
+pub mod repository;
+pub mod stage;

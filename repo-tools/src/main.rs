@@ -1,2 +1,7 @@
 //! The `dkms-repo` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dkms_repo::cli::main()
+}

@@ -1,0 +1,91 @@
+//! How a subcommand fails: what, why, the way out, and the exit code.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// An error that knows the way out.
+pub trait Hint: Error {
+    /// The way out, best as a command to paste.
+    fn hint(&self) -> Option<String>;
+
+    /// Whether it means that something is not what its signature says: exit code 4.
+    fn is_refusal(&self) -> bool {
+        false
+    }
+}
+
+/// Delegates [`Hint`] to the error's own `hint` method.
+macro_rules! hints {
+    ($($error:ty),* $(,)?) => {$(
+        impl Hint for $error {
+            fn hint(&self) -> Option<String> {
+                <$error>::hint(self)
+            }
+        }
+    )*};
+}
+
+hints!(
+    crate::files::FileError,
+    crate::repository::RepositoryError,
+    crate::stage::StageError
+);
+
+/// What `main` reports.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    hint: Option<String>,
+    refused: bool,
+}
+
+impl Failure {
+    /// A failure with its own words.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+            refused: false,
+        }
+    }
+
+    /// Adds the way out.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Tells people on stderr.
+    pub fn print(&self) {
+        anstream::eprintln!("dkms-repo: {}", self.message);
+        if let Some(hint) = &self.hint {
+            anstream::eprintln!("hint: {hint}");
+        }
+    }
+
+    /// 4 when trust was refused, else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(if self.refused { 4 } else { 1 })
+    }
+}
+
+impl<E: Hint> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            // Transparent and `{source}` variants have said it already.
+            let text = cause.to_string();
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            source = cause.source();
+        }
+        Self {
+            message,
+            hint: error.hint(),
+            refused: error.is_refusal(),
+        }
+    }
+}

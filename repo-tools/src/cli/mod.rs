@@ -1,0 +1,91 @@
+//! The command line: one file for each subcommand.
+//!
+//! A subcommand is a `clap::Args` struct and `run(args, &Context) -> Result<(), Failure>`. What it prints on stdout
+//! is data, in JSON with `--json`; what people read while it works goes to stderr.
+
+mod failure;
+mod list;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::{Failure, Hint};
+
+use crate::repository::Repository;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed: the message says what, on what and why
+  2  the command line was wrong
+  4  trust refused: a signature, hash, version or scope is not as it must be";
+
+/// Makes and keeps a signed repository of DKMS driver packages.
+#[derive(Debug, Parser)]
+#[command(name = "dkms-repo", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+pub struct Cli {
+    /// The repository's working directory.
+    #[arg(
+        short = 'C',
+        long,
+        global = true,
+        default_value = ".",
+        env = "DKMS_REPO",
+        value_name = "DIR"
+    )]
+    repo: PathBuf,
+    /// Print lists and results as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(list::Args),
+}
+
+/// What all subcommands share.
+#[derive(Debug)]
+pub struct Context {
+    repo: PathBuf,
+    /// Print lists and results as JSON.
+    pub json: bool,
+    /// The time of this run, read once.
+    pub now: jiff::Timestamp,
+}
+
+impl Context {
+    /// Opens the repository that `--repo` names.
+    pub fn repository(&self) -> Result<Repository, Failure> {
+        Ok(Repository::open(&self.repo)?)
+    }
+
+    /// The directory that `--repo` names, whether or not it is a repository yet.
+    pub fn repo_dir(&self) -> &Path {
+        &self.repo
+    }
+}
+
+/// Parses the command line, runs the subcommand and tells people how it failed.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context {
+        repo: cli.repo,
+        json: cli.json,
+        now: jiff::Timestamp::now(),
+    };
+    let result = match cli.command {
+        Command::List(args) => list::run(args, &context),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Durable writes: a reader sees the old file or the new one, also after a power cut.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// A file operation that failed, with the path it was about.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {}: {source}", path.display())]
+pub struct FileError {
+    /// What was being done: `read`, `write`, …
+    pub what: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// Why it failed.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Makes the closure for `map_err`.
+    pub fn on<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> FileError + 'a {
+        move |source| FileError {
+            what,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// The way out, as far as the kind of failure tells.
+    pub fn hint(&self) -> Option<String> {
+        match self.source.kind() {
+            io::ErrorKind::PermissionDenied => Some(format!(
+                "run as the owner of {}, or `chown` it to yourself",
+                self.path.display()
+            )),
+            io::ErrorKind::StorageFull => Some("free some space and run the same command again".to_owned()),
+            io::ErrorKind::ReadOnlyFilesystem => Some("the repository is on a read-only file system".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(FileError::on("read", path))
+}
+
+/// Reads a whole file; a missing one is `None`.
+pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(FileError::on("read", path)(e)),
+    }
+}
+
+/// Makes a directory and its parents.
+pub fn create_dir(path: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(path).map_err(FileError::on("create directory", path))
+}
+
+/// Replaces `path` in one step with a file of mode 0644, making its directory first.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_atomic_mode(path, bytes, 0o644)
+}
+
+/// As [`write_atomic`], with the permissions the file has from its first moment on.
+pub fn write_atomic_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = path.parent().unwrap_or(Path::new("."));
+    create_dir(dir)?;
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempfile_in(dir)
+        .map_err(FileError::on("create a file in", dir))?;
+    temporary.write_all(bytes).map_err(FileError::on("write", path))?;
+    persist(temporary, path, mode)
+}
+
+/// Gives a finished temporary file its name: flushed before the rename, the directory after it.
+pub fn persist(temporary: NamedTempFile, path: &Path, mode: u32) -> Result<(), FileError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    // The umask took bits away at creation; a published file must be readable to the web server.
+    let permissions = fs::Permissions::from_mode(mode);
+    temporary
+        .as_file()
+        .set_permissions(permissions)
+        .map_err(FileError::on("set permissions of", path))?;
+    temporary.as_file().sync_all().map_err(FileError::on("flush", path))?;
+    temporary
+        .persist(path)
+        .map_err(|e| FileError::on("write", path)(e.error))?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes earlier renames and links in `dir` survive a power cut.
+pub fn sync_dir(dir: &Path) -> Result<(), FileError> {
+    File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(FileError::on("flush directory", dir))
+}

@@ -1,0 +1,172 @@
+//! A repository's working directory: where its parts lie, and `repo.toml`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, FileError};
+
+/// The file that makes a directory a repository.
+pub const CONFIG_FILE: &str = "repo.toml";
+
+/// Why a directory could not be used as a repository.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// There is no `repo.toml`.
+    #[error("{} is not a repository: it has no {CONFIG_FILE}", .0.display())]
+    NotARepository(PathBuf),
+    /// `repo.toml` cannot be understood.
+    #[error("read {}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Line and reason.
+        source: Box<toml::de::Error>,
+    },
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl RepositoryError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotARepository(path) => Some(format!("make one with `dkms-repo init {}`", path.display())),
+            Self::Config { path, .. } => Some(format!(
+                "correct {}; `dkms-repo init` writes a valid one",
+                path.display()
+            )),
+            Self::File(e) => e.hint(),
+        }
+    }
+}
+
+/// `repo.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The repository's name, for people and for the agent's `repos.d`.
+    pub name: String,
+    /// How long each role's signature is good for.
+    #[serde(default)]
+    pub expires_days: Expiry,
+    /// The largest index segment, in bytes before compression.
+    #[serde(default = "default_segment_bytes")]
+    pub segment_bytes: usize,
+}
+
+fn default_segment_bytes() -> usize {
+    16 << 20
+}
+
+/// Lifetimes of signed metadata, in days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expiry {
+    /// Offline, m of n.
+    pub root: u32,
+    /// Offline, delegates only.
+    pub targets: u32,
+    /// Offline, signs manifests.
+    pub curated: u32,
+    /// Offline, one for each vendor, signs manifests.
+    pub vendor: u32,
+    /// Online, hints for matching.
+    pub index: u32,
+    /// Can only deny.
+    pub revocations: u32,
+    /// Online, consistency.
+    pub snapshot: u32,
+    /// Online, freshness.
+    pub timestamp: u32,
+}
+
+impl Default for Expiry {
+    fn default() -> Self {
+        Self {
+            root: 365,
+            targets: 182,
+            curated: 120,
+            vendor: 120,
+            index: 7,
+            revocations: 7,
+            snapshot: 7,
+            timestamp: 2,
+        }
+    }
+}
+
+/// An opened working directory.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    path: PathBuf,
+    config: Config,
+}
+
+impl Repository {
+    /// Opens an existing repository.
+    pub fn open(path: &Path) -> Result<Self, RepositoryError> {
+        let file = path.join(CONFIG_FILE);
+        let bytes = files::read_if_exists(&file)?.ok_or_else(|| RepositoryError::NotARepository(path.to_owned()))?;
+        let config = toml::from_slice(&bytes).map_err(|source| RepositoryError::Config {
+            path: file,
+            source: Box::new(source),
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            config,
+        })
+    }
+
+    /// Lays out an empty repository: `repo.toml` and the directories. Keys and roles are `init`'s work.
+    pub fn create(path: &Path, config: Config) -> Result<Self, RepositoryError> {
+        let repository = Self {
+            path: path.to_owned(),
+            config,
+        };
+        for dir in [
+            repository.staging_dir(),
+            repository.bundle_dir(),
+            repository.public_dir(),
+        ] {
+            files::create_dir(&dir)?;
+        }
+        let text = format!(
+            "# A dkms-repo repository. Lifetimes are in days, sizes in bytes.\n{}",
+            toml::to_string(&repository.config).unwrap_or_default()
+        );
+        files::write_atomic(&path.join(CONFIG_FILE), text.as_bytes())?;
+        Ok(repository)
+    }
+
+    /// The working directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `repo.toml`.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Private keys; never below [`Repository::public_dir`].
+    pub fn keys_dir(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
+    /// Packages that were added but may not be published yet; see [`crate::stage`].
+    pub fn staging_dir(&self) -> PathBuf {
+        self.path.join("staging")
+    }
+
+    /// Source bundles of staged packages, content addressed.
+    pub fn bundle_dir(&self) -> PathBuf {
+        self.path.join("bundles")
+    }
+
+    /// The static tree that clients read.
+    pub fn public_dir(&self) -> PathBuf {
+        self.path.join("public")
+    }
+}
