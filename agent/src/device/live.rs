@@ -1,0 +1,129 @@
+//! This machine's devices, by libudev.
+//!
+//! Nothing here waits for udevd: on a first boot, in a container or without `/run/udev` no device "is initialized",
+//! yet the kernel has already said all that matters in `/sys`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use super::names::{Names, clean};
+use super::{Binding, Device, DeviceError, bus, never_binds, split_modaliases};
+
+/// Every device of this machine that has a modalias, ordered by its place below `/sys`.
+///
+/// # Errors
+/// When libudev does not answer.
+pub fn scan() -> Result<Vec<Device>, DeviceError> {
+    let failed = |source| DeviceError::Udev { source };
+    let names = Names::open();
+    let mut enumerator = udev::Enumerator::new().map_err(failed)?;
+    let mut devices: Vec<Device> = enumerator
+        .scan_devices()
+        .map_err(failed)?
+        .filter_map(|device| read(&device, &names))
+        .collect();
+    devices.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(devices)
+}
+
+/// The device as a value; `None` if it has no modalias (or went away while we looked).
+fn read(device: &udev::Device, names: &Names) -> Option<Device> {
+    // The attribute may hold two lines; the property, and some devices have only that, holds one.
+    let text = device
+        .attribute_value("modalias")
+        .or_else(|| device.property_value("MODALIAS"))?
+        .to_string_lossy();
+    let modaliases = split_modaliases(&text);
+    let first = modaliases.first()?;
+    let subsystem = device
+        .subsystem()
+        .map_or_else(|| bus(first).to_owned(), |s| s.to_string_lossy().into_owned());
+    let binding = binding(device, bus(first));
+    let mut value = Device {
+        path: device.devpath().to_string_lossy().into_owned(),
+        subsystem,
+        modaliases,
+        vendor: None,
+        model: None,
+        class: None,
+        binding,
+    };
+    names.fill(&mut value);
+    name_itself(device, &mut value);
+    Some(value)
+}
+
+fn binding(device: &udev::Device, bus: &str) -> Binding {
+    if never_binds(bus) {
+        return Binding::NeverBinds;
+    }
+    // A firmware node is not bound itself: the device it describes is, as `physical_node`.
+    bound(device.syspath())
+        .or_else(|| bound(&device.syspath().join("physical_node")))
+        .unwrap_or(Binding::Unbound)
+}
+
+/// The driver at `syspath`. Its name and its module's differ: on a USB serial adapter the driver is `ftdi_sio`,
+/// its module `usbserial`.
+fn bound(syspath: &Path) -> Option<Binding> {
+    let name = |link: &str| {
+        let target = fs::read_link(syspath.join(link)).ok()?;
+        Some(target.file_name()?.to_string_lossy().into_owned())
+    };
+    Some(Binding::Bound {
+        driver: name("driver")?,
+        module: name("driver/module"),
+    })
+}
+
+/// Takes what the device or its parent says of itself where hwdb knew nothing.
+fn name_itself(device: &udev::Device, value: &mut Device) {
+    let clean_option = |name: Option<&OsStr>| name.and_then(clean);
+    if value.model.is_none() {
+        value.model =
+            clean_option(device.property_value("HID_NAME")).or_else(|| clean_option(device.property_value("NAME")));
+    }
+    if value.subsystem == "usb"
+        && let Some(usb) = device.parent()
+    {
+        if value.vendor.is_none() {
+            value.vendor = clean_option(usb.attribute_value("manufacturer"));
+        }
+        if value.model.is_none() {
+            value.model = clean_option(usb.attribute_value("product"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Whatever this machine is, what we find is what `/sys/bus` shows.
+    #[test]
+    fn this_machine_is_what_its_sysfs_says() {
+        let found: BTreeSet<String> = scan()
+            .expect("libudev answers")
+            .into_iter()
+            .map(|device| device.path)
+            .collect();
+        let mut expected = BTreeSet::new();
+        for bus in fs::read_dir("/sys/bus").into_iter().flatten().flatten() {
+            for link in fs::read_dir(bus.path().join("devices")).into_iter().flatten().flatten() {
+                if fs::read(link.path().join("modalias")).is_ok_and(|text| text.len() > 1) {
+                    let device = fs::canonicalize(link.path()).expect("a device of a bus is a link");
+                    let below = device.strip_prefix("/sys").expect("devices live in /sys");
+                    expected.insert(format!("/{}", below.display()));
+                }
+            }
+        }
+        assert!(
+            expected.is_subset(&found),
+            "missed: {:?}",
+            expected.difference(&found).collect::<Vec<_>>()
+        );
+    }
+}

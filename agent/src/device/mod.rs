@@ -1,0 +1,236 @@
+//! The machine's devices: every one that has a modalias, with its name and the driver bound to it now.
+//!
+//! - [`scan`]: this machine's, by libudev.
+//! - [`recorded::read`]: a machine that is not here, from a file.
+
+mod live;
+mod names;
+pub mod recorded;
+mod umockdev;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use live::scan;
+
+/// A device that has a modalias. Two identical devices are two devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its place below `/sys`, `/devices/pci0000:00/…`; for a line of a recorded list `recorded:<number>`.
+    pub path: String,
+    /// The kernel's subsystem, such as `pci`; in a plain list the modalias's own prefix.
+    pub subsystem: String,
+    /// What the kernel calls it, at least one. An ACPI device may have two: `acpi:…` and `of:…`.
+    pub modaliases: Vec<String>,
+    /// The maker's name, from hwdb or the device itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// The product's name, from hwdb or the device itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What kind of thing it is, from hwdb: `Ethernet controller`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Whether a driver serves it now.
+    #[serde(default)]
+    pub binding: Binding,
+}
+
+/// Whether a driver is bound to a device. A match or a loaded module is not a bound device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Binding {
+    /// A driver is bound.
+    Bound {
+        /// The driver, such as `ftdi_sio`.
+        driver: String,
+        /// The module that brought it, such as `usbserial`; absent when it is built in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        module: Option<String>,
+    },
+    /// No driver is bound.
+    Unbound,
+    /// Nothing ever binds to a device of this kind; its modalias only loads modules (`input:`, `dmi:`).
+    NeverBinds,
+    /// The recording does not say.
+    #[default]
+    Unknown,
+}
+
+impl Device {
+    /// A device of which only the modaliases are known.
+    fn unnamed(path: String, modaliases: Vec<String>) -> Self {
+        let bus = modaliases.first().map_or("", |m| bus(m)).to_owned();
+        let binding = if never_binds(&bus) {
+            Binding::NeverBinds
+        } else {
+            Binding::Unknown
+        };
+        Self {
+            path,
+            subsystem: bus,
+            modaliases,
+            vendor: None,
+            model: None,
+            class: None,
+            binding,
+        }
+    }
+
+    /// What to call it: maker and product, or its class, or its modalias.
+    pub fn title(&self) -> String {
+        match (&self.vendor, &self.model, &self.class) {
+            (Some(vendor), Some(model), _) => format!("{vendor} {model}"),
+            (Some(vendor), None, Some(class)) => format!("{vendor} {class}"),
+            (None, Some(one), _) | (Some(one), None, None) | (None, None, Some(one)) => one.clone(),
+            (None, None, None) => self.modaliases.first().cloned().unwrap_or_default(),
+        }
+    }
+}
+
+/// The machine's own modalias (`dmi:…`) among `devices`: it chooses OEM sets.
+pub fn dmi(devices: &[Device]) -> Option<&str> {
+    devices
+        .iter()
+        .flat_map(|device| &device.modaliases)
+        .map(String::as_str)
+        .find(|modalias| bus(modalias) == "dmi")
+}
+
+/// The part before the first colon.
+fn bus(modalias: &str) -> &str {
+    modalias.split_once(':').map_or(modalias, |(bus, _)| bus)
+}
+
+/// Devices of these kinds live in `/sys/class`: modules are loaded for them, drivers are not bound to them.
+fn never_binds(bus: &str) -> bool {
+    matches!(bus, "input" | "dmi")
+}
+
+/// The modaliases in the text of a `modalias` attribute: one a line, nothing else trimmed.
+fn split_modaliases(text: &str) -> Vec<String> {
+    text.split('\n')
+        .filter(|line| !line.is_empty() && line.len() <= MODALIAS_MAX_BYTES)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A sysfs attribute is at most one page.
+const MODALIAS_MAX_BYTES: usize = 4096;
+
+/// Why a machine's devices could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// libudev does not answer.
+    #[error("list this machine's devices through libudev: {source}")]
+    Udev {
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The file of a recorded machine cannot be read.
+    #[error("read the recorded machine {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The file is too big to be a recorded machine.
+    #[error("read the recorded machine {}: more than {limit} {unit}", path.display())]
+    TooBig {
+        /// The file.
+        path: PathBuf,
+        /// How many are allowed.
+        limit: usize,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// A line of the file is not understood.
+    #[error("read the recorded machine {}, line {line}: {why}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file names no device.
+    #[error("find a device in the recorded machine {}", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl DeviceError {
+    /// The way out, as a command or a fact.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Udev { .. } => Some("is /sys mounted? `mount -t sysfs sysfs /sys`".to_owned()),
+            Self::Read { .. } => None,
+            Self::TooBig { .. } | Self::Line { .. } | Self::Empty { .. } => Some(
+                "record a machine with `find /sys/devices -name modalias -exec cat {} + > FILE` \
+                 or `umockdev-record --all > FILE`"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_with_two_lines_gives_both() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(split_modaliases(text), expected, "{text:?}");
+        check("acpi:PRP0001:\n", &["acpi:PRP0001:"]);
+        check(
+            "acpi:PRP0001:\nof:NledT(null)Cgpio-leds\n",
+            &["acpi:PRP0001:", "of:NledT(null)Cgpio-leds"],
+        );
+        check(
+            "mei::8e6a6715-9abc-4043-88ef-9e39c6f63e0f:01:",
+            &["mei::8e6a6715-9abc-4043-88ef-9e39c6f63e0f:01:"],
+        );
+        check(" platform:x \n", &[" platform:x "]);
+        check("\n", &[]);
+        check(&"x".repeat(5000), &[]);
+    }
+
+    #[test]
+    fn titles_fall_back_to_what_is_known() {
+        let check = |vendor: Option<&str>, model: Option<&str>, class: Option<&str>, expected: &str| {
+            let mut device = Device::unnamed("recorded:1".into(), vec!["pci:v1".into()]);
+            device.vendor = vendor.map(str::to_owned);
+            device.model = model.map(str::to_owned);
+            device.class = class.map(str::to_owned);
+            assert_eq!(device.title(), expected);
+        };
+        check(Some("Intel"), Some("82540EM"), Some("Ethernet"), "Intel 82540EM");
+        check(
+            Some("Intel"),
+            None,
+            Some("Ethernet controller"),
+            "Intel Ethernet controller",
+        );
+        check(None, Some("82540EM"), None, "82540EM");
+        check(Some("Intel"), None, None, "Intel");
+        check(None, None, Some("Bridge"), "Bridge");
+        check(None, None, None, "pci:v1");
+    }
+
+    #[test]
+    fn the_machine_itself_is_found_by_its_dmi_string() {
+        let list = |modaliases: &[&str]| -> Vec<Device> {
+            modaliases
+                .iter()
+                .map(|m| Device::unnamed(String::new(), vec![(*m).to_owned()]))
+                .collect()
+        };
+        assert_eq!(dmi(&list(&["pci:v1", "dmi:bvnX:"])), Some("dmi:bvnX:"));
+        assert_eq!(dmi(&list(&["pci:v1"])), None);
+    }
+}

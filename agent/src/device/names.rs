@@ -1,0 +1,72 @@
+//! Names for people: from udev's hardware database, else from what the device says of itself.
+
+use std::ffi::OsStr;
+
+use udev::Hwdb;
+
+use super::Device;
+
+/// Names longer than this say no more.
+const NAME_MAX_CHARS: usize = 100;
+
+/// The hardware database; without one, devices have no names from it.
+pub(super) struct Names(Option<Hwdb>);
+
+impl Names {
+    pub(super) fn open() -> Self {
+        Self(Hwdb::new().ok())
+    }
+
+    /// Fills in the names that hwdb knows for the device's modaliases.
+    pub(super) fn fill(&self, device: &mut Device) {
+        let Some(hwdb) = &self.0 else { return };
+        let modaliases = std::mem::take(&mut device.modaliases);
+        // The udev crate panics on a NUL byte; a modalias has none unless somebody plays tricks.
+        for modalias in modaliases.iter().filter(|m| !m.contains('\0')) {
+            for entry in hwdb.query(modalias) {
+                let (Some(key), Some(value)) = (entry.name().to_str(), entry.value().to_str()) else {
+                    continue;
+                };
+                let slot = match key {
+                    "ID_VENDOR_FROM_DATABASE" => &mut device.vendor,
+                    "ID_MODEL_FROM_DATABASE" => &mut device.model,
+                    "ID_PCI_SUBCLASS_FROM_DATABASE" | "ID_USB_CLASS_FROM_DATABASE" => &mut device.class,
+                    "ID_PCI_CLASS_FROM_DATABASE" if device.class.is_none() => &mut device.class,
+                    _ => continue,
+                };
+                *slot = clean(OsStr::new(value));
+            }
+        }
+        device.modaliases = modaliases;
+    }
+}
+
+/// A name as it may be shown on a terminal: devices choose their own names, and some are hostile.
+pub(super) fn clean(name: &OsStr) -> Option<String> {
+    let name = name.to_string_lossy();
+    let name: String = name
+        .trim_matches(|c: char| c.is_whitespace() || c == '"')
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(NAME_MAX_CHARS)
+        .collect();
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_are_made_harmless() {
+        let check = |name: &str, expected: Option<&str>| assert_eq!(clean(OsStr::new(name)).as_deref(), expected);
+        check(
+            "Realtek Semiconductor Co., Ltd.",
+            Some("Realtek Semiconductor Co., Ltd."),
+        );
+        check("\x1b[2Jgone\n", Some("[2Jgone"));
+        check(" \t", None);
+        check("\"Yubico YubiKey\"", Some("Yubico YubiKey"));
+        check(&"é".repeat(500), Some(&"é".repeat(NAME_MAX_CHARS)));
+    }
+}
