@@ -9,8 +9,11 @@
 //! bundles/sha256/  their source bundles, content addressed           [`stage`]
 //! public/          the static tree that clients read
 //! ```
+//!
+//! - [`ingest`]: packages from outside become normalised sources and bundles.
 
 pub mod cli;
 pub mod files;
+pub mod ingest;
 pub mod repository;
 pub mod stage;

@@ -1,0 +1,195 @@
+//! Debian binary packages: an ar archive of `debian-binary`, `control.tar.*` and `data.tar.*` (deb(5)).
+
+use super::archive;
+use super::deb822::{self, Paragraph};
+use super::error::Problem;
+use super::licence;
+use super::origin::{Declared, Origin};
+use super::tree::{Entry, Limits, RawTree};
+
+const AR_MAGIC: &[u8] = b"!<arch>\n";
+const AR_HEADER: usize = 60;
+
+/// Whether the bytes begin like an ar archive.
+pub(super) fn is_ar(bytes: &[u8]) -> bool {
+    bytes.starts_with(AR_MAGIC)
+}
+
+/// What a package says of itself, and all its files.
+pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<(Origin, RawTree), Problem> {
+    let control = archive::read(member(bytes, "control.tar")?, limits)?;
+    let control = text_of(&control, "control").ok_or_else(|| malformed("the package has no control file"))?;
+    let control = deb822::parse(&control)
+        .into_iter()
+        .next()
+        .ok_or_else(|| malformed("the package's control file is empty"))?;
+    let data = archive::read(member(bytes, "data.tar")?, limits)?;
+    Ok((origin(&control, &data), data))
+}
+
+fn origin(control: &Paragraph, data: &RawTree) -> Origin {
+    let package = control.line("package").unwrap_or_default();
+    let copyright = text_of(data, &format!("usr/share/doc/{package}/copyright"));
+    Origin {
+        version: control.line("version").map(without_epoch).map(str::to_owned),
+        summary: control.line("description").unwrap_or_default().to_owned(),
+        homepage: control.line("homepage").unwrap_or_default().to_owned(),
+        licence: copyright
+            .as_deref()
+            .and_then(licence::from_copyright)
+            .unwrap_or_default(),
+        declared: modaliases(&control.get("modaliases").unwrap_or_default().replace('\n', " ")),
+        outside: data
+            .paths()
+            .filter(|path| !path.starts_with("usr/src/") && !path.starts_with("usr/share/"))
+            .filter(|path| !matches!(data.get(path), Some(Entry::Directory)))
+            .map(|path| format!("/{path}"))
+            .collect(),
+    }
+}
+
+/// `1:2.0-3` → `2.0-3`. The epoch orders versions within one distribution, is not part of file names there either,
+/// and its colon cannot be written to every offline medium.
+fn without_epoch(version: &str) -> &str {
+    match version.split_once(':') {
+        Some((epoch, rest)) if epoch.bytes().all(|b| b.is_ascii_digit()) => rest,
+        _ => version,
+    }
+}
+
+/// `Modaliases: module(pattern, pattern), module2(…)`. A pattern may hold brackets of its own, so that a list ends
+/// only at a `)` behind which another module begins, or nothing.
+fn modaliases(mut text: &str) -> Vec<Declared> {
+    let mut found = Vec::new();
+    while let Some((module, rest)) = text.split_once('(') {
+        let ends = |at: &usize| {
+            let after = rest[at + 1..].trim_start();
+            after.is_empty() || after.strip_prefix(',').is_some_and(begins_module)
+        };
+        let Some(end) = rest.match_indices(')').map(|(at, _)| at).find(ends) else {
+            break;
+        };
+        found.push(Declared {
+            module: module.trim_matches([',', ' ']).replace('-', "_"),
+            patterns: rest[..end]
+                .split(", ")
+                .map(|p| p.trim().to_owned())
+                .filter(|p| !p.is_empty())
+                .collect(),
+        });
+        text = &rest[end + 1..];
+    }
+    found
+}
+
+fn begins_module(text: &str) -> bool {
+    text.trim_start().split_once('(').is_some_and(|(name, _)| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    })
+}
+
+fn text_of(tree: &RawTree, path: &str) -> Option<String> {
+    match tree.get(path) {
+        Some(Entry::File { bytes, .. }) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        _ => None,
+    }
+}
+
+/// The content of the member whose name is `stem`, or `stem` and a suffix.
+fn member<'a>(ar: &'a [u8], stem: &str) -> Result<&'a [u8], Problem> {
+    let mut rest = ar
+        .strip_prefix(AR_MAGIC)
+        .ok_or_else(|| malformed("not an ar archive"))?;
+    while let Some((header, after)) = rest.split_at_checked(AR_HEADER) {
+        let field = |range: std::ops::Range<usize>| std::str::from_utf8(&header[range]).map(str::trim_end);
+        let (Ok(name), Ok(size), b"`\n") = (field(0..16), field(48..58), &header[58..]) else {
+            return Err(malformed("the ar archive has a damaged member header"));
+        };
+        let size: usize = size
+            .parse()
+            .map_err(|_| malformed("the ar archive has a member without a size"))?;
+        let content = after
+            .get(..size)
+            .ok_or_else(|| malformed("the ar archive ends within a member"))?;
+        let name = name.trim_end_matches('/');
+        if name
+            .strip_prefix(stem)
+            .is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('.'))
+        {
+            return Ok(content);
+        }
+        // Members begin at even offsets.
+        rest = after.get(size + size % 2..).unwrap_or_default();
+    }
+    Err(malformed(&format!("the package has no {stem}")))
+}
+
+fn malformed(what: &str) -> Problem {
+    Problem::Malformed(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_are_dropped() {
+        fn check(version: &str, expected: &str) {
+            assert_eq!(without_epoch(version), expected);
+        }
+        check("1:2.11-3", "2.11-3");
+        check("0.4.5-1~bpo12+1", "0.4.5-1~bpo12+1");
+        check("a:b", "a:b");
+    }
+
+    #[test]
+    fn modaliases_keep_patterns_whole() {
+        fn check(text: &str, expected: &[(&str, &[&str])]) {
+            let expected: Vec<Declared> = expected
+                .iter()
+                .map(|(module, patterns)| Declared {
+                    module: (*module).to_owned(),
+                    patterns: patterns.iter().map(|p| (*p).to_owned()).collect(),
+                })
+                .collect();
+            assert_eq!(modaliases(text), expected, "{text}");
+        }
+        check("", &[]);
+        check("wl(pci:v1d2*, pci:v3d4*)", &[("wl", &["pci:v1d2*", "pci:v3d4*"])]);
+        check(
+            "a-b(usb:v1*), c(of:N*T*Cx,y)",
+            &[("a_b", &["usb:v1*"]), ("c", &["of:N*T*Cx,y"])],
+        );
+        check(
+            "x(dmi:*pn(WI-FI):*, of:N*T(null)Cx*)",
+            &[("x", &["dmi:*pn(WI-FI):*", "of:N*T(null)Cx*"])],
+        );
+        check("broken(pci:*", &[]);
+    }
+
+    #[test]
+    fn damaged_ar_archives_are_refused() {
+        fn check(ar: &[u8], expected: &str) {
+            assert_eq!(member(ar, "data.tar"), Err(malformed(expected)));
+        }
+        let header = |size: &str| format!("data.tar.xz     0           0     0     100644  {size:<10}`\n");
+        check(b"!<arch>\n", "the package has no data.tar");
+        check(
+            &[AR_MAGIC, header("9").as_bytes(), b"short"].concat(),
+            "the ar archive ends within a member",
+        );
+        check(
+            &[AR_MAGIC, header("x").as_bytes()].concat(),
+            "the ar archive has a member without a size",
+        );
+        check(
+            &[AR_MAGIC, &[b'x'; 60]].concat(),
+            "the ar archive has a damaged member header",
+        );
+        let good = [AR_MAGIC, header("4").as_bytes(), b"text"].concat();
+        assert_eq!(member(&good, "data.tar"), Ok(b"text".as_slice()));
+    }
+}

@@ -1,0 +1,106 @@
+//! What can go wrong with a package that somebody hands in.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// A package cannot be taken in.
+#[derive(Debug, Error)]
+pub enum IngestError {
+    /// The file system refused.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Neither a directory, nor a tar archive, nor a Debian package.
+    #[error("{path} is neither a directory, nor a tar archive (plain, .gz, .xz, .zst, .bz2), nor a Debian package")]
+    UnknownKind {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The archive holds something that no honest package holds, or is larger than any honest package is.
+    #[error("{path} is refused: {problem}")]
+    Refused {
+        /// The archive or directory.
+        path: PathBuf,
+        /// What it holds.
+        problem: Problem,
+    },
+    /// There is no `dkms.conf` where one belongs.
+    #[error("{path} has no dkms.conf")]
+    NoConf {
+        /// The archive or directory.
+        path: PathBuf,
+    },
+    /// There are several sources in one package.
+    #[error("{path} holds several sources: {}", found.join(", "))]
+    ManyConfs {
+        /// The archive or directory.
+        path: PathBuf,
+        /// The directories that hold a `dkms.conf`.
+        found: Vec<String>,
+    },
+    /// A DKMS archive of built modules only.
+    #[error("{path} holds built modules and no source")]
+    BinariesOnly {
+        /// The archive.
+        path: PathBuf,
+    },
+}
+
+impl IngestError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoConf { .. } => Some("the directory with dkms.conf is the one to add".to_owned()),
+            Self::ManyConfs { .. } => Some("unpack it and add each of these directories".to_owned()),
+            Self::BinariesOnly { .. } => Some("make the archive with `dkms mktarball --source-only`".to_owned()),
+            Self::Read { .. } | Self::UnknownKind { .. } | Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// Why an archive is refused.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// A name with `..`, or an absolute one.
+    #[error("the name {0:?} leaves the archive")]
+    NameLeaves(String),
+    /// A name that is no text, is empty, holds control characters, or is too long.
+    #[error("{0:?} is not a usable file name")]
+    BadName(String),
+    /// A device, a FIFO or a socket.
+    #[error("{0:?} is neither file, directory nor link")]
+    Special(String),
+    /// A link to a place outside the source.
+    #[error("the link {name:?} to {target:?} leaves the source")]
+    LinkLeaves {
+        /// The link.
+        name: String,
+        /// Where it points.
+        target: String,
+    },
+    /// A hard link to a file that is not in the archive before it.
+    #[error("{name:?} is a hard link to {target:?}, which is not there")]
+    DanglingHardLink {
+        /// The link.
+        name: String,
+        /// Its target.
+        target: String,
+    },
+    /// One name for two things, or a file below a file or below a link.
+    #[error("the name {0:?} stands for two things")]
+    Clash(String),
+    /// More files than any package has.
+    #[error("it has more than {0} entries")]
+    TooManyEntries(usize),
+    /// More bytes than any package has, or a decompression bomb.
+    #[error("it unpacks to more than {0} bytes")]
+    TooLarge(u64),
+    /// The bytes do not follow the format.
+    #[error("{0}")]
+    Malformed(String),
+}

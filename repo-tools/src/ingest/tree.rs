@@ -1,0 +1,302 @@
+//! The files of a package in memory, from untrusted entries to a source that is safe to write to disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use super::error::Problem;
+
+/// How much a package may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of the package file as it lies on disk.
+    pub packed_bytes: u64,
+    /// Bytes of all its files together.
+    pub total_bytes: u64,
+    /// Files, directories and links.
+    pub entries: usize,
+    /// Bytes of one path.
+    pub path_bytes: usize,
+}
+
+impl Default for Limits {
+    /// Some four times the largest driver in the field, which has 60 MB in 3,000 files.
+    fn default() -> Self {
+        Self {
+            packed_bytes: 128 << 20,
+            total_bytes: 256 << 20,
+            entries: 20_000,
+            path_bytes: 512,
+        }
+    }
+}
+
+/// One thing in a tree. Owner, time and the exact mode are not kept: they are not the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A directory.
+    Directory,
+    /// A file.
+    File {
+        /// Its content.
+        bytes: Vec<u8>,
+        /// Whether its owner may execute it.
+        executable: bool,
+    },
+    /// A symbolic link and its target, as written.
+    Link(String),
+}
+
+/// Entries as an archive names them: every path is relative and plain, but links may still point anywhere.
+#[derive(Debug)]
+pub(super) struct RawTree {
+    entries: BTreeMap<String, Entry>,
+    limits: Limits,
+    total_bytes: u64,
+}
+
+impl RawTree {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            limits,
+            total_bytes: 0,
+        }
+    }
+
+    /// How many more bytes of file content fit.
+    pub(super) fn bytes_left(&self) -> u64 {
+        self.limits.total_bytes.saturating_sub(self.total_bytes)
+    }
+
+    pub(super) fn too_large(&self) -> Problem {
+        Problem::TooLarge(self.limits.total_bytes)
+    }
+
+    pub(super) fn get(&self, path: &str) -> Option<&Entry> {
+        self.entries.get(path)
+    }
+
+    /// Adds one entry under the name the archive gives it; a leading `./` and a trailing `/` are dropped.
+    pub(super) fn insert(&mut self, name: &[u8], entry: Entry) -> Result<(), Problem> {
+        let path = plain_path(name, self.limits.path_bytes)?;
+        if path.is_empty() {
+            // `./` itself: the top directory.
+            return match entry {
+                Entry::Directory => Ok(()),
+                _ => Err(Problem::Clash(path)),
+            };
+        }
+        let mut parent = path.as_str();
+        while let Some((above, _)) = parent.rsplit_once('/') {
+            match self.entries.get(above) {
+                None => self.put(above.to_owned(), Entry::Directory)?,
+                Some(Entry::Directory) => break,
+                Some(_) => return Err(Problem::Clash(path)),
+            }
+            parent = above;
+        }
+        match (self.entries.get(&path), &entry) {
+            (None, _) => self.put(path, entry),
+            (Some(Entry::Directory), Entry::Directory) => Ok(()),
+            (Some(_), _) => Err(Problem::Clash(path)),
+        }
+    }
+
+    fn put(&mut self, path: String, entry: Entry) -> Result<(), Problem> {
+        if self.entries.len() >= self.limits.entries {
+            return Err(Problem::TooManyEntries(self.limits.entries));
+        }
+        if let Entry::File { bytes, .. } = &entry {
+            self.total_bytes = self.total_bytes.saturating_add(bytes.len() as u64);
+            if self.total_bytes > self.limits.total_bytes {
+                return Err(self.too_large());
+            }
+        }
+        self.entries.insert(path, entry);
+        Ok(())
+    }
+
+    /// All paths, sorted.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The source below `top` (empty: everything), once all its links are known to stay inside it.
+    pub(super) fn source_at(mut self, top: &str) -> Result<SourceTree, Problem> {
+        if !top.is_empty() {
+            let prefix = format!("{top}/");
+            self.entries = self
+                .entries
+                .into_iter()
+                .filter_map(|(path, entry)| Some((path.strip_prefix(&prefix)?.to_owned(), entry)))
+                .collect();
+        }
+        for (path, entry) in &self.entries {
+            if let Entry::Link(target) = entry
+                && !stays_inside(path, target)
+            {
+                return Err(Problem::LinkLeaves {
+                    name: path.clone(),
+                    target: target.clone(),
+                });
+            }
+        }
+        Ok(SourceTree { entries: self.entries })
+    }
+}
+
+/// A driver's source: relative plain paths, links that stay inside, bounded in size. To hold one is the proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTree {
+    entries: BTreeMap<String, Entry>,
+}
+
+impl SourceTree {
+    /// Every entry with its path relative to the directory of `dkms.conf`, sorted by path.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
+    }
+
+    /// Every regular file, sorted by path.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.entries().filter_map(|(path, entry)| match entry {
+            Entry::File { bytes, .. } => Some((path, bytes.as_slice())),
+            Entry::Directory | Entry::Link(_) => None,
+        })
+    }
+
+    /// Writes everything below `dir`, which must exist and be empty.
+    ///
+    /// # Errors
+    /// The file system's, among them "already exists": nothing is ever overwritten.
+    pub fn write_to(&self, dir: &Path) -> io::Result<()> {
+        let mut links = Vec::new();
+        for (path, entry) in self.entries() {
+            let place = dir.join(path);
+            match entry {
+                Entry::Directory => fs::create_dir(&place)?,
+                Entry::File { bytes, executable } => {
+                    let mode = if *executable { 0o755 } else { 0o644 };
+                    let mut file = fs::OpenOptions::new()
+                        .write(true)
+                        .create_new(true)
+                        .mode(mode)
+                        .open(&place)?;
+                    file.write_all(bytes)?;
+                    file.set_permissions(fs::Permissions::from_mode(mode))?;
+                }
+                // Links come last, so that nothing is ever written through one.
+                Entry::Link(target) => links.push((place, target)),
+            }
+        }
+        links.into_iter().try_for_each(|(place, target)| symlink(target, place))
+    }
+}
+
+/// `name` without `./` and doubled or trailing slashes, if it is relative, plain text, and has no `..`.
+fn plain_path(name: &[u8], path_bytes: usize) -> Result<String, Problem> {
+    let shown = || String::from_utf8_lossy(name).into_owned();
+    let text = std::str::from_utf8(name).map_err(|_| Problem::BadName(shown()))?;
+    if text.starts_with('/') {
+        return Err(Problem::NameLeaves(shown()));
+    }
+    if text.is_empty() || text.len() > path_bytes || text.chars().any(char::is_control) {
+        return Err(Problem::BadName(shown()));
+    }
+    let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.contains(&"..") {
+        return Err(Problem::NameLeaves(shown()));
+    }
+    if parts.iter().any(|part| part.len() > 255) {
+        return Err(Problem::BadName(shown()));
+    }
+    Ok(parts.join("/"))
+}
+
+/// Whether a link at `path` with `target` ends inside the tree.
+///
+/// `..` may only stand at the front, where it walks up real directories: behind a name, which may itself be a link,
+/// it could leave although the text does not.
+fn stays_inside(path: &str, target: &str) -> bool {
+    if target.is_empty() || target.starts_with('/') {
+        return false;
+    }
+    let depth = path.matches('/').count();
+    let mut ups = 0;
+    let mut named = false;
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if named => return false,
+            ".." => ups += 1,
+            _ => named = true,
+        }
+    }
+    ups <= depth
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_made_plain_or_refused() {
+        fn check(name: &str, expected: Option<&str>) {
+            assert_eq!(plain_path(name.as_bytes(), 40).ok().as_deref(), expected, "{name:?}");
+        }
+        check("a/b.c", Some("a/b.c"));
+        check("./a//b/", Some("a/b"));
+        check("./", Some(""));
+        check("a/..b", Some("a/..b"));
+        check("/a", None);
+        check("a/../b", None);
+        check("..", None);
+        check("", None);
+        check("a\nb", None);
+        check(&"x".repeat(41), None);
+        assert!(plain_path(b"a\xff", 40).is_err());
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        fn check(path: &str, target: &str, expected: bool) {
+            assert_eq!(stays_inside(path, target), expected, "{path} -> {target}");
+        }
+        check("a", "b", true);
+        check("d/a", "../b", true);
+        check("d/e/a", "../../b/c", true);
+        check("d/a", "../../b", false);
+        check("a", "..", false);
+        check("a", "/etc/passwd", false);
+        check("a", "", false);
+        // `d` may be a link to a directory higher up.
+        check("x/a", "d/../b", false);
+    }
+
+    #[test]
+    fn one_name_is_one_thing() {
+        let file = || Entry::File {
+            bytes: vec![1; 10],
+            executable: false,
+        };
+        let limits = Limits {
+            total_bytes: 25,
+            entries: 4,
+            ..Limits::default()
+        };
+        let mut tree = RawTree::new(limits);
+        tree.insert(b"./", Entry::Directory).unwrap();
+        tree.insert(b"d/f", file()).unwrap();
+        tree.insert(b"d/", Entry::Directory).unwrap();
+        assert_eq!(tree.insert(b"d/f", file()), Err(Problem::Clash("d/f".into())));
+        assert_eq!(tree.insert(b"d/f/g", file()), Err(Problem::Clash("d/f/g".into())));
+        tree.insert(b"l", Entry::Link("d".into())).unwrap();
+        assert_eq!(tree.insert(b"l/x", file()), Err(Problem::Clash("l/x".into())));
+        tree.insert(b"g", file()).unwrap();
+        assert_eq!(tree.insert(b"h", file()), Err(Problem::TooManyEntries(4)));
+        assert_eq!(tree.paths().collect::<Vec<_>>(), ["d", "d/f", "g", "l"]);
+    }
+}
