@@ -11,9 +11,11 @@
 //! ```
 //!
 //! - [`ingest`]: packages from outside become normalised sources and bundles.
+//! - [`scan`]: which devices a source claims, and on which kernels it builds.
 
 pub mod cli;
 pub mod files;
 pub mod ingest;
 pub mod repository;
+pub mod scan;
 pub mod stage;

@@ -155,6 +155,22 @@ pub struct SourceTree {
 }
 
 impl SourceTree {
+    /// A source made of texts, for sources that a program writes.
+    ///
+    /// # Errors
+    /// As for an archive with these names.
+    pub fn from_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Problem> {
+        let mut raw = RawTree::new(Limits::default());
+        for (path, text) in files {
+            let entry = Entry::File {
+                bytes: text.as_bytes().to_vec(),
+                executable: text.starts_with("#!"),
+            };
+            raw.insert(path.as_bytes(), entry)?;
+        }
+        raw.source_at("")
+    }
+
     /// Every entry with its path relative to the directory of `dkms.conf`, sorted by path.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
