@@ -1,0 +1,293 @@
+//! The one place where programs are started: an explicit environment, an explicit user, limits, no stdin.
+//!
+//! Everything that runs code of a package goes through [`Confined`], so that a stronger sandbox has one place to be put.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// The search path of every program we start.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/dkms";
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65534;
+
+/// As whom a program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    /// As we do.
+    Same,
+    /// As nobody where we are root, else as we do.
+    Unprivileged,
+}
+
+/// A command in preparation.
+#[derive(Debug, Clone)]
+pub struct Confined {
+    program: OsString,
+    args: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    dir: PathBuf,
+    user: User,
+    time_limit: Option<Duration>,
+    chroot: Option<PathBuf>,
+    jobserver: Option<jobserver::Client>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// True when it ran longer than allowed and was killed.
+    pub timed_out: bool,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    /// How it ended.
+    pub ended: Ended,
+    /// Its standard output, up to the limit given.
+    pub stdout: Vec<u8>,
+    /// Its standard error, up to the limit given.
+    pub stderr: Vec<u8>,
+}
+
+impl Confined {
+    /// Prepares `program` (a path, or a name found on [`PATH`]) to run in `/` as we run, in the C locale.
+    pub fn new(program: impl AsRef<OsStr>) -> Confined {
+        let env = [
+            ("PATH", PATH),
+            ("LC_ALL", "C"),
+            ("HOME", "/nonexistent"),
+            ("SHELL", "/bin/bash"),
+        ];
+        Confined {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: env
+                .iter()
+                .map(|(k, v)| (OsString::from(k), OsString::from(v)))
+                .collect(),
+            dir: PathBuf::from("/"),
+            user: User::Same,
+            time_limit: None,
+            chroot: None,
+            jobserver: None,
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Confined {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Confined {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable of its environment, which holds nothing that was not set here.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Confined {
+        self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Sets the directory it runs in (inside the chroot, if there is one).
+    #[must_use]
+    pub fn dir(mut self, dir: impl AsRef<Path>) -> Confined {
+        dir.as_ref().clone_into(&mut self.dir);
+        self
+    }
+
+    /// Sets as whom it runs.
+    #[must_use]
+    pub fn user(mut self, user: User) -> Confined {
+        self.user = user;
+        self
+    }
+
+    /// Kills it and its children after `limit`.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Confined {
+        self.time_limit = Some(limit);
+        self
+    }
+
+    /// Runs it in a chroot of `dir`; its program and directory are then paths in there.
+    #[must_use]
+    pub fn chroot(mut self, dir: Option<&Path>) -> Confined {
+        self.chroot = dir.map(Path::to_owned);
+        self
+    }
+
+    /// Lets a `make` in it take its jobs from `client`.
+    #[must_use]
+    pub fn jobserver(mut self, client: &jobserver::Client) -> Confined {
+        self.jobserver = Some(client.clone());
+        self
+    }
+
+    /// Runs it with both outputs going to `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run_logged(&self, log: &File) -> io::Result<Ended> {
+        self.run(log.try_clone()?, log.try_clone()?)
+    }
+
+    /// Runs it and hands back what it said, at most `limit_len` bytes of each output.
+    ///
+    /// The outputs are unnamed files, so that a child which outlives its parent cannot hold us up.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn output(&self, limit_len: u64) -> io::Result<Said> {
+        let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let ended = self.run(stdout.try_clone()?, stderr.try_clone()?)?;
+        let mut said = Said {
+            ended,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        };
+        for (file, bytes) in [(&mut stdout, &mut said.stdout), (&mut stderr, &mut said.stderr)] {
+            file.rewind()?;
+            file.take(limit_len).read_to_end(bytes)?;
+        }
+        Ok(said)
+    }
+
+    fn run(&self, stdout: File, stderr: File) -> io::Result<Ended> {
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        let Some(limit) = self.time_limit else {
+            let status = command.status()?;
+            return Ok(Ended {
+                status,
+                timed_out: false,
+            });
+        };
+        let mut child = command.process_group(0).spawn()?;
+        let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let kill = || {
+            if let Some(group) = group {
+                // A group that is gone already is what we want.
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+        };
+        let (done, wait) = mpsc::channel::<()>();
+        let (status, timed_out) = std::thread::scope(|scope| {
+            let kill = &kill;
+            let watchdog = scope.spawn(move || {
+                let timed_out = wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+                if timed_out {
+                    kill();
+                }
+                timed_out
+            });
+            let status = child.wait();
+            drop(done);
+            (status, watchdog.join().unwrap_or(false))
+        });
+        kill();
+        Ok(Ended {
+            status: status?,
+            timed_out,
+        })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match &self.chroot {
+            None => Command::new(&self.program),
+            Some(root) => {
+                let mut command = Command::new("chroot");
+                command
+                    .arg(root)
+                    .args(["/usr/bin/env", "-C"])
+                    .arg(&self.dir)
+                    .arg(&self.program);
+                command
+            }
+        };
+        command.args(&self.args).env_clear().envs(&self.env);
+        if self.chroot.is_none() {
+            command.current_dir(&self.dir);
+        }
+        if self.user == User::Unprivileged && is_root() && self.chroot.is_none() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        if let Some(client) = &self.jobserver {
+            client.configure_make(&mut command);
+        }
+        command
+    }
+}
+
+/// True when we run as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// True when a user who owns nothing may read the file `path` and reach it.
+pub fn readable_by_all(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else {
+        return false;
+    };
+    let file = std::fs::metadata(&path).is_ok_and(|m| m.mode() & 0o4 != 0);
+    file && path
+        .ancestors()
+        .skip(1)
+        .all(|dir| std::fs::metadata(dir).is_ok_and(|m| m.mode() & 0o1 != 0))
+}
+
+/// The place of a program on [`PATH`] inside `root`.
+pub fn find_program(root: &crate::root::Root, name: &str) -> Option<PathBuf> {
+    use rustix::fs::{Access, access};
+    PATH.split(':')
+        .map(|dir| root.join(Path::new(dir).join(name)))
+        .find(|path| path.is_file() && access(path, Access::EXEC_OK).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_ours_and_time_is_limited() {
+        let said = Confined::new("env").env("A", "1").output(4096).expect("runs");
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.ended.status.success());
+        assert!(text.contains("A=1\n") && text.contains("LC_ALL=C\n"), "{text}");
+        assert!(!text.contains("CARGO"), "{text}");
+
+        let started = std::time::Instant::now();
+        let sleeper = Confined::new("bash").args(["-c", "setsid sleep 30 & sleep 30"]);
+        let said = sleeper.time_limit(Duration::from_millis(100)).output(10).expect("runs");
+        assert!(said.ended.timed_out);
+        assert!(started.elapsed() < Duration::from_secs(5), "children do not hold us up");
+    }
+
+    #[test]
+    fn unprivileged_is_nobody_for_root() {
+        let said = Confined::new("id")
+            .arg("-u")
+            .user(User::Unprivileged)
+            .output(64)
+            .expect("runs");
+        let uid = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+        assert!(uid != "0", "ran as {uid}");
+    }
+}

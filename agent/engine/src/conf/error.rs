@@ -1,0 +1,145 @@
+//! What can be wrong with a dkms.conf.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::syntax::SyntaxSpan;
+
+/// Why a dkms.conf gave no values.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfError {
+    /// It is not there or cannot be read.
+    #[error("read {}", .path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// bash does not understand it.
+    #[error("parse {0}")]
+    Syntax(SyntaxSpan),
+    /// It ended the shell that evaluates it.
+    #[error("evaluate {}: it calls exit", .path.display())]
+    Exits {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It ran for too long.
+    #[error("evaluate {}: it was still running after {limit_s} s", .path.display())]
+    TooSlow {
+        /// The file.
+        path: PathBuf,
+        /// The time that was allowed.
+        limit_s: u64,
+    },
+    /// bash could not be run, or was stopped by a limit.
+    #[error("evaluate {} with bash: {what}", .path.display())]
+    Bash {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        what: String,
+    },
+    /// It was understood, but what it says cannot be used. All problems at once.
+    #[error("use {}: {}", .path.display(), list(.problems))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, at least one.
+        problems: Vec<ConfProblem>,
+    },
+    /// `--directive` with something that is no `NAME=VALUE`.
+    #[error("use the directive {0:?}: it is not NAME=VALUE")]
+    BadDirective(String),
+}
+
+/// One thing that is wrong with the values of a dkms.conf.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfProblem {
+    /// A required directive is not there.
+    #[error("it does not set {0}")]
+    Unset(String),
+    /// A name with a slash, `..` or the like.
+    #[error("{directive} is {value:?}, which cannot be a name")]
+    BadName {
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
+    /// A module's name with its suffix.
+    #[error("{directive} is {value:?}: it must not end in .o or .ko")]
+    Suffix {
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
+    /// A destination outside of the three allowed ones.
+    #[error("{directive} is {value:?}: it must begin with /kernel, /updates or /extra")]
+    BadDestination {
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
+    /// A path that leaves the source.
+    #[error("{directive} is {value:?}: it leaves the source directory")]
+    Leaves {
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
+    /// Neither yes nor no.
+    #[error("{directive} is {value:?}: it must be yes or no")]
+    NotYesNo {
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
+    /// Something that bash cannot take as a regular expression.
+    #[error("{directive} is {value:?}: bash takes it for no regular expression")]
+    BadRegex {
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
+    /// A value with quotes that do not pair up when it is expanded.
+    #[error("the quotes in {directive} do not pair up")]
+    Quotes {
+        /// The directive.
+        directive: String,
+    },
+}
+
+fn list(problems: &[ConfProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl ConfError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            ConfError::Missing { path, .. } => Some(format!("ls -l {}", path.display())),
+            ConfError::Syntax(span) => Some(format!("bash -n {}", span.path.display())),
+            ConfError::Invalid { path, .. } | ConfError::Exits { path } | ConfError::TooSlow { path, .. } => {
+                Some(format!("edit {}", path.display()))
+            }
+            ConfError::Bash { .. } => None,
+            ConfError::BadDirective(_) => Some("--directive 'AUTOINSTALL=no'".into()),
+        }
+    }
+
+    /// The lines of the file with a caret under the place, where it is an error of syntax.
+    pub fn snippet(&self) -> Option<String> {
+        match self {
+            ConfError::Syntax(span) => Some(span.snippet()),
+            _ => None,
+        }
+    }
+}

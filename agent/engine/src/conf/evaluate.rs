@@ -1,0 +1,241 @@
+//! Runs bash over a dkms.conf and takes its values.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::context::{ConfContext, override_files};
+use super::error::{ConfError, ConfProblem};
+use super::model::DkmsConf;
+use super::syntax::SyntaxSpan;
+use crate::command::{Confined, Said, User, is_root, readable_by_all};
+
+/// How long one evaluation may take. Real ones take milliseconds.
+const TIME_LIMIT: Duration = Duration::from_secs(20);
+
+/// How much one evaluation may say.
+const OUTPUT_LIMIT_LEN: u64 = 4 << 20;
+
+/// The largest file that is looked at as a dkms.conf.
+const MAX_CONF_LEN: u64 = 1 << 20;
+
+const SCRIPT: &str = include_str!("evaluate.sh");
+
+/// The values of one evaluation, before they mean anything.
+#[derive(Debug, Default)]
+pub(super) struct RawConf {
+    /// Values by variable and index.
+    pub(super) values: BTreeMap<String, BTreeMap<usize, String>>,
+    /// For variables with regular expressions: whether each one matched. None if it is no regular expression.
+    pub(super) matches: BTreeMap<String, BTreeMap<usize, Option<bool>>>,
+    /// What went wrong on the way.
+    pub(super) problems: Vec<ConfProblem>,
+}
+
+/// Evaluates the dkms.conf of the source directory `dir`, with the override files and directives of `ctx`.
+///
+/// Where we are root, bash runs as nobody. Its environment is empty, its time, memory and output are limited.
+///
+/// # Errors
+/// When the conf cannot be read, is no bash, or does not describe a package; see [`ConfError`].
+pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
+    let path = ctx.conf_file.clone().unwrap_or_else(|| dir.join("dkms.conf"));
+    let mut files = vec![path.clone()];
+    files.extend(override_files(ctx));
+    let mut stage = Stage::default();
+    let shown: Vec<PathBuf> = files
+        .iter()
+        .map(|file| {
+            stage.readable(file).map_err(|source| ConfError::Missing {
+                path: file.clone(),
+                source,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let headers = stage.headers(ctx).map_err(|source| ConfError::Missing {
+        path: ctx.kernel_config.clone(),
+        source,
+    })?;
+    let said = run(ctx, &headers, &shown).map_err(|error| ConfError::Bash {
+        path: path.clone(),
+        what: error.to_string(),
+    })?;
+    let stderr = stage.real_names(&String::from_utf8_lossy(&said.stderr));
+    for file in &files {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        if let Some(span) = SyntaxSpan::find(&stderr, file, &text) {
+            return Err(ConfError::Syntax(span));
+        }
+    }
+    if said.ended.timed_out {
+        return Err(ConfError::TooSlow {
+            path,
+            limit_s: TIME_LIMIT.as_secs(),
+        });
+    }
+    let raw = RawConf::parse(&said.stdout, &stage).map_err(|end| match end {
+        End::Exits(file) => ConfError::Exits { path: file },
+        End::Missing => ConfError::Bash {
+            path: path.clone(),
+            what: format!(
+                "it ended early, {}; {}",
+                said.ended.status,
+                stderr.lines().last().unwrap_or("it said nothing")
+            ),
+        },
+    })?;
+    DkmsConf::from_raw(&raw, ctx, &stderr).map_err(|problems| ConfError::Invalid { path, problems })
+}
+
+fn run(ctx: &ConfContext, headers: &Path, files: &[PathBuf]) -> io::Result<Said> {
+    let config = if headers == ctx.kernel_source_dir {
+        ctx.kernel_config.clone()
+    } else {
+        headers.join(".config")
+    };
+    Confined::new("/bin/bash")
+        .args(["--noprofile", "--norc", "-c", SCRIPT, "dkms.conf"])
+        .args([&ctx.module, &ctx.version, &ctx.kernel_release, &ctx.arch])
+        .args([
+            headers,
+            &config,
+            &ctx.dkms_tree,
+            &ctx.source_tree,
+            &ctx.install_tree,
+            &ctx.tmp_location,
+        ])
+        .args([ctx.parallel_jobs.to_string(), ctx.distribution.name().to_owned()])
+        .arg(ctx.addon_modules_dir.as_deref().unwrap_or_default())
+        .arg(files.len().to_string())
+        .args(files)
+        .args(ctx.directives.iter().map(|d| format!("{}={}", d.name, d.value)))
+        .user(User::Unprivileged)
+        .time_limit(TIME_LIMIT)
+        .output(OUTPUT_LIMIT_LEN)
+}
+
+/// Why there are no values.
+enum End {
+    Exits(PathBuf),
+    Missing,
+}
+
+impl RawConf {
+    fn parse(stdout: &[u8], stage: &Stage) -> Result<RawConf, End> {
+        let text = String::from_utf8_lossy(stdout);
+        let mut raw = RawConf::default();
+        let mut fields = text.split('\0');
+        while let (Some(key), Some(value)) = (fields.next(), fields.next()) {
+            let value = stage.real_names(value);
+            match key.chars().next() {
+                Some('!') if key == "!end" => return Ok(raw),
+                Some('!') if key == "!exits" => return Err(End::Exits(value.into())),
+                Some('!') => raw.problems.push(ConfProblem::Quotes { directive: value }),
+                Some('=') => {
+                    if let Some((name, index)) = indexed(&key[1..]) {
+                        let matched = match value.as_str() {
+                            "0" => Some(true),
+                            "1" => Some(false),
+                            _ => None,
+                        };
+                        raw.matches.entry(name).or_default().insert(index, matched);
+                    }
+                }
+                _ => {
+                    if let Some((name, index)) = indexed(key) {
+                        raw.values.entry(name).or_default().insert(index, value);
+                    }
+                }
+            }
+        }
+        Err(End::Missing)
+    }
+}
+
+/// `NAME[3]` taken apart.
+fn indexed(key: &str) -> Option<(String, usize)> {
+    let (name, index) = key.strip_suffix(']')?.split_once('[')?;
+    Some((name.to_owned(), index.parse().ok()?))
+}
+
+/// Copies of what nobody may not read. Their names are put right again in all that bash says.
+#[derive(Default)]
+struct Stage {
+    dir: Option<tempfile::TempDir>,
+    names: Vec<(String, String)>,
+}
+
+impl Stage {
+    /// `file`, or a readable copy of it.
+    fn readable(&mut self, file: &Path) -> io::Result<PathBuf> {
+        let meta = fs::metadata(file)?;
+        if !meta.is_file() || meta.len() > MAX_CONF_LEN {
+            return Err(io::Error::other("it is no file of a sensible size"));
+        }
+        if !is_root() || readable_by_all(file) {
+            fs::File::open(file)?;
+            return Ok(file.to_owned());
+        }
+        self.copy(file, &[file.file_name().unwrap_or_default().as_ref()], file)
+    }
+
+    /// The directory of headers, or a readable copy of the files in it that confs look at.
+    fn headers(&mut self, ctx: &ConfContext) -> io::Result<PathBuf> {
+        let dir = &ctx.kernel_source_dir;
+        if !is_root() || !ctx.kernel_config.exists() || readable_by_all(&ctx.kernel_config) {
+            return Ok(dir.clone());
+        }
+        let files = [
+            "Makefile",
+            "include/generated/utsrelease.h",
+            "include/config/auto.conf",
+            "Module.symvers",
+        ];
+        let copy = self.copy(&ctx.kernel_config, &[".config".as_ref()], &dir.join(".config"))?;
+        let top = copy.parent().unwrap_or(&copy).to_owned();
+        for name in files {
+            let (from, to) = (dir.join(name), top.join(name));
+            if from.is_file() {
+                fs::create_dir_all(to.parent().unwrap_or(&top))?;
+                fs::copy(from, &to)?;
+                open_to_all(&to, 0o644)?;
+                for parent in to.ancestors().skip(1).take_while(|parent| *parent != top) {
+                    open_to_all(parent, 0o755)?;
+                }
+            }
+        }
+        Ok(top)
+    }
+
+    fn copy(&mut self, from: &Path, name: &[&Path], real: &Path) -> io::Result<PathBuf> {
+        let stage = match self.dir.take() {
+            Some(dir) => dir,
+            None => tempfile::Builder::new().prefix("dkms-conf-").tempdir()?,
+        };
+        open_to_all(stage.path(), 0o755)?;
+        let dir = stage.path().join(self.names.len().to_string());
+        fs::create_dir(&dir)?;
+        open_to_all(&dir, 0o755)?;
+        let to = name.iter().fold(dir.clone(), |path, part| path.join(part));
+        fs::copy(from, &to)?;
+        open_to_all(&to, 0o644)?;
+        let real = real.parent().unwrap_or(real);
+        self.names.push((dir.display().to_string(), real.display().to_string()));
+        self.dir = Some(stage);
+        Ok(to)
+    }
+
+    /// `text` with the names of copies replaced by those of the originals.
+    fn real_names(&self, text: &str) -> String {
+        self.names
+            .iter()
+            .fold(text.to_owned(), |text, (copy, real)| text.replace(copy, real))
+    }
+}
+
+fn open_to_all(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}

@@ -1,0 +1,30 @@
+//! dkms.conf: a bash script that says what a package builds and where it goes.
+//!
+//! It is evaluated by the real bash, because nothing else gives the values its author meant; confined, because it comes from
+//! elsewhere. The result is typed, with upstream's defaults filled in.
+
+mod context;
+mod error;
+mod evaluate;
+mod exclusive;
+mod model;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
+pub use context::{ConfContext, Directive, override_files};
+pub use error::{ConfError, ConfProblem};
+pub use evaluate::evaluate;
+pub use exclusive::{Exclusion, Exclusive};
+pub use model::{ConfWarning, DkmsConf, ModuleSpec, Scripts};
+pub use syntax::SyntaxSpan;
+
+/// True for what can be a PACKAGE_NAME or PACKAGE_VERSION: one part of a path that is no hidden one.
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 128
+        && !text.starts_with(['.', '-'])
+        && text
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !"/\\\"'`$;&|<>*?[](){}!#,".contains(c))
+}

@@ -1,0 +1,193 @@
+//! Evaluation of whole confs by bash.
+
+use std::path::Path;
+
+use super::*;
+use crate::distribution::Distribution;
+
+/// A source directory with `text` as its dkms.conf, in a directory that only its owner may enter.
+fn source(text: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("temp dir");
+    std::fs::write(dir.path().join("dkms.conf"), text).expect("write");
+    dir
+}
+
+fn context(dir: &Path) -> ConfContext {
+    let headers = dir.join("headers");
+    std::fs::create_dir_all(&headers).expect("dir");
+    std::fs::write(headers.join(".config"), "CONFIG_USB_HID=m\n").expect("write");
+    ConfContext {
+        kernel_config: headers.join(".config"),
+        kernel_source_dir: headers,
+        overrides_dir: dir.join("etc"),
+        distribution: Distribution::parse("ID=gentoo"),
+        parallel_jobs: 3,
+        ..ConfContext::without_kernel("6.1.0-56-amd64", "x86_64")
+    }
+    .of_package("m", "1")
+}
+
+fn conf(text: &str) -> Result<DkmsConf, ConfError> {
+    let dir = source(text);
+    evaluate(dir.path(), &context(dir.path()))
+}
+
+const MINIMAL: &str = "PACKAGE_NAME=m\nPACKAGE_VERSION=1\nDEST_MODULE_LOCATION[0]=/extra\n";
+
+#[test]
+fn defaults() {
+    let conf = conf(MINIMAL).expect("a conf");
+    let module = &conf.modules[0];
+    assert_eq!((module.built_name.as_str(), module.dest_name.as_str()), ("m", "m"));
+    assert_eq!(
+        (module.built_location.as_str(), module.dest_location.as_str()),
+        ("", "/extra")
+    );
+    assert!(module.strip && !conf.autoinstall && conf.warnings.is_empty());
+    assert_eq!(conf.make_command(Path::new("/k"), Path::new("/b")), "make -C /k M=/b");
+}
+
+#[test]
+fn arrays_and_second_expansion() {
+    let conf = conf(&format!(
+        "{MINIMAL}BUILT_MODULE_NAME=(a b)\nBUILT_MODULE_LOCATION[1]=sub\nDEST_MODULE_LOCATION[1]=/kernel/x\nSTRIP[0]=no\nSTRIP[1]=yes\n\
+         MAKE[0]='make KVER=$kernelver  -j$parallel_jobs'\nMAKE[1]=\"other\"\nMAKE_MATCH[1]='^5'\nMAKE[2]=newer\nMAKE_MATCH[2]='^6\\.1'\n\
+         PATCH=(one two three)\nPATCH_MATCH[1]='^5'\nBUILD_DEPENDS=(x \"y z\")\nAUTOINSTALL=YES\nPRE_BUILD=\"$(echo a\necho b)\"\n"
+    ))
+    .expect("a conf");
+    let names: Vec<_> = conf
+        .modules
+        .iter()
+        .map(|m| (m.built_name.as_str(), m.built_location.as_str(), m.strip))
+        .collect();
+    assert_eq!(names, [("a", "", false), ("b", "sub/", true)]);
+    assert_eq!(conf.make.as_deref(), Some("newer"));
+    assert_eq!(conf.patches, ["one", "three"]);
+    assert_eq!(conf.build_depends, ["x", "y", "z"]);
+    assert!(conf.autoinstall);
+    assert_eq!(
+        conf.scripts.pre_build.as_deref(),
+        Some("a b"),
+        "words are joined by single spaces"
+    );
+}
+
+#[test]
+fn single_quotes_expand() {
+    let conf = conf(&format!(
+        "{MINIMAL}MAKE='make KVER=$kernelver  -j$parallel_jobs M=$dkms_tree/$PACKAGE_NAME'\n"
+    ))
+    .expect("a conf");
+    assert_eq!(
+        conf.make.as_deref(),
+        Some("make KVER=6.1.0-56-amd64 -j3 M=/var/lib/dkms/m")
+    );
+}
+
+#[test]
+fn confs_may_look_at_the_kernel() {
+    let text =
+        format!("{MINIMAL}. $kernel_source_dir/.config\nMAKE=\"make HID=$CONFIG_USB_HID K=$kernel_source_dir\"\n");
+    let dir = source(&text);
+    let ctx = context(dir.path());
+    let conf = evaluate(dir.path(), &ctx).expect("a conf");
+    assert_eq!(
+        conf.make,
+        Some(format!("make HID=m K={}", ctx.kernel_source_dir.display()))
+    );
+}
+
+#[test]
+fn overrides_and_directives_in_order() {
+    let dir = source(&format!(
+        "{MINIMAL}MAKE=source\nCLEAN=source\nPRE_BUILD=source\nPOST_BUILD=source\n"
+    ));
+    let mut ctx = context(dir.path());
+    std::fs::create_dir(&ctx.overrides_dir).expect("dir");
+    let write = |name: &str, text: &str| std::fs::write(ctx.overrides_dir.join(name), text).expect("write");
+    write("m.conf", "MAKE=m\nCLEAN=m\nPRE_BUILD=m\n");
+    write("m-1.conf", "MAKE=v\nCLEAN=v\n");
+    write("m-1-6.1.0-56-amd64.conf", "MAKE=k\n");
+    write("other.conf", "MAKE=other\n");
+    ctx.directives = vec![Directive::parse("POST_BUILD=cli a=b").expect("a directive")];
+    let conf = evaluate(dir.path(), &ctx).expect("a conf");
+    let scripts = &conf.scripts;
+    assert_eq!((conf.make.as_deref(), conf.clean.as_deref()), (Some("k"), Some("v")));
+    assert_eq!(
+        (scripts.pre_build.as_deref(), scripts.post_build.as_deref()),
+        (Some("m"), Some("cli a=b"))
+    );
+    assert!(Directive::parse("a b=c").is_err() && Directive::parse("$(x)=c").is_err());
+}
+
+#[test]
+fn exclusive_conditions_are_bash_regexes() {
+    let check = |line: &str, excluded: bool| {
+        let conf = conf(&format!("{MINIMAL}{line}\n")).expect("a conf");
+        assert_eq!(conf.excluded("6.1.0-56-amd64", None).is_some(), excluded, "{line}");
+    };
+    check("BUILD_EXCLUSIVE_KERNEL='^3\\.1[4-9].*|^[4-9].*'", false);
+    check("BUILD_EXCLUSIVE_KERNEL='REQUIRES CONFIG_X'", true);
+    check("BUILD_EXCLUSIVE_ARCH='x86.*'", false);
+    check("BUILD_EXCLUSIVE_ARCH='^do_not_build$'", true);
+    check("BUILD_EXCLUSIVE_KERNEL_MIN=6.2", true);
+}
+
+#[test]
+fn problems_are_all_told() {
+    let error = conf("PACKAGE_NAME=../x\nAUTOINSTALL=maybe\nBUILT_MODULE_NAME=a.ko\nDEST_MODULE_LOCATION=/etc\n")
+        .expect_err("a bad conf");
+    let ConfError::Invalid { problems, .. } = &error else {
+        panic!("{error}");
+    };
+    let kinds: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 6, "{kinds:#?}");
+    assert!(conf("").is_err());
+}
+
+#[test]
+fn broken_confs_are_named() {
+    let dir = source(&format!("{MINIMAL}if true\nfi\n"));
+    let error = evaluate(dir.path(), &context(dir.path())).expect_err("a syntax error");
+    let ConfError::Syntax(span) = &error else {
+        panic!("{error}");
+    };
+    assert_eq!((span.line, span.column, span.text.as_str()), (5, 1, "fi"));
+    assert_eq!(span.path, dir.path().join("dkms.conf"));
+    assert!(matches!(
+        conf(&format!("{MINIMAL}MAKE=\"a\n")),
+        Err(ConfError::Syntax(_))
+    ));
+    assert!(matches!(
+        conf(&format!("{MINIMAL}exit 0\n")),
+        Err(ConfError::Exits { .. })
+    ));
+    assert!(matches!(
+        conf(&format!("{MINIMAL}MAKE='a \"b'\n")),
+        Err(ConfError::Invalid { .. })
+    ));
+    let error = evaluate(Path::new("/nonexistent"), &context(dir.path())).expect_err("no conf");
+    assert!(
+        error.hint().is_some() && error.to_string().contains("/nonexistent/dkms.conf"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_conf_has_no_power() {
+    let dir = source(&format!(
+        "{MINIMAL}touch \"${{BASH_SOURCE%/*}}/pwned\" /usr/src/pwned\nMAKE=\"uid $(id -u) $HOME $CARGO_TARGET_DIR\"\n"
+    ));
+    let conf = evaluate(dir.path(), &context(dir.path())).expect("a conf");
+    assert!(!dir.path().join("pwned").exists());
+    assert!(
+        !conf.make.as_deref().unwrap_or_default().starts_with("uid 0 "),
+        "{:?}",
+        conf.make
+    );
+    assert!(
+        conf.warnings.iter().any(|w| matches!(w, ConfWarning::Says(_))),
+        "{:?}",
+        conf.warnings
+    );
+}

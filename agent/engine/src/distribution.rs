@@ -1,0 +1,173 @@
+//! What of DKMS differs between distributions.
+
+use crate::root::Root;
+
+/// A distribution by the name that decides its rules: the first word of ID_LIKE, else ID; ubuntu keeps its ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distribution {
+    name: String,
+    id: String,
+}
+
+/// The families whose rules we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Debian,
+    RedHat,
+    Suse,
+    Arch,
+    Other,
+}
+
+impl Distribution {
+    /// Reads os-release of `root` as text; it is never executed. Without one the name is "unknown".
+    pub fn of(root: &Root) -> Distribution {
+        ["/etc/os-release", "/usr/lib/os-release"]
+            .iter()
+            .find_map(|path| std::fs::read_to_string(root.join(path)).ok())
+            .map_or_else(Distribution::unknown, |text| Distribution::parse(&text))
+    }
+
+    /// Takes it from the text of os-release(5).
+    pub fn parse(os_release: &str) -> Distribution {
+        let field = |key: &str| {
+            os_release
+                .lines()
+                .filter_map(|line| line.split_once('='))
+                .find(|(name, _)| name.trim() == key)
+                .map(|(_, value)| value.trim().trim_matches(['"', '\'']).to_owned())
+        };
+        let Some(id) = field("ID") else {
+            return Distribution::unknown();
+        };
+        let like = field("ID_LIKE").and_then(|like| like.split_whitespace().next().map(str::to_owned));
+        let name = match like {
+            Some(like) if id != "ubuntu" => like,
+            _ => id.clone(),
+        };
+        Distribution { name, id }
+    }
+
+    fn unknown() -> Distribution {
+        Distribution {
+            name: "unknown".into(),
+            id: "unknown".into(),
+        }
+    }
+
+    /// The deciding name, `running_distribution` in dkms.conf.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where modules go, whatever dkms.conf says; None leaves it to dkms.conf.
+    pub fn module_directory(&self) -> Option<&'static str> {
+        match self.family() {
+            Family::RedHat => Some("/extra"),
+            Family::Suse => Some("/updates"),
+            Family::Debian | Family::Arch => Some("/updates/dkms"),
+            Family::Other => None,
+        }
+    }
+
+    /// True where a module of the same name elsewhere below /lib/modules stays in its place when ours is installed,
+    /// because depmod prefers ours; else the original is archived and put back on removal.
+    pub fn leaves_originals(&self) -> bool {
+        self.family() == Family::Debian
+    }
+
+    /// True for Ubuntu, which signs with kmodsign and the key of update-secureboot-policy.
+    pub fn is_ubuntu(&self) -> bool {
+        self.name == "ubuntu"
+    }
+
+    /// True where kernels may share modules through weak-modules.
+    pub fn has_weak_modules(&self) -> bool {
+        matches!(self.family(), Family::RedHat | Family::Suse)
+    }
+
+    /// True for Debian itself and what calls itself like it.
+    pub fn is_debian(&self) -> bool {
+        self.name.starts_with("debian")
+    }
+
+    /// The command that installs the headers of kernel `release` here.
+    pub fn headers_command(&self, release: &str) -> String {
+        match self.family() {
+            Family::Debian if self.id.starts_with("proxmox") || release.ends_with("-pve") => {
+                format!("apt-get install proxmox-headers-{release}")
+            }
+            Family::Debian => format!("apt-get install linux-headers-{release}"),
+            Family::RedHat => format!("dnf install kernel-devel-{release}"),
+            Family::Suse => match release.rsplit_once('-') {
+                Some((version, flavour)) => format!("zypper install kernel-{flavour}-devel={version}"),
+                None => "zypper install kernel-default-devel".into(),
+            },
+            Family::Arch => {
+                let flavour = ["lts", "zen", "hardened", "rt"]
+                    .iter()
+                    .find(|flavour| release.contains(*flavour));
+                match flavour {
+                    Some(flavour) => format!("pacman -S linux-{flavour}-headers"),
+                    None => "pacman -S linux-headers".into(),
+                }
+            }
+            Family::Other => format!("install the headers of kernel {release} with your package manager"),
+        }
+    }
+
+    /// The command that installs the program or package `name`.
+    pub fn install_command(&self, name: &str) -> String {
+        match self.family() {
+            Family::Debian => format!("apt-get install {name}"),
+            Family::RedHat => format!("dnf install {name}"),
+            Family::Suse => format!("zypper install {name}"),
+            Family::Arch => format!("pacman -S {name}"),
+            Family::Other => format!("install {name} with your package manager"),
+        }
+    }
+
+    fn family(&self) -> Family {
+        let is = |names: &[&str]| names.iter().any(|name| self.name.starts_with(name));
+        if is(&["debian", "ubuntu"]) {
+            Family::Debian
+        } else if is(&["fedora", "rhel", "ovm"]) {
+            Family::RedHat
+        } else if is(&["sles", "suse", "opensuse"]) {
+            Family::Suse
+        } else if is(&["arch"]) {
+            Family::Arch
+        } else {
+            Family::Other
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_directories() {
+        let check = |text: &str, name: &str, directory: Option<&str>| {
+            let found = Distribution::parse(text);
+            assert_eq!((found.name(), found.module_directory()), (name, directory), "{text}");
+        };
+        check("ID=debian\n", "debian", Some("/updates/dkms"));
+        check(
+            "NAME=\"x\"\nID=ubuntu\nID_LIKE=debian\n",
+            "ubuntu",
+            Some("/updates/dkms"),
+        );
+        check("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "rhel", Some("/extra"));
+        check("ID=fedora\n", "fedora", Some("/extra"));
+        check(
+            "ID=opensuse-leap\nID_LIKE=\"suse opensuse\"\n",
+            "suse",
+            Some("/updates"),
+        );
+        check("ID=manjaro\nID_LIKE=arch\n", "arch", Some("/updates/dkms"));
+        check("ID=gentoo\n", "gentoo", None);
+        check("", "unknown", None);
+    }
+}

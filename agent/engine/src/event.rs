@@ -1,0 +1,131 @@
+//! Progress as values: what happened is told to a [`Sink`], which prints, logs or ignores it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// What a step is done to: one package version, for one kernel where that matters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Subject {
+    /// PACKAGE_NAME.
+    pub module: String,
+    /// PACKAGE_VERSION.
+    pub version: String,
+    /// The kernel's release and architecture.
+    pub kernel: Option<(String, String)>,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.module, self.version)?;
+        match &self.kernel {
+            Some((release, arch)) => write!(f, " for {release} ({arch})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The steps of work on a subject, in their usual order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// The source is copied and registered.
+    Add,
+    /// The source is copied to its build directory.
+    Prepare,
+    /// A patch is applied.
+    Patch,
+    /// A script of the package runs.
+    Script,
+    /// make runs.
+    Make,
+    /// The built modules are examined.
+    Check,
+    /// The built modules are signed.
+    Sign,
+    /// The built modules are put into the tree.
+    Store,
+    /// The modules are installed below /lib/modules.
+    Install,
+    /// The modules are taken away again and originals put back.
+    Uninstall,
+    /// depmod runs.
+    Depmod,
+}
+
+impl Step {
+    /// What is going on, as one word for a progress line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Step::Add => "adding",
+            Step::Prepare => "preparing",
+            Step::Patch => "patching",
+            Step::Script => "running script",
+            Step::Make => "building",
+            Step::Check => "checking",
+            Step::Sign => "signing",
+            Step::Store => "storing",
+            Step::Install => "installing",
+            Step::Uninstall => "uninstalling",
+            Step::Depmod => "depmod",
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// A step begins.
+    Started {
+        /// To what.
+        subject: Subject,
+        /// Which step.
+        step: Step,
+        /// The patch, script or directory it is about; may be empty.
+        detail: String,
+    },
+    /// A whole piece of work ended well.
+    Finished {
+        /// To what.
+        subject: Subject,
+        /// The last step.
+        step: Step,
+    },
+    /// A whole piece of work failed; the value that the call returns says more.
+    Failed {
+        /// To what.
+        subject: Subject,
+        /// Why, in one sentence.
+        reason: String,
+        /// Where the log is.
+        log: Option<PathBuf>,
+    },
+    /// Something a person may want to know.
+    Note(String),
+    /// Something that a person should look at; the work goes on.
+    Warning {
+        /// What is wrong with what.
+        text: String,
+        /// The way out.
+        hint: Option<String>,
+    },
+}
+
+/// Takes events; called from several threads at once.
+pub trait Sink: Sync {
+    /// Takes one event.
+    fn emit(&self, event: Event);
+}
+
+/// Ignores everything.
+impl Sink for () {
+    fn emit(&self, _: Event) {}
+}
+
+impl<F: Fn(Event) + Sync> Sink for F {
+    fn emit(&self, event: Event) {
+        self(event);
+    }
+}
