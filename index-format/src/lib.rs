@@ -4,9 +4,14 @@
 //!
 //! - [`modalias`]: what a device says of itself.
 //! - [`pattern`]: which devices a driver claims.
+//! - [`keys`], [`matcher`]: how a device finds its patterns among millions.
 //! - [`document`]: the signed documents, manifests, index records and revocations.
+//! - [`version`]: which of two versions is newer.
 
 pub mod document;
+pub mod keys;
+pub mod matcher;
 pub mod modalias;
 pub mod pattern;
 mod text;
+pub mod version;

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BundleRef, Recipe};
+use super::limits::{LIST_MAX, MANIFEST_MAX_BYTES, MODULES_MAX, PATTERNS_MAX};
+use super::problem::{Checker, Problem};
+use super::{BundleRef, DocumentError, Recipe};
+use crate::modalias::VendorId;
 
 /// The manifest schema this crate reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -88,5 +91,243 @@ impl Manifest {
             .iter()
             .flat_map(|m| if m.aliases.is_empty() { &m.declared } else { &m.aliases })
             .map(String::as_str)
+    }
+}
+
+impl Manifest {
+    /// Reads and checks a manifest. Unknown fields are passed over: what a reader must understand raises [`SCHEMA`].
+    ///
+    /// # Errors
+    /// When it is too large, not JSON of this shape, of another schema, or has [`Manifest::problems`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let manifest: Self = super::read("manifest", bytes, MANIFEST_MAX_BYTES)?;
+        super::checked_schema("manifest", manifest.schema)?;
+        let problems = manifest.problems();
+        if problems.is_empty() {
+            Ok(manifest)
+        } else {
+            let subject = format!("manifest of {:?} {:?}", manifest.name, manifest.version);
+            Err(DocumentError::Invalid { subject, problems })
+        }
+    }
+
+    /// Where it belongs. `None` when [`Manifest::scope`] is malformed.
+    pub fn scope(&self) -> Option<Scope> {
+        Scope::parse(&self.scope)
+    }
+
+    /// All that is wrong with it; a reader refuses a manifest with any problem.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut check = Checker::default();
+        check.name("name", &self.name);
+        check.name("version", &self.version);
+        check.name("dkms_version", self.dkms_version());
+        check.text("summary", &self.summary);
+        check.text("licence", &self.licence);
+        check.text("homepage", &self.homepage);
+        check.bundle(&self.bundle);
+        check.recipe(&self.recipe);
+        check.name("upstream_since", self.upstream_since.as_deref().unwrap_or("0"));
+        check.count("firmware", self.firmware.len(), LIST_MAX);
+        for file in &self.firmware {
+            check.path("firmware", file);
+        }
+        check.names("conflicts", &self.conflicts);
+        check.oem_sets(&self.oem_sets);
+        self.check_modules(&mut check);
+        check.problems
+    }
+
+    fn check_modules(&self, check: &mut Checker) {
+        let scope = self.scope();
+        if scope.is_none() {
+            check.push(Problem::Scope(self.scope.clone()));
+        }
+        if self.modules.is_empty() {
+            check.push(Problem::Missing("modules"));
+        }
+        check.count("modules", self.modules.len(), MODULES_MAX);
+        let patterns = || self.modules.iter().flat_map(|m| m.aliases.iter().chain(&m.declared));
+        check.count("patterns", patterns().count(), PATTERNS_MAX);
+        for module in &self.modules {
+            check.name("module", &module.name);
+        }
+        for text in patterns() {
+            let Some(pattern) = check.pattern(text) else { continue };
+            if let Some(Scope::Vendor(vendor)) = scope
+                && pattern.vendor_id() != Some(vendor)
+            {
+                check.push(Problem::OutOfScope {
+                    pattern: text.clone(),
+                    vendor,
+                });
+            }
+        }
+    }
+}
+
+/// The directory of a manifest, and so the role that may sign it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// `curated`: any pattern.
+    Curated,
+    /// `by-id/<bus>-<vendor>`: only patterns that are literally of that bus and vendor.
+    Vendor(VendorId),
+}
+
+impl Scope {
+    /// `None` when it is neither.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("by-id/") {
+            Some(vendor) => vendor.parse().ok().map(Self::Vendor),
+            None => (text == "curated").then_some(Self::Curated),
+        }
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Curated => f.write_str("curated"),
+            Self::Vendor(vendor) => write!(f, "by-id/{vendor}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{BundleFormat, canonical};
+
+    fn manifest() -> Manifest {
+        Manifest {
+            schema: SCHEMA,
+            name: "r8168".into(),
+            version: "8.051.02-2".into(),
+            dkms_version: Some("8.051.02".into()),
+            scope: "by-id/pci-10ec".into(),
+            summary: "Realtek gigabit".into(),
+            licence: "GPL-2.0-or-later".into(),
+            homepage: String::new(),
+            bundle: BundleRef {
+                sha256: "a".repeat(64),
+                length: 100,
+                format: BundleFormat::TarZst,
+            },
+            modules: vec![Module {
+                name: "r8168".into(),
+                aliases: vec!["pci:v000010ECd00008168sv*sd*bc*sc*i*".into()],
+                declared: Vec::new(),
+            }],
+            recipe: Recipe::default(),
+            upstream_since: None,
+            firmware: Vec::new(),
+            conflicts: Vec::new(),
+            oem_sets: Vec::new(),
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut Manifest), expected: &[&str]) {
+        let mut manifest = manifest();
+        change(&mut manifest);
+        let found: Vec<String> = manifest.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+        let read = Manifest::parse(&canonical::to_bytes(&manifest).unwrap());
+        if expected.is_empty() {
+            assert_eq!(read.unwrap(), manifest);
+        } else {
+            let error = read.unwrap_err().to_string();
+            assert!(expected.iter().all(|e| error.contains(e)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_vendor_signs_only_for_its_own_devices() {
+        check(|_| {}, &[]);
+        let with = |pattern: &'static str| move |m: &mut Manifest| m.modules[0].declared = vec![pattern.into()];
+        check(with("pci:v000010ECd*sv*sd*bc02sc*i*"), &[]);
+        for foreign in [
+            "pci:v00008086d00008168sv*sd*bc*sc*i*",
+            "pci:v*d00008168sv*sd*bc*sc*i*",
+            "usb:v10ECp8168d*dc*dsc*dp*ic*isc*ip*in*",
+            "pci*:v000010ECd00008168sv*sd*bc*sc*i*",
+            "acpi*:RTL8168:*",
+        ] {
+            check(
+                with(foreign),
+                &[&format!("pattern {foreign:?} is not literally of pci-10ec")],
+            );
+            check(
+                |m| {
+                    with(foreign)(m);
+                    m.scope = "curated".into();
+                },
+                &[],
+            );
+        }
+    }
+
+    #[test]
+    fn names_and_paths_cannot_leave_their_directory() {
+        check(
+            |m| m.name = "../x".into(),
+            &["name \"../x\" begins with a dot or a dash"],
+        );
+        check(
+            |m| m.version = "1/2".into(),
+            &["version \"1/2\" has characters other than letters, digits and `.+-_~`"],
+        );
+        check(
+            |m| m.dkms_version = Some("1\n".into()),
+            &["dkms_version \"1\\n\" has characters other than letters, digits and `.+-_~`"],
+        );
+        check(
+            |m| m.scope = "by-id/../curated".into(),
+            &["scope \"by-id/../curated\" is neither curated nor by-id/<bus>-<vendor>"],
+        );
+        check(
+            |m| m.firmware = vec!["rtl_nic/x.fw".into(), "/etc/passwd".into(), "a/../b".into()],
+            &[
+                "firmware \"/etc/passwd\" is not a plain relative path",
+                "firmware \"a/../b\" is not a plain relative path",
+            ],
+        );
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        check(
+            |m| {
+                m.summary = "\u{1b}[31m".into();
+                m.bundle.sha256 = "A".repeat(64);
+                m.bundle.length = 0;
+                m.modules[0].aliases.push("*".into());
+                m.scope = "curated".into();
+            },
+            &[
+                "summary has control characters",
+                &format!(
+                    "{:?} is not a SHA-256 in 64 lower-case hexadecimal digits",
+                    "A".repeat(64)
+                ),
+                "a bundle of 0 bytes is not possible",
+                "pattern \"*\" has no four literal bytes in a row",
+            ],
+        );
+        check(|m| m.modules.clear(), &["no modules"]);
+    }
+
+    #[test]
+    fn what_is_not_a_manifest_is_refused() {
+        let check = |bytes: &[u8], expected: &str| {
+            let error = Manifest::parse(bytes).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        };
+        check(b"{", "manifest is not valid");
+        check(b"\xff", "manifest is not valid");
+        check(&vec![b' '; MANIFEST_MAX_BYTES + 1], "manifest has 2097153 bytes");
+        let mut newer = manifest();
+        newer.schema = 2;
+        check(&canonical::to_bytes(&newer).unwrap(), "manifest has schema 2");
     }
 }

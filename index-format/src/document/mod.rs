@@ -4,11 +4,18 @@
 //! - [`record`]: one line of the index, a hint for matching and planning, signed by the online role.
 //! - [`revocation`]: what must not be installed any more; it can only deny.
 
+pub mod canonical;
+pub mod limits;
 pub mod manifest;
+mod problem;
 pub mod record;
 pub mod revocation;
+pub mod segment;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub use problem::{Problem, check_name};
 
 /// Where a package's source bundle lies and how to know it: `bundles/<first two hex digits>/<sha256>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,4 +61,78 @@ pub struct Recipe {
     /// Directives whose scripts run as root (`POST_INSTALL`, …), by directive name in lower case.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub root_scripts: Vec<String>,
+}
+
+/// Why bytes are not a document of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// Larger than any honest one.
+    #[error("{what} has {bytes} bytes, at most {max} are read")]
+    TooLong {
+        /// Kind of document.
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Not JSON, or JSON of another shape.
+    #[error("{what} is not valid: {source}")]
+    Json {
+        /// Kind of document.
+        what: &'static str,
+        /// Place and reason.
+        source: serde_json::Error,
+    },
+    /// Written for other readers than this one.
+    #[error("{what} has schema {found}, this program reads schema {}", manifest::SCHEMA)]
+    Schema {
+        /// Kind of document.
+        what: &'static str,
+        /// Its schema.
+        found: u32,
+    },
+    /// Its content breaks rules.
+    #[error("{subject} is not valid: {}", list(problems))]
+    Invalid {
+        /// Kind and name of the document.
+        subject: String,
+        /// All that is wrong.
+        problems: Vec<Problem>,
+    },
+}
+
+impl DocumentError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Schema { found, .. } if *found > manifest::SCHEMA => {
+                Some("the repository is newer than this program: update dkms-fetch".to_owned())
+            }
+            _ => Some("the repository has published a faulty document: tell its maintainers".to_owned()),
+        }
+    }
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8], max: usize) -> Result<T, DocumentError> {
+    if bytes.len() > max {
+        return Err(DocumentError::TooLong {
+            what,
+            bytes: bytes.len(),
+            max,
+        });
+    }
+    serde_json::from_slice(bytes).map_err(|source| DocumentError::Json { what, source })
+}
+
+fn checked_schema(what: &'static str, found: u32) -> Result<(), DocumentError> {
+    if found == manifest::SCHEMA {
+        Ok(())
+    } else {
+        Err(DocumentError::Schema { what, found })
+    }
 }

@@ -4,7 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BundleRef, Recipe};
+use super::limits::{LINE_MAX_BYTES, LIST_MAX, MODULES_MAX, PATTERNS_MAX};
+use super::manifest::Scope;
+use super::problem::{Checker, Problem, check_name};
+use super::{BundleRef, DocumentError, Recipe};
+use crate::pattern::Pattern;
 
 /// One line of the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,4 +133,201 @@ pub struct OverrideRecord {
     pub pattern: String,
     /// Why, for people.
     pub reason: String,
+}
+
+impl Record {
+    /// Reads and checks one line, without its line feed. Unknown fields are passed over.
+    ///
+    /// # Errors
+    /// When it is too long, not JSON of this shape, of an unknown type, or has [`Record::problems`].
+    pub fn parse(line: &[u8]) -> Result<Self, DocumentError> {
+        // In two steps, because serde's way with tagged enums buffers every line.
+        #[derive(Deserialize)]
+        struct Tag {
+            #[serde(rename = "type")]
+            kind: Kind,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Kind {
+            Package,
+            Override,
+        }
+        let what = "index line";
+        let record = match super::read::<Tag>(what, line, LINE_MAX_BYTES)?.kind {
+            Kind::Package => Self::Package(super::read(what, line, LINE_MAX_BYTES)?),
+            Kind::Override => Self::Override(super::read(what, line, LINE_MAX_BYTES)?),
+        };
+        let problems = record.problems();
+        if problems.is_empty() {
+            return Ok(record);
+        }
+        let subject = match &record {
+            Self::Package(package) => format!("index line of {:?} {:?}", package.name, package.version),
+            Self::Override(over) => format!("override of {:?}", over.subject),
+        };
+        Err(DocumentError::Invalid { subject, problems })
+    }
+
+    /// All that is wrong with it; a reader passes over a record with any problem, and says so.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut check = Checker::default();
+        match self {
+            Self::Package(package) => package.check(&mut check),
+            Self::Override(over) => over.check(&mut check),
+        }
+        check.problems
+    }
+
+    /// The order of lines: packages by name and version, then overrides by subject and pattern, all by bytes. No two
+    /// records of an index have the same place.
+    pub fn place(&self) -> (bool, &str, &str) {
+        match self {
+            Self::Package(package) => (false, &package.name, &package.version),
+            Self::Override(over) => (true, &over.subject, &over.pattern),
+        }
+    }
+}
+
+impl PackageRecord {
+    fn check(&self, check: &mut Checker) {
+        check.name("name", &self.name);
+        check.name("version", &self.version);
+        check.name("dkms_version", self.dkms_version());
+        check.text("summary", &self.summary);
+        check.bundle(&self.bundle);
+        check.recipe(&self.recipe);
+        check.name("upstream_since", self.upstream_since.as_deref().unwrap_or("0"));
+        check.names("conflicts", &self.conflicts);
+        check.oem_sets(&self.oem_sets);
+        let file = format!("/{}@{}.json", self.name, self.version);
+        if self.manifest.strip_suffix(&file).and_then(Scope::parse).is_none() {
+            check.push(Problem::ManifestPath(self.manifest.clone()));
+        }
+        check.count("modules", self.modules.len(), MODULES_MAX);
+        for module in &self.modules {
+            check.name("module", module);
+        }
+        check.count("patterns", self.patterns.len(), PATTERNS_MAX);
+        for pattern in &self.patterns {
+            check.pattern(pattern);
+        }
+        check.count("builds", self.builds.len(), LIST_MAX);
+        for build in &self.builds {
+            build.check(check);
+        }
+        if let Some(rollout) = &self.rollout {
+            if rollout.permille > 1000 {
+                check.push(Problem::Permille(rollout.permille));
+            }
+            check.text("rollout.salt", &rollout.salt);
+            check.names("rollout.rings", &rollout.rings);
+        }
+    }
+}
+
+impl BuildFact {
+    fn check(&self, check: &mut Checker) {
+        check.name("builds.kernel", &self.kernel);
+        check.name("builds.arch", &self.arch);
+        check.text("builds.compiler", &self.compiler);
+        check.text("builds.reason", &self.reason);
+        // jiff alone would take other spellings of a day too, and facts are compared as text.
+        if self.date.len() != 10 || self.date.parse::<jiff::civil::Date>().is_err() {
+            check.push(Problem::Day(self.date.clone()));
+        }
+    }
+}
+
+impl OverrideRecord {
+    fn check(&self, check: &mut Checker) {
+        let named = ["package:", "kernel:"]
+            .iter()
+            .find_map(|kind| self.subject.strip_prefix(kind));
+        if named.is_none_or(|name| check_name(name).is_err()) {
+            check.push(Problem::OverrideSubject(self.subject.clone()));
+        }
+        if let Err(error) = Pattern::parse(&self.pattern) {
+            check.push(Problem::Pattern {
+                pattern: self.pattern.clone(),
+                error,
+            });
+        }
+        check.text("reason", &self.reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::canonical;
+
+    const LINE: &str = concat!(
+        r#"{"type":"package","name":"xtrx","version":"0.0.1-2","manifest":"curated/xtrx@0.0.1-2.json","#,
+        r#""bundle":{"sha256":"SHA","length":9,"format":"tar-zst"},"modules":["xtrx"],"#,
+        r#""patterns":["pci:v000010EEd00007012sv*sd*bc*sc*i*"],"builds":[{"kernel":"6.1.0-56-amd64","arch":"x86_64","#,
+        r#""compiler":"gcc","date":"2026-01-02","outcome":"built"}]}"#
+    );
+
+    fn check(from: &str, to: &str, expected: Option<&str>) {
+        assert!(LINE.contains(from), "{from}");
+        let line = LINE.replacen(from, to, 1).replace("SHA", &"0".repeat(64));
+        match (Record::parse(line.as_bytes()), expected) {
+            (Ok(record), None) => {
+                let again = Record::parse(&canonical::to_bytes(&record).unwrap()).unwrap();
+                assert_eq!(record, again, "reads back what it wrote");
+            }
+            (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+            (found, _) => panic!("{line}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn a_line_is_read_and_checked() {
+        check("", "", None);
+        check("\"modules\"", "\"later_field\":[1],\"modules\"", None);
+        check("package", "novelty", Some("unknown variant `novelty`"));
+        check("\"name\":\"xtrx\",", "", Some("missing field `name`"));
+        check(
+            "\"name\":\"xtrx\"",
+            "\"name\":\"xtrx\",\"name\":\"y\"",
+            Some("duplicate field `name`"),
+        );
+        check(
+            "curated/xtrx@",
+            "curated/other@",
+            Some("is not where this version's manifest belongs"),
+        );
+        check(
+            "curated/xtrx@",
+            "../curated/xtrx@",
+            Some("is not where this version's manifest belongs"),
+        );
+        check("curated/xtrx@", "by-id/pci-10ee/xtrx@", None);
+        check(
+            "pci:v000010EEd00007012sv*sd*bc*sc*i*",
+            "pci\\u0000",
+            Some("control character"),
+        );
+        check("\"length\":9", "\"length\":99999999999", Some("is not possible"));
+        check("2026-01-02", "2026-13-02", Some("is not a day"));
+        check("2026-01-02", "20260102", Some("is not a day"));
+    }
+
+    #[test]
+    fn overrides_name_a_package_or_a_module() {
+        let check = |subject: &str, good: bool| {
+            let record = Record::Override(OverrideRecord {
+                subject: subject.into(),
+                pattern: "pci:v*d*sv*sd*bc02sc80i*".into(),
+                reason: "claims every vendor's wireless card".into(),
+            });
+            let line = canonical::to_bytes(&record).unwrap();
+            assert_eq!(Record::parse(&line).is_ok(), good, "{subject}");
+        };
+        check("package:broadcom-sta", true);
+        check("kernel:r8169", true);
+        check("kernel:", false);
+        check("device:x", false);
+    }
 }
