@@ -5,10 +5,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use dkms_index::modalias::Modalias;
+
 use super::names::{Names, clean};
-use super::{Binding, Device, DeviceError, bus, never_binds, split_modaliases};
+use super::{Binding, Device, DeviceError, bus, never_binds};
 
 /// Every device of this machine that has a modalias, ordered by its place below `/sys`.
 ///
@@ -32,14 +35,15 @@ fn read(device: &udev::Device, names: &Names) -> Option<Device> {
     // The attribute may hold two lines; the property, and some devices have only that, holds one.
     let text = device
         .attribute_value("modalias")
-        .or_else(|| device.property_value("MODALIAS"))?
-        .to_string_lossy();
-    let modaliases = split_modaliases(&text);
+        .or_else(|| device.property_value("MODALIAS"))?;
+    let modaliases = Modalias::from_attribute(text.as_bytes())
+        .inspect_err(|e| tracing::warn!(device = %device.syspath().display(), %e, "left out"))
+        .ok()?;
     let first = modaliases.first()?;
     let subsystem = device
         .subsystem()
-        .map_or_else(|| bus(first).to_owned(), |s| s.to_string_lossy().into_owned());
-    let binding = binding(device, bus(first));
+        .map_or_else(|| bus(first), |s| s.to_string_lossy().into_owned());
+    let binding = binding(device, first);
     let mut value = Device {
         path: device.devpath().to_string_lossy().into_owned(),
         subsystem,
@@ -54,8 +58,8 @@ fn read(device: &udev::Device, names: &Names) -> Option<Device> {
     Some(value)
 }
 
-fn binding(device: &udev::Device, bus: &str) -> Binding {
-    if never_binds(bus) {
+fn binding(device: &udev::Device, modalias: &Modalias) -> Binding {
+    if never_binds(modalias) {
         return Binding::NeverBinds;
     }
     // A firmware node is not bound itself: the device it describes is, as `physical_node`.

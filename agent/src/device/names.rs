@@ -1,6 +1,7 @@
 //! Names for people: from udev's hardware database, else from what the device says of itself.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use udev::Hwdb;
 
@@ -21,9 +22,9 @@ impl Names {
     pub(super) fn fill(&self, device: &mut Device) {
         let Some(hwdb) = &self.0 else { return };
         let modaliases = std::mem::take(&mut device.modaliases);
-        // The udev crate panics on a NUL byte; a modalias has none unless somebody plays tricks.
-        for modalias in modaliases.iter().filter(|m| !m.contains('\0')) {
-            for entry in hwdb.query(modalias) {
+        for modalias in &modaliases {
+            // The udev crate panics on a NUL byte; a modalias has none.
+            for entry in hwdb.query(OsStr::from_bytes(modalias.as_bytes())) {
                 let (Some(key), Some(value)) = (entry.name().to_str(), entry.value().to_str()) else {
                     continue;
                 };

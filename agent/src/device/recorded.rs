@@ -11,10 +11,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use dkms_index::modalias::{Modalias, ModaliasError};
 use serde::Deserialize;
 
 use super::names::Names;
-use super::{Device, DeviceError, MODALIAS_MAX_BYTES, bus, umockdev};
+use super::{Device, DeviceError, umockdev};
 
 /// A big server's umockdev file is 3 MB.
 const FILE_MAX_BYTES: usize = 64 << 20;
@@ -107,9 +108,6 @@ fn list(text: &str) -> Result<Vec<Device>, (usize, String)> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if line.len() > MODALIAS_MAX_BYTES {
-            return Err((number, format!("a modalias has at most {MODALIAS_MAX_BYTES} bytes")));
-        }
         if let Some(path) = line.strip_suffix("/modalias").filter(|path| path.starts_with('/')) {
             announced = Some(below_sys(path));
             continue;
@@ -123,18 +121,22 @@ fn list(text: &str) -> Result<Vec<Device>, (usize, String)> {
             Some((path, modalias)) => (Some(path), modalias),
             None => (announced, line),
         };
-        if bus(modalias).is_empty() || !modalias.contains(':') {
+        let modalias: Modalias = modalias.parse().map_err(|e: ModaliasError| (number, e.to_string()))?;
+        if modalias.bus().is_empty() {
             return Err((
                 number,
-                format!("expected a modalias such as `pci:v…`, found {modalias:.40?}"),
+                format!(
+                    "expected a modalias such as `pci:v…`, found {:.40}",
+                    modalias.to_string()
+                ),
             ));
         }
         match (path, devices.last_mut()) {
             // The second line of one attribute.
-            (Some(path), Some(last)) if last.path == path => last.modaliases.push(modalias.to_owned()),
+            (Some(path), Some(last)) if last.path == path => last.modaliases.push(modalias),
             _ => {
                 let path = path.map_or_else(|| format!("recorded:{number}"), str::to_owned);
-                devices.push(Device::unnamed(path, vec![modalias.to_owned()]));
+                devices.push(Device::unnamed(path, vec![modalias]));
             }
         }
     }
@@ -162,11 +164,12 @@ mod tests {
     fn every_form_is_found_by_looking() {
         let check = |text: &str, expected: &[(&str, &[&str])]| {
             let devices = parse(text).unwrap_or_else(|e| panic!("{text:?}: {e:?}"));
-            let found: Vec<(&str, Vec<&str>)> = devices
+            let found: Vec<(&str, Vec<String>)> = devices
                 .iter()
-                .map(|d| (d.path.as_str(), d.modaliases.iter().map(String::as_str).collect()))
+                .map(|d| (d.path.as_str(), d.modaliases.iter().map(ToString::to_string).collect()))
                 .collect();
-            let expected: Vec<(&str, Vec<&str>)> = expected.iter().map(|(p, m)| (*p, m.to_vec())).collect();
+            let strings = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+            let expected: Vec<(&str, Vec<String>)> = expected.iter().map(|(p, m)| (*p, strings(m))).collect();
             assert_eq!(found, expected, "{text:?}");
         };
         // Twins stay twins.
@@ -222,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_report_of_ours_can_be_read_back() {
-        let mut device = Device::unnamed("/devices/x".into(), vec!["usb:v0403p6001".into()]);
+        let mut device = Device::unnamed("/devices/x".into(), vec!["usb:v0403p6001".parse().unwrap()]);
         device.binding = Binding::Bound {
             driver: "ftdi_sio".into(),
             module: Some("usbserial".into()),

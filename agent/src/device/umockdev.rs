@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 
+use dkms_index::modalias::{Modalias, ModaliasError};
+
 use super::names::clean;
-use super::{Binding, Device, bus, never_binds, split_modaliases};
+use super::{Binding, Device, bus, never_binds};
 
 /// The properties, attributes and links of one `P:` block.
 #[derive(Default)]
 struct Block<'a> {
     path: &'a str,
     properties: HashMap<&'a str, &'a str>,
-    attributes: HashMap<&'a str, String>,
+    attributes: HashMap<&'a str, Vec<u8>>,
     driver: Option<&'a str>,
 }
 
@@ -28,6 +30,11 @@ pub(super) fn recognise(text: &str) -> bool {
 /// The number of the first bad line, and what is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Vec<Device>, (usize, String)> {
     let mut devices = Vec::new();
+    let mut finish = |block: Option<Block<'_>>, line: usize| {
+        let device = block.map_or(Ok(None), |block| device(&block));
+        devices.extend(device.map_err(|e| (line, format!("the device before: {e}")))?);
+        Ok::<(), (usize, String)>(())
+    };
     let mut block: Option<Block<'_>> = None;
     for (number, line) in (1..).zip(text.lines()) {
         if line.is_empty() || line.starts_with('#') {
@@ -37,7 +44,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Device>, (usize, String)> {
             .split_once(": ")
             .ok_or_else(|| (number, format!("expected `X: …`, found {line:.40?}")))?;
         if kind == "P" {
-            devices.extend(block.take().and_then(|block| device(&block)));
+            finish(block.take(), number - 1)?;
             block = Some(Block {
                 path: rest,
                 ..Block::default()
@@ -57,27 +64,31 @@ pub(super) fn parse(text: &str) -> Result<Vec<Device>, (usize, String)> {
             _ => return Err((number, format!("unknown kind of line {kind:.10?}"))),
         }
     }
-    devices.extend(block.and_then(|block| device(&block)));
+    finish(block, text.lines().count())?;
     Ok(devices)
 }
 
-fn device(block: &Block<'_>) -> Option<Device> {
-    let attribute = block.attributes.get("modalias").map(String::as_str);
-    let modaliases = split_modaliases(attribute.or_else(|| block.properties.get("MODALIAS").copied())?);
-    let first = modaliases.first()?;
+/// The device of a block; `None` when it has no modalias.
+fn device(block: &Block<'_>) -> Result<Option<Device>, ModaliasError> {
+    let attribute = block.attributes.get("modalias").map(Vec::as_slice);
+    let property = block.properties.get("MODALIAS").map(|text| text.as_bytes());
+    let modaliases = Modalias::from_attribute(attribute.or(property).unwrap_or_default())?;
+    let Some(first) = modaliases.first() else {
+        return Ok(None);
+    };
     let property = |name: &str| block.properties.get(name).copied();
     let name = |key: &str| clean(OsStr::new(property(key)?));
     let binding = match block.driver.or_else(|| property("DRIVER")) {
-        _ if never_binds(bus(first)) => Binding::NeverBinds,
+        _ if never_binds(first) => Binding::NeverBinds,
         Some(driver) => Binding::Bound {
             driver: driver.to_owned(),
             module: None,
         },
         None => Binding::Unbound,
     };
-    Some(Device {
+    Ok(Some(Device {
         path: block.path.to_owned(),
-        subsystem: property("SUBSYSTEM").unwrap_or(bus(first)).to_owned(),
+        subsystem: property("SUBSYSTEM").map_or_else(|| bus(first), str::to_owned),
         vendor: name("ID_VENDOR_FROM_DATABASE"),
         model: name("ID_MODEL_FROM_DATABASE")
             .or_else(|| name("HID_NAME"))
@@ -85,11 +96,11 @@ fn device(block: &Block<'_>) -> Option<Device> {
         class: name("ID_PCI_SUBCLASS_FROM_DATABASE").or_else(|| name("ID_PCI_CLASS_FROM_DATABASE")),
         modaliases,
         binding,
-    })
+    }))
 }
 
 /// Undoes glib's `g_strescape`: `\n` and friends, and up to three octal digits.
-fn unescape(value: &str) -> String {
+fn unescape(value: &str) -> Vec<u8> {
     let mut plain = Vec::with_capacity(value.len());
     let mut bytes = value.bytes().peekable();
     while let Some(byte) = bytes.next() {
@@ -118,7 +129,7 @@ fn unescape(value: &str) -> String {
             None => plain.push(b'\\'),
         }
     }
-    String::from_utf8_lossy(&plain).into_owned()
+    plain
 }
 
 #[cfg(test)]
@@ -152,7 +163,8 @@ A: modalias=acpi:PRP0001:\\nof:NledsT(null)Cgpio-leds\\n
             module: None,
         };
         assert_eq!(devices[0].binding, bound);
-        assert_eq!(devices[1].modaliases, ["acpi:PRP0001:", "of:NledsT(null)Cgpio-leds"]);
+        let expected: [Modalias; 2] = ["acpi:PRP0001:", "of:NledsT(null)Cgpio-leds"].map(|m| m.parse().unwrap());
+        assert_eq!(devices[1].modaliases, expected);
         assert_eq!(devices[1].subsystem, "acpi");
         assert_eq!(devices[1].binding, Binding::Unbound);
     }
@@ -167,13 +179,13 @@ A: modalias=acpi:PRP0001:\\nof:NledsT(null)Cgpio-leds\\n
 
     #[test]
     fn escapes_are_undone() {
-        let check = |escaped: &str, expected: &str| assert_eq!(unescape(escaped), expected);
+        let check = |escaped: &str, expected: &str| assert_eq!(unescape(escaped), expected.as_bytes());
         check("plain", "plain");
         check(r"a\nb", "a\nb");
         check(r"\\n", r"\n");
         check(r"\303\251", "é");
         check(r"\0619", "19");
-        check(r"\777", "\u{fffd}");
+        assert_eq!(unescape(r"\377"), [0xff]);
         check("end\\", "end\\");
     }
 }

@@ -1,0 +1,276 @@
+//! What the owner of the machine wrote: repositories in `repos.d/*.toml`, policy in `config.toml`.
+//!
+//! Both are read strictly: an unknown key is an error with its line, because a misspelt `deny` that is silently
+//! ignored installs what its author forbade.
+
+mod policy;
+mod repository;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+pub use policy::{Policy, PolicyRule};
+pub use repository::{Name, Repository};
+
+/// Where the configuration lies, below the root.
+pub const DIR: &str = "/etc/dkms-fetch";
+
+/// A configuration file is small.
+const FILE_MAX_BYTES: u64 = 256 << 10;
+/// Nobody has this many repositories.
+const REPOSITORIES_MAX: usize = 64;
+
+/// The configuration of one machine or image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Enabled repositories, best priority first, then by name.
+    pub repositories: Vec<Repository>,
+    /// What the owner allows, pins and denies.
+    pub policy: Policy,
+}
+
+impl Config {
+    /// Reads the configuration folder `dir`, usually [`DIR`] below the root. An absent folder is an empty configuration.
+    ///
+    /// `root` is the root directory that absolute paths in the files are below.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is too big, is not TOML, or has a value that is not allowed.
+    pub fn read(dir: &Path, root: &Path) -> Result<Self, ConfigError> {
+        let policy = dir.join("config.toml");
+        Ok(Self {
+            repositories: repositories(&dir.join("repos.d"), root)?,
+            policy: if policy.exists() {
+                parse(&policy)?
+            } else {
+                Policy::default()
+            },
+        })
+    }
+}
+
+/// The enabled repositories of `repos.d`.
+fn repositories(dir: &Path, root: &Path) -> Result<Vec<Repository>, ConfigError> {
+    let failed = |source| ConfigError::Read {
+        path: dir.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        // As everywhere in /etc: editors' backups and hidden files are not configuration.
+        if path.extension().is_some_and(|e| e == "toml")
+            && !path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."))
+        {
+            paths.push(path);
+        }
+    }
+    if paths.len() > REPOSITORIES_MAX {
+        return Err(ConfigError::TooMany {
+            path: dir.to_owned(),
+            limit: REPOSITORIES_MAX,
+        });
+    }
+    paths.sort();
+    let mut repositories: Vec<Repository> = Vec::new();
+    for path in paths {
+        let repository = Repository::read(&path, root)?;
+        if let Some(twin) = repositories.iter().find(|r| r.name == repository.name) {
+            return Err(ConfigError::Value {
+                path,
+                key: "name".to_owned(),
+                why: format!("{} has the name `{}` already", twin.file.display(), twin.name),
+            });
+        }
+        repositories.push(repository);
+    }
+    repositories.retain(|r| r.enabled);
+    repositories.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
+    Ok(repositories)
+}
+
+/// Reads one TOML file, bounded and strict.
+fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let failed = |source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(failed)?;
+    if bytes.len() as u64 > FILE_MAX_BYTES {
+        return Err(ConfigError::TooBig {
+            path: path.to_owned(),
+            limit_bytes: FILE_MAX_BYTES,
+        });
+    }
+    let text = String::from_utf8(bytes).map_err(|e| ConfigError::Syntax {
+        path: path.to_owned(),
+        line: 1 + e.as_bytes()[..e.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count(),
+        why: "not UTF-8".to_owned(),
+    })?;
+    toml::from_str(&text).map_err(|e| ConfigError::Syntax {
+        path: path.to_owned(),
+        line: 1 + e
+            .span()
+            .map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count()),
+        why: e.message().to_owned(),
+    })
+}
+
+/// Why the configuration is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file or folder cannot be read.
+    #[error("read {}: {source}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// A file is far bigger than a configuration.
+    #[error("read {}: bigger than {limit_bytes} bytes", path.display())]
+    TooBig {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// There are more repositories than anybody has.
+    #[error("read {}: more than {limit} repositories", path.display())]
+    TooMany {
+        /// The folder.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// A line is not TOML, or has a key that does not exist or a value of the wrong type.
+    #[error("read {}, line {line}: {why}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// A value is well formed and still not allowed.
+    #[error("read {}: `{key}`: {why}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl ConfigError {
+    /// The way out, as a command or a fact.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("run as root".to_owned())
+            }
+            Self::Read { .. } | Self::TooMany { .. } => None,
+            Self::TooBig { path, .. } => Some(format!("is `{}` the file you meant?", path.display())),
+            Self::Syntax { path, line, .. } => Some(format!("`${{EDITOR:-vi}} +{line} {}`", path.display())),
+            Self::Value { path, .. } => Some(format!("`${{EDITOR:-vi}} {}`", path.display())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A configuration folder with these files.
+    fn etc(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(dir.path().join("repos.d")).expect("a folder");
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).expect("a file");
+        }
+        dir
+    }
+
+    fn read(files: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let dir = etc(files);
+        Config::read(dir.path(), Path::new("/"))
+    }
+
+    #[test]
+    fn repositories_come_by_priority_then_name_and_disabled_ones_not_at_all() {
+        let repo = |name: &str, more: &str| {
+            format!("name = \"{name}\"\nurls = [\"https://x.example/\"]\nroot = \"r.json\"\n{more}")
+        };
+        let config = read(&[
+            ("repos.d/1.toml", &repo("vendor", "")),
+            ("repos.d/2.toml", &repo("oem", "priority = 10")),
+            ("repos.d/3.toml", &repo("community", "")),
+            ("repos.d/4.toml", &repo("off", "enabled = false")),
+            ("repos.d/5.toml~", "not TOML"),
+            ("repos.d/.6.toml", "not TOML"),
+        ])
+        .expect("a good configuration");
+        let names: Vec<&str> = config.repositories.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["oem", "community", "vendor"]);
+    }
+
+    #[test]
+    fn nothing_is_an_empty_configuration() {
+        let config = Config::read(Path::new("/nonexistent"), Path::new("/")).expect("absence is not an error");
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn faults_are_named_with_file_and_line() {
+        let check = |name: &str, text: &str, expected: &str| {
+            let error = read(&[(name, text)]).expect_err(text);
+            let shown = error.to_string();
+            assert!(shown.contains(expected) && shown.contains(name), "{text:?}: {shown}");
+            assert!(error.hint().is_some(), "{text:?}");
+        };
+        check("config.toml", "[policy\n", "line 1");
+        check("config.toml", "\n\nallow_root_script = []\n", "line 3: unknown field");
+        check("repos.d/a.toml", "name = \"a\"\nurls = 3\n", "line 2");
+        check("repos.d/a.toml", "name = \"a/b\"\nurls = []\nroot = \"r\"\n", "name");
+        check(
+            "repos.d/a.toml",
+            "name = \"a\"\nurls = []\nroot = \"r\"\n",
+            "`urls`: at least one",
+        );
+        check(
+            "repos.d/a.toml",
+            "name = \"a\"\nurls = [\"gopher://x\"]\nroot = \"r\"\n",
+            "`urls`",
+        );
+        check(
+            "repos.d/a.toml",
+            "name = \"a\"\nurls = [\"nonsense\"]\nroot = \"r\"\n",
+            "`urls`",
+        );
+        check("repos.d/a.toml", &"#".repeat(300 << 10), "bigger than");
+    }
+
+    #[test]
+    fn two_repositories_may_not_have_one_name() {
+        let repo = "name = \"a\"\nurls = [\"https://x.example/\"]\nroot = \"r.json\"\n";
+        let error = read(&[("repos.d/1.toml", repo), ("repos.d/2.toml", repo)]).expect_err("twins");
+        assert!(error.to_string().contains("1.toml has the name `a` already"), "{error}");
+    }
+}

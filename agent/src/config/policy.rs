@@ -1,0 +1,41 @@
+//! Policy: what the owner of the machine pins, denies and allows. See `config.toml`.
+
+use serde::Deserialize;
+
+/// The whole of `config.toml`. Everything absent has the cautious value.
+///
+/// ```toml
+/// deny = ["nvidia-*"]
+/// allow_root_scripts = ["digimend"]
+/// allow_plain_http = false
+/// rings = ["early"]
+///
+/// [[pin]]
+/// package = "r8168"
+/// version = "8.051.*"
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Package names (glob patterns) that are never offered.
+    pub deny: Vec<String>,
+    /// Packages held to versions.
+    pub pin: Vec<PolicyRule>,
+    /// Package names whose scripts may run as root.
+    pub allow_root_scripts: Vec<String>,
+    /// Whether mirrors may be plain `http://` beyond loopback. Signatures make that safe from forgery; it lets
+    /// onlookers see which files are fetched, and so it is the owner's choice.
+    pub allow_plain_http: bool,
+    /// Rollout rings that this machine takes part in.
+    pub rings: Vec<String>,
+}
+
+/// A package held to versions.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRule {
+    /// Package name, a glob pattern.
+    pub package: String,
+    /// Version, a glob pattern.
+    pub version: String,
+}

@@ -1,0 +1,179 @@
+//! What can go wrong between here and a mirror.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+/// Why a file could not be got.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// A path asked for is not a plain relative path.
+    #[error("get {path:?}: not a path inside a repository")]
+    Path {
+        /// The path.
+        path: String,
+    },
+    /// The address is plain http beyond loopback.
+    #[error("get {url}: plain http beyond this machine is not allowed here")]
+    PlainHttp {
+        /// The address.
+        url: String,
+    },
+    /// This machine has no certificate authorities, so no https server can be recognised.
+    #[error("get {url}: this machine has no CA certificates")]
+    NoCertificates {
+        /// The address.
+        url: String,
+    },
+    /// The HTTP client itself cannot be made.
+    #[error("set up https: {why}")]
+    Client {
+        /// The library's answer.
+        why: String,
+    },
+    /// The server is not reached: no network, no name, no connection, no valid certificate.
+    #[error("reach {url}: {why}")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// The library's answer.
+        why: String,
+    },
+    /// The connection ended, or was silent, before the body was whole.
+    #[error("get {url}: interrupted after {received} bytes: {why}")]
+    Interrupted {
+        /// The address.
+        url: String,
+        /// Bytes of the body that came.
+        received: u64,
+        /// The library's answer.
+        why: String,
+    },
+    /// The server answered with an error.
+    #[error("get {url}: the server answered {status}")]
+    Status {
+        /// The address.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// How long the server asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The server sends more than the file may have.
+    #[error("get {url}: more than the {max_bytes} bytes it may have")]
+    TooBig {
+        /// The address.
+        url: String,
+        /// The limit.
+        max_bytes: u64,
+    },
+    /// The server's answer makes no sense.
+    #[error("get {url}: {why}")]
+    Protocol {
+        /// The address.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file of a `file://` repository cannot be read.
+    #[error("read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// What arrived cannot be kept on this machine.
+    #[error("write what {url} sent: {source}")]
+    Write {
+        /// The address.
+        url: String,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+}
+
+/// An address as it may be shown: without a password.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail only on addresses that cannot have a user, and those have none to hide.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
+/// An error with all its causes on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl TransportError {
+    /// Whether trying again may help.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Interrupted { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
+            _ => false,
+        }
+    }
+
+    /// Whether it is this machine's own fault, the same for every mirror.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Path { .. } | Self::Client { .. })
+    }
+
+    /// Whether there is no way to any server: nothing new can be had, but the cache still serves.
+    pub fn is_offline(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::NoCertificates { .. } | Self::PlainHttp { .. }
+        ) || matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// How long the server asks to wait.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// The way out, as a command or a fact.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::PlainHttp { .. } => {
+                "use https://, or set `allow_plain_http = true` in /etc/dkms-fetch/config.toml".to_owned()
+            }
+            Self::NoCertificates { .. } => "`apt install ca-certificates` or `dnf install ca-certificates`".to_owned(),
+            Self::Unreachable { .. } => {
+                "is the network up? `--offline` uses what is cached; a file:// repository needs no network".to_owned()
+            }
+            Self::Status {
+                retry_after: Some(after),
+                ..
+            } => format!("try again in {} s", after.as_secs()),
+            Self::Write { source, .. } if is_full(source) => "free some space: `df -h /var`".to_owned(),
+            Self::File { path, .. } => format!("is the medium mounted? `ls -l {}`", path.display()),
+            _ => return None,
+        })
+    }
+}
+
+/// Whether the disk, a quota or a limit is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

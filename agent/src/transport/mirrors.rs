@@ -1,0 +1,133 @@
+//! The addresses of a repository, and which of them may be used.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use url::{Host, Url};
+
+use super::error::{TransportError, shown};
+
+/// Mirrors in order of preference. The one that answered last is asked first, so that one dead mirror costs one
+/// timeout and not one for every file.
+#[derive(Debug)]
+pub struct Mirrors {
+    urls: Vec<Url>,
+    preferred: AtomicUsize,
+}
+
+impl Mirrors {
+    /// Mirrors at these addresses, each ending with `/`.
+    pub fn new(urls: Vec<Url>) -> Self {
+        Self {
+            urls,
+            preferred: AtomicUsize::new(0),
+        }
+    }
+
+    /// Every mirror once with its number.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = (usize, &Url)> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let count = self.urls.len();
+        (0..count).map(move |n| (first + n) % count).map(|n| (n, &self.urls[n]))
+    }
+
+    pub(super) fn prefer(&self, number: usize) {
+        self.preferred.store(number, Ordering::Relaxed);
+    }
+}
+
+/// The address of `path` below `mirror`. Every segment is encoded, so a path cannot change the address's host or query.
+pub(super) fn below(mirror: &Url, path: &str) -> Result<Url, TransportError> {
+    let bad = || TransportError::Path { path: path.to_owned() };
+    let good = |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains(['\0', '\\']);
+    if !path.split('/').all(good) {
+        return Err(bad());
+    }
+    let mut url = mirror.clone();
+    url.path_segments_mut()
+        .map_err(|()| bad())?
+        .pop_if_empty()
+        .extend(path.split('/'));
+    Ok(url)
+}
+
+/// Refuses plain http beyond loopback unless it is allowed.
+pub(super) fn check_scheme(url: &Url, allow_plain_http: bool) -> Result<(), TransportError> {
+    match url.scheme() {
+        "https" | "file" => Ok(()),
+        "http" if allow_plain_http || is_loopback(url) => Ok(()),
+        _ => Err(TransportError::PlainHttp { url: shown(url) }),
+    }
+}
+
+/// Whether the address is this machine by itself, whatever a resolver says of names.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).expect("a good address")
+    }
+
+    #[test]
+    fn paths_stay_below_their_mirror() {
+        let check = |mirror: &str, path: &str, expected: Option<&str>| {
+            let found = below(&url(mirror), path).ok();
+            assert_eq!(found.as_ref().map(Url::as_str), expected, "{mirror} + {path}");
+        };
+        check(
+            "https://x.example/a/",
+            "metadata/1.root.json",
+            Some("https://x.example/a/metadata/1.root.json"),
+        );
+        check(
+            "https://x.example/",
+            "targets/n@1.2+3~4?q#f%2e",
+            Some("https://x.example/targets/n@1.2+3~4%3Fq%23f%252e"),
+        );
+        check("file:///media/stick/", "a/b", Some("file:///media/stick/a/b"));
+        for bad in ["", "/a", "a//b", "../a", "a/../b", "a/./b", "a\\b", "a\0"] {
+            check("https://x.example/", bad, None);
+        }
+    }
+
+    #[test]
+    fn plain_http_stays_on_this_machine() {
+        let check = |address: &str, allowed: bool| {
+            assert_eq!(check_scheme(&url(address), false).is_ok(), allowed, "{address}");
+        };
+        check("https://x.example/", true);
+        check("file:///srv/", true);
+        check("http://127.0.0.1:8080/", true);
+        check("http://127.9.9.9/", true);
+        check("http://[::1]/", true);
+        check("http://localhost/", true);
+        check("http://x.example/", false);
+        check("http://localhost.x.example/", false);
+        check("http://10.0.2.2/", false);
+        check("ftp://127.0.0.1/", false);
+        assert!(check_scheme(&url("http://10.0.2.2/"), true).is_ok());
+    }
+
+    #[test]
+    fn the_mirror_that_answered_is_asked_first() {
+        let mirrors = Mirrors::new(vec![
+            url("http://[::1]:1/"),
+            url("http://[::1]:2/"),
+            url("http://[::1]:3/"),
+        ]);
+        let order = |m: &Mirrors| m.in_order().map(|(n, _)| n).collect::<Vec<_>>();
+        assert_eq!(order(&mirrors), [0, 1, 2]);
+        mirrors.prefer(1);
+        assert_eq!(order(&mirrors), [1, 2, 0]);
+        assert!(order(&Mirrors::new(vec![])).is_empty());
+    }
+}

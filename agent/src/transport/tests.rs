@@ -1,0 +1,342 @@
+//! A server that misbehaves in every way a mirror can.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+
+use url::Url;
+
+use super::*;
+
+/// Answers its connections, one request each, with these bytes in turn; then stops listening.
+struct Server {
+    url: Url,
+    requests: Receiver<String>,
+}
+
+impl Server {
+    fn new(answers: Vec<Vec<u8>>) -> Self {
+        Self::with(
+            answers
+                .into_iter()
+                .map(|bytes| -> Reply { Box::new(move |s| s.write_all(&bytes)) })
+                .collect(),
+        )
+    }
+
+    fn with(replies: Vec<Reply>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let (sender, requests) = channel();
+        std::thread::spawn(move || {
+            for reply in replies {
+                let Ok((mut stream, _)) = listener.accept() else { return };
+                if sender.send(read_request(&mut stream)).is_err() {
+                    return;
+                }
+                // The client may hang up on an answer that it has had enough of.
+                let _ = reply(&mut stream);
+            }
+        });
+        Self {
+            url: Url::parse(&url).expect("a good address"),
+            requests,
+        }
+    }
+
+    /// The requests that came, in lower case.
+    fn seen(&self) -> Vec<String> {
+        self.requests.try_iter().collect()
+    }
+}
+
+type Reply = Box<dyn FnOnce(&mut TcpStream) -> std::io::Result<()> + Send>;
+
+fn read_request(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+        request.push(byte[0]);
+    }
+    String::from_utf8_lossy(&request).to_lowercase()
+}
+
+/// An HTTP answer that closes the connection.
+fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}").into_bytes()
+}
+
+fn ok(body: &str) -> Vec<u8> {
+    answer("200 OK", "", body)
+}
+
+/// An answer that promises `length` bytes and ends after `body`.
+fn short(length: usize, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+fn transport() -> Transport {
+    Transport::new(Options {
+        backoff: Duration::from_millis(5),
+        idle_timeout: Duration::from_millis(500),
+        ..Options::default()
+    })
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+fn mirrors(servers: &[&Server]) -> Mirrors {
+    Mirrors::new(servers.iter().map(|s| s.url.clone()).collect())
+}
+
+/// Gets `a` (at most 100 bytes) from servers with these answers.
+fn get(servers: &[&Server], request: Request<'_>) -> Result<(Answer, String), TransportError> {
+    let (answer, bytes) = run(transport().get_bytes(&mirrors(servers), request))?;
+    Ok((answer, String::from_utf8(bytes).expect("text")))
+}
+
+const SMALL: Request<'static> = Request {
+    path: "a",
+    max_bytes: 100,
+    resume: false,
+    etag: None,
+};
+
+fn body(text: &str) -> (Answer, String) {
+    (Answer::Body { etag: None }, text.to_owned())
+}
+
+#[test]
+fn a_plain_answer_arrives() {
+    let server = Server::new(vec![ok("hello")]);
+    assert_eq!(get(&[&server], SMALL).expect("hello"), body("hello"));
+    assert!(server.seen()[0].starts_with("get /a http/1.1\r\n"));
+}
+
+#[test]
+fn a_connection_that_drops_is_tried_again_from_the_start() {
+    let server = Server::new(vec![vec![], short(10, "half"), ok("whole body")]);
+    assert_eq!(get(&[&server], SMALL).expect("the third try"), body("whole body"));
+}
+
+#[test]
+fn an_error_of_the_server_passes_or_does_not() {
+    let busy = || answer("503 Busy", "Retry-After: 0\r\n", "");
+    let server = Server::new(vec![busy(), busy(), ok("up")]);
+    assert_eq!(get(&[&server], SMALL).expect("the third try"), body("up"));
+
+    let server = Server::new(vec![busy(), busy(), busy(), busy(), ok("too late")]);
+    let error = get(&[&server], SMALL).expect_err("tries are bounded");
+    assert!(matches!(error, TransportError::Status { status: 503, .. }), "{error}");
+
+    let server = Server::new(vec![answer("403 No", "", ""), ok("not asked again")]);
+    let error = get(&[&server], SMALL).expect_err("no is no");
+    assert!(error.to_string().contains("the server answered 403"), "{error}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn a_server_that_asks_for_an_hour_is_left_alone() {
+    let server = Server::new(vec![answer("429 Slow", "Retry-After: 3600\r\n", ""), ok("x")]);
+    let error = get(&[&server], SMALL).expect_err("an hour is too long");
+    assert_eq!(error.hint().as_deref(), Some("try again in 3600 s"));
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn an_endless_body_ends_at_the_limit() {
+    let announced = Server::new(vec![short(1 << 40, "x")]);
+    let error = get(&[&announced], SMALL).expect_err("too big");
+    assert!(
+        matches!(error, TransportError::TooBig { max_bytes: 100, .. }),
+        "{error}"
+    );
+
+    let endless = Server::with(vec![Box::new(|stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        loop {
+            stream.write_all(b"10\r\n0123456789abcdef\r\n")?;
+        }
+    })]);
+    let error = get(&[&endless], SMALL).expect_err("too big");
+    assert!(
+        matches!(error, TransportError::TooBig { max_bytes: 100, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_silent_server_is_given_up() {
+    let silent = || -> Reply {
+        Box::new(|stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")?;
+            std::thread::sleep(Duration::from_secs(2));
+            Ok(())
+        })
+    };
+    let silent = Server::with(vec![silent()]);
+    let good = Server::new(vec![ok("here")]);
+    assert_eq!(get(&[&silent, &good], SMALL).expect("the second mirror"), body("here"));
+}
+
+#[test]
+fn mirrors_are_asked_in_order_and_the_good_one_is_remembered() {
+    let dead = Url::parse("http://127.0.0.1:1/").expect("a good address");
+    let good = Server::new(vec![ok("one"), ok("two")]);
+    let mirrors = Mirrors::new(vec![dead, good.url.clone()]);
+    run(async {
+        let transport = transport();
+        for expected in ["one", "two"] {
+            let (_, bytes) = transport.get_bytes(&mirrors, SMALL).await.expect("the second mirror");
+            assert_eq!(bytes, expected.as_bytes());
+        }
+    });
+    assert_eq!(good.seen().len(), 2);
+}
+
+#[test]
+fn not_found_is_an_answer_only_when_nobody_has_it() {
+    let none = || Server::new(vec![answer("404 Not Found", "", "")]);
+    assert_eq!(get(&[&none(), &none()], SMALL).expect("an answer").0, Answer::NotFound);
+    let has = Server::new(vec![ok("here")]);
+    assert_eq!(get(&[&none(), &has], SMALL).expect("the second"), body("here"));
+}
+
+#[test]
+fn an_unchanged_file_is_not_sent_again() {
+    let server = Server::new(vec![
+        answer("200 OK", "ETag: \"v1\"\r\n", "text"),
+        b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n".to_vec(),
+    ]);
+    let (first, _) = get(&[&server], SMALL).expect("the text");
+    let Answer::Body { etag: Some(etag) } = first else {
+        panic!("no ETag in {first:?}")
+    };
+    let again = Request {
+        etag: Some(&etag),
+        ..SMALL
+    };
+    assert_eq!(get(&[&server], again).expect("no change").0, Answer::NotModified);
+    assert!(server.seen()[1].contains("if-none-match: \"v1\""));
+}
+
+#[test]
+fn a_download_goes_on_where_it_stopped() {
+    let check = |held: &str, answers: Vec<Vec<u8>>, expected: &str| {
+        let server = Server::new(answers);
+        let mut bytes = held.as_bytes().to_vec();
+        let request = Request { resume: true, ..SMALL };
+        run(transport().get(&mirrors(&[&server]), request, &mut bytes)).expect("a whole body");
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
+        server.seen()
+    };
+    let rest = |from: usize, text: &str| {
+        answer(
+            "206 Partial Content",
+            &format!("Content-Range: bytes {from}-9/10\r\n"),
+            text,
+        )
+    };
+    let seen = check("01234", vec![rest(5, "56789")], "0123456789");
+    assert!(seen[0].contains("range: bytes=5-"));
+    // The connection drops twice; each try asks for less.
+    let seen = check("", vec![short(10, "012"), rest(3, "3456789")], "0123456789");
+    assert!(seen[1].contains("range: bytes=3-"));
+    // A server that knows no ranges sends the whole.
+    check("01234", vec![ok("0123456789")], "0123456789");
+    // What is held is longer than the file.
+    check(
+        "0123456789abc",
+        vec![answer("416 Range Not Satisfiable", "", ""), ok("0123456789")],
+        "0123456789",
+    );
+}
+
+#[test]
+fn a_range_that_was_not_asked_for_is_refused() {
+    let wrong = answer("206 Partial Content", "Content-Range: bytes 0-4/10\r\n", "01234");
+    let server = Server::new(vec![wrong]);
+    let mut bytes = b"01234".to_vec();
+    let request = Request { resume: true, ..SMALL };
+    let error = run(transport().get(&mirrors(&[&server]), request, &mut bytes)).expect_err("the wrong range");
+    assert!(matches!(error, TransportError::Protocol { .. }), "{error}");
+    assert_eq!(bytes, b"01234");
+}
+
+#[test]
+fn a_redirect_may_not_leave_for_plain_http() {
+    let check = |target: &str, why: &str| {
+        let redirect = answer("302 Found", &format!("Location: {target}\r\n"), "");
+        let server = Server::new(vec![redirect; 4]);
+        let error = get(&[&server], SMALL).expect_err(target);
+        assert!(error.to_string().contains(why), "{error}");
+    };
+    check("http://192.0.2.1/a", "redirected to plain http");
+    let there = Server::new(vec![ok("moved here")]);
+    let here = Server::new(vec![answer("302 Found", &format!("Location: {}a\r\n", there.url), "")]);
+    assert_eq!(get(&[&here], SMALL).expect("loopback may"), body("moved here"));
+}
+
+#[test]
+fn no_server_at_all_is_being_offline() {
+    let nobody = Mirrors::new(vec![Url::parse("http://127.0.0.1:1/").expect("a good address")]);
+    let error = run(transport().get_bytes(&nobody, SMALL)).expect_err("nobody listens");
+    assert!(error.is_offline() && error.hint().is_some(), "{error}");
+    let plain = Mirrors::new(vec![
+        Url::parse("http://user:secret@x.example/").expect("a good address"),
+    ]);
+    let error = run(transport().get_bytes(&plain, SMALL)).expect_err("plain http");
+    assert_eq!(
+        error.to_string(),
+        "get http://x.example/a: plain http beyond this machine is not allowed here"
+    );
+}
+
+#[test]
+fn a_full_disk_is_our_own_fault_and_not_retried() {
+    struct Full;
+    impl Sink for Full {
+        fn held(&self) -> u64 {
+            0
+        }
+        fn start(&mut self, _: u64) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn write(&mut self, _: &[u8]) -> std::io::Result<()> {
+            // What the operating system itself says when a device is full.
+            std::fs::File::options().write(true).open("/dev/full")?.write_all(b"x")
+        }
+    }
+    let server = Server::new(vec![ok("x"), ok("x")]);
+    let error = run(transport().get(&mirrors(&[&server]), SMALL, &mut Full)).expect_err("no room");
+    assert!(error.is_ours(), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("df -h")), "{error:?}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn a_file_repository_is_read_the_same_way() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("a"), "on the stick").expect("a file");
+    std::fs::write(dir.path().join("big"), "x".repeat(101)).expect("a file");
+    std::fs::create_dir(dir.path().join("folder")).expect("a folder");
+    let at = |path: &std::path::Path| Mirrors::new(vec![Url::from_directory_path(path).expect("an absolute path")]);
+    let get = |path: &str| run(transport().get_bytes(&at(dir.path()), Request { path, ..SMALL }));
+    assert_eq!(get("a").expect("a file").1, b"on the stick");
+    assert_eq!(get("none").expect("an answer").0, Answer::NotFound);
+    assert!(matches!(get("big"), Err(TransportError::TooBig { .. })));
+    assert!(matches!(get("folder"), Err(TransportError::File { .. })));
+    let unplugged = at(&dir.path().join("unplugged"));
+    let error = run(transport().get_bytes(&unplugged, SMALL)).expect_err("no medium");
+    assert!(
+        error.is_offline() && error.hint().is_some_and(|h| h.contains("mounted")),
+        "{error}"
+    );
+}
