@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use dkms_engine::root::Root;
 use serde::de::DeserializeOwned;
 
 pub use policy::{Policy, PolicyRule};
@@ -33,13 +34,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration folder `dir`, usually [`DIR`] below the root. An absent folder is an empty configuration.
-    ///
-    /// `root` is the root directory that absolute paths in the files are below.
+    /// Reads the configuration of `root`, in [`DIR`]. An absent folder is an empty configuration.
     ///
     /// # Errors
     /// When a file cannot be read, is too big, is not TOML, or has a value that is not allowed.
-    pub fn read(dir: &Path, root: &Path) -> Result<Self, ConfigError> {
+    pub fn read(root: &Root) -> Result<Self, ConfigError> {
+        let dir = root.join(DIR);
         let policy = dir.join("config.toml");
         Ok(Self {
             repositories: repositories(&dir.join("repos.d"), root)?,
@@ -53,7 +53,7 @@ impl Config {
 }
 
 /// The enabled repositories of `repos.d`.
-fn repositories(dir: &Path, root: &Path) -> Result<Vec<Repository>, ConfigError> {
+fn repositories(dir: &Path, root: &Root) -> Result<Vec<Repository>, ConfigError> {
     let failed = |source| ConfigError::Read {
         path: dir.to_owned(),
         source,
@@ -198,19 +198,20 @@ impl ConfigError {
 mod tests {
     use super::*;
 
-    /// A configuration folder with these files.
-    fn etc(files: &[(&str, &str)]) -> tempfile::TempDir {
+    /// A root with these files of configuration.
+    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        fs::create_dir(dir.path().join("repos.d")).expect("a folder");
+        let etc = dir.path().join("etc/dkms-fetch");
+        fs::create_dir_all(etc.join("repos.d")).expect("a folder");
         for (name, text) in files {
-            fs::write(dir.path().join(name), text).expect("a file");
+            fs::write(etc.join(name), text).expect("a file");
         }
         dir
     }
 
     fn read(files: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let dir = etc(files);
-        Config::read(dir.path(), Path::new("/"))
+        let dir = root(files);
+        Config::read(&Root::at(dir.path()))
     }
 
     #[test]
@@ -233,7 +234,8 @@ mod tests {
 
     #[test]
     fn nothing_is_an_empty_configuration() {
-        let config = Config::read(Path::new("/nonexistent"), Path::new("/")).expect("absence is not an error");
+        let empty = tempfile::tempdir().expect("a temporary folder");
+        let config = Config::read(&Root::at(empty.path())).expect("absence is not an error");
         assert_eq!(config, Config::default());
     }
 

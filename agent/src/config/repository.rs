@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use dkms_engine::root::Root;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -81,8 +82,8 @@ fn yes() -> bool {
 }
 
 impl Repository {
-    /// Reads one file. A relative `root` is beside the file, an absolute one below the directory `root`.
-    pub(super) fn read(path: &Path, root: &Path) -> Result<Self, ConfigError> {
+    /// Reads one file. A relative `root` is beside the file, an absolute one below `root`.
+    pub(super) fn read(path: &Path, root: &Root) -> Result<Self, ConfigError> {
         let file: File = parse(path)?;
         let bad_url = |why: String| ConfigError::Value {
             path: path.to_owned(),
@@ -97,9 +98,9 @@ impl Repository {
             .iter()
             .map(|url| mirror(url).map_err(bad_url))
             .collect::<Result<_, _>>()?;
-        let pinned = match file.root.strip_prefix("/") {
-            Ok(below) => root.join(below),
-            Err(_) => path.parent().unwrap_or(root).join(&file.root),
+        let pinned = match path.parent() {
+            Some(dir) if file.root.is_relative() => dir.join(&file.root),
+            _ => root.join(&file.root),
         };
         Ok(Self {
             name: file.name,
@@ -155,13 +156,13 @@ mod tests {
             let path = dir.path().join("a.toml");
             let text = format!("name = \"a\"\nurls = [\"https://x.example/\"]\nroot = \"{root}\"\n");
             std::fs::write(&path, text).expect("a file");
-            let repository = Repository::read(&path, Path::new("/image")).expect("a good file");
+            let repository = Repository::read(&path, &Root::at("/nonexistent")).expect("a good file");
             assert_eq!(repository.root, expected);
         };
         check("a.root.json", &dir.path().join("a.root.json"));
         check(
             "/usr/share/dkms-fetch/roots/a.json",
-            Path::new("/image/usr/share/dkms-fetch/roots/a.json"),
+            Path::new("/nonexistent/usr/share/dkms-fetch/roots/a.json"),
         );
     }
 
