@@ -1,3 +1,4 @@
 //! Support code of the integration tests: where real inputs lie, and how to run our programs on them.
 
+pub mod dkms;
 pub mod inputs;

@@ -1,0 +1,145 @@
+//! How two machines that did the same differ, and the document that says why.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{Machine, Outcome};
+
+/// One thing that the two programs did differently.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The words of the call.
+    pub step: String,
+    /// What Debian's did.
+    pub debian: String,
+    /// What ours did.
+    pub ours: String,
+}
+
+impl Difference {
+    /// As a row of the document, without the reason.
+    #[must_use]
+    pub fn row(&self) -> String {
+        let cell = |text: &str| {
+            if text.is_empty() {
+                "—".to_owned()
+            } else {
+                format!("`{}`", text.replace('|', "\\|"))
+            }
+        };
+        format!(
+            "| {} | `{}` | {} | {} |",
+            self.scenario,
+            self.step,
+            cell(&self.debian),
+            cell(&self.ours)
+        )
+    }
+}
+
+/// docs/dkms-compat.md, read.
+#[derive(Debug, Default)]
+pub struct Documented {
+    /// Paths that one of the two has and the other has not, everywhere: patterns for the whole path.
+    pub paths: Vec<glob::Pattern>,
+    /// The rows about behaviour.
+    pub behaviour: BTreeSet<Difference>,
+}
+
+impl Documented {
+    /// Reads the two tables of the document.
+    ///
+    /// # Panics
+    /// When the document is missing, or a row gives no reason.
+    #[must_use]
+    pub fn read(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let mut documented = Self::default();
+        for line in text.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+            let cells: Vec<String> = line.trim_matches('|').split(" | ").map(cell).collect();
+            assert!(
+                cells.last().is_some_and(|why| why.len() > 10),
+                "{}: no reason: {line}",
+                path.display()
+            );
+            match cells.as_slice() {
+                [pattern, _whose, _why] => {
+                    documented
+                        .paths
+                        .push(glob::Pattern::new(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}")));
+                }
+                [scenario, step, debian, ours, _why] => {
+                    let [scenario, step, debian, ours] = [scenario, step, debian, ours].map(Clone::clone);
+                    documented.behaviour.insert(Difference {
+                        scenario,
+                        step,
+                        debian,
+                        ours,
+                    });
+                }
+                _ => panic!("{}: not a row of either table: {line}", path.display()),
+            }
+        }
+        documented
+    }
+
+    fn explains_path(&self, path: &str) -> bool {
+        self.paths.iter().any(|pattern| pattern.matches(path))
+    }
+}
+
+fn cell(text: &str) -> String {
+    let text = text.trim();
+    if text == "—" {
+        String::new()
+    } else {
+        text.trim_matches('`').replace("\\|", "|")
+    }
+}
+
+/// What is different after both machines have run `step`: the exit code, what `status` prints, what lies on disk.
+#[must_use]
+pub fn compare(
+    scenario: &str,
+    step: &str,
+    [debian, ours]: [(&Machine, &Outcome); 2],
+    known: &Documented,
+) -> Vec<Difference> {
+    let mut pairs = vec![(format!("exit {}", debian.1.code), format!("exit {}", ours.1.code))];
+    if step.starts_with("status") {
+        let mut lines = [sorted_lines(&debian.1.stdout), sorted_lines(&ours.1.stdout)];
+        let common: BTreeSet<String> = lines[0].intersection(&lines[1]).cloned().collect();
+        lines
+            .iter_mut()
+            .for_each(|lines| lines.retain(|line| !common.contains(line)));
+        if lines.iter().all(BTreeSet::is_empty) && debian.1.stdout != ours.1.stdout {
+            lines = [&debian.1.stdout, &ours.1.stdout].map(|text| BTreeSet::from([format!("in this order: {text}")]));
+        }
+        pairs.push(
+            lines
+                .map(|lines| lines.into_iter().collect::<Vec<_>>().join(" / "))
+                .into(),
+        );
+    }
+    let (theirs, mine) = (debian.0.snapshot().0, ours.0.snapshot().0);
+    let paths: BTreeSet<&String> = theirs.keys().chain(mine.keys()).collect();
+    for path in paths.into_iter().filter(|path| !known.explains_path(path)) {
+        let show = |fact: Option<&super::Fact>| fact.map(|fact| format!("{path} {fact}")).unwrap_or_default();
+        pairs.push((show(theirs.get(path)), show(mine.get(path))));
+    }
+    let different = pairs.into_iter().filter(|(debian, ours)| debian != ours);
+    different
+        .map(|(debian, ours)| Difference {
+            scenario: scenario.to_owned(),
+            step: step.to_owned(),
+            debian,
+            ours,
+        })
+        .collect()
+}
+
+fn sorted_lines(text: &str) -> BTreeSet<String> {
+    text.lines().map(str::to_owned).collect()
+}

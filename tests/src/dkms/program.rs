@@ -1,0 +1,71 @@
+//! The two programs under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::inputs;
+
+/// Whose `dkms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The distribution's, /usr/sbin/dkms.
+    Debian,
+    /// This workspace's `dkms-fetch`, called by the name `dkms`.
+    Ours,
+}
+
+impl Program {
+    /// Makes the program callable as `bin/dkms`.
+    ///
+    /// # Panics
+    /// When Debian's dkms is not installed or ours does not compile.
+    pub(super) fn link_into(self, bin: &Path) {
+        let target = match self {
+            Self::Debian => PathBuf::from("/usr/sbin/dkms"),
+            Self::Ours => ours().to_owned(),
+        };
+        assert!(
+            target.is_file(),
+            "{} is not there\nhint: apt-get install dkms",
+            target.display()
+        );
+        std::os::unix::fs::symlink(&target, bin.join("dkms"))
+            .unwrap_or_else(|e| panic!("link {}: {e}", target.display()));
+    }
+}
+
+/// The `dkms-fetch` of this build, compiled once for the whole test run.
+fn ours() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        if let Some(given) = std::env::var_os("DKMS_FETCH_BIN") {
+            return given.into();
+        }
+        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+        let built = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "dkms-fetch",
+                "--bin",
+                "dkms-fetch",
+                "--profile",
+                profile,
+            ])
+            .current_dir(inputs::workspace())
+            .status();
+        assert!(
+            built.as_ref().is_ok_and(std::process::ExitStatus::success),
+            "cargo build of dkms-fetch: {built:?}"
+        );
+        // …/debug/deps/integration-HASH → …/debug/dkms-fetch
+        let exe = std::env::current_exe().unwrap_or_else(|e| panic!("the path of this test: {e}"));
+        let profile_dir = exe
+            .ancestors()
+            .nth(2)
+            .unwrap_or_else(|| panic!("{} is not in deps/", exe.display()));
+        profile_dir.join("dkms-fetch")
+    })
+}

@@ -1,0 +1,93 @@
+//! A list of calls that both programs get, each on a machine of its own.
+
+use std::collections::BTreeSet;
+
+use super::{Difference, Documented, Machine, Outcome, Program, compare};
+use crate::inputs;
+
+/// A story: what the machine is like, and what is called on it.
+///
+/// In the steps and in what is reported, `K1` and `K2` stand for the two kernels of the inputs and `A` for the
+/// architecture. A step that begins with `sh:` is a shell line run in the machine's directory, the same for both.
+pub struct Scenario {
+    /// Its name in docs/dkms-compat.md.
+    pub name: &'static str,
+    /// Puts sources and files in place; both kernels are there already.
+    pub set_up: fn(&Machine),
+    /// The words of each call of `dkms`.
+    pub steps: &'static [&'static str],
+}
+
+impl Scenario {
+    /// Runs the story on `program` alone.
+    #[must_use]
+    pub fn play(&self, program: Program) -> (Machine, Vec<Outcome>) {
+        let machine = self.machine(program);
+        let outcomes = self.steps.iter().map(|step| run(&machine, step)).collect();
+        (machine, outcomes)
+    }
+
+    /// Runs the story on both, step by step.
+    #[must_use]
+    pub fn differences(&self, known: &Documented) -> Vec<Difference> {
+        let (debian, ours) = (self.machine(Program::Debian), self.machine(Program::Ours));
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+        for step in self.steps {
+            let outcomes = std::thread::scope(|scope| {
+                let theirs = scope.spawn(|| run(&debian, step));
+                let mine = run(&ours, step);
+                [theirs.join().unwrap_or_else(|_| panic!("{}: {step}", self.name)), mine]
+            });
+            for difference in compare(self.name, step, [(&debian, &outcomes[0]), (&ours, &outcomes[1])], known) {
+                let difference = placeholders(difference);
+                // What lies on disk differently stays so; it is told once.
+                let on_disk = !difference.debian.starts_with("exit") && !step.starts_with("status");
+                if !on_disk || seen.insert((difference.debian.clone(), difference.ours.clone())) {
+                    if difference.debian.starts_with("exit") {
+                        eprintln!(
+                            "{} {step}\n  debian: {}\n  ours: {}",
+                            self.name, outcomes[0].stderr, outcomes[1].stderr
+                        );
+                    }
+                    found.push(difference);
+                }
+            }
+        }
+        found
+    }
+
+    fn machine(&self, program: Program) -> Machine {
+        let machine = Machine::new(program);
+        inputs::kernels().iter().for_each(|release| machine.add_kernel(release));
+        (self.set_up)(&machine);
+        machine
+    }
+}
+
+fn run(machine: &Machine, step: &str) -> Outcome {
+    let step = inputs::kernels()
+        .iter()
+        .zip(["K1", "K2"])
+        .fold(step.to_owned(), |step, (release, name)| step.replace(name, release));
+    match step.strip_prefix("sh:") {
+        Some(line) => machine.run(&["sh", "-c", line]),
+        None => machine.dkms(&step.split_whitespace().collect::<Vec<_>>()),
+    }
+}
+
+fn placeholders(difference: Difference) -> Difference {
+    let replace = |text: String| {
+        let kernels = inputs::kernels();
+        let names = kernels
+            .iter()
+            .map(String::as_str)
+            .zip(["K1", "K2"])
+            .chain([(std::env::consts::ARCH, "A")]);
+        names.fold(text, |text, (value, name)| text.replace(value, name))
+    };
+    Difference {
+        debian: replace(difference.debian),
+        ours: replace(difference.ours),
+        ..difference
+    }
+}
