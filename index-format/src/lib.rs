@@ -7,6 +7,7 @@
 //! - [`keys`], [`matcher`]: how a device finds its patterns among millions.
 //! - [`document`]: the signed documents, manifests, index records and revocations.
 //! - [`version`]: which of two versions is newer.
+//! - [`trust`]: which bytes of a repository may be believed.
 
 pub mod document;
 pub mod keys;
@@ -15,3 +16,4 @@ pub mod modalias;
 pub mod pattern;
 mod text;
 pub mod version;
+pub mod trust;

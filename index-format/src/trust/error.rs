@@ -1,0 +1,166 @@
+//! Why something is not trusted.
+
+use jiff::Timestamp;
+
+/// Why a file was not accepted. Every variant names the file, as a path below the repository's root.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// All signatures are right, but the promise of freshness has run out. Nothing is lost: what was verified before
+    /// stays, and nothing new is taken.
+    #[error("accept {file}: the signature of role {role} expired at {expired}, and now is {now}")]
+    Stale {
+        /// The file.
+        file: String,
+        /// The role that signed it.
+        role: String,
+        /// When it expired.
+        expired: Timestamp,
+        /// The time it was compared with.
+        now: Timestamp,
+    },
+    /// Something is not as its signature, or the rules of this index, say it must be.
+    #[error("accept {file} of role {role}: {why}")]
+    Refused {
+        /// The file.
+        file: String,
+        /// The role that is answerable for it.
+        role: String,
+        /// What is wrong.
+        why: Why,
+    },
+    /// More bytes than signed or allowed.
+    #[error("accept {file}: it is longer than {max_bytes} bytes")]
+    TooLong {
+        /// The file.
+        file: String,
+        /// The most that may be.
+        max_bytes: u64,
+    },
+    /// A file that must be there is not.
+    #[error("read {file}: the repository does not have it")]
+    Missing {
+        /// The file.
+        file: String,
+    },
+    /// No role vouches for this target.
+    #[error("find target {target}: no role of the repository vouches for it")]
+    Unlisted {
+        /// TUF target path.
+        target: String,
+    },
+}
+
+/// What is wrong with a refused file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// It cannot be understood.
+    #[error("it is malformed: {0}")]
+    Malformed(String),
+    /// Too few of its signatures are right.
+    #[error("{found} of at least {needed} signatures are right")]
+    Threshold {
+        /// Right signatures by different keys.
+        found: usize,
+        /// Signatures needed.
+        needed: usize,
+    },
+    /// It is older than what was trusted before.
+    #[error("it goes back from version {trusted} to {offered}")]
+    Rollback {
+        /// The version known.
+        trusted: u64,
+        /// The version offered.
+        offered: u64,
+    },
+    /// Its length, hash or version is not the signed one.
+    #[error("it is not what was signed: {0}")]
+    Mismatch(String),
+    /// The role is not known to those who could delegate to it.
+    #[error("nobody delegates to role {0}")]
+    UnknownRole(String),
+    /// It speaks of what its role has no say in.
+    #[error("it oversteps its role: {0}")]
+    Scope(String),
+}
+
+impl TrustError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Stale { .. } => {
+                "check this machine's clock (`timedatectl`); if it is right, the mirror or the repository is out of date: \
+                 try again later or another mirror"
+                    .to_owned()
+            }
+            Self::Refused { role, .. } if role == "root" => {
+                "check that the pinned root.json is this repository's; get it again from its publisher".to_owned()
+            }
+            Self::Refused { .. } | Self::TooLong { .. } => {
+                "the mirror or the connection may be hostile or broken: try another mirror, and tell the publisher".to_owned()
+            }
+            Self::Missing { .. } => "the mirror may be in the middle of an update: try again later".to_owned(),
+            Self::Unlisted { .. } => "refresh first; the package may have been withdrawn".to_owned(),
+        })
+    }
+
+    /// Whether only time is in the way, not trust.
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+
+    /// Whether somebody could be attacking: everything but staleness and absence.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::TooLong { .. })
+    }
+
+    pub(super) fn refused(file: &str, role: &str, why: Why) -> Self {
+        Self::Refused {
+            file: file.to_owned(),
+            role: role.to_owned(),
+            why,
+        }
+    }
+
+    pub(super) fn mismatch(file: &str, role: &str, what: impl Into<String>) -> Self {
+        Self::refused(file, role, Why::Mismatch(what.into()))
+    }
+
+    /// Translates the TUF core's error about `file` of `role`.
+    pub(super) fn from_tuf(error: sigstore_tuf::Error, file: &str, role: &str, now: Timestamp) -> Self {
+        use sigstore_tuf::Error as Tuf;
+        let why = match error {
+            Tuf::Expired { role, expires } => {
+                return Self::Stale {
+                    file: file.to_owned(),
+                    role,
+                    expired: expires,
+                    now,
+                };
+            }
+            Tuf::ThresholdNotMet { found, threshold, .. } => Why::Threshold {
+                found,
+                needed: threshold,
+            },
+            Tuf::Rollback { trusted, new, .. } => Why::Rollback { trusted, offered: new },
+            Tuf::BadRootVersion { trusted, new } if new <= trusted => Why::Rollback { trusted, offered: new },
+            Tuf::BadRootVersion { trusted, new } => {
+                Why::Mismatch(format!("version {new} does not follow version {trusted}"))
+            }
+            Tuf::IntegrityMismatch(what) => Why::Mismatch(what),
+            Tuf::UnknownRole(role) => Why::UnknownRole(role),
+            other => Why::Malformed(chain(&other)),
+        };
+        Self::refused(file, role, why)
+    }
+}
+
+/// An error and its causes in one fragment.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

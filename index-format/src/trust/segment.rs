@@ -1,0 +1,251 @@
+//! The records of the index: compressed bytes are verified before they reach the decompressor, decoded bytes after.
+
+use std::io::Read;
+
+use jiff::Timestamp;
+
+use super::crypto::sha256_hex;
+use super::exchange::{Answer, Want, bytes_of};
+use super::limits::SEGMENT_FILE_MAX_BYTES;
+use super::metadata::{Segment, TrustedMetadata};
+use super::state::{self, INDEX};
+use super::{TrustError, Why};
+use crate::document::record::Record;
+use crate::document::revocation::Revocations;
+
+/// The largest window a decoder may need, as a power of two: that of a whole segment.
+const WINDOW_LOG_MAX: u32 = 25;
+
+/// What the fetch of the index needs next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SegmentWant {
+    /// Download this file and hand it to [`IndexFetch::feed`].
+    Download(Want),
+    /// Hand the decoded bytes of this held segment to [`IndexFetch::feed_held`].
+    Held {
+        /// One of those named to [`TrustedMetadata::fetch_index`].
+        decoded_sha256: String,
+    },
+}
+
+/// The fetch of the whole index, one segment at a time, so that only one is in memory.
+#[derive(Debug)]
+pub struct IndexFetch<'a> {
+    metadata: &'a TrustedMetadata,
+    segments: Vec<Segment>,
+    next: usize,
+    held: Vec<String>,
+    records: u64,
+}
+
+/// A verified segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedSegment {
+    info: Segment,
+    decoded: Vec<u8>,
+}
+
+/// Proof that every segment of one state of the index was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedIndex {
+    id: String,
+    issued: Option<Timestamp>,
+    expires: Timestamp,
+    segments: Vec<Segment>,
+    records: u64,
+    revocations: Revocations,
+}
+
+impl<'a> IndexFetch<'a> {
+    pub(super) fn start(metadata: &'a TrustedMetadata, held: &[String]) -> Result<Self, TrustError> {
+        Ok(Self {
+            metadata,
+            segments: metadata.segments()?,
+            next: 0,
+            held: held.to_vec(),
+            records: 0,
+        })
+    }
+
+    /// What is needed next; `None` when all segments are in.
+    ///
+    /// # Errors
+    /// When the segment's entry is not as it must be.
+    pub fn want(&self) -> Result<Option<SegmentWant>, TrustError> {
+        let Some(segment) = self.segments.get(self.next) else {
+            return Ok(None);
+        };
+        if self.held.contains(&segment.decoded_sha256) {
+            return Ok(Some(SegmentWant::Held {
+                decoded_sha256: segment.decoded_sha256.clone(),
+            }));
+        }
+        Ok(Some(SegmentWant::Download(self.download(segment)?)))
+    }
+
+    /// Takes the downloaded file.
+    ///
+    /// # Errors
+    /// When it is not what was signed.
+    pub fn feed(&mut self, answer: Answer<'_>) -> Result<TrustedSegment, TrustError> {
+        let segment = self.current()?;
+        let want = self.download(segment)?;
+        let bytes = bytes_of(&want, answer)?;
+        let target = self.target(segment)?;
+        state::check_target(bytes, target, &want.path, INDEX)?;
+        let decoded = decode(bytes, segment, &want.path)?;
+        self.accept(decoded, &want.path)
+    }
+
+    /// Takes a held segment's decoded bytes. If they are damaged, the segment is downloaded after all: the error may
+    /// be ignored, the next [`IndexFetch::want`] says so.
+    ///
+    /// # Errors
+    /// When they are not those of the wanted segment.
+    pub fn feed_held(&mut self, decoded: Vec<u8>) -> Result<TrustedSegment, TrustError> {
+        let file = format!("the kept copy of {}", self.current()?.path);
+        let wanted = self.current()?.decoded_sha256.clone();
+        let accepted = self.accept(decoded, &file);
+        if accepted.is_err() {
+            self.held.retain(|held| *held != wanted);
+        }
+        accepted
+    }
+
+    /// The proof, when all segments were handed out.
+    ///
+    /// # Errors
+    /// When some were not.
+    pub fn finish(self) -> Result<TrustedIndex, TrustError> {
+        if let Some(segment) = self.segments.get(self.next) {
+            return Err(TrustError::Missing {
+                file: segment.path.clone(),
+            });
+        }
+        Ok(TrustedIndex {
+            id: self.metadata.index_id()?,
+            issued: self.metadata.issued(),
+            expires: self.metadata.expires(),
+            segments: self.segments,
+            records: self.records,
+            revocations: self.metadata.revocations().clone(),
+        })
+    }
+
+    fn current(&self) -> Result<&Segment, TrustError> {
+        self.segments.get(self.next).ok_or_else(|| TrustError::Unlisted {
+            target: "index/".to_owned(),
+        })
+    }
+
+    fn target(&self, segment: &Segment) -> Result<&sigstore_tuf::TargetFile, TrustError> {
+        self.metadata
+            .core
+            .delegated_target(INDEX, &segment.path)
+            .ok_or_else(|| TrustError::Unlisted {
+                target: segment.path.clone(),
+            })
+    }
+
+    fn download(&self, segment: &Segment) -> Result<Want, TrustError> {
+        state::want_target(
+            &self.metadata.core,
+            self.target(segment)?,
+            &segment.path,
+            INDEX,
+            SEGMENT_FILE_MAX_BYTES,
+        )
+    }
+
+    fn accept(&mut self, decoded: Vec<u8>, file: &str) -> Result<TrustedSegment, TrustError> {
+        let info = self.current()?.clone();
+        let found = sha256_hex(&decoded);
+        if found != info.decoded_sha256 {
+            let what = format!("decoded, its sha256 is {found} instead of {}", info.decoded_sha256);
+            return Err(TrustError::mismatch(file, INDEX, what));
+        }
+        let segment = TrustedSegment { info, decoded };
+        self.records += segment.records().count() as u64;
+        self.next += 1;
+        Ok(segment)
+    }
+}
+
+/// Decompresses verified bytes, never to more than the signed length.
+fn decode(bytes: &[u8], segment: &Segment, file: &str) -> Result<Vec<u8>, TrustError> {
+    let refuse = |e: std::io::Error| TrustError::refused(file, INDEX, Why::Malformed(format!("zstd: {e}")));
+    let mut decoder = zstd::Decoder::with_buffer(bytes).map_err(refuse)?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(refuse)?;
+    read_decoded(decoder, segment, file)
+}
+
+/// Reads `segment.decoded_length` bytes and not one more.
+fn read_decoded(reader: impl Read, segment: &Segment, file: &str) -> Result<Vec<u8>, TrustError> {
+    let length = segment.decoded_length;
+    let mut decoded = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
+    reader
+        .take(length + 1)
+        .read_to_end(&mut decoded)
+        .map_err(|e| TrustError::refused(file, INDEX, Why::Malformed(format!("zstd: {e}"))))?;
+    if decoded.len() as u64 != length {
+        return Err(TrustError::mismatch(
+            file,
+            INDEX,
+            format!("decoded, it does not have {length} bytes"),
+        ));
+    }
+    Ok(decoded)
+}
+
+impl TrustedSegment {
+    /// What was signed of it.
+    pub fn info(&self) -> &Segment {
+        &self.info
+    }
+
+    /// The decoded bytes, worth keeping by their hash for [`TrustedMetadata::fetch_index`].
+    pub fn decoded(&self) -> &[u8] {
+        &self.decoded
+    }
+
+    /// The records, parsed as they are asked for. A line of a kind this program does not know is an `Err` of its own:
+    /// pass over it, so that a newer repository can add kinds.
+    pub fn records(&self) -> impl Iterator<Item = Result<Record, serde_json::Error>> {
+        self.decoded
+            .split(|&b| b == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(serde_json::from_slice)
+    }
+}
+
+impl TrustedIndex {
+    /// As [`TrustedMetadata::index_id`].
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// When this state was signed, if it says so.
+    pub fn issued(&self) -> Option<Timestamp> {
+        self.issued
+    }
+
+    /// The first moment at which a part of it expires.
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// Its segments, in order.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Number of lines.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// What must not be installed.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+}

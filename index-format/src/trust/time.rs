@@ -1,0 +1,35 @@
+//! What time it is, to a machine whose clock may be anything.
+
+use jiff::Timestamp;
+
+/// Whether an expired signature is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// It is: [`super::TrustError::Stale`].
+    Enforce,
+    /// It is not: for media that were made once and are carried to machines for months. Only a policy that root
+    /// wrote into the machine may choose it. All other checks stay.
+    AllowStale,
+}
+
+/// The time to judge expiry by: the latest of what the clock says, when this program was built, and when the newest
+/// metadata known to be genuine was signed. A clock that stands in 1970 cannot bring old metadata back to life; a
+/// clock that is far ahead makes everything stale, which loses nothing.
+///
+/// ```
+/// use dkms_index::trust::trusted_now;
+/// let day = |s: &str| s.parse::<jiff::Timestamp>().unwrap();
+/// let (epoch, built) = (day("1970-01-01T00:00:07Z"), day("2026-01-01T00:00:00Z"));
+/// assert_eq!(trusted_now(epoch, built, None), built);
+/// assert_eq!(trusted_now(epoch, built, Some(day("2026-05-01T00:00:00Z"))), day("2026-05-01T00:00:00Z"));
+/// assert_eq!(trusted_now(day("2026-06-01T00:00:00Z"), built, None), day("2026-06-01T00:00:00Z"));
+/// ```
+pub fn trusted_now(clock: Timestamp, build_date: Timestamp, newest_issued: Option<Timestamp>) -> Timestamp {
+    clock.max(build_date).max(newest_issued.unwrap_or(Timestamp::MIN))
+}
+
+/// When `timestamp` was signed, as its own `issued` field says; nonsense (after its expiry) counts as absent.
+pub(super) fn issued(timestamp: &sigstore_tuf::Timestamp) -> Option<Timestamp> {
+    let issued: Timestamp = timestamp.extra.get("issued")?.as_str()?.parse().ok()?;
+    (issued <= timestamp.expires).then_some(issued)
+}
