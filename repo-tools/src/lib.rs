@@ -11,11 +11,15 @@
 //! ```
 //!
 //! - [`ingest`]: packages from outside become normalised sources and bundles.
+//! - [`package`]: a source and what is known about it become the two staged documents.
+//! - [`lint`]: what a publisher should know before signing.
 //! - [`scan`]: which devices a source claims, and on which kernels it builds.
 
 pub mod cli;
 pub mod files;
 pub mod ingest;
+pub mod lint;
+pub mod package;
 pub mod repository;
 pub mod scan;
 pub mod stage;

@@ -1,0 +1,311 @@
+//! What a publisher should know before signing: every problem of a staged package, typed.
+
+mod in_tree;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use dkms_index::document::manifest::{Manifest, Module};
+use dkms_index::document::record::BuildOutcome;
+use dkms_index::pattern::{Fault, Pattern};
+use serde::Serialize;
+
+use crate::package;
+use crate::stage::StagedPackage;
+
+pub use in_tree::InTree;
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Good to know.
+    Note,
+    /// Probably not what was meant.
+    Warning,
+    /// Must not be published.
+    Error,
+}
+
+/// One problem of one package version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The package.
+    pub name: String,
+    /// Its version in the index.
+    pub version: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is.
+    #[serde(flatten)]
+    pub problem: Problem,
+}
+
+/// What can be wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "problem", rename_all = "kebab-case")]
+pub enum Problem {
+    /// A pattern that no reader of the index accepts.
+    UnusablePattern {
+        /// The pattern.
+        pattern: String,
+        /// The rule it breaks.
+        why: String,
+    },
+    /// A pattern that matches nothing, or so much that it can hardly be meant.
+    SuspiciousPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is suspicious.
+        why: String,
+    },
+    /// Patterns without a bus match devices of every kind.
+    MatchesEverything {
+        /// The pattern.
+        pattern: String,
+    },
+    /// The manifest lies in a vendor's directory and claims devices of another one.
+    OutsideScope {
+        /// The manifest's directory.
+        scope: String,
+        /// The directory that it belongs to.
+        belongs: String,
+    },
+    /// Nobody knows whether it may be passed on.
+    NoLicence,
+    /// People would see a bare name.
+    NoSummary,
+    /// Scripts that run as root on every machine that installs it.
+    RootScripts {
+        /// The directives, in lower case.
+        scripts: Vec<String>,
+    },
+    /// No device will ever bring it up.
+    NoPatterns,
+    /// The patterns come from the source text; no build has confirmed them.
+    NeverScanned,
+    /// It was tried, and built nowhere.
+    BuildsNowhere {
+        /// The kernels that were tried.
+        kernels: Vec<String>,
+    },
+    /// The built module does not claim what the source seems to say, or claims more.
+    SourceDiffers {
+        /// The module.
+        module: String,
+        /// Patterns in the source or the metadata only.
+        only_declared: Vec<String>,
+        /// How many patterns only the built module has.
+        only_built: usize,
+    },
+    /// The kernel has a driver of its own for these devices.
+    InTree {
+        /// The kernel.
+        kernel: String,
+        /// Its modules.
+        modules: Vec<String>,
+        /// How many of the package's patterns they claim, too.
+        patterns: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// Two versions in the index are one in the DKMS tree: a machine holds one of them at a time.
+    SharesDkmsVersion {
+        /// `PACKAGE_VERSION`.
+        dkms_version: String,
+        /// The other version in the index.
+        other: String,
+    },
+}
+
+impl Problem {
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::UnusablePattern { .. } | Self::MatchesEverything { .. } | Self::OutsideScope { .. } => {
+                Severity::Error
+            }
+            Self::SuspiciousPattern { .. }
+            | Self::NoLicence
+            | Self::RootScripts { .. }
+            | Self::BuildsNowhere { .. }
+            | Self::NeverScanned
+            | Self::InTree { .. } => Severity::Warning,
+            Self::NoSummary | Self::NoPatterns | Self::SourceDiffers { .. } | Self::SharesDkmsVersion { .. } => {
+                Severity::Note
+            }
+        }
+    }
+
+    /// What to do about it, as far as there is one answer.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NeverScanned => Some("dkms-repo scan --kernel RELEASE"),
+            Self::OutsideScope { .. } => Some("dkms-repo scan, which chooses the directory anew"),
+            Self::NoLicence | Self::NoSummary => Some("write it into the staged manifest.json"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnusablePattern { pattern, why } => write!(f, "the pattern {pattern:?} is unusable: {why}"),
+            Self::SuspiciousPattern { pattern, why } => write!(f, "the pattern {pattern} {why}"),
+            Self::MatchesEverything { pattern } => write!(f, "the pattern {pattern} matches devices of every kind"),
+            Self::OutsideScope { scope, belongs } => write!(f, "it is staged for {scope} and belongs to {belongs}"),
+            Self::NoLicence => f.write_str("no licence is known"),
+            Self::NoSummary => f.write_str("it has no summary"),
+            Self::RootScripts { scripts } => write!(f, "it runs scripts as root: {}", scripts.join(", ")),
+            Self::NoPatterns => f.write_str("it claims no device, so that it will only ever be installed by name"),
+            Self::NeverScanned => f.write_str("it was never built: its patterns are a guess"),
+            Self::BuildsNowhere { kernels } => write!(f, "it builds on none of {}", kernels.join(", ")),
+            Self::SourceDiffers {
+                module,
+                only_declared,
+                only_built,
+            } => write!(
+                f,
+                "{module}: {} patterns of its source are not in the built module, {only_built} of the module not in the source",
+                only_declared.len()
+            ),
+            Self::InTree {
+                kernel,
+                modules,
+                patterns,
+                of,
+            } => write!(
+                f,
+                "{kernel} claims {patterns} of its {of} patterns itself ({})",
+                modules.join(", ")
+            ),
+            Self::SharesDkmsVersion { dkms_version, other } => {
+                write!(f, "in the DKMS tree it is {dkms_version}, and so is {other}")
+            }
+        }
+    }
+}
+
+/// Every problem of every package, in their order, the worst of a package first.
+pub fn lint(packages: &[StagedPackage], kernels: &[InTree]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for package in packages {
+        let mut problems = problems(package, kernels);
+        problems.extend(shares_version(package, packages));
+        problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity()));
+        findings.extend(problems.into_iter().map(|problem| Finding {
+            name: package.manifest.name.clone(),
+            version: package.manifest.version.clone(),
+            severity: problem.severity(),
+            problem,
+        }));
+    }
+    findings
+}
+
+fn problems(package: &StagedPackage, kernels: &[InTree]) -> Vec<Problem> {
+    let manifest = &package.manifest;
+    let mut found = Vec::new();
+    let patterns: BTreeSet<&str> = manifest.patterns().collect();
+    found.extend(patterns.iter().flat_map(|pattern| pattern_problems(pattern)));
+    if manifest.scope != "curated" {
+        let belongs = package::scope(manifest.patterns());
+        if belongs != manifest.scope {
+            found.push(Problem::OutsideScope {
+                scope: manifest.scope.clone(),
+                belongs,
+            });
+        }
+    }
+    if manifest.licence.is_empty() {
+        found.push(Problem::NoLicence);
+    }
+    if manifest.summary.is_empty() {
+        found.push(Problem::NoSummary);
+    }
+    if !manifest.recipe.root_scripts.is_empty() {
+        found.push(Problem::RootScripts {
+            scripts: manifest.recipe.root_scripts.clone(),
+        });
+    }
+    found.extend(build_problems(package));
+    if patterns.is_empty() {
+        found.push(Problem::NoPatterns);
+    }
+    found.extend(manifest.modules.iter().filter_map(source_differs));
+    found.extend(kernels.iter().filter_map(|kernel| {
+        let (modules, claimed) = kernel.claims(&patterns);
+        (claimed > 0).then(|| Problem::InTree {
+            kernel: kernel.release().to_owned(),
+            modules,
+            patterns: claimed,
+            of: patterns.len(),
+        })
+    }));
+    found
+}
+
+fn pattern_problems(text: &str) -> Vec<Problem> {
+    let pattern = match Pattern::parse(text) {
+        Ok(pattern) => pattern,
+        Err(error) => {
+            return vec![Problem::UnusablePattern {
+                pattern: text.to_owned(),
+                why: error.to_string(),
+            }];
+        }
+    };
+    let problem = |fault: Fault| match fault {
+        Fault::NoBus => Problem::MatchesEverything {
+            pattern: text.to_owned(),
+        },
+        other => Problem::SuspiciousPattern {
+            pattern: text.to_owned(),
+            why: other.to_string(),
+        },
+    };
+    pattern.faults().into_iter().map(problem).collect()
+}
+
+fn build_problems(package: &StagedPackage) -> Option<Problem> {
+    let builds = &package.record.builds;
+    if builds.is_empty() {
+        return Some(Problem::NeverScanned);
+    }
+    let nowhere = builds.iter().all(|fact| fact.outcome != BuildOutcome::Built);
+    nowhere.then(|| Problem::BuildsNowhere {
+        kernels: builds.iter().map(|fact| fact.kernel.clone()).collect(),
+    })
+}
+
+/// Where the hint and the authority are at odds. A module without built aliases has nothing to compare.
+fn source_differs(module: &Module) -> Option<Problem> {
+    if module.aliases.is_empty() || module.declared.is_empty() {
+        return None;
+    }
+    let built: BTreeSet<&String> = module.aliases.iter().collect();
+    let declared: BTreeSet<&String> = module.declared.iter().collect();
+    let only_declared: Vec<String> = declared.difference(&built).map(|p| (*p).clone()).collect();
+    let only_built = built.difference(&declared).count();
+    (!only_declared.is_empty() || only_built > 0).then(|| Problem::SourceDiffers {
+        module: module.name.clone(),
+        only_declared,
+        only_built,
+    })
+}
+
+fn shares_version(package: &StagedPackage, all: &[StagedPackage]) -> Option<Problem> {
+    let own = &package.manifest;
+    let same = |other: &Manifest| {
+        other.name == own.name && other.version != own.version && other.dkms_version() == own.dkms_version()
+    };
+    let other = all.iter().map(|other| &other.manifest).find(|other| same(other))?;
+    Some(Problem::SharesDkmsVersion {
+        dkms_version: own.dkms_version().to_owned(),
+        other: other.version.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
