@@ -69,10 +69,16 @@ fn of_text(pattern: &Pattern) -> Specificity {
         // `acpi*:`, `dmi*:`
         None => pattern.as_bytes().splitn(2, |&b| b == b':').nth(1).unwrap_or_default(),
     };
-    if behind_bus.iter().any(u8::is_ascii_alphanumeric) {
-        Specificity::Device
-    } else {
+    if !behind_bus.iter().any(u8::is_ascii_alphanumeric) {
         Specificity::Anything
+    } else if LAYOUTS
+        .iter()
+        .any(|layout| pattern.as_bytes().starts_with(layout.bus.as_bytes()))
+    {
+        // Another glob than the kernel writes for this bus: it may say little, such as `pci:v*sc07*`.
+        Specificity::Class
+    } else {
+        Specificity::Device
     }
 }
 
