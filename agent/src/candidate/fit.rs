@@ -1,0 +1,212 @@
+//! Whether a package may be built for a kernel at all: its own conditions, and what trial builds showed.
+
+use dkms_engine::version;
+use dkms_index::document::Recipe;
+use dkms_index::document::record::{BuildFact, BuildOutcome};
+use regex_lite::{Regex, RegexBuilder};
+
+use super::{Rejection, TargetKernel};
+
+/// A package's regular expression is remote input: its compiled form stays below this.
+const REGEX_MAX_BYTES: usize = 64 * 1024;
+
+/// What is known of a package and a kernel that do not exclude each other. Better ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// Nobody tried.
+    None,
+    /// It was built for another kernel of the same series, `6.1`.
+    SameSeries,
+    /// It was built for this very kernel.
+    ThisKernel,
+}
+
+/// What the conditions of `dkms.conf` say against this kernel, in words; `None` when it fits.
+pub(super) fn misfit(recipe: &Recipe, kernel: &TargetKernel) -> Option<String> {
+    let release = &kernel.release;
+    if let Some(min) = &recipe.kernel_min
+        && version::compare(release, min).is_lt()
+    {
+        return Some(format!("needs kernel {min} or newer"));
+    }
+    if let Some(max) = &recipe.kernel_max
+        && version::compare(release, max).is_gt()
+        && !release_is_of_series(release, max)
+    {
+        return Some(format!("is for kernels up to {max}"));
+    }
+    if !matches(recipe.kernel_regex.as_deref(), release) {
+        return Some(format!("excludes kernel {release} by its own condition"));
+    }
+    if !matches(recipe.arch_regex.as_deref(), &kernel.arch) {
+        return Some(format!("is not for {}", kernel.arch));
+    }
+    let config = kernel.config.as_ref()?;
+    recipe.config.iter().find_map(|option| match option.strip_prefix('!') {
+        Some(option) => config
+            .is_enabled(option)
+            .then(|| format!("needs a kernel without {option}")),
+        None => (!config.is_enabled(option)).then(|| format!("needs a kernel with {option}")),
+    })
+}
+
+/// `6.5` as an upper bound includes 6.5.13.
+fn release_is_of_series(release: &str, series: &str) -> bool {
+    release
+        .strip_prefix(series)
+        .is_some_and(|rest| rest.starts_with(|c: char| !c.is_ascii_digit()))
+}
+
+/// Whether the expression of a condition finds something in `text`, as bash's `=~`. One that is not understood excludes
+/// nothing here: the build, which asks bash itself, has the last word.
+fn matches(expression: Option<&str>, text: &str) -> bool {
+    let Some(expression) = expression else { return true };
+    let compiled: Result<Regex, _> = RegexBuilder::new(expression).size_limit(REGEX_MAX_BYTES).build();
+    compiled.is_ok_and(|regex| regex.is_match(text)) || RegexBuilder::new(expression).build().is_err()
+}
+
+/// What trial builds showed for this kernel and architecture: the newest of several counts.
+pub(super) fn proof(builds: &[BuildFact], kernel: &TargetKernel) -> Result<Proof, Rejection> {
+    let of_arch = || builds.iter().filter(|fact| fact.arch == kernel.arch);
+    let here = of_arch()
+        .filter(|fact| fact.kernel == kernel.release)
+        .max_by(|a, b| a.date.cmp(&b.date));
+    match here {
+        Some(fact) => match fact.outcome {
+            BuildOutcome::Built => Ok(Proof::ThisKernel),
+            BuildOutcome::Failed => Err(Rejection::KnownToFail {
+                kernel: fact.kernel.clone(),
+                date: fact.date.clone(),
+                reason: fact.reason.clone(),
+            }),
+            BuildOutcome::Excluded => Err(Rejection::Unfit {
+                reason: format!("excludes kernel {} by its own condition", fact.kernel),
+            }),
+        },
+        None if of_arch().any(|f| f.outcome == BuildOutcome::Built && series(&f.kernel) == series(&kernel.release)) => {
+            Ok(Proof::SameSeries)
+        }
+        None => Ok(Proof::None),
+    }
+}
+
+/// The first two numbers of a release: `6.12` of `6.12.95+deb12-amd64`.
+pub(super) fn series(release: &str) -> &str {
+    let mut numbers = release.match_indices(|c: char| !c.is_ascii_digit());
+    let end = numbers.nth(1).map_or(release.len(), |(at, _)| at);
+    &release[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel(release: &str) -> TargetKernel {
+        TargetKernel {
+            release: release.into(),
+            arch: "x86_64".into(),
+            config: None,
+        }
+    }
+
+    #[test]
+    fn conditions_of_the_recipe() {
+        let check = |recipe: Recipe, release: &str, expected: Option<&str>| {
+            assert_eq!(
+                misfit(&recipe, &kernel(release)).as_deref(),
+                expected,
+                "{recipe:?} {release}"
+            );
+        };
+        let some = |text: &str| Some(text.to_owned());
+        check(Recipe::default(), "6.1.0-56-amd64", None);
+        let min = Recipe {
+            kernel_min: some("6.5"),
+            ..Recipe::default()
+        };
+        check(min.clone(), "6.1.0-56-amd64", Some("needs kernel 6.5 or newer"));
+        check(min, "6.12.95+deb12-amd64", None);
+        let max = Recipe {
+            kernel_max: some("6.1"),
+            ..Recipe::default()
+        };
+        check(max.clone(), "6.1.0-56-amd64", None);
+        check(max, "6.12.95+deb12-amd64", Some("is for kernels up to 6.1"));
+        let regex = Recipe {
+            kernel_regex: some("^(5\\.|6\\.1\\.)"),
+            ..Recipe::default()
+        };
+        check(regex.clone(), "6.1.0-56-amd64", None);
+        check(
+            regex,
+            "6.12.95+deb12-amd64",
+            Some("excludes kernel 6.12.95+deb12-amd64 by its own condition"),
+        );
+        check(
+            Recipe {
+                kernel_regex: some("(["),
+                ..Recipe::default()
+            },
+            "6.1.0",
+            None,
+        );
+        check(
+            Recipe {
+                arch_regex: some("^aarch64$"),
+                ..Recipe::default()
+            },
+            "6.1.0",
+            Some("is not for x86_64"),
+        );
+    }
+
+    #[test]
+    fn what_trial_builds_prove() {
+        let fact = |kernel: &str, date: &str, outcome| BuildFact {
+            kernel: kernel.into(),
+            arch: "x86_64".into(),
+            compiler: String::new(),
+            date: date.into(),
+            outcome,
+            reason: "strlcpy is gone".into(),
+        };
+        let check = |builds: &[BuildFact], release: &str, expected: Result<Proof, &str>| {
+            let found = proof(builds, &kernel(release)).map_err(|why| why.to_string());
+            assert_eq!(found, expected.map_err(str::to_owned), "{builds:?} {release}");
+        };
+        use BuildOutcome::{Built, Excluded, Failed};
+        check(&[], "6.12.1", Ok(Proof::None));
+        check(&[fact("6.12.1", "2026-01-01", Built)], "6.12.1", Ok(Proof::ThisKernel));
+        check(&[fact("6.12.0", "2026-01-01", Built)], "6.12.1", Ok(Proof::SameSeries));
+        check(&[fact("6.1.2", "2026-01-01", Built)], "6.12.1", Ok(Proof::None));
+        check(
+            &[fact("6.12.1", "2026-01-01", Failed)],
+            "6.12.1",
+            Err("known not to build on 6.12.1 (tried 2026-01-01): strlcpy is gone"),
+        );
+        // Mended since.
+        let mended = [
+            fact("6.12.1", "2026-02-01", Built),
+            fact("6.12.1", "2026-01-01", Failed),
+        ];
+        check(&mended, "6.12.1", Ok(Proof::ThisKernel));
+        check(
+            &[fact("6.12.1", "2026-01-01", Excluded)],
+            "6.12.1",
+            Err("excludes kernel 6.12.1 by its own condition"),
+        );
+        let mut other = fact("6.12.1", "2026-01-01", Failed);
+        other.arch = "aarch64".into();
+        check(&[other], "6.12.1", Ok(Proof::None));
+    }
+
+    #[test]
+    fn series_of_releases() {
+        let check = |release: &str, expected: &str| assert_eq!(series(release), expected);
+        check("6.12.95+deb12-amd64", "6.12");
+        check("6.1.0-56-amd64", "6.1");
+        check("6.1", "6.1");
+        check("", "");
+    }
+}

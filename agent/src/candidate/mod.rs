@@ -1,0 +1,248 @@
+//! Which packages could serve a device, ranked, and why the others lose. Pure: everything it looks at is passed in.
+//!
+//! The ranking is published: what the owner of the machine said, then whom the repository trusts, then what is proven
+//! about the kernel, then how exactly the pattern names the device, then the version.
+
+mod fit;
+mod rank;
+mod rejection;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dkms_engine::kernel::KernelConfig;
+use dkms_index::document::record::{PackageRecord, Status};
+use dkms_index::document::revocation::Revocations;
+use dkms_index::modalias::Modalias;
+use dkms_index::pattern::Pattern;
+use dkms_index::version;
+
+use crate::config::Policy;
+
+pub use fit::Proof;
+pub use rank::Rank;
+pub use rejection::{PackageId, Rejected, Rejection};
+
+/// A package version that a repository offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Whose and which.
+    pub id: PackageId,
+    /// The repository's priority: greater goes first.
+    pub priority: i32,
+    /// What the index says of it.
+    pub record: PackageRecord,
+}
+
+/// The kernel that is decided for.
+#[derive(Debug, Clone)]
+pub struct TargetKernel {
+    /// `uname -r`.
+    pub release: String,
+    /// `uname -m`.
+    pub arch: String,
+    /// Its configuration; `None` where there are no headers to read it from.
+    pub config: Option<KernelConfig>,
+}
+
+/// What the owner of the machine said, and what happened on it.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// What is denied, pinned and allowed.
+    pub policy: Policy,
+    /// Names that are left as they are.
+    pub held: BTreeSet<String>,
+    /// What failed here.
+    pub quarantine: Vec<Quarantined>,
+    /// What each repository revoked, by the repository's name.
+    pub revocations: BTreeMap<String, Revocations>,
+    /// What tells this machine from others in a staged rollout.
+    pub machine_id: String,
+}
+
+impl Rules {
+    /// The versions that policy holds a package to, as a glob.
+    fn pinned(&self, name: &str) -> Option<&str> {
+        let rule = self.policy.pin.iter().find(|rule| glob_matches(&rule.package, name));
+        rule.map(|rule| rule.version.as_str())
+    }
+}
+
+/// A glob of the owner's policy. One that cannot be read matches only itself.
+fn glob_matches(glob: &str, text: &str) -> bool {
+    glob::Pattern::new(glob).map_or(glob == text, |glob| glob.matches(text))
+}
+
+/// A bundle that failed on this machine for a kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// SHA-256 of the bundle: a mended package of the same version is another one.
+    pub bundle: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// What failed.
+    pub reason: String,
+}
+
+/// What everything is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// For which kernel.
+    pub kernel: &'a TargetKernel,
+    /// The machine's own modalias, which chooses OEM sets.
+    pub machine: Option<&'a Modalias>,
+    /// By whose rules.
+    pub rules: &'a Rules,
+}
+
+/// A package that may serve a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The package.
+    pub offer: Arc<Offer>,
+    /// What ranks it.
+    pub rank: Rank,
+}
+
+/// All packages that match a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Assessment {
+    /// Those that may serve it, best first.
+    pub ranked: Vec<Candidate>,
+    /// Those that may not, with the reason.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Judges the packages whose patterns match a device. `matches` are offers with the pattern that matched.
+pub fn assess(matches: &[(Arc<Offer>, Pattern)], facts: Facts<'_>) -> Assessment {
+    let mut assessment = Assessment::default();
+    for (offer, pattern) in matches {
+        match admit(offer, facts) {
+            Ok(proof) => {
+                let candidate = Candidate {
+                    offer: Arc::clone(offer),
+                    rank: Rank::of(offer, pattern, proof, facts),
+                };
+                insert(&mut assessment.ranked, candidate);
+            }
+            Err(why) => {
+                let rejected = Rejected {
+                    package: offer.id.clone(),
+                    why,
+                };
+                if !assessment.rejected.contains(&rejected) {
+                    assessment.rejected.push(rejected);
+                }
+            }
+        }
+    }
+    assessment
+        .ranked
+        .sort_by(|a, b| b.rank.cmp(&a.rank).then_with(|| a.offer.id.cmp(&b.offer.id)));
+    assessment.rejected.sort_by(|a, b| newest_first(&a.package, &b.package));
+    assessment
+}
+
+/// A package that matches by several patterns counts by its best.
+fn insert(ranked: &mut Vec<Candidate>, candidate: Candidate) {
+    match ranked.iter_mut().find(|known| known.offer.id == candidate.offer.id) {
+        Some(known) if known.rank >= candidate.rank => {}
+        Some(known) => *known = candidate,
+        None => ranked.push(candidate),
+    }
+}
+
+fn newest_first(a: &PackageId, b: &PackageId) -> std::cmp::Ordering {
+    a.name
+        .cmp(&b.name)
+        .then_with(|| version::compare(&b.version, &a.version))
+}
+
+/// Whether the package may be installed on this machine for this kernel at all, and what is proven about it.
+///
+/// # Errors
+/// The strongest reason against it: what is denied for safety comes before what is merely unfit.
+pub fn admit(offer: &Offer, facts: Facts<'_>) -> Result<Proof, Rejection> {
+    let Facts { kernel, rules, .. } = facts;
+    let record = &offer.record;
+    if let Some(reason) = revoked(offer, rules) {
+        return Err(Rejection::Revoked { reason });
+    }
+    if record.status == Status::Withdrawn {
+        return Err(Rejection::Withdrawn);
+    }
+    denied(offer, rules)?;
+    let machine_fits = record.oem_sets.is_empty()
+        || facts.machine.is_some_and(|machine| {
+            let mut patterns = record.oem_sets.iter().filter_map(|text| Pattern::parse(text).ok());
+            patterns.any(|pattern| pattern.matches(machine))
+        });
+    if !machine_fits {
+        return Err(Rejection::Unfit {
+            reason: "is for other machines".to_owned(),
+        });
+    }
+    if let Some(since) = &record.upstream_since
+        && version::compare(&kernel.release, since).is_ge()
+    {
+        return Err(Rejection::Upstream { since: since.clone() });
+    }
+    if let Some(reason) = fit::misfit(&record.recipe, kernel) {
+        return Err(Rejection::Unfit { reason });
+    }
+    let proof = fit::proof(&record.builds, kernel)?;
+    if let Some(entry) = rules
+        .quarantine
+        .iter()
+        .find(|entry| entry.bundle == record.bundle.sha256 && entry.kernel == kernel.release)
+    {
+        return Err(Rejection::Quarantined {
+            reason: entry.reason.clone(),
+        });
+    }
+    if !record
+        .rollout
+        .as_ref()
+        .is_none_or(|rollout| rollout.takes_in(&rules.machine_id, &rules.policy.rings))
+    {
+        return Err(Rejection::NotYetRolledOut);
+    }
+    Ok(proof)
+}
+
+fn revoked(offer: &Offer, rules: &Rules) -> Option<String> {
+    let list = rules.revocations.get(&offer.id.repository)?;
+    let record = &offer.record;
+    let versions = [record.version.as_str(), record.dkms_version()];
+    let revocation = list.denies(&record.name, &versions, &record.bundle.sha256)?;
+    Some(revocation.reason.clone())
+}
+
+/// What the machine's owner says.
+fn denied(offer: &Offer, rules: &Rules) -> Result<(), Rejection> {
+    let PackageId { name, version, .. } = &offer.id;
+    let because = |reason: String| Err(Rejection::Denied { reason });
+    let policy = &rules.policy;
+    let names = |globs: &[String]| globs.iter().any(|glob| glob_matches(glob, name));
+    if names(&policy.deny) {
+        return because("denied by this machine's policy".to_owned());
+    }
+    if rules.held.contains(name) {
+        return because("held on this machine".to_owned());
+    }
+    if let Some(pinned) = rules.pinned(name)
+        && !glob_matches(pinned, version)
+    {
+        return because(format!("this machine's policy pins {name} to {pinned}"));
+    }
+    let scripts = &offer.record.recipe.root_scripts;
+    if !scripts.is_empty() && !names(&policy.allow_root_scripts) {
+        return Err(Rejection::RootScripts {
+            scripts: scripts.clone(),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,146 @@
+//! Why a package that matches a device is not offered for it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A package version of one repository.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct PackageId {
+    /// `PACKAGE_NAME`.
+    pub name: String,
+    /// The version in the index.
+    pub version: String,
+    /// The repository's name, as in its configuration.
+    pub repository: String,
+}
+
+impl fmt::Display for PackageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+/// A package that matches a device and is not offered for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rejected {
+    /// Which one.
+    pub package: PackageId,
+    /// Why not.
+    #[serde(flatten)]
+    pub why: Rejection,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.package, self.why)
+    }
+}
+
+/// The reason, the strongest first: what is denied for safety is never reported as merely outranked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "kebab-case")]
+pub enum Rejection {
+    /// The repository revoked it.
+    Revoked {
+        /// As the revocation says.
+        reason: String,
+    },
+    /// The repository no longer offers it.
+    Withdrawn,
+    /// Its author or this machine's owner says that it is not for this kernel, architecture or machine.
+    Unfit {
+        /// What does not fit, in words.
+        reason: String,
+    },
+    /// A trial build on this very kernel failed.
+    KnownToFail {
+        /// The kernel of the trial build.
+        kernel: String,
+        /// The day of the trial build.
+        date: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// It failed on this machine before, and is not tried again by itself.
+    Quarantined {
+        /// What failed.
+        reason: String,
+    },
+    /// The owner of this machine said no.
+    Denied {
+        /// By which setting.
+        reason: String,
+    },
+    /// Its driver is part of the kernel by now.
+    Upstream {
+        /// The first release that has it.
+        since: String,
+    },
+    /// It wants to run scripts as root, and the policy does not name it.
+    RootScripts {
+        /// The directives of its dkms.conf.
+        scripts: Vec<String>,
+    },
+    /// It is offered to a part of the machines only, and this one is not among them yet.
+    NotYetRolledOut,
+    /// It needs a package that cannot be had.
+    Needs {
+        /// The name in `BUILD_DEPENDS`.
+        name: String,
+        /// Why that one cannot be had.
+        reason: String,
+    },
+    /// It may not be installed beside a package that serves this machine better.
+    ConflictsWith {
+        /// The other one.
+        package: PackageId,
+    },
+    /// Another package was ranked before it.
+    Outranked {
+        /// The one that was chosen.
+        by: PackageId,
+        /// On what count.
+        because: String,
+    },
+    /// The device is served already; this package could serve it too.
+    NotNeeded,
+    /// The manifest, which is the authority, does not claim the device.
+    NotInManifest,
+    /// It could not be fetched, built or installed in this run.
+    Failed {
+        /// What failed.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Revoked { reason } => write!(f, "revoked by its repository: {reason}"),
+            Self::Withdrawn => f.write_str("withdrawn by its repository"),
+            Self::Unfit { reason } | Self::Denied { reason } | Self::Failed { reason } => f.write_str(reason),
+            Self::KnownToFail { kernel, date, reason } if reason.is_empty() => {
+                write!(f, "known not to build on {kernel} (tried {date})")
+            }
+            Self::KnownToFail { kernel, date, reason } => {
+                write!(f, "known not to build on {kernel} (tried {date}): {reason}")
+            }
+            Self::Quarantined { reason } => write!(f, "failed here before: {reason}"),
+            Self::Upstream { since } => write!(f, "part of the kernel since {since}"),
+            Self::RootScripts { scripts } => {
+                write!(
+                    f,
+                    "wants to run scripts as root ({}) and is not allowed to",
+                    scripts.join(", ")
+                )
+            }
+            Self::NotYetRolledOut => f.write_str("not yet rolled out to this machine"),
+            Self::Needs { name, reason } => write!(f, "needs {name} built first: {reason}"),
+            Self::ConflictsWith { package } => write!(f, "conflicts with {package}"),
+            Self::Outranked { by, because } => write!(f, "{by} ranks before it: {because}"),
+            Self::NotNeeded => f.write_str("matches, and is not needed"),
+            Self::NotInManifest => f.write_str("its signed manifest does not claim the device"),
+        }
+    }
+}

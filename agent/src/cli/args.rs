@@ -1,0 +1,161 @@
+//! The command line, as clap reads it. The manual page and the shell completions are made from this definition.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::exit;
+
+const ABOUT: &str = "Finds, downloads, builds and installs the drivers a machine lacks";
+
+const LONG_ABOUT: &str = "\
+Finds, downloads, builds and installs the drivers a machine lacks.
+
+Without a subcommand, dkms-fetch shows every device with a verdict: it works, the kernel has a driver of its own, a \
+package can be or is installed, nothing is known, or packages were refused, and why. With --auto it does the whole job: \
+it brings the signed index up to date, finds the packages that serve devices without a driver, downloads and verifies \
+their sources, builds them, installs them, and loads them where the kernel is the running one.
+
+What it reads and writes:
+  /etc/dkms-fetch/repos.d/*.toml   repositories: name, urls, root (the pinned root.json), priority
+  /etc/dkms-fetch/config.toml      policy
+  /var/cache/dkms-fetch/           the index and the downloaded sources
+  /var/lib/dkms-fetch/             trust, history, holds, and what failed here
+  /var/lib/dkms, /usr/src          the DKMS tree";
+
+const EXAMPLES: &str = "\
+Examples:
+  dkms-fetch                                       what does this machine have, and what does it lack?
+  dkms-fetch --auto                                install what it lacks
+  dkms-fetch --auto --check                        what would that do? (writes nothing)
+  dkms-fetch explain 10ec:8168                     why this verdict?
+  dkms-fetch --auto --root /mnt/image --kernel all --devices laptop.modaliases
+                                                   prepare an image for a machine that is not here";
+
+/// The arguments of `dkms-fetch`.
+#[derive(Debug, Parser)]
+#[command(name = "dkms-fetch", version, about = ABOUT, long_about = LONG_ABOUT, max_term_width = 100)]
+#[command(after_help = exit::HELP, after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+#[command(disable_help_subcommand = true, args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    /// Do the whole job without asking: sync, match, fetch, build, install, load
+    #[arg(long)]
+    pub auto: bool,
+    /// What holds for every subcommand.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do; without it, show the devices.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What holds for every subcommand.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Read and write below DIR instead of /; never looks at the running kernel
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Target")]
+    pub root: Option<PathBuf>,
+    /// For this kernel release (may be repeated), or `all` that are installed [default: the running one]
+    #[arg(short, long, global = true, value_name = "RELEASE", help_heading = "Target")]
+    pub kernel: Vec<String>,
+    /// Devices of a machine that is not here: a list of modaliases or a umockdev recording; `-` is standard input
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Target")]
+    pub devices: Option<PathBuf>,
+    /// Use only what is cached; no network
+    #[arg(long, global = true, help_heading = "Mode")]
+    pub offline: bool,
+    /// Say what would be done and write nothing
+    #[arg(long, global = true, help_heading = "Mode")]
+    pub check: bool,
+    /// Standard output is JSON: a line for each event, then one final document
+    #[arg(long, global = true, help_heading = "Output")]
+    pub json: bool,
+    /// Tell by the exit code also whether something changed (10) or nothing matched (11)
+    #[arg(long, global = true, help_heading = "Output")]
+    pub detailed_exitcode: bool,
+    /// Say more on standard error
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub verbose: bool,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show every device with its verdict (the default)
+    Devices {
+        /// Also those that neither the kernel nor a package knows, on every bus
+        #[arg(long)]
+        all: bool,
+    },
+    /// Say why a device has its verdict: every package that matches, and why the losers lost
+    Explain {
+        /// A modalias, `vendor:device` in hex, or the end of a path below /sys (0000:02:00.0)
+        device: String,
+    },
+    /// Show what --auto would do
+    Plan,
+    /// Bring the signed index up to date
+    Sync,
+    /// Search packages by name, words of the summary, modalias, or `vendor:device` in hex
+    Search {
+        /// All of them must be found.
+        #[arg(required = true)]
+        terms: Vec<String>,
+    },
+    /// Download and verify the sources of packages
+    Fetch {
+        /// NAME or NAME/VERSION
+        #[arg(required = true, value_name = "PACKAGE")]
+        packages: Vec<String>,
+    },
+    /// Install packages by name, whether or not a device asks for them
+    Install {
+        /// NAME or NAME/VERSION
+        #[arg(required = true, value_name = "PACKAGE")]
+        packages: Vec<String>,
+    },
+    /// Remove packages from the kernel and the DKMS tree, and put the kernel's own modules back
+    Remove {
+        /// NAME or NAME/VERSION
+        #[arg(required = true, value_name = "PACKAGE")]
+        packages: Vec<String>,
+    },
+    /// Show what is installed, held, and quarantined
+    Status,
+    /// Show what was done on this machine, the newest last
+    History {
+        /// How many entries
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+        last: u32,
+    },
+    /// Keep packages as they are: --auto neither installs nor replaces them
+    Hold {
+        /// NAME
+        #[arg(required = true, value_name = "PACKAGE")]
+        packages: Vec<String>,
+    },
+    /// Let --auto have packages again, and forget that they failed here
+    Unhold {
+        /// NAME
+        #[arg(required = true, value_name = "PACKAGE")]
+        packages: Vec<String>,
+    },
+    /// Check what a run needs: repositories, clock, kernel headers, compiler, space
+    Doctor,
+    /// The `dkms` command line, as a drop-in; also when called by the name dkms
+    #[command(disable_help_flag = true)]
+    Dkms {
+        /// As for dkms(8)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// Print the completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}

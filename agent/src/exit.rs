@@ -1,0 +1,71 @@
+//! Exit codes. They are API: scripts and provisioning systems act on them.
+
+use std::process::ExitCode;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All is as it should be, also when nothing was needed.
+    Converged,
+    /// Something that no other code stands for; the message says what.
+    Failed,
+    /// Called or configured in a way that cannot work.
+    Usage,
+    /// No network and nothing cached.
+    NoNetwork,
+    /// Something served or cached was not what its keys promise; nothing of it was used.
+    Untrusted,
+    /// Something was to be built and nothing could be.
+    BuildsFailed,
+    /// Some of what was to be done is done.
+    Partly,
+    /// Done, and a reboot or the enrolment of a key is pending.
+    Pending,
+    /// With `--detailed-exitcode`: converged, and something changed.
+    Changed,
+    /// With `--detailed-exitcode`: no package matches any device.
+    NoMatch,
+    /// Not now: another run is in progress, the disk is full, or the index is too old.
+    TryAgain,
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Converged => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NoNetwork => 3,
+            Self::Untrusted => 4,
+            Self::BuildsFailed => 5,
+            Self::Partly => 6,
+            Self::Pending => 7,
+            Self::Changed => 10,
+            Self::NoMatch => 11,
+            Self::TryAgain => 75,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// The table for `--help` and the manual page.
+pub const HELP: &str = "\
+Exit codes:
+   0  converged, also when nothing was needed
+   1  failed; the message says why
+   2  called or configured in a way that cannot work
+   3  no network and nothing cached
+   4  trust refused: something served or cached is not what its keys promise
+   5  every build failed
+   6  partly done
+   7  done, and a reboot or the enrolment of a key is pending
+  75  try again later: another run is in progress, the disk is full, or the index is out of date
+With --detailed-exitcode also:
+  10  converged, and something was changed (with --check: would be)
+  11  converged, and no package matches any device";

@@ -1,0 +1,245 @@
+//! Which devices a kernel drives by itself: the aliases of its own modules, loadable and built in.
+//!
+//! Packages that were installed beside the kernel show up in `modules.alias` too. They are told apart by
+//! `modules.order`, the list of what the kernel's own build installed.
+
+mod files;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use dkms_engine::root::Root;
+use dkms_index::modalias::Modalias;
+use dkms_index::pattern::{Fault, FieldValue, Pattern};
+
+use files::{aliases, builtin_aliases, module_name, shipped};
+
+/// The kernel's own aliases, as text: they are read once a run and walked once.
+#[derive(Debug)]
+pub struct InTree {
+    alias: String,
+    builtin: String,
+    /// `None` where the kernel has no `modules.order`: then every module counts as its own.
+    shipped: Option<HashSet<String>>,
+}
+
+/// One of the kernel's own modules that claims a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelClaim {
+    /// The module.
+    pub module: String,
+    /// The alias pattern that matches.
+    pub pattern: String,
+}
+
+impl InTree {
+    /// Reads the kernel `release` below `root`; `None` when only its headers are there and nobody can say what it drives.
+    ///
+    /// # Errors
+    /// When a file is there and cannot be read.
+    pub fn read(root: &Root, release: &str) -> Result<Option<Self>, InTreeError> {
+        let text = |name: &str| {
+            let path = root.join(format!("/lib/modules/{release}/{name}"));
+            match fs::read(&path) {
+                Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+                Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(InTreeError { path, source }),
+            }
+        };
+        let builtin = text("modules.builtin.modinfo")?;
+        let alias = text("modules.alias")?;
+        // Installing a package makes a modules.alias even where there are only headers.
+        let order = text("modules.order")?;
+        if builtin.is_none() && order.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Self::from_text(
+            alias.unwrap_or_default(),
+            builtin.unwrap_or_default(),
+            order.as_deref(),
+        )))
+    }
+
+    fn from_text(alias: String, builtin: String, order: Option<&str>) -> Self {
+        let shipped = order.map(shipped);
+        Self {
+            alias,
+            builtin,
+            shipped,
+        }
+    }
+
+    /// For each modalias the kernel's own modules that claim it, in the kernel's order.
+    ///
+    /// One walk over all patterns: a pattern concerns the run of sorted modaliases that begin with its literal prefix.
+    pub fn claims(&self, modaliases: &[&Modalias]) -> Vec<Vec<KernelClaim>> {
+        let folded: Vec<Modalias> = modaliases.iter().map(|m| fold_modalias(m)).collect();
+        let mut sorted: Vec<(&[u8], usize)> = folded.iter().map(Modalias::as_bytes).zip(0..).collect();
+        sorted.sort_unstable();
+        let mut found = vec![Vec::new(); modaliases.len()];
+        for (pattern, module) in aliases(&self.alias).chain(builtin_aliases(&self.builtin)) {
+            let prefix = fold_prefix(pattern);
+            let from = sorted.partition_point(|(modalias, _)| *modalias < &*prefix);
+            let run = sorted[from..]
+                .iter()
+                .take_while(|(modalias, _)| modalias.starts_with(&prefix));
+            if run.clone().next().is_none() || !self.is_shipped(module) {
+                continue;
+            }
+            let Some(matcher) = kernel_pattern(pattern) else {
+                continue;
+            };
+            for &(_, i) in run.filter(|&&(_, i)| matcher.matches(&folded[i])) {
+                found[i].push(KernelClaim {
+                    module: module_name(module),
+                    pattern: pattern.to_owned(),
+                });
+            }
+        }
+        found
+    }
+
+    fn is_shipped(&self, module: &str) -> bool {
+        self.shipped
+            .as_ref()
+            .is_none_or(|names| names.contains(&module_name(module)))
+    }
+}
+
+impl KernelClaim {
+    /// Whether the pattern names neither a vendor nor a class: such a driver (`hid_generic`) takes what nobody else wants.
+    pub fn is_fallback(&self) -> bool {
+        let fields = Pattern::parse(&self.pattern).ok().and_then(|pattern| pattern.fields());
+        fields.is_some_and(|fields| {
+            ["v", "d", "p", "bc", "sc", "dc", "ic", "isc", "c", "g"]
+                .iter()
+                .all(|name| !matches!(fields.get(name), Some(FieldValue::Fixed(_) | FieldValue::Partly)))
+        })
+    }
+}
+
+/// A pattern as kmod takes it: `-` is `_` outside brackets, and unmatched brackets drop it.
+fn kernel_pattern(text: &str) -> Option<Pattern> {
+    let mut depth = 0_u32;
+    let folded: String = text
+        .chars()
+        .map(|c| {
+            match c {
+                '[' => depth += 1,
+                ']' => depth = depth.saturating_sub(1),
+                '-' if depth == 0 => return '_',
+                _ => {}
+            }
+            c
+        })
+        .collect();
+    let pattern = Pattern::parse(folded).ok()?;
+    (!pattern.faults().contains(&Fault::UnpairedBracket)).then_some(pattern)
+}
+
+/// The literal beginning of a pattern, folded as kmod does.
+fn fold_prefix(pattern: &str) -> Cow<'_, [u8]> {
+    let end = pattern
+        .bytes()
+        .position(|b| b"*?[\\".contains(&b))
+        .unwrap_or(pattern.len());
+    fold(&pattern.as_bytes()[..end])
+}
+
+fn fold(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if bytes.contains(&b'-') {
+        Cow::Owned(bytes.iter().map(|&b| if b == b'-' { b'_' } else { b }).collect())
+    } else {
+        Cow::Borrowed(bytes)
+    }
+}
+
+fn fold_modalias(modalias: &Modalias) -> Modalias {
+    Modalias::parse(fold(modalias.as_bytes())).unwrap_or_else(|_| modalias.clone())
+}
+
+/// Why a kernel's own modules could not be listed.
+#[derive(Debug, thiserror::Error)]
+#[error("read {}: {source}", path.display())]
+pub struct InTreeError {
+    /// The file.
+    pub path: PathBuf,
+    /// The operating system's answer.
+    pub source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(alias: &str, builtin: &str, order: Option<&str>, modalias: &str) -> Vec<String> {
+        let tree = InTree::from_text(alias.to_owned(), builtin.to_owned(), order);
+        let modalias = Modalias::parse(modalias).unwrap();
+        let other = Modalias::parse("pci:v0000FFFFd0000FFFF").unwrap();
+        let mut found = tree.claims(&[&other, &modalias, &modalias]);
+        assert_eq!(found[1], found[2], "twins have equal claims");
+        assert!(found[0].is_empty());
+        found.remove(1).into_iter().map(|claim| claim.module).collect()
+    }
+
+    #[test]
+    fn the_kernels_own_modules_and_nobody_elses() {
+        let check = |alias: &str, builtin: &str, order: Option<&str>, modalias: &str, expected: &[&str]| {
+            assert_eq!(claims(alias, builtin, order, modalias), expected, "{modalias}");
+        };
+        let alias =
+            "alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\nalias pci:v000010ECd00008168sv*sd*bc*sc*i* r8168\n";
+        let device = "pci:v000010ECd00008168sv00001043sd00008677bc02sc00i00";
+        check(alias, "", None, device, &["r8169", "r8168"]);
+        // What was installed beside the kernel is in modules.alias too, and does not count.
+        check(
+            alias,
+            "",
+            Some("kernel/drivers/net/ethernet/realtek/r8169.ko.xz\n"),
+            device,
+            &["r8169"],
+        );
+        check(
+            "",
+            "rtc_cmos.alias=platform:rtc_cmos\0",
+            None,
+            "platform:rtc_cmos",
+            &["rtc_cmos"],
+        );
+        // kmod's rules: - is _, and a pattern with unmatched brackets is dropped.
+        check(
+            "alias platform:a-b* x-y\n",
+            "",
+            Some("kernel/x-y.ko\n"),
+            "platform:a_b-c",
+            &["x_y"],
+        );
+        check(
+            "alias platform:a[b x\nalias platform:a[0-9] y\n",
+            "",
+            None,
+            "platform:a[b",
+            &[],
+        );
+        check("alias * any\n", "", Some("kernel/other.ko\n"), "platform:x", &[]);
+    }
+
+    #[test]
+    fn a_driver_of_last_resort_is_told_apart() {
+        let check = |pattern: &str, expected: bool| {
+            let claim = KernelClaim {
+                module: "m".into(),
+                pattern: pattern.into(),
+            };
+            assert_eq!(claim.is_fallback(), expected, "{pattern}");
+        };
+        check("hid:b*g*v*p*", true);
+        check("hid:b0003g*v0000256Cp0000006E", false);
+        check("pci:v*d*sv*sd*bc01sc06i01*", false);
+        check("usb:v*p*d*dc*dsc*dp*ic03isc*ip*in*", false);
+        check("acpi*:PNP0C0A:*", false);
+    }
+}

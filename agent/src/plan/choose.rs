@@ -1,0 +1,216 @@
+//! Which package serves which device, decided for the whole machine at once.
+//!
+//! A package may rule out another, so the best for one device can cost a second device its only driver. The choice that
+//! serves most devices wins; among those, the one whose packages rank best. The search is exact for the handful of
+//! packages that really contend on a machine, and falls back to the best answer found so far on a hostile index.
+
+use std::collections::BTreeMap;
+
+/// How many partial choices are looked at before the best one so far is taken.
+const STEPS_MAX: u32 = 50_000;
+
+/// What the choice is made from. Packages are numbers below `packages`.
+pub(super) struct Contest<'a> {
+    /// For each device the packages that can serve it, best first.
+    pub(super) wishes: &'a [Vec<usize>],
+    /// For each package those that come with it: itself and what must be built before it.
+    pub(super) brings: &'a [Vec<usize>],
+    /// Whether two packages may not be installed together.
+    pub(super) conflict: &'a dyn Fn(usize, usize) -> bool,
+}
+
+/// Devices with equal wishes decide alike: twins get the same package.
+struct Group<'a> {
+    wishes: &'a [usize],
+    devices: Vec<usize>,
+}
+
+impl Contest<'_> {
+    /// The package of each device, as an index into its wishes; `None` where none could be had.
+    pub(super) fn decide(&self) -> Vec<Option<usize>> {
+        let mut chosen = vec![None; self.wishes.len()];
+        for component in self.components() {
+            let picks = Search::new(self, &component).run();
+            for (group, pick) in component.iter().zip(picks) {
+                for &device in &group.devices {
+                    chosen[device] = pick;
+                }
+            }
+        }
+        chosen
+    }
+
+    /// Groups that can influence each other, each set decided by itself.
+    fn components(&self) -> Vec<Vec<Group<'_>>> {
+        let mut by_wishes: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
+        for (device, wishes) in self.wishes.iter().enumerate() {
+            if !wishes.is_empty() {
+                by_wishes.entry(wishes).or_default().push(device);
+            }
+        }
+        let mut components: Vec<Vec<Group<'_>>> = Vec::new();
+        for (wishes, devices) in by_wishes {
+            let mut merged = vec![Group { wishes, devices }];
+            let (touching, apart) = components
+                .into_iter()
+                .partition(|c: &Vec<Group<'_>>| c.iter().any(|other| self.contend(wishes, other.wishes)));
+            components = apart;
+            let touching: Vec<Vec<Group<'_>>> = touching;
+            merged.extend(touching.into_iter().flatten());
+            merged.sort_by_key(|group| group.devices[0]);
+            components.push(merged);
+        }
+        components
+    }
+
+    fn contend(&self, one: &[usize], other: &[usize]) -> bool {
+        one.iter().any(|&a| {
+            other
+                .iter()
+                .any(|&b| a != b && self.clash(&self.brings[a], &self.brings[b]))
+        })
+    }
+
+    fn clash(&self, ours: &[usize], theirs: &[usize]) -> bool {
+        ours.iter()
+            .any(|&a| theirs.iter().any(|&b| a != b && (self.conflict)(a, b)))
+    }
+}
+
+/// Depth-first, best wish first, so that the first complete answer is the greedy one.
+struct Search<'a> {
+    contest: &'a Contest<'a>,
+    groups: &'a [Group<'a>],
+    accepted: Vec<usize>,
+    picks: Vec<Option<usize>>,
+    best: Option<(Score, Vec<Option<usize>>)>,
+    steps: u32,
+}
+
+/// Devices without a package, then the sum of the ranks of the packages chosen. Lower is better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Score {
+    unserved: usize,
+    ranks: usize,
+}
+
+impl<'a> Search<'a> {
+    fn new(contest: &'a Contest<'a>, groups: &'a [Group<'a>]) -> Self {
+        Self {
+            contest,
+            groups,
+            accepted: Vec::new(),
+            picks: Vec::new(),
+            best: None,
+            steps: 0,
+        }
+    }
+
+    fn run(mut self) -> Vec<Option<usize>> {
+        self.descend(Score { unserved: 0, ranks: 0 });
+        self.best
+            .map_or_else(|| vec![None; self.groups.len()], |(_, picks)| picks)
+    }
+
+    fn descend(&mut self, score: Score) {
+        self.steps += 1;
+        if self.steps > STEPS_MAX || self.best.as_ref().is_some_and(|(best, _)| score >= *best) {
+            return;
+        }
+        let Some(group) = self.groups.get(self.picks.len()) else {
+            self.best = Some((score, self.picks.clone()));
+            return;
+        };
+        let weight = group.devices.len();
+        for (rank, &package) in group.wishes.iter().enumerate() {
+            let brings = &self.contest.brings[package];
+            if self.contest.clash(brings, &self.accepted) || self.contest.clash(brings, brings) {
+                continue;
+            }
+            let before = self.accepted.len();
+            self.accepted.extend(brings);
+            self.picks.push(Some(rank));
+            self.descend(Score {
+                ranks: score.ranks + rank * weight,
+                ..score
+            });
+            self.picks.pop();
+            self.accepted.truncate(before);
+        }
+        self.picks.push(None);
+        self.descend(Score {
+            unserved: score.unserved + weight,
+            ..score
+        });
+        self.picks.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(wishes: &[&[usize]], brings: &[&[usize]], conflicts: &[(usize, usize)], expected: &[Option<usize>]) {
+        let wishes: Vec<Vec<usize>> = wishes.iter().map(|w| w.to_vec()).collect();
+        let brings: Vec<Vec<usize>> = brings.iter().map(|b| b.to_vec()).collect();
+        let conflict = |a, b| conflicts.contains(&(a, b)) || conflicts.contains(&(b, a));
+        let contest = Contest {
+            wishes: &wishes,
+            brings: &brings,
+            conflict: &conflict,
+        };
+        assert_eq!(contest.decide(), expected, "{wishes:?} {brings:?} {conflicts:?}");
+    }
+
+    #[test]
+    fn most_devices_then_best_ranks() {
+        let alone: &[&[usize]] = &[&[0], &[1], &[2], &[3]];
+        check(&[], alone, &[], &[]);
+        check(&[&[]], alone, &[], &[None]);
+        check(&[&[0, 1]], alone, &[], &[Some(0)]);
+        // Twins get the same, and the same package may serve several devices.
+        check(&[&[0, 1], &[0, 1], &[0]], alone, &[], &[Some(0), Some(0), Some(0)]);
+        // The best for the first would cost the second its only driver.
+        check(&[&[0, 1], &[2]], alone, &[(0, 2)], &[Some(1), Some(0)]);
+        // With no way to serve both, the earlier device keeps its own.
+        check(&[&[0], &[2]], alone, &[(0, 2)], &[Some(0), None]);
+        // Three devices outvote one.
+        check(
+            &[&[0], &[1], &[1], &[1]],
+            alone,
+            &[(0, 1)],
+            &[None, Some(0), Some(0), Some(0)],
+        );
+        // A chain of conflicts: the middle one gives way.
+        check(&[&[0], &[1], &[2]], alone, &[(0, 1), (1, 2)], &[Some(0), None, Some(0)]);
+    }
+
+    #[test]
+    fn what_a_package_needs_counts_too() {
+        let brings: &[&[usize]] = &[&[0, 3], &[1], &[2], &[3]];
+        // 0 brings 3, and 3 rules out 2.
+        check(&[&[0, 1], &[2]], brings, &[(3, 2)], &[Some(1), Some(0)]);
+        // A package whose own needs contradict each other is never chosen.
+        check(&[&[0, 1]], brings, &[(0, 3)], &[Some(1)]);
+    }
+
+    #[test]
+    fn a_hostile_index_ends_in_time() {
+        let packages = 200;
+        let wishes: Vec<Vec<usize>> = (0..60)
+            .map(|d| (0..packages).map(|p| (p + d) % packages).collect())
+            .collect();
+        let brings: Vec<Vec<usize>> = (0..packages).map(|p| vec![p]).collect();
+        let conflict = |_: usize, _: usize| true;
+        let chosen = Contest {
+            wishes: &wishes,
+            brings: &brings,
+            conflict: &conflict,
+        }
+        .decide();
+        assert!(
+            chosen.iter().all(Option::is_some),
+            "one package serves them all: {chosen:?}"
+        );
+    }
+}

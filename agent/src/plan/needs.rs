@@ -1,0 +1,127 @@
+//! What must be built before a package: `BUILD_DEPENDS`, resolved by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dkms_index::version;
+
+use super::Standing;
+use crate::candidate::{self, Facts, Offer, PackageId, Proof, Rejection};
+
+/// Packages by name: all versions of every name that some `BUILD_DEPENDS` reaches.
+pub type Library = BTreeMap<String, Vec<Arc<Offer>>>;
+
+/// A chain of needs longer than this is an error in the index.
+const DEPTH_MAX: usize = 16;
+
+/// The packages that the plan talks about, by number, each with the numbers of what it needs.
+pub(super) struct Shelf<'a> {
+    library: &'a Library,
+    standing: &'a [Standing],
+    facts: Facts<'a>,
+    offers: Vec<Arc<Offer>>,
+    needs: Vec<Vec<usize>>,
+    known: BTreeMap<PackageId, Result<usize, Rejection>>,
+}
+
+impl<'a> Shelf<'a> {
+    pub(super) fn new(library: &'a Library, standing: &'a [Standing], facts: Facts<'a>) -> Self {
+        Self {
+            library,
+            standing,
+            facts,
+            offers: Vec::new(),
+            needs: Vec::new(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.offers.len()
+    }
+
+    pub(super) fn offer(&self, number: usize) -> &Arc<Offer> {
+        &self.offers[number]
+    }
+
+    pub(super) fn needs(&self, number: usize) -> &[usize] {
+        &self.needs[number]
+    }
+
+    /// Gives an admitted package its number, and those it needs theirs.
+    pub(super) fn take(&mut self, offer: &Arc<Offer>) -> Result<usize, Rejection> {
+        self.take_below(offer, &mut Vec::new())
+    }
+
+    fn take_below(&mut self, offer: &Arc<Offer>, above: &mut Vec<String>) -> Result<usize, Rejection> {
+        if let Some(known) = self.known.get(&offer.id) {
+            return known.clone();
+        }
+        above.push(offer.id.name.clone());
+        let needs: Result<Vec<usize>, Rejection> = offer
+            .record
+            .recipe
+            .build_depends
+            .iter()
+            .filter(|name| !self.standing.iter().any(|standing| standing.name == **name))
+            .map(|name| self.need(name, above))
+            .collect();
+        above.pop();
+        let number = needs.map(|needs| {
+            self.offers.push(Arc::clone(offer));
+            self.needs.push(needs);
+            self.offers.len() - 1
+        });
+        self.known.insert(offer.id.clone(), number.clone());
+        number
+    }
+
+    /// The best package of a name that another one needs.
+    fn need(&mut self, name: &str, above: &mut Vec<String>) -> Result<usize, Rejection> {
+        let refuse = |reason: String| Rejection::Needs {
+            name: name.to_owned(),
+            reason,
+        };
+        if above.iter().any(|one| one == name) || above.len() >= DEPTH_MAX {
+            return Err(refuse(format!("which needs it in turn ({})", above.join(" → "))));
+        }
+        let library = self.library;
+        let mut admitted: Vec<(Proof, &Arc<Offer>)> = Vec::new();
+        let mut refusal = refuse("no repository has it".to_owned());
+        for offer in library.get(name).into_iter().flatten() {
+            match candidate::admit(offer, self.facts) {
+                Ok(proof) => admitted.push((proof, offer)),
+                Err(why) => refusal = refuse(format!("{} {why}", offer.id.version)),
+            }
+        }
+        admitted.sort_by(|(proof_a, a), (proof_b, b)| {
+            (b.priority, proof_b)
+                .cmp(&(a.priority, proof_a))
+                .then_with(|| version::compare(&b.id.version, &a.id.version))
+        });
+        for (_, offer) in admitted {
+            match self.take_below(offer, above) {
+                Ok(number) => return Ok(number),
+                Err(why) => refusal = refuse(why.to_string()),
+            }
+        }
+        Err(refusal)
+    }
+
+    /// All that comes with a package in building order, itself last.
+    pub(super) fn brings(&self, number: usize) -> Vec<usize> {
+        let mut all = Vec::new();
+        self.collect(number, &mut all);
+        all
+    }
+
+    fn collect(&self, number: usize, all: &mut Vec<usize>) {
+        if all.contains(&number) {
+            return;
+        }
+        for &need in &self.needs[number] {
+            self.collect(need, all);
+        }
+        all.push(number);
+    }
+}

@@ -1,0 +1,224 @@
+//! The three-way check: does a driver serve the device now, does the kernel have one of its own, did we install one.
+
+use dkms_index::specificity::Specificity;
+
+use crate::candidate::{Assessment, PackageId};
+use crate::device::{Binding, Device};
+use crate::intree::KernelClaim;
+use crate::verdict::Verdict;
+
+/// A package that is installed for the target kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// `PACKAGE_NAME`.
+    pub name: String,
+    /// The version in the DKMS tree.
+    pub dkms_version: String,
+    /// The version in the index and the repository, where it came from one through us.
+    pub source: Option<PackageId>,
+    /// The names of its modules, `-` written as `_`.
+    pub modules: Vec<String>,
+}
+
+impl Standing {
+    /// What to call it.
+    pub fn id(&self) -> PackageId {
+        self.source.clone().unwrap_or_else(|| PackageId {
+            name: self.name.clone(),
+            version: self.dkms_version.clone(),
+            repository: String::new(),
+        })
+    }
+}
+
+/// The verdict of a device that needs nothing, or `None` when a package is to be found for it.
+///
+/// `live` says that the device is here and the target is the running kernel, so that what is bound now counts. `claims` are
+/// the kernel's own modules for the device. `matching` are the names of all packages that match it.
+pub fn settle(
+    device: &Device,
+    live: bool,
+    claims: &[KernelClaim],
+    standing: &[Standing],
+    matching: &[&str],
+    assessment: &Assessment,
+) -> Option<Verdict> {
+    if let Some(installed) = standing
+        .iter()
+        .find(|standing| matching.contains(&standing.name.as_str()))
+    {
+        return Some(Verdict::Installed {
+            package: installed.id(),
+        });
+    }
+    let named = assessment
+        .ranked
+        .iter()
+        .any(|candidate| candidate.rank.specificity >= Specificity::Device);
+    // A driver of last resort serves a device only as long as nobody knows it better.
+    let counts = |claim: &&KernelClaim| !(named && claim.is_fallback());
+    if device.binding == Binding::NeverBinds {
+        return shared(claims, assessment);
+    }
+    if live && let Binding::Bound { driver, module } = &device.binding {
+        let by_fallback = claims
+            .iter()
+            .any(|claim| Some(&claim.module) == module.as_ref() && claim.is_fallback());
+        if !(by_fallback && named) {
+            return Some(Verdict::Works { driver: driver.clone() });
+        }
+    }
+    let claim = claims.iter().find(counts)?;
+    Some(Verdict::WorksInTree {
+        module: claim.module.clone(),
+    })
+}
+
+/// A machine's own string (`dmi:`, `input:`) calls any number of modules: the kernel's take nothing away from a package's,
+/// unless they are the same.
+fn shared(claims: &[KernelClaim], assessment: &Assessment) -> Option<Verdict> {
+    let claimed = |module: &String| claims.iter().any(|claim| claim.module == module.replace('-', "_"));
+    let adds = |modules: &[String]| modules.iter().any(|module| !claimed(module));
+    if assessment
+        .ranked
+        .iter()
+        .any(|candidate| adds(&candidate.offer.record.modules))
+    {
+        return None;
+    }
+    let claim = claims.first()?;
+    Some(Verdict::WorksInTree {
+        module: claim.module.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use crate::candidate::tests::{DEVICE, offer};
+    use crate::candidate::{Facts, Rules, TargetKernel, assess};
+
+    fn claim(module: &str, pattern: &str) -> KernelClaim {
+        KernelClaim {
+            module: module.into(),
+            pattern: pattern.into(),
+        }
+    }
+
+    fn bound(driver: &str) -> Binding {
+        Binding::Bound {
+            driver: driver.into(),
+            module: Some(driver.replace('-', "_")),
+        }
+    }
+
+    fn check(
+        binding: Binding,
+        claims: &[KernelClaim],
+        matching: &[&str],
+        installed: &[&str],
+        expected: [Option<&str>; 2],
+    ) {
+        let device = crate::device::Device {
+            path: String::new(),
+            subsystem: String::new(),
+            modaliases: Vec::new(),
+            vendor: None,
+            model: None,
+            class: None,
+            binding,
+        };
+        let kernel = TargetKernel {
+            release: "6.12.1".into(),
+            arch: "x86_64".into(),
+            config: None,
+        };
+        let rules = Rules::default();
+        let facts = Facts {
+            kernel: &kernel,
+            machine: None,
+            rules: &rules,
+        };
+        let matches: Vec<_> = matching
+            .iter()
+            .map(|name| (Arc::new(offer(name, "1")), DEVICE.parse().unwrap()))
+            .collect();
+        let assessment = assess(&matches, facts);
+        let standing: Vec<Standing> = installed
+            .iter()
+            .map(|&name| Standing {
+                name: name.into(),
+                dkms_version: "1".into(),
+                source: None,
+                modules: vec![name.into()],
+            })
+            .collect();
+        for (live, expected) in [true, false].into_iter().zip(expected) {
+            let found = settle(&device, live, claims, &standing, matching, &assessment);
+            let found = found.map(|verdict| format!("{} {}", verdict.word(), verdict.detail()));
+            assert_eq!(
+                found.as_deref(),
+                expected,
+                "live: {live}, {:?} {claims:?}",
+                device.binding
+            );
+        }
+    }
+
+    #[test]
+    fn three_ways_to_need_nothing() {
+        let own = || [claim("ahci", "pci:v*d*sv*sd*bc01sc06i01*")];
+        let generic = || [claim("hid_generic", "hid:b*g*v*p*")];
+        // Bound counts only on the machine itself, under the kernel that runs.
+        check(bound("e1000"), &[], &[], &[], [Some("works e1000"), None]);
+        check(
+            bound("ahci"),
+            &own(),
+            &["a"],
+            &[],
+            [Some("works ahci"), Some("works in-tree ahci")],
+        );
+        check(Binding::Unbound, &own(), &["a"], &[], [Some("works in-tree ahci"); 2]);
+        check(Binding::Unbound, &[], &["a"], &[], [None; 2]);
+        check(Binding::Unbound, &[], &["a"], &["a"], [Some("installed a 1"); 2]);
+        // A driver of last resort gives way to one that names the device, and serves where there is none.
+        check(bound("hid-generic"), &generic(), &["a"], &[], [None; 2]);
+        check(
+            bound("hid-generic"),
+            &generic(),
+            &[],
+            &[],
+            [Some("works hid-generic"), Some("works in-tree hid_generic")],
+        );
+    }
+
+    #[test]
+    fn a_machine_calls_many_modules() {
+        let own = |module: &str| [claim(module, "dmi:*:svnLENOVO:*")];
+        check(
+            Binding::NeverBinds,
+            &own("thinkpad_acpi"),
+            &["tp_smapi"],
+            &[],
+            [None; 2],
+        );
+        check(
+            Binding::NeverBinds,
+            &own("tp_smapi"),
+            &["tp_smapi"],
+            &[],
+            [Some("works in-tree tp_smapi"); 2],
+        );
+        check(
+            Binding::NeverBinds,
+            &own("thinkpad_acpi"),
+            &[],
+            &[],
+            [Some("works in-tree thinkpad_acpi"); 2],
+        );
+        check(Binding::NeverBinds, &[], &[], &[], [None; 2]);
+    }
+}

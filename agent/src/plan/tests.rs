@@ -1,0 +1,235 @@
+use super::*;
+
+use std::collections::BTreeMap;
+
+use crate::candidate::tests::{DEVICE, offer};
+use crate::candidate::{Rules, TargetKernel, assess};
+
+fn changed(name: &str, change: impl FnOnce(&mut Offer)) -> Arc<Offer> {
+    let mut offer = offer(name, "1");
+    change(&mut offer);
+    Arc::new(offer)
+}
+
+fn needs(name: &str, names: &[&str]) -> Arc<Offer> {
+    changed(name, |o| {
+        o.record.recipe.build_depends = names.iter().map(|&n| n.to_owned()).collect()
+    })
+}
+
+fn library(offers: &[Arc<Offer>]) -> Library {
+    let mut library: Library = BTreeMap::new();
+    for offer in offers {
+        library
+            .entry(offer.id.name.clone())
+            .or_default()
+            .push(Arc::clone(offer));
+    }
+    library
+}
+
+fn standing(name: &str, modules: &[&str]) -> Standing {
+    Standing {
+        name: name.into(),
+        dkms_version: "0".into(),
+        source: None,
+        modules: modules.iter().map(|&m| m.to_owned()).collect(),
+    }
+}
+
+/// For each device the packages that match it. Expected: the steps by name, and each device's verdict in words.
+fn check(
+    devices: &[&[Arc<Offer>]],
+    library: &Library,
+    standing: &[Standing],
+    expected_steps: &[&str],
+    expected: &[&str],
+) -> Plan {
+    let kernel = TargetKernel {
+        release: "6.12.1".into(),
+        arch: "x86_64".into(),
+        config: None,
+    };
+    let rules = Rules::default();
+    let facts = Facts {
+        kernel: &kernel,
+        machine: None,
+        rules: &rules,
+    };
+    let situations: Vec<Situation> = devices
+        .iter()
+        .map(|offers| {
+            let matches: Vec<_> = offers
+                .iter()
+                .map(|o| (Arc::clone(o), DEVICE.parse().unwrap()))
+                .collect();
+            Situation {
+                settled: None,
+                assessment: assess(&matches, facts),
+            }
+        })
+        .collect();
+    let plan = plan(&situations, library, standing, facts);
+    let steps: Vec<&str> = plan.steps.iter().map(|step| step.offer.id.name.as_str()).collect();
+    assert_eq!(steps, expected_steps);
+    let verdicts: Vec<String> = plan
+        .decisions
+        .iter()
+        .map(|d| format!("{} {}", d.verdict.word(), d.verdict.detail()))
+        .collect();
+    assert_eq!(verdicts, expected);
+    for step in &plan.steps {
+        assert!(!step.serves.is_empty() || plan.steps.iter().any(|s| !s.after.is_empty()));
+    }
+    plan
+}
+
+#[test]
+fn one_package_serves_twins_and_is_installed_once() {
+    let a = changed("a", |_| {});
+    let plan = check(
+        &[&[Arc::clone(&a)], &[], &[a]],
+        &Library::new(),
+        &[],
+        &["a"],
+        &["installable a 1", "unknown no driver known", "installable a 1"],
+    );
+    assert_eq!(plan.steps[0].serves, [0, 2]);
+}
+
+#[test]
+fn conflicts_are_resolved_over_the_machine_and_said() {
+    let a = changed("a", |o| o.priority = 1);
+    let b = changed("b", |_| {});
+    let c = changed("c", |o| o.record.conflicts = vec!["a".into()]);
+    let none = Library::new();
+    let plan = check(
+        &[&[Arc::clone(&a), b], &[Arc::clone(&c)]],
+        &none,
+        &[],
+        &["b", "c"],
+        &["installable b 1", "installable c 1"],
+    );
+    assert_eq!(plan.decisions[0].losers[0].to_string(), "a 1: conflicts with c 1");
+    check(
+        &[&[a], &[c]],
+        &none,
+        &[],
+        &["a"],
+        &["installable a 1", "refused c 1: conflicts with a 1"],
+    );
+    // Modules of one name cannot stand side by side either.
+    let twin = |name: &str| changed(name, |o| o.record.modules = vec!["same".into()]);
+    check(
+        &[&[twin("x")], &[twin("y")]],
+        &none,
+        &[],
+        &["x"],
+        &["installable x 1", "refused y 1: conflicts with x 1"],
+    );
+}
+
+#[test]
+fn what_is_needed_is_built_before() {
+    let top = needs("top", &["left", "right"]);
+    let library = library(&[needs("left", &["base"]), needs("right", &["base"]), needs("base", &[])]);
+    let plan = check(
+        &[&[Arc::clone(&top)]],
+        &library,
+        &[],
+        &["base", "left", "right", "top"],
+        &["installable top 1"],
+    );
+    assert_eq!(plan.steps[3].after, [1, 2]);
+    assert_eq!(plan.steps[1].after, [0]);
+    // What is installed already is not built again.
+    check(
+        &[&[top]],
+        &library,
+        &[standing("left", &[])],
+        &["base", "right", "top"],
+        &["installable top 1"],
+    );
+}
+
+#[test]
+fn needs_that_cannot_be_met_are_said() {
+    let library = library(&[
+        needs("loop", &["top"]),
+        changed("old", |o| o.record.upstream_since = Some("6.5".into())),
+    ]);
+    let refused = |top: Arc<Offer>, expected: &str| {
+        check(&[&[top]], &library, &[], &[], &[expected]);
+    };
+    refused(
+        needs("top", &["gone"]),
+        "refused top 1: needs gone built first: no repository has it",
+    );
+    refused(
+        needs("top", &["old"]),
+        "refused top 1: needs old built first: 1 part of the kernel since 6.5",
+    );
+    refused(
+        needs("top", &["loop"]),
+        "refused top 1: needs loop built first: needs top built first: which needs it in turn (top → loop)",
+    );
+}
+
+#[test]
+fn nothing_is_put_beside_what_it_conflicts_with() {
+    let a = changed("a", |o| o.record.conflicts = vec!["b".into()]);
+    check(
+        &[&[Arc::clone(&a)]],
+        &Library::new(),
+        &[standing("b", &[])],
+        &[],
+        &["refused a 1: conflicts with b 0"],
+    );
+    check(
+        &[&[Arc::clone(&a)]],
+        &Library::new(),
+        &[standing("c", &["a"])],
+        &[],
+        &["refused a 1: conflicts with c 0"],
+    );
+    // Its own older version is replaced.
+    check(
+        &[&[a]],
+        &Library::new(),
+        &[standing("a", &["a"])],
+        &["a"],
+        &["installable a 1"],
+    );
+}
+
+#[test]
+fn by_name_the_reason_comes_back() {
+    let kernel = TargetKernel {
+        release: "6.12.1".into(),
+        arch: "x86_64".into(),
+        config: None,
+    };
+    let rules = Rules::default();
+    let facts = Facts {
+        kernel: &kernel,
+        machine: None,
+        rules: &rules,
+    };
+    let library = library(&[needs("base", &[])]);
+    let plan = |offers: &[Arc<Offer>]| plan_for(offers, &library, &[], facts).map_err(|e| e.to_string());
+    let names = |plan: Plan| plan.steps.iter().map(|s| s.offer.id.name.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        plan(&[needs("top", &["base"])]).map(names),
+        Ok(vec!["base".to_owned(), "top".to_owned()])
+    );
+    let rival = changed("rival", |o| o.record.conflicts = vec!["base".into()]);
+    assert_eq!(
+        plan(&[needs("top", &["base"]), rival]).map(names),
+        Err("rival 1: conflicts with base 1".to_owned())
+    );
+    let gone = changed("gone", |o| o.record.upstream_since = Some("5.0".into()));
+    assert_eq!(
+        plan(&[gone]).map(names),
+        Err("gone 1: part of the kernel since 5.0".to_owned())
+    );
+}

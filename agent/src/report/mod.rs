@@ -1,0 +1,119 @@
+//! What a run found and did, as one value: a table for people, a document for programs.
+
+pub mod table;
+
+use serde::Serialize;
+
+use crate::candidate::PackageId;
+use crate::device::Device;
+use crate::verdict::Verdict;
+
+/// The version of [`Report`] on standard output. It grows when a field changes its meaning or goes away.
+pub const SCHEMA: u32 = 1;
+
+/// The final document of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// `devices`, `plan` or `auto`.
+    pub command: &'static str,
+    /// The root directory that was looked at.
+    pub root: String,
+    /// Whether anything was changed (with `--check`: would be).
+    pub changed: bool,
+    /// The exit code.
+    pub exit: u8,
+    /// Where the packages come from.
+    pub repositories: Vec<RepositoryReport>,
+    /// One for each target kernel, oldest first.
+    pub kernels: Vec<KernelReport>,
+    /// What a person should look at.
+    pub warnings: Vec<Warning>,
+}
+
+/// One repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RepositoryReport {
+    /// Its name in the configuration.
+    pub name: String,
+    /// How many package versions its index holds.
+    pub packages: u64,
+    /// When its index was signed to be fresh until, RFC 3339; absent when nothing is cached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+}
+
+/// What holds for one kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KernelReport {
+    /// `uname -r`.
+    pub release: String,
+    /// `uname -m`.
+    pub arch: String,
+    /// Every device of the machine.
+    pub devices: Vec<DeviceReport>,
+    /// Every package that was to be installed, in building order.
+    pub packages: Vec<PackageReport>,
+}
+
+/// One device with its verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceReport {
+    /// What the device says of itself.
+    #[serde(flatten)]
+    pub device: Device,
+    /// What becomes of it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// One package of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PackageReport {
+    /// Which.
+    #[serde(flatten)]
+    pub package: PackageId,
+    /// The version under which the DKMS tree knows it.
+    pub dkms_version: String,
+    /// One line about it.
+    pub summary: String,
+    /// The devices it is for, as paths; empty for what another package needs.
+    pub serves: Vec<String>,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What became of a package of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It would be installed.
+    Planned,
+    /// It is installed now.
+    Installed {
+        /// The files below the root.
+        modules: Vec<String>,
+        /// Whether the running kernel has loaded it.
+        loaded: bool,
+    },
+    /// It is not, and nothing of it is left.
+    Failed {
+        /// Why, in one sentence.
+        reason: String,
+        /// The log of the build, a path below the root.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        log: Option<String>,
+    },
+}
+
+/// Something that a person should look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// What is wrong with what.
+    pub text: String,
+    /// The way out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}

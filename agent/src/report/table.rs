@@ -1,0 +1,276 @@
+//! The table of verdicts for people. It is text with ANSI colours; printing it through anstream leaves them out where
+//! nobody wants them.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use dkms_index::modalias::Fields;
+
+use super::{DeviceReport, KernelReport};
+use crate::verdict::Verdict;
+
+/// Below this the table does not get narrower.
+const WIDTH_MIN: usize = 60;
+/// Above this it does not get wider: long lines are hard to read.
+const WIDTH_MAX: usize = 120;
+/// The longest verdict, `works in-tree`.
+const VERDICT_COLUMNS: usize = 13;
+
+/// Devices with their verdicts, those that ask for attention first. `all` also shows what is unknown on every bus.
+pub fn devices(kernel: &KernelReport, width: usize, all: bool) -> String {
+    let width = width.clamp(WIDTH_MIN, WIDTH_MAX);
+    let mut text = String::new();
+    let (shown, hidden): (Vec<_>, Vec<_>) = kernel.devices.iter().partition(|d| all || is_of_interest(d));
+    let mut shown: Vec<&DeviceReport> = shown;
+    shown.sort_by_key(|d| urgency(&d.verdict));
+    let device_columns = (width - VERDICT_COLUMNS - 4) * 55 / 100;
+    let detail_columns = width - VERDICT_COLUMNS - 4 - device_columns;
+    let dim = Style::new().dimmed();
+    for device in &shown {
+        let style = style(&device.verdict);
+        let word = device.verdict.word();
+        let title = fit(&device.device.title(), device_columns);
+        let reasons = reasons(&device.verdict);
+        // Reasons are sentences and get lines of their own; names fit beside the device.
+        let detail = if reasons.is_empty() {
+            fit(&device.verdict.detail(), detail_columns)
+        } else {
+            id(device)
+        };
+        let line = format!("{style}{word:VERDICT_COLUMNS$}{style:#}  {title:device_columns$}  {detail}");
+        let _ = writeln!(text, "{}", line.trim_end());
+        for reason in reasons {
+            let indent = VERDICT_COLUMNS + 2;
+            for part in wrap(&reason, width - indent) {
+                let _ = writeln!(text, "{:indent$}{dim}{part}{dim:#}", "");
+            }
+        }
+    }
+    if !hidden.is_empty() {
+        let buses = buses(&hidden);
+        let _ = writeln!(
+            text,
+            "{dim}and {} unknown, on {buses} (--all shows them){dim:#}",
+            count(hidden.len(), "device")
+        );
+    }
+    text
+}
+
+/// One line that sums the table up.
+pub fn summary(kernel: &KernelReport) -> String {
+    let mut parts = Vec::new();
+    for word in [
+        "installed",
+        "installable",
+        "refused",
+        "works",
+        "works in-tree",
+        "unknown",
+    ] {
+        let n = kernel.devices.iter().filter(|d| d.verdict.word() == word).count();
+        if n > 0 {
+            parts.push(format!("{n} {word}"));
+        }
+    }
+    format!(
+        "{}: {}",
+        count(kernel.devices.len(), "device"),
+        if parts.is_empty() {
+            "none".into()
+        } else {
+            parts.join(", ")
+        }
+    )
+}
+
+/// Unknown devices of firmware and platform buses are dozens on any machine, and say nothing.
+fn is_of_interest(device: &DeviceReport) -> bool {
+    device.verdict != Verdict::Unknown || matches!(device.device.subsystem.as_str(), "pci" | "usb" | "hid" | "sdio")
+}
+
+fn urgency(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Installable { .. } => 0,
+        Verdict::Installed { .. } => 1,
+        Verdict::Refused { .. } => 2,
+        Verdict::Unknown => 3,
+        Verdict::Works { .. } => 4,
+        Verdict::WorksInTree { .. } => 5,
+    }
+}
+
+fn style(verdict: &Verdict) -> Style {
+    let colour = |c: AnsiColor| Style::new().fg_color(Some(c.into()));
+    match verdict {
+        Verdict::Installable { .. } => colour(AnsiColor::Cyan).bold(),
+        Verdict::Installed { .. } => colour(AnsiColor::Green).bold(),
+        Verdict::Refused { .. } => colour(AnsiColor::Yellow).bold(),
+        Verdict::Unknown => colour(AnsiColor::Magenta),
+        Verdict::Works { .. } | Verdict::WorksInTree { .. } => colour(AnsiColor::Green),
+    }
+}
+
+fn reasons(verdict: &Verdict) -> Vec<String> {
+    match verdict {
+        Verdict::Refused { why } => why.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The short identifier people look for: `10ec:8168`, or nothing.
+fn id(device: &DeviceReport) -> String {
+    match device.device.modaliases.first().and_then(|modalias| modalias.fields()) {
+        Some(
+            Fields::Pci { vendor, device, .. }
+            | Fields::Hid {
+                vendor,
+                product: device,
+                ..
+            },
+        ) => {
+            format!("{vendor:04x}:{device:04x}")
+        }
+        Some(Fields::Usb { vendor, product, .. }) => format!("{vendor:04x}:{product:04x}"),
+        _ => String::new(),
+    }
+}
+
+fn buses(devices: &[&DeviceReport]) -> String {
+    let mut buses: Vec<&str> = devices.iter().map(|d| d.device.subsystem.as_str()).collect();
+    buses.sort_unstable();
+    buses.dedup();
+    buses.join(", ")
+}
+
+/// `1 device`, `2 devices`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// At most `columns` characters, the last one an ellipsis where something was cut off.
+fn fit(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(columns.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+/// Lines of at most `columns` characters, broken at spaces where there are any.
+pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().map_or(0, |line| line.chars().count());
+        if last > 0 && last + 1 + word.chars().count() > columns {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::candidate::{PackageId, Rejected, Rejection};
+    use crate::device::{Binding, Device};
+
+    fn row(modalias: &str, model: &str, verdict: Verdict) -> DeviceReport {
+        let device = Device {
+            path: "recorded:1".into(),
+            subsystem: modalias.split(':').next().unwrap_or_default().into(),
+            modaliases: vec![modalias.parse().unwrap()],
+            vendor: None,
+            model: (!model.is_empty()).then(|| model.to_owned()),
+            class: None,
+            binding: Binding::Unknown,
+        };
+        DeviceReport { device, verdict }
+    }
+
+    fn package(name: &str) -> PackageId {
+        PackageId {
+            name: name.into(),
+            version: "1.0".into(),
+            repository: "test".into(),
+        }
+    }
+
+    fn kernel() -> KernelReport {
+        let reason = "error: implicit declaration of function 'strlcpy'; did you mean 'strscpy'?".to_owned();
+        let why = Rejection::KnownToFail {
+            kernel: "6.12.95+deb12-amd64".into(),
+            date: "2026-01-01".into(),
+            reason,
+        };
+        let pci = |id: &str| format!("pci:v{id}sv00001043sd00008677bc02sc00i00");
+        KernelReport {
+            release: "6.12.1".into(),
+            arch: "x86_64".into(),
+            packages: Vec::new(),
+            devices: vec![
+                row(
+                    &pci("00008086d00002829"),
+                    "82801HM SATA",
+                    Verdict::WorksInTree { module: "ahci".into() },
+                ),
+                row("acpi:LNXPWRBN:", "", Verdict::Unknown),
+                row(
+                    &pci("000010ECd00008168"),
+                    "RTL8111/8168/8411 PCI Express Gigabit Ethernet Controller and more",
+                    Verdict::Refused {
+                        why: vec![Rejected {
+                            package: package("r8168"),
+                            why,
+                        }],
+                    },
+                ),
+                row(
+                    &pci("00001234d000011E8"),
+                    "edu",
+                    Verdict::Installable {
+                        package: package("edu"),
+                    },
+                ),
+            ],
+        }
+    }
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn what_needs_attention_comes_first_and_no_line_is_too_long() {
+        let text = plain(&devices(&kernel(), 80, false));
+        let expected = "\
+installable    edu                                 edu 1.0
+refused        RTL8111/8168/8411 PCI Express Gig…  10ec:8168
+               r8168 1.0: known not to build on 6.12.95+deb12-amd64 (tried
+               2026-01-01): error: implicit declaration of function 'strlcpy';
+               did you mean 'strscpy'?
+works in-tree  82801HM SATA                        ahci
+and 1 device unknown, on acpi (--all shows them)
+";
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+        assert!(!plain(&devices(&kernel(), 80, true)).contains("--all"));
+    }
+
+    #[test]
+    fn the_sum() {
+        assert_eq!(
+            summary(&kernel()),
+            "4 devices: 1 installable, 1 refused, 1 works in-tree, 1 unknown"
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! What becomes of a device. Every device gets a verdict; identical twins both.
+
+use serde::Serialize;
+
+use crate::candidate::{PackageId, Rejected};
+
+/// The answer for one device and one kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// A driver is bound to it now.
+    Works {
+        /// The driver.
+        driver: String,
+    },
+    /// A module of the kernel's own tree claims it.
+    WorksInTree {
+        /// The module.
+        module: String,
+    },
+    /// A package can serve it and is not installed yet.
+    Installable {
+        /// The package.
+        package: PackageId,
+    },
+    /// A package that we know is installed for it.
+    Installed {
+        /// The package.
+        package: PackageId,
+    },
+    /// Neither the kernel nor any package knows it.
+    Unknown,
+    /// Packages match it, and none may be installed.
+    Refused {
+        /// Each of them with its reason, the most relevant first; never empty.
+        why: Vec<Rejected>,
+    },
+}
+
+impl Verdict {
+    /// The word in tables and summaries.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Works { .. } => "works",
+            Self::WorksInTree { .. } => "works in-tree",
+            Self::Installable { .. } => "installable",
+            Self::Installed { .. } => "installed",
+            Self::Unknown => "unknown",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// The driver, package or reason that goes with the word.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Works { driver } => driver.clone(),
+            Self::WorksInTree { module } => module.clone(),
+            Self::Installable { package } | Self::Installed { package } => package.to_string(),
+            Self::Unknown => "no driver known".to_owned(),
+            Self::Refused { why } => why.first().map(Rejected::to_string).unwrap_or_default(),
+        }
+    }
+}
