@@ -1,1 +1,3 @@
 //! The long suites: `make test-full`.
+
+mod dkms_conf;

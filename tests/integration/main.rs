@@ -1,3 +1,4 @@
 //! The integration tests of the whole workspace, one module a topic.
 
+mod dkms_conf;
 mod workspace;

@@ -85,3 +85,17 @@ pub fn deb(prefix: &str) -> PathBuf {
     );
     found[0].clone()
 }
+
+/// Every Debian package of the inputs, by name.
+///
+/// # Panics
+/// When the inputs are not there.
+#[must_use]
+pub fn all_debs() -> Vec<PathBuf> {
+    let debs = dir().join("debs");
+    let entries = std::fs::read_dir(&debs).unwrap_or_else(|e| panic!("{}: {e}", debs.display()));
+    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    found.sort();
+    found
+}

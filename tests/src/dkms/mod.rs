@@ -8,6 +8,7 @@ mod machine;
 mod program;
 mod scenario;
 mod snapshot;
+pub mod upstream_conf;
 
 pub use differences::{Difference, Documented, compare};
 pub use hello::{Hello, prebuilt};
