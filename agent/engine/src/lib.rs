@@ -13,7 +13,6 @@ pub mod compat;
 pub mod conf;
 pub mod distribution;
 pub mod event;
-pub mod framework;
 pub mod glue;
 pub mod kernel;
 pub mod ko;
