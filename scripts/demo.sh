@@ -3,22 +3,69 @@
 # for recorded machines and this one, into a target root with two real kernels. Everything lies below target/demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-demo=$PWD/target/demo
 inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
-PATH=$PWD/${CARGO_TARGET_DIR:-target}/release:$PATH
+demo=$PWD/target/demo
 root=$demo/root repo=$demo/repo
+export PATH=${CARGO_TARGET_DIR:-$PWD/target}/release:$PATH:/usr/sbin:/sbin
 mapfile -t kernels < <(awk '{print $2}' "$inputs/kernels.txt")
+both=(--kernel "${kernels[0]}" --kernel "${kernels[1]}")
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*" >&2; }
-show() { printf '\033[2m$ %s\033[0m\n' "$*" >&2; "$@"; }
+if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\033[1m' dim=$'\033[2m' plain=$'\033[0m'; else bold='' dim='' plain=''; fi
+title() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain" >&2; }
+# Runs a command and shows it as one would type it, without the folders that every line would repeat.
+show() { local line="$*"; line=${line//$inputs/inputs}; printf '%s$ %s%s\n' "$dim" "${line//$demo\//}" "$plain" >&2; "$@"; }
+# dkms-fetch for the target root; partly done (6) and pending (7) are outcomes that the table shows, not faults of the demo.
+fetch() { local code=0; show dkms-fetch --root "$root" "$@" || code=$?; case $code in 0 | 6 | 7) ;; *) exit "$code" ;; esac; }
 
-say "1. A target root with the kernels ${kernels[*]}"
-mkdir -p "$root/lib/modules" "$root/usr" "$root/etc/dkms-fetch/repos.d"
+title "1. A target root with two real kernels: ${kernels[*]}"
+mkdir -p "$root/etc/dkms-fetch/repos.d" "$root/lib/modules" "$root/usr/src" "$root/usr/lib"
 for kernel in "${kernels[@]}"; do
-  [ -d "$root/lib/modules/$kernel" ] && continue
-  cp -al "$inputs/kernels/$kernel/." "$root/"
+  [ -d "$root/lib/modules/$kernel" ] || cp -al "$inputs/kernels/$kernel/." "$root/"
 done
 
-say "2. A signed repository out of Debian's driver packages and a driver of our own"
-[ -f "$repo/repo.toml" ] || show dkms-repo init "$repo"
-show dkms-repo --repo "$repo" add "$inputs"/debs/{adv-17v35x,xtrx,digimend,langford,ddcci,tp-smapi,v4l2loopback,r8168}-dkms_*.deb fixtures/sources/edu
+title "2. A signed repository: Debian's driver packages, and a driver of our own"
+[ -f "$repo/repo.toml" ] || show dkms-repo init "$repo" --name demo
+show dkms-repo -C "$repo" add "$inputs"/debs/{adv-17v35x,xtrx,digimend,langford,ddcci,tp-smapi,v4l2loopback,r8168}-dkms_*.deb \
+  fixtures/sources/edu
+show dkms-repo -C "$repo" scan --root "$root" "${both[@]}"
+show dkms-repo -C "$repo" publish
+show dkms-repo -C "$repo" verify
+
+title "3. Served on loopback"
+coproc SERVER { exec dkms-repo -C "$repo" serve --port 0; }
+server=$SERVER_PID
+trap 'kill "$server" 2>/dev/null || true' EXIT
+read -r url <&"${SERVER[0]}"
+printf '%s\n' "$url" >&2
+cp "$repo/public/metadata/1.root.json" "$root/etc/dkms-fetch/repos.d/demo.root.json"
+cat >"$root/etc/dkms-fetch/repos.d/demo.toml" <<CONF
+name = "demo"
+urls = ["$url"]
+root = "demo.root.json"
+CONF
+
+title "4. dkms-fetch --auto, machine by machine, kernel by kernel"
+for kernel in "${kernels[@]}"; do
+  for machine in fixtures/machines/{workbench.umockdev,laptop-thinkpad.modaliases,laptop-fujitsu-p8010.modaliases,server-2-socket.modaliases}; do
+    fetch --auto --kernel "$kernel" --devices "$machine"
+  done
+  printf '%s' "$dim" >&2; echo "(and this machine's own devices)${plain}" >&2
+  fetch --auto --kernel "$kernel"
+done
+
+title "5. One byte changed anywhere in the repository is refused"
+rm -rf "$demo/tampered" "$demo/tampered-root" && cp -a "$repo/public" "$demo/tampered"
+mkdir -p "$demo/tampered-root" && cp -a "$root/etc" "$demo/tampered-root/"
+sed -i "s|^urls = .*|urls = [\"file://$demo/tampered/\"]|" "$demo/tampered-root/etc/dkms-fetch/repos.d/demo.toml"
+segment=$(find "$demo/tampered/targets/index" -type f | head -n 1)
+printf '\xff' | dd of="$segment" bs=1 seek=100 conv=notrunc status=none
+code=0; show dkms-fetch --root "$demo/tampered-root" sync || code=$?
+echo "exit code $code" >&2
+[ "$code" = 4 ] || { echo "demo: a changed byte was not refused" >&2; exit 1; }
+
+title "6. What each machine got, and what is installed"
+for kernel in "${kernels[@]}"; do
+  fetch devices --kernel "$kernel" --devices fixtures/machines/workbench.umockdev
+done
+show dkms-fetch --root "$root" dkms status
+find "$root/lib/modules" -path '*updates*' -name '*.ko*' -printf '%P\n' | sort
