@@ -1,15 +1,18 @@
 //! Finds, downloads, builds and installs the drivers a machine lacks.
 //!
-//! One module a stage, in the order of the flow: [`host`], [`device`], [`candidate`] (with [`intree`], what the kernel drives
-//! by itself), [`plan`], [`verdict`], [`report`]. At the edges: [`config`] and [`transport`].
+//! One module a stage, in the order of the flow: [`host`], [`device`], [`sync`], [`candidate`] (with [`intree`], what the
+//! kernel drives by itself), [`plan`], [`verdict`], [`report`]. At the edges: [`config`], [`state`] and [`transport`].
 
 pub mod candidate;
 pub mod config;
 pub mod device;
 pub mod exit;
+mod files;
 pub mod host;
 pub mod intree;
 pub mod plan;
 pub mod report;
+pub mod state;
+pub mod sync;
 pub mod transport;
 pub mod verdict;

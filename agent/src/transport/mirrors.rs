@@ -23,6 +23,24 @@ impl Mirrors {
         }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.urls.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.urls.is_empty()
+    }
+
+    /// Asks the next one first from now on: what the preferred one sent was not good.
+    pub fn turn(&self) {
+        if !self.is_empty() {
+            let next = (self.preferred.load(Ordering::Relaxed) + 1) % self.len();
+            self.prefer(next);
+        }
+    }
+
     /// Every mirror once with its number.
     pub(super) fn in_order(&self) -> impl Iterator<Item = (usize, &Url)> {
         let first = self.preferred.load(Ordering::Relaxed);

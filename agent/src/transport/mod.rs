@@ -18,6 +18,7 @@ pub use error::TransportError;
 pub use mirrors::Mirrors;
 pub use sink::{PartFile, Sink};
 
+pub(crate) use error::is_full;
 use http::Clients;
 use retry::Backoff;
 

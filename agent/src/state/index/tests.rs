@@ -1,0 +1,208 @@
+use std::fs;
+
+use dkms_engine::root::Root;
+use dkms_index::document::BundleRef;
+use dkms_index::document::record::{OverrideRecord, PackageRecord, Record, Status};
+use dkms_index::modalias::Modalias;
+
+use super::super::Paths;
+use super::*;
+use crate::config::Name;
+
+struct Machine {
+    _dir: tempfile::TempDir,
+    paths: Paths,
+    name: Name,
+}
+
+fn machine() -> Machine {
+    let dir = tempfile::tempdir().unwrap();
+    Machine {
+        paths: Paths::of(&Root::at(dir.path())),
+        name: Name::try_from("acme".to_owned()).unwrap(),
+        _dir: dir,
+    }
+}
+
+fn package(name: &str, version: &str, patterns: &[&str]) -> Record {
+    Record::Package(PackageRecord {
+        name: name.into(),
+        version: version.into(),
+        dkms_version: None,
+        manifest: format!("curated/{name}@{version}.json"),
+        summary: format!("Driver of {name}"),
+        bundle: BundleRef {
+            sha256: "0".repeat(64),
+            length: 1,
+            format: dkms_index::document::BundleFormat::TarZst,
+        },
+        modules: vec![format!("{name}_mod")],
+        patterns: patterns.iter().map(ToString::to_string).collect(),
+        recipe: Default::default(),
+        upstream_since: None,
+        conflicts: vec![],
+        oem_sets: vec![],
+        builds: vec![],
+        rollout: None,
+        status: Status::Active,
+    })
+}
+
+impl Machine {
+    fn fill(&self, id: &str, records: Vec<Record>) {
+        let mut builder = Builder::new(&self.paths.index(&self.name), 1000).unwrap();
+        for record in records {
+            builder.add(record).unwrap();
+        }
+        builder
+            .commit(&[("id", id), ("revocations", r#"{"schema":1,"revoked":[]}"#)])
+            .unwrap();
+    }
+
+    fn open(&self) -> Index {
+        Index::open(&self.paths, [&self.name])
+    }
+
+    fn found(&self, device: &str) -> Vec<(String, String)> {
+        let index = self.open();
+        let device: Modalias = device.parse().unwrap();
+        let matches = index.find(&device).unwrap();
+        matches
+            .iter()
+            .map(|m| (index.record(m.package).unwrap().name, m.pattern.to_string()))
+            .collect()
+    }
+}
+
+fn drivers() -> Vec<Record> {
+    vec![
+        package(
+            "r8168",
+            "1",
+            &[
+                "pci:v000010ECd00008168sv*sd*bc*sc*i*",
+                "pci:v000010ECd00008161sv*sd*bc*sc*i*",
+            ],
+        ),
+        package("ftdi", "2", &["usb:v0403p6001d*dc*dsc*dp*ic*isc*ip*in*"]),
+        package("button", "3", &["acpi*:PNP0C0C:*"]),
+        package("any-net", "4", &["pci:v*d*sv*sd*bc02sc00i*"]),
+        Record::Override(OverrideRecord {
+            subject: "package:r8168".into(),
+            pattern: "x".into(),
+            reason: "wrong".into(),
+        }),
+    ]
+}
+
+#[test]
+fn a_device_finds_all_its_packages_and_no_others() {
+    let machine = machine();
+    machine.fill("1", drivers());
+    let check = |device: &str, expected: &[(&str, &str)]| {
+        let expected: Vec<(String, String)> = expected.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
+        assert_eq!(machine.found(device), expected, "{device}");
+    };
+    check(
+        "pci:v000010ECd00008168sv00001043sd00008677bc02sc00i00",
+        &[
+            ("r8168", "pci:v000010ECd00008168sv*sd*bc*sc*i*"),
+            ("any-net", "pci:v*d*sv*sd*bc02sc00i*"),
+        ],
+    );
+    check("acpi:PNP0C0C:", &[("button", "acpi*:PNP0C0C:*")]);
+    check(
+        "usb:v0403p6001d0600dc00dsc00dp00icFFiscFFipFFin00",
+        &[("ftdi", "usb:v0403p6001d*dc*dsc*dp*ic*isc*ip*in*")],
+    );
+    check("usb:v0404p6001d0600dc00dsc00dp00icFFiscFFipFFin00", &[]);
+}
+
+#[test]
+fn packages_can_be_looked_up_by_name_and_by_word() {
+    let machine = machine();
+    machine.fill("1", drivers());
+    let index = machine.open();
+    let names =
+        |ids: Vec<PackageId>| -> Vec<String> { ids.into_iter().map(|id| index.record(id).unwrap().name).collect() };
+    assert_eq!(names(index.named("ftdi").unwrap()), ["ftdi"]);
+    assert_eq!(names(index.search("DRIVER OF R8").unwrap()), ["r8168"]);
+    assert_eq!(names(index.search("button_mod").unwrap()), ["button"]);
+    assert_eq!(names(index.search("'; DROP TABLE package --").unwrap()), [""; 0]);
+    let id = index.named("r8168").unwrap()[0];
+    assert_eq!(index.patterns(id).unwrap().len(), 2);
+    assert_eq!(index.repository(id), &machine.name);
+    assert_eq!(index.overrides().unwrap().len(), 1);
+    assert_eq!(index.revocations().unwrap()[0].1.revoked, []);
+    let summary = &index.summaries().unwrap()[0];
+    assert_eq!((summary.id.as_str(), summary.packages, summary.patterns), ("1", 4, 5));
+}
+
+#[test]
+fn a_new_index_replaces_the_old_one_and_readers_keep_theirs() {
+    let machine = machine();
+    machine.fill("1", drivers());
+    let reader = machine.open();
+    machine.fill("2", vec![]);
+    let device: Modalias = "acpi:PNP0C0C:".parse().unwrap();
+    assert_eq!(reader.find(&device).unwrap().len(), 1);
+    assert_eq!(machine.open().find(&device).unwrap(), []);
+}
+
+#[test]
+fn an_update_that_is_not_finished_changes_nothing() {
+    let machine = machine();
+    machine.fill("1", drivers());
+    let mut builder = Builder::new(&machine.paths.index(&machine.name), 1000).unwrap();
+    builder.add(package("half", "1", &["acpi*:HALF:*"])).unwrap();
+    drop(builder);
+    assert_eq!(
+        read::id(&machine.name, &machine.paths.index(&machine.name)).as_deref(),
+        Some("1")
+    );
+    let dir = machine.paths.index(&machine.name);
+    assert_eq!(
+        fs::read_dir(dir.parent().unwrap()).unwrap().count(),
+        1,
+        "nothing is left behind"
+    );
+}
+
+#[test]
+fn damage_is_as_good_as_no_index() {
+    let machine = machine();
+    let path = machine.paths.index(&machine.name);
+    let usable = || read::id(&machine.name, &path).is_some();
+    assert!(!usable(), "there is none yet");
+    let damage: [fn(&mut Vec<u8>); 4] = [
+        |bytes| bytes.truncate(100),
+        |bytes| bytes[..100].fill(7),
+        |bytes| bytes.clear(),
+        // Another version's schema (PRAGMA user_version).
+        |bytes| bytes[60..64].copy_from_slice(&99_u32.to_be_bytes()),
+    ];
+    for (number, damage) in damage.into_iter().enumerate() {
+        machine.fill("1", drivers());
+        assert!(usable());
+        let mut bytes = fs::read(&path).unwrap();
+        damage(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        assert!(!usable(), "damage {number}");
+        assert_eq!(machine.open().repositories().count(), 0);
+    }
+}
+
+#[test]
+fn damage_that_shows_late_removes_the_cache() {
+    let machine = machine();
+    machine.fill("1", drivers());
+    let path = machine.paths.index(&machine.name);
+    let index = machine.open();
+    // Every page but the first is gone; what SQLite has read already may still answer.
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4096..].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let error = index.search("anything").expect_err("the pages are gone");
+    assert!(error.is_damaged(), "{error}");
+    assert!(!path.exists());
+}

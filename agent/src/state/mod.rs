@@ -1,0 +1,102 @@
+//! What the agent keeps between runs, in SQLite and in plain files.
+//!
+//! - [`Paths`][]: where.
+//! - [`index`]: the index of each repository, ready for look-ups. A cache: it is rebuilt from what was verified.
+//! - [`records`]: history, holds, quarantine and what was installed. Not a cache: losing it loses decisions.
+
+pub mod index;
+mod paths;
+pub mod records;
+
+use std::io;
+use std::path::PathBuf;
+
+use rusqlite::ffi::ErrorCode;
+
+pub use paths::Paths;
+
+/// Why something that is kept cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A database is not one of ours, or is damaged.
+    #[error("read the database {}: it is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A database was written by a newer version of this program.
+    #[error("read the database {}: it has schema {found}, this program knows {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// SQLite cannot do what was asked.
+    #[error("use the database {}: {source}", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: rusqlite::Error,
+    },
+    /// A stored value cannot be understood.
+    #[error("read the database {}: {what} is not readable: {why}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which value.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file or folder cannot be read or written.
+    #[error("write {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+}
+
+impl StateError {
+    /// Sorts SQLite's answers about the database at `path`.
+    fn sqlite(path: impl Into<PathBuf>, source: rusqlite::Error) -> Self {
+        let path = path.into();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path },
+            _ => Self::Sqlite { path, source },
+        }
+    }
+
+    /// Whether the file is worthless and must be made anew.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Value { .. })
+    }
+
+    /// The way out, as a command or a fact.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Damaged { path } | Self::Value { path, .. } => {
+                format!("set it aside: `mv {0} {0}.damaged`", path.display())
+            }
+            Self::Newer { .. } => "update dkms-fetch".to_owned(),
+            Self::Sqlite { source, path } => match source.sqlite_error_code()? {
+                ErrorCode::DiskFull => format!("free some space: `df -h {}`", path.display()),
+                ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => "run as root".to_owned(),
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+                    "another run is at work: wait for it to end".to_owned()
+                }
+                _ => return None,
+            },
+            Self::Io { source, path } if crate::transport::is_full(source) => {
+                format!("free some space: `df -h {}`", path.display())
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "run as root".to_owned(),
+            Self::Io { .. } => return None,
+        })
+    }
+}

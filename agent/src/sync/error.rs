@@ -1,0 +1,130 @@
+//! Why a repository could not be synchronised.
+
+use std::io;
+use std::path::PathBuf;
+
+use dkms_index::trust::TrustError;
+
+use crate::config::{Name, Repository};
+use crate::state::StateError;
+use crate::transport::{TransportError, is_full};
+
+/// Why a repository could not be synchronised.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The root of trust that the machine's owner pinned cannot be read.
+    #[error("read the pinned root of repository {repository}, {}: {source}", path.display())]
+    PinnedRoot {
+        /// The repository.
+        repository: Name,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// No mirror gave the file.
+    #[error("repository {repository}: {source}")]
+    Transport {
+        /// The repository.
+        repository: Name,
+        /// What the mirrors said.
+        source: TransportError,
+    },
+    /// What the mirrors gave cannot be trusted.
+    #[error("repository {repository}: {source}")]
+    Trust {
+        /// The repository.
+        repository: Name,
+        /// Why.
+        source: TrustError,
+    },
+    /// A verified file could not be kept. Going on without it would open the way for a rollback.
+    #[error("keep the verified file {}: {source}", path.display())]
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The cache cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// No mirror may be asked.
+    #[error("ask repository {repository}: offline, and it has no file:// mirror")]
+    NoMirror {
+        /// The repository.
+        repository: Name,
+    },
+    /// A file is wanted that is not cached, and no mirror may be asked.
+    #[error("get {file} of repository {repository}: offline, and it is not cached")]
+    NotCached {
+        /// The repository.
+        repository: Name,
+        /// The file.
+        file: String,
+    },
+}
+
+impl SyncError {
+    pub(super) fn trust(repository: &Repository, source: TrustError) -> Self {
+        Self::Trust {
+            repository: repository.name.clone(),
+            source,
+        }
+    }
+
+    /// Whether no mirror could be asked: nothing was refused, and the cache still serves. (Exit code 3 where there is none.)
+    pub fn is_transport(&self) -> bool {
+        matches!(
+            self,
+            Self::Transport { .. } | Self::NoMirror { .. } | Self::NotCached { .. }
+        )
+    }
+
+    /// Whether something could not be trusted. (Exit code 4, unless [`SyncError::is_stale`].)
+    pub fn is_trust(&self) -> bool {
+        matches!(self, Self::Trust { .. })
+    }
+
+    /// Whether only time is in the way: try again after the clock was set, or when the mirror is up to date.
+    /// (Exit code 75.)
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Trust { source, .. } => source.is_stale(),
+            _ => false,
+        }
+    }
+
+    /// Whether a mirror answered that it cannot now; it may later. (Exit code 75.)
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Transport { source, .. } => source.may_pass() && !source.is_offline(),
+            // The mirror is in the middle of an update.
+            Self::Trust { source, .. } => matches!(source, TrustError::Missing { .. }),
+            _ => false,
+        }
+    }
+
+    /// The way out, as a command or a fact.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::PinnedRoot { path, .. } => Some(format!(
+                "get the repository's root.json from its publisher and put it at {}",
+                path.display()
+            )),
+            Self::Transport { source, .. } => source.hint(),
+            Self::Trust { source, .. } => source.hint(),
+            Self::Keep { source, path } if is_full(source) => {
+                Some(format!("free some space: `df -h {}`", path.display()))
+            }
+            Self::Keep { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run as root".to_owned())
+            }
+            Self::Keep { .. } => None,
+            Self::State(source) => source.hint(),
+            Self::NoMirror { .. } | Self::NotCached { .. } => {
+                Some("run once without `--offline`, or add a file:// mirror".to_owned())
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Brings the verified state of a repository to this machine: metadata, index, manifests.
+//!
+//! What is believed, and in which order, is decided by [`dkms_index::trust`]; here its wishes are fetched and its findings
+//! kept. Verified metadata is kept byte for byte as it was served; what could not be kept is an error.
+
+mod error;
+mod keep;
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use dkms_index::trust::{
+    self, Answer as Fed, Exchange, Expiry, IndexFetch, Refresh, SegmentWant, TrustedManifest, TrustedMetadata,
+    TrustedSegment, Want,
+};
+use jiff::Timestamp;
+
+pub use error::SyncError;
+
+use crate::config::Repository;
+use crate::files;
+use crate::state::{self, Paths};
+use crate::transport::{Answer, Mirrors, Request, Transport};
+use keep::Keeper;
+
+/// Whether mirrors beyond this machine may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// They may.
+    Online,
+    /// Only `file://` mirrors and what is cached.
+    Offline,
+}
+
+/// One repository in one run.
+#[derive(Debug)]
+pub struct Session<'a> {
+    repository: &'a Repository,
+    paths: &'a Paths,
+    transport: &'a Transport,
+    mirrors: Mirrors,
+}
+
+/// The outcome of a refresh.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// The verified metadata.
+    pub metadata: TrustedMetadata,
+    /// Why it comes from an earlier run; `None` when a mirror was asked.
+    pub from_cache: Option<SyncError>,
+}
+
+/// What became of the cached index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// It was the newest already.
+    Unchanged,
+    /// It was made anew with this many lines.
+    Updated {
+        /// Lines of the index.
+        records: u64,
+    },
+}
+
+impl<'a> Session<'a> {
+    /// Opens no connection yet.
+    pub fn new(repository: &'a Repository, paths: &'a Paths, transport: &'a Transport, network: Network) -> Self {
+        let usable = |url: &&url::Url| network == Network::Online || url.scheme() == "file";
+        Self {
+            repository,
+            paths,
+            transport,
+            mirrors: Mirrors::new(repository.urls.iter().filter(usable).cloned().collect()),
+        }
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        self.repository
+    }
+
+    /// The mirrors that may be asked.
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
+    }
+
+    /// How they are reached.
+    pub fn transport(&self) -> &Transport {
+        self.transport
+    }
+
+    /// Verifies the newest state of the repository. Where no mirror can be reached, what was verified before is
+    /// verified again and used.
+    ///
+    /// # Errors
+    /// When a mirror sent what cannot be trusted and no other mirror did better; when there is neither a mirror nor a
+    /// cache; when something cannot be kept.
+    pub async fn refresh(&self, now: Timestamp, expiry: Expiry) -> Result<Refreshed, SyncError> {
+        let mut tried = 0;
+        loop {
+            let error = match self.refresh_once(now, expiry).await {
+                Ok(metadata) => {
+                    return Ok(Refreshed {
+                        metadata,
+                        from_cache: None,
+                    });
+                }
+                Err(error) => error,
+            };
+            tried += 1;
+            if error.is_trust() && tried < self.mirrors.len() {
+                tracing::warn!(%error, repository = %self.repository.name, "trying another mirror");
+                self.mirrors.turn();
+                continue;
+            }
+            if !error.is_transport() {
+                return Err(error);
+            }
+            return match self.replay(now, expiry) {
+                Ok(metadata) => Ok(Refreshed {
+                    metadata,
+                    from_cache: Some(error),
+                }),
+                Err(_) => Err(error),
+            };
+        }
+    }
+
+    async fn refresh_once(&self, now: Timestamp, expiry: Expiry) -> Result<TrustedMetadata, SyncError> {
+        if self.mirrors.is_empty() {
+            return Err(SyncError::NoMirror {
+                repository: self.repository.name.clone(),
+            });
+        }
+        let keeper = self.keeper();
+        let kept = keeper.load()?;
+        let mut refresh = Refresh::start(&self.pinned_root()?, kept, now, expiry)
+            .map_err(|e| SyncError::trust(self.repository, e))?;
+        self.drive(&mut refresh).await?;
+        refresh.finish().map_err(|e| SyncError::trust(self.repository, e))
+    }
+
+    /// What earlier runs kept, verified once more.
+    fn replay(&self, now: Timestamp, expiry: Expiry) -> Result<TrustedMetadata, SyncError> {
+        trust::replay(&self.pinned_root()?, self.keeper().load()?, now, expiry)
+            .map_err(|e| SyncError::trust(self.repository, e))
+    }
+
+    /// Makes the cached index that of `metadata`, in one step.
+    ///
+    /// # Errors
+    /// When a segment cannot be fetched or trusted, or the cache cannot be written. The old index stays then.
+    pub async fn update_index(&self, metadata: &TrustedMetadata) -> Result<Update, SyncError> {
+        let refused = |e| SyncError::trust(self.repository, e);
+        let path = self.paths.index(&self.repository.name);
+        let wanted = metadata.index_id().map_err(refused)?;
+        if state::index::id(&self.repository.name, &path).is_some_and(|id| id == wanted) {
+            return Ok(Update::Unchanged);
+        }
+        let bytes = metadata
+            .segments()
+            .map_err(refused)?
+            .iter()
+            .map(|s| s.decoded_length)
+            .sum();
+        let mut builder = state::index::Builder::new(&path, bytes)?;
+        let mut fetch = metadata.fetch_index(&[]).map_err(refused)?;
+        let mut names = Vec::new();
+        while let Some(SegmentWant::Download(want)) = fetch.want().map_err(refused)? {
+            let segment = self.segment(&mut fetch, &want).await?;
+            builder.add_lines(segment.decoded())?;
+            names.extend(file_name(&want.path).map(str::to_owned));
+        }
+        let index = fetch.finish().map_err(refused)?;
+        builder.finish(&index)?;
+        self.forget_segments_but(&names);
+        Ok(Update::Updated {
+            records: index.records(),
+        })
+    }
+
+    /// A segment from the cache, or else from a mirror.
+    async fn segment(&self, fetch: &mut IndexFetch<'_>, want: &Want) -> Result<TrustedSegment, SyncError> {
+        let cached = self
+            .paths
+            .segments(&self.repository.name)
+            .join(file_name(&want.path).unwrap_or_default());
+        if let Some(bytes) = read_at_most(&cached, want.max_bytes)
+            && let Ok(segment) = fetch.feed(Fed::Bytes(&bytes))
+        {
+            return Ok(segment);
+        }
+        let mut tried = 0;
+        loop {
+            let bytes = self.get(want, None).await?;
+            match fetch.feed(bytes.as_deref().map_or(Fed::Absent, Fed::Bytes)) {
+                Ok(segment) => {
+                    files::write_atomically(&cached, bytes.as_deref().unwrap_or_default())
+                        .map_err(|source| SyncError::Keep { path: cached, source })?;
+                    return Ok(segment);
+                }
+                Err(error) if tried + 1 >= self.mirrors.len() => return Err(SyncError::trust(self.repository, error)),
+                Err(_) => self.mirrors.turn(),
+            }
+            tried += 1;
+        }
+    }
+
+    /// Segments of older indexes are of no use any more.
+    fn forget_segments_but(&self, names: &[String]) {
+        let dir = self.paths.segments(&self.repository.name);
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if !names.iter().any(|name| entry.file_name() == name.as_str()) {
+                // What stays costs only room, and the next update tries again.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// The manifest at `path`, [`dkms_index::document::record::PackageRecord::manifest`]: from an earlier run where it is the
+    /// same still, or else from a mirror.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be trusted, or cannot be kept.
+    pub async fn manifest(&self, metadata: &mut TrustedMetadata, path: &str) -> Result<TrustedManifest, SyncError> {
+        let mut fetch = metadata.fetch_manifest(path);
+        self.drive(&mut fetch).await?;
+        fetch.finish().map_err(|e| SyncError::trust(self.repository, e))
+    }
+
+    /// Fetches what is wanted, feeds it, keeps what was found good; also after a failure.
+    async fn drive(&self, exchange: &mut impl Exchange) -> Result<(), SyncError> {
+        let keeper = self.keeper();
+        // What a conversation found at hand needs no file, but may have to be kept.
+        keeper.carry_out(exchange.changes())?;
+        while let Some(want) = exchange.want() {
+            let bytes = self.get(&want, Some(&keeper)).await?;
+            let fed = exchange.feed(bytes.as_deref().map_or(Fed::Absent, Fed::Bytes));
+            keeper.carry_out(exchange.changes())?;
+            fed.map_err(|e| SyncError::trust(self.repository, e))?;
+        }
+        Ok(())
+    }
+
+    /// A file from the mirrors; `None` when none of them has it. `keeper` has the copy of a file that may have changed.
+    async fn get(&self, want: &Want, keeper: Option<&Keeper>) -> Result<Option<Vec<u8>>, SyncError> {
+        let failed = |source| SyncError::Transport {
+            repository: self.repository.name.clone(),
+            source,
+        };
+        if self.mirrors.is_empty() {
+            return Err(SyncError::NotCached {
+                repository: self.repository.name.clone(),
+                file: want.path.clone(),
+            });
+        }
+        let known = keeper.filter(|_| !want.immutable).and_then(|k| k.tagged(&want.path));
+        let request = Request {
+            etag: known.as_ref().map(|(etag, _)| etag.as_str()),
+            ..Request::whole(&want.path, want.max_bytes)
+        };
+        let (answer, bytes) = self.transport.get_bytes(&self.mirrors, request).await.map_err(failed)?;
+        Ok(match answer {
+            Answer::Body { etag } => {
+                if let (Some(keeper), Some(etag), false) = (keeper, etag, want.immutable) {
+                    keeper.tag(&want.path, &etag, &bytes);
+                }
+                Some(bytes)
+            }
+            Answer::NotModified => known.map(|(_, bytes)| bytes),
+            Answer::NotFound => None,
+        })
+    }
+
+    fn keeper(&self) -> Keeper {
+        Keeper::new(
+            self.paths.trust(&self.repository.name),
+            self.paths.etags(&self.repository.name),
+        )
+    }
+
+    fn pinned_root(&self) -> Result<Vec<u8>, SyncError> {
+        let path = &self.repository.root;
+        let mut bytes = Vec::new();
+        fs::File::open(path)
+            .and_then(|file| file.take(trust::limits::ROOT_MAX_BYTES).read_to_end(&mut bytes))
+            .map(|_| bytes)
+            .map_err(|source| SyncError::PinnedRoot {
+                repository: self.repository.name.clone(),
+                path: path.clone(),
+                source,
+            })
+    }
+}
+
+/// The last part of a path on the wire.
+fn file_name(path: &str) -> Option<&str> {
+    path.rsplit('/').next().filter(|name| !name.is_empty())
+}
+
+/// A cached file; `None` when it is not there, not readable, or too long to be what is wanted.
+fn read_at_most(path: &Path, max_bytes: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .ok()?
+        .take(max_bytes + 1)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    (bytes.len() as u64 <= max_bytes).then_some(bytes)
+}
