@@ -11,6 +11,7 @@
 //! ```
 //!
 //! - [`ingest`]: packages from outside become normalised sources and bundles.
+//! - [`intake`]: `add`: a package from outside becomes a staged one.
 //! - [`package`]: a source and what is known about it become the two staged documents.
 //! - [`lint`]: what a publisher should know before signing.
 //! - [`scan`]: which devices a source claims, and on which kernels it builds.
@@ -18,6 +19,7 @@
 pub mod cli;
 pub mod files;
 pub mod ingest;
+pub mod intake;
 pub mod lint;
 pub mod package;
 pub mod repository;

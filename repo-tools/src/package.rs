@@ -55,7 +55,7 @@ pub fn added(conf: &DkmsConf, origin: &Origin, bundle: BundleRef, declared: &Ali
 
 /// Completes a manifest with its scope and derives the index record from it; `before` keeps what only a record says.
 pub fn staged(mut manifest: Manifest, mut builds: Vec<BuildFact>, before: Option<PackageRecord>) -> StagedPackage {
-    manifest.scope = scope(manifest.patterns());
+    manifest.scope = scope(claims(&manifest));
     builds.sort_by(|a, b| (&a.kernel, &a.arch, &a.compiler).cmp(&(&b.kernel, &b.arch, &b.compiler)));
     let patterns: BTreeSet<&str> = manifest.patterns().collect();
     let (rollout, status) = before.map_or((None, Status::default()), |record| (record.rollout, record.status));
@@ -89,6 +89,14 @@ pub fn scope<'a>(patterns: impl Iterator<Item = &'a str>) -> String {
         [only] => format!("by-id/{only}"),
         _ => "curated".to_owned(),
     }
+}
+
+/// All that a manifest claims or guesses: what the reader of a vendor's directory holds against it.
+fn claims(manifest: &Manifest) -> impl Iterator<Item = &str> {
+    let modules = manifest.modules.iter();
+    modules
+        .flat_map(|m| m.aliases.iter().chain(&m.declared))
+        .map(String::as_str)
 }
 
 /// The names of the modules as the kernel will know them, if the build does not show others.

@@ -3,6 +3,7 @@
 //! ```text
 //! staging/<name>/<version>/manifest.json   what an offline role will sign
 //! staging/<name>/<version>/record.json     the line of the index, with build facts
+//! staging/<name>/<version>/input.json      which file it was made from, so that adding that again is no work
 //! bundles/sha256/<2 hex>/<64 hex>          the sources, content addressed
 //! ```
 //!
@@ -242,7 +243,8 @@ impl Stage {
         self.bundles.join("sha256").join(shard).join(&bundle.sha256)
     }
 
-    fn package_dir(&self, name: &str, version: &str) -> PathBuf {
+    /// Where a package's own files lie: the two documents, and what tools keep beside them.
+    pub fn package_dir(&self, name: &str, version: &str) -> PathBuf {
         self.packages.join(name).join(version)
     }
 }

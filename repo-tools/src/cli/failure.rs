@@ -27,6 +27,7 @@ macro_rules! hints {
 
 hints!(
     crate::files::FileError,
+    crate::intake::IntakeError,
     crate::repository::RepositoryError,
     crate::stage::StageError
 );

@@ -3,8 +3,11 @@
 //! A subcommand is a `clap::Args` struct and `run(args, &Context) -> Result<(), Failure>`. What it prints on stdout
 //! is data, in JSON with `--json`; what people read while it works goes to stderr.
 
+mod add;
 mod failure;
+mod lint;
 mod list;
+mod show;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,7 +48,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Add(add::Args),
+    Lint(lint::Args),
     List(list::Args),
+    Show(show::Args),
 }
 
 /// What all subcommands share.
@@ -79,7 +85,10 @@ pub fn main() -> ExitCode {
         now: jiff::Timestamp::now(),
     };
     let result = match cli.command {
+        Command::Add(args) => add::run(args, &context),
+        Command::Lint(args) => lint::run(args, &context),
         Command::List(args) => list::run(args, &context),
+        Command::Show(args) => show::run(args, &context),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -125,26 +125,43 @@ impl RawTree {
     }
 
     /// The source below `top` (empty: everything), once all its links are known to stay inside it.
+    ///
+    /// A link to another file of the same package, such as a README among the documentation, becomes that file.
     pub(super) fn source_at(mut self, top: &str) -> Result<SourceTree, Problem> {
-        if !top.is_empty() {
-            let prefix = format!("{top}/");
-            self.entries = self
-                .entries
-                .into_iter()
-                .filter_map(|(path, entry)| Some((path.strip_prefix(&prefix)?.to_owned(), entry)))
-                .collect();
-        }
+        let prefix = if top.is_empty() {
+            String::new()
+        } else {
+            format!("{top}/")
+        };
+        let mut entries = BTreeMap::new();
+        let mut leaving = Vec::new();
         for (path, entry) in &self.entries {
-            if let Entry::Link(target) = entry
-                && !stays_inside(path, target)
-            {
-                return Err(Problem::LinkLeaves {
-                    name: path.clone(),
-                    target: target.clone(),
-                });
+            let Some(inner) = path.strip_prefix(&prefix) else {
+                continue;
+            };
+            match entry {
+                Entry::Link(target) if !stays_inside(inner, target) => {
+                    leaving.push((inner.to_owned(), path.clone(), target.clone()));
+                }
+                _ => {}
             }
         }
-        Ok(SourceTree { entries: self.entries })
+        for (inner, path, target) in leaving {
+            let file = resolve(&path, &target).and_then(|there| self.entries.get(&there));
+            match file.cloned() {
+                Some(file @ Entry::File { .. }) => {
+                    self.entries.remove(&path);
+                    self.put(path, file)?;
+                }
+                _ => return Err(Problem::LinkLeaves { name: inner, target }),
+            }
+        }
+        for (path, entry) in self.entries {
+            if let Some(inner) = path.strip_prefix(&prefix) {
+                entries.insert(inner.to_owned(), entry);
+            }
+        }
+        Ok(SourceTree { entries })
     }
 }
 
@@ -254,9 +271,61 @@ fn stays_inside(path: &str, target: &str) -> bool {
     ups <= depth
 }
 
+/// Where in the package a link at `path` leads, by its text alone; `None` where it leaves the package.
+fn resolve(path: &str, target: &str) -> Option<String> {
+    let mut parts: Vec<&str> = match target.strip_prefix('/') {
+        Some(_) => Vec::new(),
+        None => path
+            .split('/')
+            .rev()
+            .skip(1)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect(),
+    };
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            name => parts.push(name),
+        }
+    }
+    Some(parts.join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_to_files_of_the_package_become_files() {
+        fn check(target: &str, expected: Option<&str>) {
+            let mut raw = RawTree::new(Limits::default());
+            for name in ["usr/src/x-1/dkms.conf", "usr/share/doc/x/README"] {
+                let entry = Entry::File {
+                    bytes: name.as_bytes().to_vec(),
+                    executable: false,
+                };
+                raw.insert(name.as_bytes(), entry).unwrap();
+            }
+            raw.insert(b"usr/src/x-1/README", Entry::Link(target.to_owned()))
+                .unwrap();
+            let tree = raw.source_at("usr/src/x-1").ok();
+            let text = tree.as_ref().and_then(|tree| {
+                let readme = tree.files().find(|(path, _)| *path == "README");
+                readme.map(|(_, bytes)| std::str::from_utf8(bytes).unwrap())
+            });
+            assert_eq!(text, expected, "{target}");
+        }
+        check("../../share/doc/x/README", Some("usr/share/doc/x/README"));
+        check("/usr/share/doc/x/README", Some("usr/share/doc/x/README"));
+        check("../../share/doc/x", None);
+        check("../../../../usr/share/doc/x/README", None);
+        check("/etc/passwd", None);
+    }
 
     #[test]
     fn names_are_made_plain_or_refused() {

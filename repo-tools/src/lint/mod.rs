@@ -6,11 +6,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use dkms_index::document::manifest::{Manifest, Module};
-use dkms_index::document::record::BuildOutcome;
+use dkms_index::document::record::{BuildOutcome, Record};
 use dkms_index::pattern::{Fault, Pattern};
 use serde::Serialize;
 
-use crate::package;
 use crate::stage::StagedPackage;
 
 pub use in_tree::InTree;
@@ -45,10 +44,8 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "problem", rename_all = "kebab-case")]
 pub enum Problem {
-    /// A pattern that no reader of the index accepts.
-    UnusablePattern {
-        /// The pattern.
-        pattern: String,
+    /// A document that no reader of the index accepts.
+    Invalid {
         /// The rule it breaks.
         why: String,
     },
@@ -63,13 +60,6 @@ pub enum Problem {
     MatchesEverything {
         /// The pattern.
         pattern: String,
-    },
-    /// The manifest lies in a vendor's directory and claims devices of another one.
-    OutsideScope {
-        /// The manifest's directory.
-        scope: String,
-        /// The directory that it belongs to.
-        belongs: String,
     },
     /// Nobody knows whether it may be passed on.
     NoLicence,
@@ -89,13 +79,11 @@ pub enum Problem {
         /// The kernels that were tried.
         kernels: Vec<String>,
     },
-    /// The built module does not claim what the source seems to say, or claims more.
+    /// The built modules do not claim what the source seems to say, or claim more.
     SourceDiffers {
-        /// The module.
-        module: String,
         /// Patterns in the source or the metadata only.
         only_declared: Vec<String>,
-        /// How many patterns only the built module has.
+        /// How many patterns only the built modules have.
         only_built: usize,
     },
     /// The kernel has a driver of its own for these devices.
@@ -122,9 +110,7 @@ impl Problem {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::UnusablePattern { .. } | Self::MatchesEverything { .. } | Self::OutsideScope { .. } => {
-                Severity::Error
-            }
+            Self::Invalid { .. } | Self::MatchesEverything { .. } => Severity::Error,
             Self::SuspiciousPattern { .. }
             | Self::NoLicence
             | Self::RootScripts { .. }
@@ -140,9 +126,10 @@ impl Problem {
     /// What to do about it, as far as there is one answer.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NeverScanned => Some("dkms-repo scan --kernel RELEASE"),
-            Self::OutsideScope { .. } => Some("dkms-repo scan, which chooses the directory anew"),
-            Self::NoLicence | Self::NoSummary => Some("write it into the staged manifest.json"),
+            Self::NeverScanned => Some("let trial builds confirm the patterns: dkms-repo scan"),
+            Self::NoLicence | Self::NoSummary => {
+                Some("write licence and summary into the staged manifest.json and record.json")
+            }
             _ => None,
         }
     }
@@ -151,10 +138,9 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnusablePattern { pattern, why } => write!(f, "the pattern {pattern:?} is unusable: {why}"),
+            Self::Invalid { why } => f.write_str(why),
             Self::SuspiciousPattern { pattern, why } => write!(f, "the pattern {pattern} {why}"),
             Self::MatchesEverything { pattern } => write!(f, "the pattern {pattern} matches devices of every kind"),
-            Self::OutsideScope { scope, belongs } => write!(f, "it is staged for {scope} and belongs to {belongs}"),
             Self::NoLicence => f.write_str("no licence is known"),
             Self::NoSummary => f.write_str("it has no summary"),
             Self::RootScripts { scripts } => write!(f, "it runs scripts as root: {}", scripts.join(", ")),
@@ -162,12 +148,11 @@ impl fmt::Display for Problem {
             Self::NeverScanned => f.write_str("it was never built: its patterns are a guess"),
             Self::BuildsNowhere { kernels } => write!(f, "it builds on none of {}", kernels.join(", ")),
             Self::SourceDiffers {
-                module,
                 only_declared,
                 only_built,
             } => write!(
                 f,
-                "{module}: {} patterns of its source are not in the built module, {only_built} of the module not in the source",
+                "{} patterns of its source are not in the built modules, {only_built} of the modules not in the source",
                 only_declared.len()
             ),
             Self::InTree {
@@ -208,16 +193,20 @@ fn problems(package: &StagedPackage, kernels: &[InTree]) -> Vec<Problem> {
     let manifest = &package.manifest;
     let mut found = Vec::new();
     let patterns: BTreeSet<&str> = manifest.patterns().collect();
+    let record = Record::Package(package.record.clone());
+    let broken_rules = manifest
+        .problems()
+        .into_iter()
+        .chain(record.problems())
+        .map(|rule| rule.to_string());
+    // A rule that both documents break is one problem.
+    found.extend(
+        broken_rules
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(|why| Problem::Invalid { why }),
+    );
     found.extend(patterns.iter().flat_map(|pattern| pattern_problems(pattern)));
-    if manifest.scope != "curated" {
-        let belongs = package::scope(manifest.patterns());
-        if belongs != manifest.scope {
-            found.push(Problem::OutsideScope {
-                scope: manifest.scope.clone(),
-                belongs,
-            });
-        }
-    }
     if manifest.licence.is_empty() {
         found.push(Problem::NoLicence);
     }
@@ -233,7 +222,7 @@ fn problems(package: &StagedPackage, kernels: &[InTree]) -> Vec<Problem> {
     if patterns.is_empty() {
         found.push(Problem::NoPatterns);
     }
-    found.extend(manifest.modules.iter().filter_map(source_differs));
+    found.extend(source_differs(manifest));
     found.extend(kernels.iter().filter_map(|kernel| {
         let (modules, claimed) = kernel.claims(&patterns);
         (claimed > 0).then(|| Problem::InTree {
@@ -247,14 +236,9 @@ fn problems(package: &StagedPackage, kernels: &[InTree]) -> Vec<Problem> {
 }
 
 fn pattern_problems(text: &str) -> Vec<Problem> {
-    let pattern = match Pattern::parse(text) {
-        Ok(pattern) => pattern,
-        Err(error) => {
-            return vec![Problem::UnusablePattern {
-                pattern: text.to_owned(),
-                why: error.to_string(),
-            }];
-        }
+    // What is no pattern at all is a broken rule of the document.
+    let Ok(pattern) = Pattern::parse(text) else {
+        return Vec::new();
     };
     let problem = |fault: Fault| match fault {
         Fault::NoBus => Problem::MatchesEverything {
@@ -279,17 +263,16 @@ fn build_problems(package: &StagedPackage) -> Option<Problem> {
     })
 }
 
-/// Where the hint and the authority are at odds. A module without built aliases has nothing to compare.
-fn source_differs(module: &Module) -> Option<Problem> {
-    if module.aliases.is_empty() || module.declared.is_empty() {
-        return None;
-    }
-    let built: BTreeSet<&String> = module.aliases.iter().collect();
-    let declared: BTreeSet<&String> = module.declared.iter().collect();
+/// Where the hint and the authority are at odds. A source without tables, or that was never built, has nothing to compare.
+fn source_differs(manifest: &Manifest) -> Option<Problem> {
+    let all = |patterns: fn(&Module) -> &Vec<String>| -> BTreeSet<&String> {
+        manifest.modules.iter().flat_map(patterns).collect()
+    };
+    let (built, declared) = (all(|m| &m.aliases), all(|m| &m.declared));
     let only_declared: Vec<String> = declared.difference(&built).map(|p| (*p).clone()).collect();
     let only_built = built.difference(&declared).count();
-    (!only_declared.is_empty() || only_built > 0).then(|| Problem::SourceDiffers {
-        module: module.name.clone(),
+    let comparable = !built.is_empty() && !declared.is_empty();
+    (comparable && (!only_declared.is_empty() || only_built > 0)).then_some(Problem::SourceDiffers {
         only_declared,
         only_built,
     })

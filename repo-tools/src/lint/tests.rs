@@ -4,13 +4,14 @@ use dkms_index::document::manifest::Manifest;
 use serde_json::json;
 
 use super::*;
+use crate::package;
 
 /// A package that nothing is wrong with, changed by `change`.
 fn staged(change: impl FnOnce(&mut StagedPackage)) -> StagedPackage {
     let pattern = "pci:v000010EEd0000FAE3sv*sd*bc*sc*i*";
     let manifest: Manifest = serde_json::from_value(json!({
         "schema": 1, "name": "x", "version": "1.0", "scope": "by-id/pci-10ee", "summary": "a driver", "licence": "MIT",
-        "bundle": { "sha256": "00", "length": 1, "format": "tar-zst" },
+        "bundle": { "sha256": "0".repeat(64), "length": 1, "format": "tar-zst" },
         "modules": [{ "name": "x", "aliases": [pattern], "declared": [pattern] }]
     }))
     .unwrap();
@@ -40,7 +41,7 @@ fn aliases(patterns: &[&str]) -> impl FnOnce(&mut StagedPackage) {
     move |package| {
         package.manifest.modules[0].declared.clear();
         package.manifest.modules[0].aliases = aliases;
-        package.manifest.scope = "curated".to_owned();
+        *package = package::staged(package.manifest.clone(), package.record.builds.clone(), None);
     }
 }
 
@@ -61,20 +62,30 @@ fn patterns_are_examined() {
             "the pattern pci:v000010ecd00008168sv*sd*bc*sc*i* has lower-case hexadecimal digits and never matches: the kernel writes capitals",
         ],
     );
-    check(aliases(&["*"]), &["the pattern * matches devices of every kind"]);
+    check(
+        aliases(&["*"]),
+        &[
+            "pattern \"*\" has no four literal bytes in a row",
+            "the pattern * matches devices of every kind",
+        ],
+    );
     let long = format!("pci:{}", "x".repeat(5000));
     let unusable = problems_of(staged(aliases(&[&long])));
     assert!(
-        matches!(unusable.as_slice(), [Problem::UnusablePattern { pattern, .. }] if *pattern == long),
+        matches!(unusable.as_slice(), [Problem::Invalid { why }] if why.contains("xxxx")),
         "{unusable:?}"
     );
 }
 
 #[test]
 fn scope_metadata_and_scripts_are_examined() {
-    check(
-        |package| package.manifest.scope = "by-id/usb-10ee".to_owned(),
-        &["it is staged for by-id/usb-10ee and belongs to by-id/pci-10ee"],
+    let elsewhere = problems_of(staged(|package| {
+        package.manifest.scope = "by-id/usb-10ee".to_owned();
+        package.record.manifest = package.manifest.target_path();
+    }));
+    assert!(
+        matches!(elsewhere.as_slice(), [Problem::Invalid { why }] if why.ends_with("is not literally of usb-10ee")),
+        "{elsewhere:?}"
     );
     check(
         |package| {
@@ -106,7 +117,7 @@ fn builds_are_examined() {
                 .declared
                 .push("pci:v000010EEd00000001sv*sd*bc*sc*i*".to_owned())
         },
-        &["x: 1 patterns of its source are not in the built module, 0 of the module not in the source"],
+        &["1 patterns of its source are not in the built modules, 0 of the modules not in the source"],
     );
 }
 
@@ -131,12 +142,13 @@ fn the_kernels_own_drivers_are_named() {
 
 #[test]
 fn versions_that_share_a_place_are_named() {
-    let old = staged(|package| package.manifest.version = "1.0-1".to_owned());
-    let new = staged(|package| package.manifest.version = "1.0-2".to_owned());
-    let mut packages = [old, new];
-    for package in &mut packages {
-        package.manifest.dkms_version = Some("1.0".to_owned());
-    }
+    let packages = ["1.0-1", "1.0-2"].map(|version| {
+        staged(|package| {
+            package.manifest.version = version.to_owned();
+            package.manifest.dkms_version = Some("1.0".to_owned());
+            *package = package::staged(package.manifest.clone(), package.record.builds.clone(), None);
+        })
+    });
     let shown: Vec<String> = lint(&packages, &[]).iter().map(|f| f.problem.to_string()).collect();
     assert_eq!(
         shown,

@@ -141,6 +141,8 @@ fn definition<'a>(tokens: &'a [Token], name: &str) -> Option<&'a [Token]> {
         let rest = tokens.get(at + 1..)?;
         let rest = match rest.first()? {
             token if token.is('[') => rest.get(matching(rest)? + 1..)?,
+            // `DEFINE_PCI_DEVICE_TABLE(name) = {`
+            token if token.is(')') => &rest[1..],
             _ => return None,
         };
         // Attributes may stand between `[]` and `=`.

@@ -149,6 +149,13 @@ fn macros_of_the_driver_are_followed() {
 }
 
 #[test]
+fn tables_may_be_declared_by_a_macro() {
+    let source = "static DEFINE_PCI_DEVICE_TABLE(ids) = { { 0x1abc, 5, PCI_ANY_ID, PCI_ANY_ID }, { 0 } };\n\
+                  MODULE_DEVICE_TABLE(pci, ids);";
+    assert_eq!(read(source).0, ["pci:v00001ABCd00000005sv*sd*bc*sc*i*"]);
+}
+
+#[test]
 fn what_is_not_understood_is_said() {
     fn check(source: &str, expected: &str) {
         assert_eq!(read(source), (vec![], vec![expected.to_owned()]), "{source}");

@@ -1,0 +1,131 @@
+//! `dkms-repo add`: packages into the staging area.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Context, Failure};
+use crate::intake::{self, Intake, IntakeError, Outcome};
+use crate::stage::{Stage, StagedPackage};
+
+/// Adds driver sources: directories with a dkms.conf, tar archives of them, or Debian *-dkms packages.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to add.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Replace a version that is staged with another source.
+    #[arg(long)]
+    force: bool,
+}
+
+/// What became of one path.
+struct Added {
+    outcome: Outcome,
+    package: StagedPackage,
+    notes: Vec<String>,
+}
+
+/// Adds all that can be added; what cannot is told, and makes the command fail at the end.
+pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let stage = Stage::of(&context.repository()?);
+    let staged = stage.list()?;
+    let intake = Intake::on_this_machine();
+    let results = side_by_side(&args.paths, |path| add(path, &intake, &stage, &staged, args.force));
+    let mut added = Vec::new();
+    for (path, result) in args.paths.iter().zip(results) {
+        match result {
+            Ok(one) => {
+                tell(&one);
+                added.push(as_json(path, &one));
+            }
+            Err(error) => Failure::from(error).print(),
+        }
+    }
+    let failed = args.paths.len() - added.len();
+    if context.json {
+        anstream::println!("{}", serde_json::Value::Array(added));
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure::new(format!(
+            "{failed} of {} packages were not added",
+            args.paths.len()
+        ))),
+    }
+}
+
+fn add(
+    path: &Path,
+    intake: &Intake,
+    stage: &Stage,
+    staged: &[StagedPackage],
+    force: bool,
+) -> Result<Added, IntakeError> {
+    if let Some(package) = intake::already_staged(stage, staged, path) {
+        return Ok(Added {
+            outcome: Outcome::Unchanged,
+            package,
+            notes: Vec::new(),
+        });
+    }
+    let prepared = intake.prepare(path)?;
+    Ok(Added {
+        outcome: intake::stage(stage, &prepared, path, force)?,
+        package: prepared.package,
+        notes: prepared.notes,
+    })
+}
+
+/// `work` on every item, as many at a time as there are processors; results in the items' order.
+fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let workers = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(items.len());
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((index, item)) = {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    items.get(index).map(|item| (index, item))
+                } {
+                    let result = work(item);
+                    done.lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .push((index, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+fn tell(added: &Added) {
+    let word = match added.outcome {
+        Outcome::Added => "added",
+        Outcome::Unchanged => "unchanged",
+        Outcome::Replaced => "replaced",
+    };
+    let manifest = &added.package.manifest;
+    anstream::eprintln!("{word:<10}{} {}", manifest.name, manifest.version);
+    for note in &added.notes {
+        anstream::eprintln!("          {note}");
+    }
+}
+
+fn as_json(path: &Path, added: &Added) -> serde_json::Value {
+    let manifest = &added.package.manifest;
+    serde_json::json!({
+        "path": path,
+        "outcome": added.outcome,
+        "name": manifest.name,
+        "version": manifest.version,
+        "dkms_version": manifest.dkms_version(),
+        "bundle": manifest.bundle,
+        "notes": added.notes,
+    })
+}

@@ -1,0 +1,79 @@
+//! `dkms-repo show`: one staged package.
+
+use super::{Context, Failure};
+use crate::stage::Stage;
+
+/// Shows all that is known about a staged package.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Its name.
+    name: String,
+    /// Its version; all of them if not given.
+    version: Option<String>,
+}
+
+/// Prints manifest and record as JSON, or a text with the same facts.
+pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let stage = Stage::of(&context.repository()?);
+    let packages = match &args.version {
+        Some(version) => vec![stage.get(&args.name, version)?],
+        None => stage
+            .list()?
+            .into_iter()
+            .filter(|p| p.manifest.name == args.name)
+            .collect(),
+    };
+    if packages.is_empty() {
+        return Err(Failure::new(format!("{} is not staged", args.name)).with_hint("dkms-repo list"));
+    }
+    if context.json {
+        let all = packages
+            .iter()
+            .map(|p| serde_json::json!({ "manifest": p.manifest, "record": p.record }));
+        anstream::println!("{}", serde_json::Value::Array(all.collect()));
+        return Ok(());
+    }
+    for package in &packages {
+        let (manifest, record) = (&package.manifest, &package.record);
+        anstream::println!("{} {}", manifest.name, manifest.version);
+        let facts = [
+            ("in the DKMS tree", manifest.dkms_version().to_owned()),
+            ("summary", manifest.summary.clone()),
+            ("licence", manifest.licence.clone()),
+            ("home page", manifest.homepage.clone()),
+            ("manifest", manifest.target_path()),
+            (
+                "bundle",
+                format!("{} ({} bytes)", manifest.bundle.sha256, manifest.bundle.length),
+            ),
+            ("scripts as root", manifest.recipe.root_scripts.join(" ")),
+            ("needs", manifest.recipe.build_depends.join(" ")),
+            ("firmware", manifest.firmware.join(" ")),
+        ];
+        for (what, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+            anstream::println!("  {what}: {value}");
+        }
+        for fact in &record.builds {
+            let outcome = serde_json::to_value(fact.outcome).unwrap_or_default();
+            let outcome = outcome.as_str().unwrap_or_default();
+            anstream::println!(
+                "  {} {} on {}: {outcome} {}",
+                fact.kernel,
+                fact.arch,
+                fact.date,
+                fact.reason
+            );
+        }
+        for module in &manifest.modules {
+            let (kind, patterns) = match module.aliases.as_slice() {
+                [] => ("declared", &module.declared),
+                _ => ("built", &module.aliases),
+            };
+            anstream::println!("  module {}: {} patterns ({kind})", module.name, patterns.len());
+            for pattern in patterns {
+                anstream::println!("    {pattern}");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! Adding: from a path to a staged package with its bundle. The source is read, its `dkms.conf` evaluated, nothing built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dkms_engine::conf::{self, ConfContext, ConfError};
+use dkms_engine::kernel::KernelTarget;
+use dkms_engine::root::Root;
+use dkms_index::document::BundleFormat;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::files::{self, FileError};
+use crate::ingest::{self, Bundle, IngestError, Limits, SourceTree};
+use crate::package::{self, Aliases};
+use crate::scan::source::{self, Constants};
+use crate::stage::{Stage, StageError, StagedPackage};
+
+/// A package that is ready to be staged.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Its documents.
+    pub package: StagedPackage,
+    /// Its source.
+    pub bundle: Bundle,
+    /// What a person should know: parts of the package that do not come along, tables that could not be read.
+    pub notes: Vec<String>,
+}
+
+/// What adding did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It is staged now.
+    Added,
+    /// It was staged with the same source; build facts are kept.
+    Unchanged,
+    /// It was staged with another source; what was known of that is gone.
+    Replaced,
+}
+
+/// Why a package cannot be added.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The file is no usable package.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// Its `dkms.conf` cannot be evaluated.
+    #[error("{path}: {source}")]
+    Conf {
+        /// The package.
+        path: PathBuf,
+        /// What is wrong with its `dkms.conf`.
+        source: ConfError,
+    },
+    /// The same version is staged with another source.
+    #[error("{name} {version} is staged already, with another source")]
+    Differs {
+        /// The package.
+        name: String,
+        /// Its version.
+        version: String,
+        /// What was to be added.
+        path: PathBuf,
+    },
+    /// The staging area refused.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl IntakeError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Ingest(error) => error.hint(),
+            Self::Conf { source, .. } => source.hint(),
+            Self::Differs { path, .. } => Some(format!(
+                "give the new source a version of its own, or replace the old one: dkms-repo add --force {}",
+                path.display()
+            )),
+            Self::Stage(error) => error.hint(),
+            Self::File(error) => error.hint(),
+        }
+    }
+}
+
+/// Reads sources with the constants and the `dkms.conf` context of one kernel of this machine, if there is one.
+#[derive(Debug)]
+pub struct Intake {
+    context: ConfContext,
+    constants: Constants,
+}
+
+impl Intake {
+    /// Prepares for the newest kernel whose headers are on this machine. Without any, a `dkms.conf` is evaluated for no
+    /// kernel in particular, and tables that use constants of the kernel's headers stay unread.
+    pub fn on_this_machine() -> Self {
+        let kernels = KernelTarget::all(&Root::host());
+        let mut constants = Constants::builtin();
+        let Some(kernel) = kernels.last() else {
+            let context = ConfContext::without_kernel("0", std::env::consts::ARCH);
+            return Self { context, constants };
+        };
+        // Debian keeps common headers apart; `source` leads to them.
+        let places = [kernel.headers.clone(), kernel.modules_dir.join("source")];
+        for header in places.iter().map(|dir| dir.join("include/linux/pci_ids.h")) {
+            if let Ok(text) = fs::read_to_string(header) {
+                constants.add_header(&text);
+                break;
+            }
+        }
+        Self {
+            context: ConfContext::for_kernel(kernel),
+            constants,
+        }
+    }
+
+    /// Takes in what lies at `path`.
+    ///
+    /// # Errors
+    /// When it is no usable package.
+    pub fn prepare(&self, path: &Path) -> Result<Prepared, IntakeError> {
+        let taken = ingest::ingest(path, Limits::default())?;
+        let conf = self.evaluate(path, &taken.tree)?;
+        let tables = source::scan(&taken.tree, &self.constants);
+        let mut declared: Aliases = source::by_module(&tables, &package::module_names(&conf));
+        for from_metadata in &taken.origin.declared {
+            let patterns = package::device_patterns(from_metadata.patterns.iter().map(String::as_str));
+            declared
+                .entry(from_metadata.module.clone())
+                .or_default()
+                .extend(patterns);
+        }
+        let top = format!("{}-{}", conf.package_name, conf.package_version);
+        let bundle = Bundle::pack(&taken.tree, &top).map_err(FileError::on("pack", path))?;
+        let package = package::added(&conf, &taken.origin, bundle.reference.clone(), &declared);
+        let mut notes = notes(&tables);
+        if !taken.origin.outside.is_empty() {
+            notes.push(format!("leaves out {}", taken.origin.outside.join(", ")));
+        }
+        Ok(Prepared { package, bundle, notes })
+    }
+
+    /// Evaluates the source's `dkms.conf` on disk, where bash can see the files next to it.
+    fn evaluate(&self, path: &Path, tree: &SourceTree) -> Result<conf::DkmsConf, IntakeError> {
+        let scratch = tempfile::tempdir().map_err(FileError::on("create a directory in", &std::env::temp_dir()))?;
+        tree.write_to(scratch.path())
+            .map_err(FileError::on("write", scratch.path()))?;
+        conf::evaluate(scratch.path(), &self.context).map_err(|source| IntakeError::Conf {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+/// How this program turns an input into a package; another number makes all inputs new.
+const REVISION: u32 = 1;
+
+/// `input.json`: the file a staged package was made from.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Input {
+    revision: u32,
+    sha256: String,
+}
+
+impl Input {
+    /// `None` for a directory, which is read anew each time.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        // What is too large will be refused when it is read in earnest.
+        let readable = metadata.is_file() && metadata.len() <= Limits::default().packed_bytes;
+        let bytes = readable.then(|| fs::read(path).ok())??;
+        Some(Self {
+            revision: REVISION,
+            sha256: hex::encode(Sha256::digest(&bytes)),
+        })
+    }
+}
+
+/// The staged package that was made of just this file by just this program, if there is one.
+pub fn already_staged(stage: &Stage, packages: &[StagedPackage], path: &Path) -> Option<StagedPackage> {
+    let input = Input::of(path)?;
+    let same = |package: &&StagedPackage| {
+        let file = input_file(stage, package);
+        fs::read(file).is_ok_and(|bytes| serde_json::from_slice(&bytes).is_ok_and(|before: Input| before == input))
+    };
+    packages.iter().find(same).cloned()
+}
+
+fn input_file(stage: &Stage, package: &StagedPackage) -> PathBuf {
+    stage
+        .package_dir(&package.manifest.name, &package.manifest.version)
+        .join("input.json")
+}
+
+/// Puts a prepared package into the staging area. Build facts of the same source are kept.
+///
+/// # Errors
+/// When the same version is staged with another source and `force` is not given, or nothing can be written.
+pub fn stage(stage: &Stage, prepared: &Prepared, path: &Path, force: bool) -> Result<Outcome, IntakeError> {
+    let fresh = &prepared.package;
+    let before = match stage.get(&fresh.manifest.name, &fresh.manifest.version) {
+        Ok(before) => Some(before),
+        Err(StageError::NotStaged { .. }) => None,
+        Err(_) if force => None,
+        Err(error) => return Err(error.into()),
+    };
+    let outcome = match &before {
+        None => Outcome::Added,
+        Some(before) if before.manifest.bundle == fresh.manifest.bundle => Outcome::Unchanged,
+        Some(_) if force => Outcome::Replaced,
+        Some(_) => {
+            return Err(IntakeError::Differs {
+                name: fresh.manifest.name.clone(),
+                version: fresh.manifest.version.clone(),
+                path: path.to_owned(),
+            });
+        }
+    };
+    if outcome != Outcome::Unchanged {
+        stage.put_bundle(prepared.bundle.bytes.as_slice(), BundleFormat::TarZst)?;
+        stage.put(fresh)?;
+    }
+    if let Some(input) = Input::of(path) {
+        let bytes = serde_json::to_vec(&input).unwrap_or_default();
+        files::write_atomic(&input_file(stage, fresh), &bytes)?;
+    }
+    Ok(outcome)
+}
+
+fn notes(tables: &[source::Table]) -> Vec<String> {
+    let unread = tables.iter().filter(|table| !table.unknown.is_empty());
+    unread
+        .map(|table| {
+            let unknown: Vec<&str> = table.unknown.iter().take(5).map(String::as_str).collect();
+            format!(
+                "cannot read all of the {} table in {}: {}",
+                table.bus,
+                table.file,
+                unknown.join(", ")
+            )
+        })
+        .collect()
+}
