@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::time::Duration;
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/dkms";
 
 /// The user that owns nothing.
-const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 
 /// As whom a program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub struct Confined {
     time_limit: Option<Duration>,
     chroot: Option<PathBuf>,
     jobserver: Option<jobserver::Client>,
+    stdin: Vec<u8>,
 }
 
 /// How a command ended.
@@ -82,6 +83,7 @@ impl Confined {
             time_limit: None,
             chroot: None,
             jobserver: None,
+            stdin: Vec::new(),
         }
     }
 
@@ -141,6 +143,13 @@ impl Confined {
         self
     }
 
+    /// Gives it `bytes` to read.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Confined {
+        self.stdin = bytes.into();
+        self
+    }
+
     /// Runs it with both outputs going to `log`.
     ///
     /// # Errors
@@ -172,7 +181,7 @@ impl Confined {
 
     fn run(&self, stdout: File, stderr: File) -> io::Result<Ended> {
         let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        command.stdin(self.stdin_file()?).stdout(stdout).stderr(stderr);
         let Some(limit) = self.time_limit else {
             let status = command.status()?;
             return Ok(Ended {
@@ -209,6 +218,17 @@ impl Confined {
         })
     }
 
+    /// A file rather than a pipe: a program that does not read all of it cannot hold us up.
+    fn stdin_file(&self) -> io::Result<Stdio> {
+        if self.stdin.is_empty() {
+            return Ok(Stdio::null());
+        }
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&self.stdin)?;
+        file.rewind()?;
+        Ok(file.into())
+    }
+
     fn command(&self) -> Command {
         let mut command = match &self.chroot {
             None => Command::new(&self.program),
@@ -241,16 +261,18 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// True when a user who owns nothing may read the file `path` and reach it.
+/// True when a user who owns nothing may read the file or directory `path` and reach it.
 pub fn readable_by_all(path: &Path) -> bool {
     let Ok(path) = path.canonicalize() else {
         return false;
     };
-    let file = std::fs::metadata(&path).is_ok_and(|m| m.mode() & 0o4 != 0);
-    file && path
-        .ancestors()
-        .skip(1)
-        .all(|dir| std::fs::metadata(dir).is_ok_and(|m| m.mode() & 0o1 != 0))
+    let needed = if path.is_dir() { 0o5 } else { 0o4 };
+    let itself = std::fs::metadata(&path).is_ok_and(|m| m.mode() & needed == needed);
+    itself
+        && path
+            .ancestors()
+            .skip(1)
+            .all(|dir| std::fs::metadata(dir).is_ok_and(|m| m.mode() & 0o1 != 0))
 }
 
 /// The place of a program on [`PATH`] inside `root`.

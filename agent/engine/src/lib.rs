@@ -8,13 +8,23 @@
 //! kernel::KernelTarget ────────┴→ build::BuildRequest → build::BuildOutcome → install::Plan → install::Transaction
 //! ```
 
+pub mod build;
 pub mod command;
 pub mod compat;
 pub mod conf;
 pub mod distribution;
 pub mod event;
+pub mod framework;
+mod fsutil;
 pub mod glue;
+pub mod install;
 pub mod kernel;
 pub mod ko;
+pub mod package;
 pub mod root;
+pub mod script;
+pub mod tree;
 pub mod version;
+
+/// What `dkms --version` prints, and the first line of every make.log: the version whose behaviour we have, and our own.
+pub const VERSION_TEXT: &str = compat::command::VERSION;

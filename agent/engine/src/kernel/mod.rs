@@ -198,7 +198,12 @@ impl KernelTarget {
     /// The directory that `make` must run in: Some when the root brings headers and a toolchain of its own.
     pub fn chroot(&self) -> Option<&Path> {
         let has = |name| crate::command::find_program(&self.root, name).is_some();
-        let own = !self.root.is_host() && !self.borrowed && has("make") && (has("gcc") || has("clang")) && has("bash");
+        let own = !self.root.is_host()
+            && !self.borrowed
+            && has("make")
+            && (has("gcc") || has("clang"))
+            && has("bash")
+            && self.root.join("/dev/null").exists();
         own.then(|| self.root.path())
     }
 

@@ -79,7 +79,7 @@ pub struct ModuleInfo {
     pub signed: bool,
     /// The machine it is for, as in `uname -m`; None if we do not know it.
     pub machine: Option<String>,
-    /// The symbols it imports.
+    /// The symbols it imports and cannot do without.
     pub imports: BTreeSet<String>,
     /// The CRCs it expects of imported symbols and of `module_layout`; empty without CONFIG_MODVERSIONS.
     pub crcs: BTreeMap<String, u32>,
@@ -126,7 +126,7 @@ impl ModuleInfo {
         info.take_versions(&file)?;
         info.imports = file
             .symbols()
-            .filter(|symbol| symbol.is_undefined())
+            .filter(|symbol| symbol.is_undefined() && !symbol.is_weak())
             .filter_map(|symbol| symbol.name().ok().filter(|name| !name.is_empty()).map(str::to_owned))
             .collect();
         Ok(info)

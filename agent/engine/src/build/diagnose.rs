@@ -1,0 +1,312 @@
+//! What the log of a failed make says, in one sentence.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The cause of a failed make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "cause")]
+pub enum Diagnosis {
+    /// The disk is full.
+    NoSpace,
+    /// The compiler was killed, most often because memory ran out.
+    Killed {
+        /// What was killed.
+        program: String,
+    },
+    /// A program is not there.
+    ToolMissing {
+        /// Its name.
+        program: String,
+    },
+    /// The compiler does not understand what the kernel was built with.
+    CompilerMismatch {
+        /// What the kernel was built with.
+        wanted: String,
+        /// What is there.
+        present: String,
+    },
+    /// The kernel lacks an option.
+    ConfigMissing {
+        /// Its name, with `CONFIG_`.
+        option: String,
+    },
+    /// The headers of the kernel are incomplete or were not prepared.
+    HeadersIncomplete {
+        /// The file or message.
+        what: String,
+    },
+    /// The source uses something that this kernel does not have (any more).
+    ApiChange {
+        /// The file, below the source.
+        file: String,
+        /// The line, from 1.
+        line: u32,
+        /// What the compiler says.
+        message: String,
+    },
+    /// Another error in the source.
+    CompileError {
+        /// The file, below the source.
+        file: String,
+        /// The line, from 1.
+        line: u32,
+        /// What the compiler says.
+        message: String,
+    },
+    /// Symbols that the kernel does not export.
+    SymbolMissing {
+        /// The symbol.
+        symbol: String,
+        /// The module that wants it.
+        module: String,
+    },
+    /// It took too long.
+    TimedOut {
+        /// How long it may take, in seconds.
+        limit_s: u64,
+    },
+    /// Nothing that we know.
+    Unknown {
+        /// The line that looks most like the reason.
+        line: String,
+    },
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Diagnosis::NoSpace => f.write_str("no space is left on the disk"),
+            Diagnosis::Killed { program } => write!(f, "{program} was killed, most likely for want of memory"),
+            Diagnosis::ToolMissing { program } => write!(f, "the program {program} is not installed"),
+            Diagnosis::CompilerMismatch { wanted, present } => {
+                write!(f, "the kernel was built with {wanted}, the compiler here is {present}")
+            }
+            Diagnosis::ConfigMissing { option } => write!(f, "the kernel was built without {option}"),
+            Diagnosis::HeadersIncomplete { what } => write!(f, "the kernel headers are not complete: {what}"),
+            Diagnosis::ApiChange { file, line, message } => {
+                write!(
+                    f,
+                    "the source does not fit the interfaces of this kernel at {file}:{line}: {message}"
+                )
+            }
+            Diagnosis::CompileError { file, line, message } => {
+                write!(f, "compiling failed at {file}:{line}: {message}")
+            }
+            Diagnosis::SymbolMissing { symbol, module } => {
+                write!(
+                    f,
+                    "{module} needs the symbol {symbol}, which this kernel does not export"
+                )
+            }
+            Diagnosis::TimedOut { limit_s } => write!(f, "make was still running after {limit_s} s"),
+            Diagnosis::Unknown { line } if line.is_empty() => f.write_str("make failed without a word"),
+            Diagnosis::Unknown { line } => write!(f, "make failed: {line}"),
+        }
+    }
+}
+
+/// What the one who diagnoses knows beside the log.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The build directory; files below it are named from there.
+    pub build_dir: String,
+    /// The compilers' versions (wanted, present), where their major numbers differ.
+    pub compilers: Option<(String, String)>,
+}
+
+/// What the compiler says when an interface of the kernel changed.
+const API_WORDS: [&str; 16] = [
+    "implicit declaration of function",
+    "too few arguments to function",
+    "too many arguments to function",
+    "has no member named",
+    "incompatible pointer type",
+    "incompatible function pointer",
+    "No such file or directory",
+    "unknown type name",
+    "undeclared",
+    "incomplete type",
+    "incompatible type",
+    "conflicting types for",
+    "makes integer from pointer",
+    "makes pointer from integer",
+    "dereferencing pointer to incomplete",
+    "passing argument",
+];
+
+/// Understands the log of a make that failed.
+pub fn diagnose(log: &str, around: &Surroundings) -> Diagnosis {
+    let lines = || log.lines();
+    if lines().any(|line| line.contains("No space left on device")) {
+        return Diagnosis::NoSpace;
+    }
+    if let Some(program) = lines().find_map(killed) {
+        return Diagnosis::Killed { program };
+    }
+    if let Some(option) = lines().find_map(config_missing) {
+        return Diagnosis::ConfigMissing { option };
+    }
+    if let Some((wanted, present)) = &around.compilers
+        && lines().any(|line| line.contains("unrecognized command-line option") || line.contains("unknown argument:"))
+    {
+        return Diagnosis::CompilerMismatch {
+            wanted: wanted.clone(),
+            present: present.clone(),
+        };
+    }
+    if let Some(line) = lines().find(|line| headers_incomplete(line)) {
+        return Diagnosis::HeadersIncomplete {
+            what: line.trim().to_owned(),
+        };
+    }
+    if let Some((file, line, message)) = lines().find_map(|line| compiler_error(line, &around.build_dir)) {
+        return if API_WORDS.iter().any(|word| message.contains(word)) {
+            Diagnosis::ApiChange { file, line, message }
+        } else {
+            Diagnosis::CompileError { file, line, message }
+        };
+    }
+    if let Some((symbol, module)) = lines().find_map(symbol_missing) {
+        return Diagnosis::SymbolMissing { symbol, module };
+    }
+    if let Some(program) = lines().find_map(tool_missing) {
+        return Diagnosis::ToolMissing { program };
+    }
+    let telling = |line: &&str| line.contains("***") || line.to_ascii_lowercase().contains("error");
+    let line = lines()
+        .find(telling)
+        .or_else(|| lines().rev().find(|line| !line.trim().is_empty()));
+    Diagnosis::Unknown {
+        line: line.unwrap_or_default().trim().to_owned(),
+    }
+}
+
+/// `FILE:LINE:COLUMN: error: MESSAGE` of gcc and clang, also `fatal error`.
+fn compiler_error(line: &str, build_dir: &str) -> Option<(String, u32, String)> {
+    let (place, message) = line
+        .split_once(" error: ")
+        .or_else(|| line.split_once(" fatal error: "))?;
+    let place = place.trim_end_matches(" fatal").trim_end_matches(':');
+    let mut parts = place.splitn(3, ':');
+    let (file, number) = (parts.next()?, parts.next()?.parse().ok()?);
+    let file = file
+        .strip_prefix(build_dir)
+        .map_or(file, |rest| rest.trim_start_matches('/'));
+    Some((file.to_owned(), number, message.trim().to_owned()))
+}
+
+/// `gcc: fatal error: Killed signal terminated program cc1`.
+fn killed(line: &str) -> Option<String> {
+    line.split_once("Killed signal terminated program ")
+        .map(|(_, program)| program.trim().to_owned())
+}
+
+/// `/bin/sh: 1: bc: not found`, `make: gcc-11: No such file or directory`, `bash: line 1: flex: command not found`.
+fn tool_missing(line: &str) -> Option<String> {
+    let line = line.trim();
+    let rest = line
+        .strip_suffix(": command not found")
+        .or_else(|| line.strip_suffix(": not found"));
+    let from_make = || {
+        let (before, rest) = line.split_once(": ")?;
+        let program = rest.strip_suffix(": No such file or directory")?;
+        (before.starts_with("make") && !program.contains(['*', ' ', '/'])).then_some(program)
+    };
+    let program = match rest {
+        Some(rest) => rest.rsplit(": ").next()?,
+        None => from_make()?,
+    };
+    (!program.is_empty() && !program.contains(' ')).then(|| program.to_owned())
+}
+
+/// `ERROR: modpost: "symbol" [path/module.ko] undefined!`.
+fn symbol_missing(line: &str) -> Option<(String, String)> {
+    let rest = line.split_once("ERROR: modpost: \"")?.1;
+    let (symbol, rest) = rest.split_once('"')?;
+    let (path, _) = rest.split_once('[')?.1.split_once("] undefined")?;
+    Some((symbol.to_owned(), path.rsplit('/').next()?.to_owned()))
+}
+
+/// What `#error`s and checks of packages say about options.
+fn config_missing(line: &str) -> Option<String> {
+    let complains = [
+        "is not set",
+        "not enabled",
+        "is required",
+        "must be enabled",
+        "requires CONFIG_",
+        "needs CONFIG_",
+    ];
+    let is_error = line.contains("#error") || line.contains("***") || line.to_ascii_lowercase().contains("error:");
+    if !is_error || !complains.iter().any(|words| line.contains(words)) {
+        return None;
+    }
+    let start = line.find("CONFIG_")?;
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    Some(line[start..].chars().take_while(|&c| name(c)).collect())
+}
+
+fn headers_incomplete(line: &str) -> bool {
+    line.contains("Kernel configuration is invalid")
+        || line.contains("include/generated/autoconf.h or include/config/auto.conf are missing")
+        || (line.contains("*** No rule to make target") && line.contains("/scripts/"))
+        || (line.contains("No such file or directory") && line.contains("/lib/modules/") && line.contains("/build"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences() {
+        let around = Surroundings {
+            build_dir: "/w/m/1/build".into(),
+            compilers: Some(("gcc-13 13.2.0".into(), "gcc 12.2.0".into())),
+        };
+        let check = |log: &str, expected: &str| assert_eq!(diagnose(log, &around).to_string(), expected, "{log}");
+        check(
+            "  CC x\n/w/m/1/build/ddcci/ddcci.c:12:5: error: implicit declaration of function 'strlcpy'; did you mean 'strncpy'? [-Werror]\n",
+            "the source does not fit the interfaces of this kernel at ddcci/ddcci.c:12: implicit declaration of function 'strlcpy'; did you mean 'strncpy'? [-Werror]",
+        );
+        check(
+            "src/a.c:7:10: fatal error: asm/unaligned.h: No such file or directory\n",
+            "the source does not fit the interfaces of this kernel at src/a.c:7: asm/unaligned.h: No such file or directory",
+        );
+        check(
+            "a.c:1:1: error: expected ';' before '}' token\n",
+            "compiling failed at a.c:1: expected ';' before '}' token",
+        );
+        check(
+            "fatal error: error writing to /tmp/x.s: No space left on device\n",
+            "no space is left on the disk",
+        );
+        check(
+            "gcc: fatal error: Killed signal terminated program cc1\n",
+            "cc1 was killed, most likely for want of memory",
+        );
+        check(
+            "make[1]: gcc-11: No such file or directory\n",
+            "the program gcc-11 is not installed",
+        );
+        check("/bin/sh: 1: bc: not found\n", "the program bc is not installed");
+        check(
+            "ERROR: modpost: \"foo_bar\" [/w/m/1/build/x.ko] undefined!\n",
+            "x.ko needs the symbol foo_bar, which this kernel does not export",
+        );
+        check(
+            "a.c:3:2: error: #error CONFIG_PCI is required\n",
+            "the kernel was built without CONFIG_PCI",
+        );
+        check(
+            "gcc: error: unrecognized command-line option '-fmin-function-alignment=16'\n",
+            "the kernel was built with gcc-13 13.2.0, the compiler here is gcc 12.2.0",
+        );
+        check(
+            "make: *** [Makefile:3: all] Error 2\n",
+            "make failed: make: *** [Makefile:3: all] Error 2",
+        );
+        check("", "make failed without a word");
+    }
+}

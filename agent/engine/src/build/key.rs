@@ -1,0 +1,210 @@
+//! From what a build was made, so that it is made again when that changed, and not otherwise.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::find_program;
+use crate::conf::{ConfContext, override_files};
+use crate::fsutil::{files_digest, stamp, tree_digest, tree_stamp};
+use crate::kernel::KernelTarget;
+use crate::package::{KernelId, PackageId};
+use crate::root::Root;
+use crate::tree::{BuildRecord, Tree};
+
+/// The ingredients of a build. For files there are two marks: a digest of the contents, which decides, and a stamp of what `stat` says,
+/// which saves reading them while it stays the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildKey {
+    /// The source.
+    pub source: Mark,
+    /// The kernel's headers: configuration, exported symbols, version, build variables.
+    pub kernel: Mark,
+    /// The override files, directives and the conf that was named instead of the source's.
+    pub settings: String,
+    /// The first line of the compiler's version.
+    pub compiler: String,
+    /// A stamp of the compiler's program.
+    pub compiler_stamp: String,
+    /// What the packages it depends on export.
+    pub depends: String,
+}
+
+/// Contents by digest, and a stamp that stands for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Of the contents.
+    pub digest: String,
+    /// Of names, sizes and times.
+    pub stamp: String,
+}
+
+/// What changed since a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stale {
+    /// The source.
+    #[error("its source changed")]
+    Source,
+    /// The kernel's headers or configuration.
+    #[error("the headers or the configuration of the kernel changed")]
+    Kernel,
+    /// The compiler.
+    #[error("the compiler changed")]
+    Compiler,
+    /// Override files, directives or scripts of this machine.
+    #[error("its overrides or directives changed")]
+    Settings,
+    /// A package it depends on.
+    #[error("a package it depends on was built anew")]
+    Depends,
+}
+
+impl BuildKey {
+    /// The key of a build that is about to be made.
+    pub(crate) fn now(
+        tree: &Tree,
+        package: &PackageId,
+        kernel: &KernelTarget,
+        ctx: &ConfContext,
+        depends: &[String],
+    ) -> std::io::Result<BuildKey> {
+        let source = tree.source_dir(package);
+        let headers = header_files(kernel);
+        Ok(BuildKey {
+            source: Mark {
+                digest: tree_digest(&source)?,
+                stamp: tree_stamp(&source),
+            },
+            kernel: Mark {
+                digest: digest_of(&headers),
+                stamp: stamp_of(&headers),
+            },
+            settings: settings(tree, ctx),
+            compiler: kernel.toolchain().present.clone().unwrap_or_default(),
+            compiler_stamp: compiler_stamp(kernel, &kernel.toolchain().cc),
+            depends: depends_digest(tree, &KernelId::from(kernel), depends),
+        })
+    }
+}
+
+/// What changed since the build in `record` was made; None if it is still right.
+///
+/// While nothing changed this reads no contents and starts no program.
+pub fn stale(
+    tree: &Tree,
+    package: &PackageId,
+    kernel: &KernelTarget,
+    ctx: &ConfContext,
+    record: &BuildRecord,
+) -> Option<Stale> {
+    let key = &record.key;
+    if key.settings != settings(tree, ctx) {
+        return Some(Stale::Settings);
+    }
+    let source = tree.source_dir(package);
+    if key.source.stamp != tree_stamp(&source) && tree_digest(&source).is_ok_and(|digest| digest != key.source.digest) {
+        return Some(Stale::Source);
+    }
+    let headers = header_files(kernel);
+    if key.kernel.stamp != stamp_of(&headers) && key.kernel.digest != digest_of(&headers) {
+        return Some(Stale::Kernel);
+    }
+    let compiler = key.compiler.split_whitespace().next().unwrap_or_default();
+    if key.compiler_stamp != compiler_stamp(kernel, compiler)
+        && key.compiler != kernel.toolchain().present.clone().unwrap_or_default()
+    {
+        return Some(Stale::Compiler);
+    }
+    (key.depends != depends_digest(tree, &KernelId::from(kernel), &record.build_depends)).then_some(Stale::Depends)
+}
+
+/// The files that tell one set of headers from another.
+fn header_files(kernel: &KernelTarget) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = [
+        "include/config/auto.conf",
+        "include/generated/autoconf.h",
+        "include/generated/utsrelease.h",
+        "include/generated/compile.h",
+        "Module.symvers",
+        ".kernelvariables",
+        "Makefile",
+    ]
+    .iter()
+    .map(|name| kernel.headers.join(name))
+    .collect();
+    files.push(kernel.config_file.clone());
+    files
+}
+
+fn digest_of(files: &[PathBuf]) -> String {
+    files_digest(files.iter().map(PathBuf::as_path))
+}
+
+fn stamp_of(files: &[PathBuf]) -> String {
+    stamp(files.iter().map(PathBuf::as_path))
+}
+
+fn settings(tree: &Tree, ctx: &ConfContext) -> String {
+    let mut files = override_files(ctx);
+    files.extend(ctx.conf_file.clone());
+    let local = tree.root().join(Path::new("/etc/dkms").join(&ctx.module));
+    let directives: Vec<String> = ctx
+        .directives
+        .iter()
+        .map(|d| format!("{}={}", d.name, d.value))
+        .collect();
+    let local = if local.is_dir() {
+        tree_digest(&local).unwrap_or_default()
+    } else {
+        String::new()
+    };
+    if files.is_empty() && directives.is_empty() && local.is_empty() {
+        return String::new();
+    }
+    format!("{} {local} {}", digest_of(&files), directives.join(" "))
+}
+
+/// A stamp of the program behind `cc`.
+fn compiler_stamp(kernel: &KernelTarget, cc: &str) -> String {
+    let root = kernel.chroot().map_or_else(Root::host, Root::at);
+    let Some(path) = find_program(&root, cc) else {
+        return String::new();
+    };
+    let path = path.canonicalize().unwrap_or(path);
+    stamp([path.as_path()])
+}
+
+/// What the dependencies' builds for `kernel` export.
+fn depends_digest(tree: &Tree, kernel: &KernelId, depends: &[String]) -> String {
+    let files = depends_symvers(tree, kernel, depends);
+    if files.is_empty() {
+        String::new()
+    } else {
+        digest_of(&files)
+    }
+}
+
+/// The Module.symvers of the installed (or else newest built) versions of `depends`.
+pub(super) fn depends_symvers(tree: &Tree, kernel: &KernelId, depends: &[String]) -> Vec<PathBuf> {
+    let packages = if depends.is_empty() {
+        Vec::new()
+    } else {
+        tree.packages()
+    };
+    depends
+        .iter()
+        .filter_map(|module| {
+            let installed = tree.installed_version(module, kernel);
+            let newest = || {
+                let built = packages.iter().rev().filter(|p| p.module == *module);
+                built
+                    .map(|p| p.version.clone())
+                    .find(|v| PackageId::new(module, v).is_some_and(|package| tree.is_built(&package, kernel)))
+            };
+            let package = PackageId::new(module, &installed.or_else(newest)?)?;
+            let path = tree.built_dir(&package, kernel).join("module/Module.symvers");
+            path.is_file().then_some(path)
+        })
+        .collect()
+}

@@ -1,0 +1,250 @@
+//! framework.conf: the settings of DKMS itself on one machine.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::command::Confined;
+use crate::root::Root;
+
+/// The variables that framework.conf may set.
+const NAMES: [&str; 15] = [
+    "source_tree",
+    "dkms_tree",
+    "install_tree",
+    "tmp_location",
+    "verbose",
+    "symlink_modules",
+    "modprobe_on_install",
+    "parallel_jobs",
+    "compress_gzip_opts",
+    "compress_xz_opts",
+    "compress_zstd_opts",
+    "build_environment",
+    "post_transaction",
+    "sign_file",
+    "try_sign_modules",
+];
+const SIGNING_NAMES: [&str; 2] = ["mok_signing_key", "mok_certificate"];
+
+/// Why framework.conf could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameworkError {
+    /// It is there but cannot be read, or bash could not be run on it.
+    #[error("read {}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl FrameworkError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        let FrameworkError::Unreadable { path, .. } = self;
+        Some(format!("bash -n {}", path.display()))
+    }
+}
+
+/// The settings, with upstream's defaults. Paths are paths inside the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Framework {
+    /// Where sources are: `/usr/src`.
+    pub source_tree: PathBuf,
+    /// Where the tree is: `/var/lib/dkms`.
+    pub dkms_tree: PathBuf,
+    /// Where kernels have their modules: `/lib/modules`.
+    pub install_tree: PathBuf,
+    /// For temporary files: `/tmp`.
+    pub tmp_location: PathBuf,
+    /// Tell more.
+    pub verbose: bool,
+    /// Install links into the tree instead of copies.
+    pub symlink_modules: bool,
+    /// Load modules for the devices here after an installation.
+    pub modprobe_on_install: bool,
+    /// Jobs at once; one for each processor if not set.
+    pub parallel_jobs: Option<usize>,
+    /// Assignments for the environment of builds.
+    pub build_environment: Option<String>,
+    /// A command to run after all is done.
+    pub post_transaction: Option<String>,
+    /// The program that signs; may hold `$kernelver`.
+    pub sign_file: Option<String>,
+    /// The key to sign with: a file or a `pkcs11:` URI; may hold `$kernelver`.
+    pub mok_signing_key: Option<String>,
+    /// Its certificate; may hold `$kernelver`.
+    pub mok_certificate: Option<String>,
+    /// False where modules are not to be signed at all.
+    pub try_sign_modules: bool,
+}
+
+impl Default for Framework {
+    fn default() -> Framework {
+        Framework {
+            source_tree: "/usr/src".into(),
+            dkms_tree: "/var/lib/dkms".into(),
+            install_tree: "/lib/modules".into(),
+            tmp_location: "/tmp".into(),
+            verbose: false,
+            symlink_modules: false,
+            modprobe_on_install: false,
+            parallel_jobs: None,
+            build_environment: None,
+            post_transaction: None,
+            sign_file: None,
+            mok_signing_key: None,
+            mok_certificate: None,
+            try_sign_modules: true,
+        }
+    }
+}
+
+impl Framework {
+    /// Reads `/etc/dkms/framework.conf` and `framework.conf.d/*.conf` of `root`, the later winning.
+    ///
+    /// Plain assignments are read without a shell; anything else is evaluated by bash as the files are root's own.
+    ///
+    /// # Errors
+    /// When a file is there that cannot be read.
+    pub fn read(root: &Root) -> Result<Framework, FrameworkError> {
+        let mut values = BTreeMap::new();
+        for path in files(root) {
+            let fail = |source| FrameworkError::Unreadable {
+                path: path.clone(),
+                source,
+            };
+            let text = std::fs::read_to_string(&path).map_err(fail)?;
+            let found = match plain(&text) {
+                Some(found) => found,
+                None => by_bash(&path).map_err(fail)?,
+            };
+            values.extend(found);
+        }
+        Ok(Framework::from_values(&values))
+    }
+
+    fn from_values(values: &BTreeMap<String, String>) -> Framework {
+        let text = |name: &str| values.get(name).filter(|value| !value.is_empty()).cloned();
+        let on = |name: &str| text(name).is_some_and(|value| !matches!(value.as_str(), "no" | "false" | "0"));
+        let default = Framework::default();
+        let path = |name: &str, default: PathBuf| text(name).map_or(default, PathBuf::from);
+        Framework {
+            source_tree: path("source_tree", default.source_tree),
+            dkms_tree: path("dkms_tree", default.dkms_tree),
+            install_tree: path("install_tree", default.install_tree),
+            tmp_location: path("tmp_location", default.tmp_location),
+            verbose: on("verbose"),
+            symlink_modules: on("symlink_modules"),
+            modprobe_on_install: on("modprobe_on_install"),
+            parallel_jobs: text("parallel_jobs")
+                .and_then(|jobs| jobs.parse().ok())
+                .filter(|&jobs| jobs > 0),
+            build_environment: text("build_environment"),
+            post_transaction: text("post_transaction"),
+            sign_file: text("sign_file"),
+            mok_signing_key: text("mok_signing_key"),
+            mok_certificate: text("mok_certificate"),
+            try_sign_modules: !values.contains_key("try_sign_modules") || on("try_sign_modules"),
+        }
+    }
+
+    /// How many jobs run at once.
+    pub fn jobs(&self) -> usize {
+        self.parallel_jobs
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+fn files(root: &Root) -> Vec<PathBuf> {
+    let mut more: Vec<PathBuf> = std::fs::read_dir(root.join("/etc/dkms/framework.conf.d"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "conf"))
+        .collect();
+    more.sort();
+    let first = root.join("/etc/dkms/framework.conf");
+    first.is_file().then_some(first).into_iter().chain(more).collect()
+}
+
+/// The values of a text that holds nothing but comments and plain assignments; None if it holds more.
+fn plain(text: &str) -> Option<BTreeMap<String, String>> {
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.split_once('=')?;
+            let quoted = |quote: char| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+            let value = quoted('"').or_else(|| quoted('\'')).unwrap_or(value);
+            // `$kernelver` is kept for later; any other expansion is bash's.
+            let plain = value.replace("${kernelver}", "").replace("$kernelver", "");
+            let special = plain.contains([
+                '$', '`', '\\', '"', '\'', ';', '&', '|', '(', ')', '#', '<', '>', '~', '*',
+            ]);
+            let spaces = value.contains(' ') && quoted('"').is_none() && quoted('\'').is_none();
+            let name_is_good = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            (name_is_good && !special && !spaces).then(|| (name.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+fn by_bash(path: &Path) -> io::Result<BTreeMap<String, String>> {
+    const SCRIPT: &str = r#"kernelver='$kernelver'; exec 9>&1 >&2; . "$1"; shift
+for __n; do [[ -v $__n ]] && printf '%s\0%s\0' "$__n" "${!__n}" >&9; done; printf '!end\0' >&9"#;
+    let said = Confined::new("/bin/bash")
+        .args(["--noprofile", "--norc", "-c", SCRIPT, "framework.conf"])
+        .arg(path)
+        .args(NAMES.iter().chain(&SIGNING_NAMES))
+        .time_limit(Duration::from_secs(20))
+        .output(1 << 20)?;
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&said.stderr).trim().to_owned();
+    let syntax = complaint.contains("syntax error") || complaint.contains("unexpected EOF");
+    let Some(text) = text.strip_suffix("!end\0").filter(|_| !syntax) else {
+        return Err(io::Error::other(complaint));
+    };
+    let fields: Vec<&str> = text.split('\0').collect();
+    Ok(fields
+        .chunks_exact(2)
+        .map(|pair| (pair[0].to_owned(), pair[1].to_owned()))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_a_root() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let etc = dir.path().join("etc/dkms/framework.conf.d");
+        std::fs::create_dir_all(&etc).expect("dirs");
+        let root = Root::at(dir.path());
+        assert_eq!(Framework::read(&root).expect("no files"), Framework::default());
+        let main =
+            "# comment\nsource_tree=\"/src\"\nmok_signing_key='/keys/$kernelver.key'\nparallel_jobs=3\nverbose=\"\"\n";
+        std::fs::write(dir.path().join("etc/dkms/framework.conf"), main).expect("write");
+        std::fs::write(
+            etc.join("a.conf"),
+            "x=/deep\ndkms_tree=$x/dkms\nif true; then symlink_modules=1; fi\n",
+        )
+        .expect("write");
+        let found = Framework::read(&root).expect("reads");
+        assert_eq!(found.source_tree, Path::new("/src"));
+        assert_eq!(found.dkms_tree, Path::new("/deep/dkms"));
+        assert_eq!(found.mok_signing_key.as_deref(), Some("/keys/$kernelver.key"));
+        assert_eq!(
+            (found.parallel_jobs, found.verbose, found.symlink_modules),
+            (Some(3), false, true)
+        );
+        std::fs::write(etc.join("b.conf"), "(").expect("write");
+        assert!(Framework::read(&root).is_err());
+    }
+}

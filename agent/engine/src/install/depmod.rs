@@ -1,0 +1,80 @@
+//! depmod: the index that modprobe reads.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::journal::depmod_mark;
+use crate::command::Confined;
+use crate::package::PackageId;
+use crate::tree::Tree;
+
+/// depmod failed for a kernel.
+#[derive(Debug, thiserror::Error)]
+#[error("run depmod for kernel {release}: {said}{}", rolled(.rolled_back))]
+pub struct DepmodError {
+    /// The kernel's release.
+    pub release: String,
+    /// What it said.
+    pub said: String,
+    /// What was installed in this run and taken away again.
+    pub rolled_back: Vec<PackageId>,
+}
+
+fn rolled(packages: &[PackageId]) -> String {
+    match packages {
+        [] => String::new(),
+        packages => {
+            let names: Vec<String> = packages.iter().map(ToString::to_string).collect();
+            format!("; uninstalled again: {}", names.join(", "))
+        }
+    }
+}
+
+impl DepmodError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        Some(format!("depmod {}", self.release))
+    }
+}
+
+/// Runs depmod for `release` and forgets that it was needed.
+pub(super) fn run(tree: &Tree, release: &str) -> io::Result<()> {
+    if let Some(base) = base(tree) {
+        let mut command = Confined::new("depmod").arg("-b").arg(&base);
+        let map = tree.root().join(format!("/boot/System.map-{release}"));
+        if map.is_file() {
+            command = command.arg("-F").arg(map);
+        }
+        let said = command
+            .arg(release)
+            .time_limit(Duration::from_secs(600))
+            .output(64 << 10)?;
+        if !said.ended.status.success() {
+            let text = String::from_utf8_lossy(&said.stderr).trim().to_owned();
+            return Err(io::Error::other(if text.is_empty() {
+                said.ended.status.to_string()
+            } else {
+                text
+            }));
+        }
+    }
+    match fs::remove_file(depmod_mark(tree, release)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What `depmod -b` needs: the directory above `lib/modules`. None where modules are somewhere that depmod cannot be told.
+fn base(tree: &Tree) -> Option<PathBuf> {
+    let install_tree = &tree.framework().install_tree;
+    if install_tree == Path::new("/lib/modules") {
+        return Some(tree.root().path().to_owned());
+    }
+    let above = install_tree
+        .parent()
+        .filter(|_| install_tree.ends_with("lib/modules"))?
+        .parent()?;
+    Some(tree.root().join(above))
+}

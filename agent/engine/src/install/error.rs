@@ -1,0 +1,69 @@
+//! Why modules were not installed or taken away.
+
+use std::path::PathBuf;
+
+use super::version_check::Kept;
+use crate::conf::ConfError;
+use crate::package::{KernelId, PackageId};
+use crate::script::ScriptError;
+use crate::tree::TreeError;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The tree or a place in it could not be used.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The package's dkms.conf is not usable.
+    #[error(transparent)]
+    Conf(#[from] ConfError),
+    /// There is no build to install.
+    #[error("install {package}: it is not built for {kernel}")]
+    NotBuilt {
+        /// What.
+        package: PackageId,
+        /// For which kernel.
+        kernel: KernelId,
+    },
+    /// The kernel has no directory of modules.
+    #[error("install {package}: there is no kernel in {}", .dir.display())]
+    NoKernel {
+        /// What.
+        package: PackageId,
+        /// Where the kernel's modules should be.
+        dir: PathBuf,
+    },
+    /// Every module is in the kernel's own tree in the same or a newer version.
+    #[error("install {package}: {}", .kept.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NotNewer {
+        /// What.
+        package: PackageId,
+        /// What was found.
+        kept: Vec<Kept>,
+    },
+    /// PRE_INSTALL said no.
+    #[error("install {package}")]
+    PreInstall {
+        /// What.
+        package: PackageId,
+        /// What it said.
+        #[source]
+        source: Box<ScriptError>,
+    },
+}
+
+impl InstallError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            InstallError::Tree(error) => error.hint(),
+            InstallError::Conf(error) => error.hint(),
+            InstallError::NotBuilt { package, kernel } => {
+                Some(format!("dkms build {package} -k {}/{}", kernel.release, kernel.arch))
+            }
+            InstallError::NoKernel { .. } => Some("ls /lib/modules".into()),
+            InstallError::NotNewer { package, .. } => Some(format!("dkms install --force {package}")),
+            InstallError::PreInstall { source, .. } => source.hint(),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Putting built modules where kernels load them from, and taking them away again.
+//!
+//! All changes of files for one package are one [`Transaction`]. A [`Session`] is one run: many packages and kernels, and at its end one
+//! depmod for each kernel that was touched.
+
+mod depmod;
+mod error;
+pub(crate) mod journal;
+mod order;
+mod originals;
+mod remove;
+mod session;
+mod transaction;
+mod version_check;
+mod weak;
+
+pub use depmod::DepmodError;
+pub use error::InstallError;
+pub use order::{Blocked, waves};
+pub use session::{InstallOptions, InstallOutcome, Installed, Session};
+pub use transaction::{Moment, Transaction};
+pub use version_check::{Kept, compare_with_tree};

@@ -1,0 +1,136 @@
+//! Uninstalling, forgetting builds, and forgetting packages.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::error::InstallError;
+use super::originals;
+use super::session::Session;
+use super::transaction::Transaction;
+use super::weak;
+use crate::build::forget_failure;
+use crate::conf::evaluate;
+use crate::event::{Event, Step};
+use crate::fsutil::{remove_any, sync_dir};
+use crate::package::{KernelId, PackageId};
+use crate::script::ScriptKind;
+use crate::tree::{State, TreeError};
+
+impl Session<'_> {
+    /// Takes the modules of `package` away from `kernel` and puts originals back. False when this version is not the installed one.
+    ///
+    /// A package whose source or conf is gone can be uninstalled, only its scripts are not run.
+    ///
+    /// # Errors
+    /// When files cannot be changed.
+    pub fn uninstall(&mut self, package: &PackageId, kernel: &KernelId) -> Result<bool, InstallError> {
+        let tree = self.tree;
+        if tree.installed_version(&package.module, kernel).as_deref() != Some(package.version.as_str()) {
+            return Ok(false);
+        }
+        self.sink.emit(Event::Started {
+            subject: package.subject(Some(kernel)),
+            step: Step::Uninstall,
+            detail: String::new(),
+        });
+        let conf = evaluate(&tree.source_dir(package), &tree.context(package, kernel)).ok();
+        let modules = tree.recorded_modules(package, kernel);
+        let files: Vec<_> = modules
+            .iter()
+            .filter_map(|module| tree.installed_file(module, kernel))
+            .collect();
+        let no_weak = conf.as_ref().is_some_and(|conf| conf.no_weak_modules);
+        if !no_weak {
+            weak::tell(tree, "--remove-modules", &files, self.sink);
+        }
+        let modules_dir = tree.modules_dir(&kernel.release);
+        let mut transaction = Transaction::new(tree, self.lock);
+        for file in &files {
+            transaction.remove(file);
+        }
+        originals::restore(tree, &mut transaction, &package.module, kernel, &modules);
+        for file in &files {
+            transaction.prune(file.parent().unwrap_or(&modules_dir), &modules_dir);
+        }
+        transaction.remove(&tree.mark(&package.module, kernel));
+        transaction.needs_depmod(&kernel.release);
+        transaction.commit()?;
+        let line = conf.and_then(|conf| conf.scripts.post_remove);
+        self.script(package, kernel, ScriptKind::PostRemove, line.as_deref());
+        self.sink.emit(Event::Finished {
+            subject: package.subject(Some(kernel)),
+            step: Step::Uninstall,
+        });
+        Ok(true)
+    }
+
+    /// Deletes the build of `package` for `kernel`, uninstalling it first. False when there is none.
+    ///
+    /// # Errors
+    /// When files cannot be changed.
+    pub fn unbuild(&mut self, package: &PackageId, kernel: &KernelId) -> Result<bool, InstallError> {
+        self.uninstall(package, kernel)?;
+        let dir = self.tree.built_dir(package, kernel);
+        let was_there = dir.is_dir();
+        self.discard(&dir).map_err(TreeError::io("remove", &dir))?;
+        if let Some(parent) = dir.parent() {
+            // The release's directory, if no other architecture is in it.
+            let _ = fs::remove_dir(parent);
+        }
+        forget_failure(self.tree, package, kernel).map_err(TreeError::io("remove", &dir))?;
+        Ok(was_there)
+    }
+
+    /// Uninstalls and unbuilds `package` for `kernels`, and forgets it when no build is left. True when it was forgotten. Its source in
+    /// the source tree stays.
+    ///
+    /// # Errors
+    /// When files cannot be changed.
+    pub fn remove(&mut self, package: &PackageId, kernels: &[KernelId]) -> Result<bool, InstallError> {
+        for kernel in kernels {
+            self.unbuild(package, kernel)?;
+        }
+        if !self.tree.built_kernels(package).is_empty() {
+            return Ok(false);
+        }
+        let dir = self.tree.version_dir(package);
+        self.discard(&dir).map_err(TreeError::io("remove", &dir))?;
+        // Gone if nothing of any version is left.
+        let _ = fs::remove_dir(self.tree.module_dir(&package.module));
+        Ok(true)
+    }
+
+    /// The kernels that `remove --all` is about: those with a build, and those where it is installed.
+    pub fn kernels_of(&self, package: &PackageId) -> Vec<KernelId> {
+        let filter = crate::tree::Filter {
+            module: Some(package.module.clone()),
+            version: Some(package.version.clone()),
+            ..crate::tree::Filter::default()
+        };
+        let mut kernels = self.tree.built_kernels(package);
+        let installed = self
+            .tree
+            .status(&filter)
+            .into_iter()
+            .filter(|status| status.state == State::Installed);
+        kernels.extend(installed.filter_map(|status| status.kernel));
+        kernels.sort();
+        kernels.dedup();
+        kernels
+    }
+
+    /// Takes a directory out of the tree in one step, then deletes it.
+    fn discard(&self, dir: &Path) -> io::Result<()> {
+        if fs::symlink_metadata(dir).is_err() {
+            return Ok(());
+        }
+        let work = self.tree.work_dir();
+        fs::create_dir_all(&work)?;
+        let bin = tempfile::Builder::new().prefix("gone-").tempdir_in(&work)?;
+        let gone = bin.path().join("dir");
+        fs::rename(dir, &gone)?;
+        sync_dir(dir.parent().unwrap_or(dir))?;
+        remove_any(&gone)
+    }
+}

@@ -1,0 +1,230 @@
+//! Making a source known to the tree.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::{Tree, TreeError, TreeLock};
+use crate::conf::{ConfContext, ConfError, DkmsConf, evaluate};
+use crate::event::{Event, Sink, Step};
+use crate::fsutil::{copy_tree, remove_any, sync_dir};
+use crate::package::PackageId;
+use crate::script::{self, ScriptKind};
+
+/// Why a source was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// It was added before.
+    #[error("add {0}: it is in the tree already")]
+    AlreadyAdded(PackageId),
+    /// There is no such directory.
+    #[error("add {package}: there is no source directory {}", .dir.display())]
+    NoSource {
+        /// The package.
+        package: PackageId,
+        /// Where it should be.
+        dir: PathBuf,
+    },
+    /// A directory without a dkms.conf.
+    #[error("add {}: there is no dkms.conf in it", .0.display())]
+    NoConf(PathBuf),
+    /// Its dkms.conf is not usable.
+    #[error("add {}", .dir.display())]
+    Conf {
+        /// The source.
+        dir: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: ConfError,
+    },
+    /// Its dkms.conf is of another package than was asked for.
+    #[error("add {wanted}: the dkms.conf in {} is of {found}", .dir.display())]
+    OtherPackage {
+        /// What was asked for.
+        wanted: PackageId,
+        /// What it is.
+        found: PackageId,
+        /// The source.
+        dir: PathBuf,
+    },
+    /// The tree could not be written.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// POST_ADD failed.
+    #[error(transparent)]
+    Script(#[from] script::ScriptError),
+}
+
+impl AddError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            AddError::AlreadyAdded(package) => Some(format!("dkms remove {package} --all")),
+            AddError::NoSource { .. } => Some("dkms add /path/to/source".into()),
+            AddError::NoConf(dir) => Some(format!("ls {}", dir.display())),
+            AddError::Conf { source, .. } => source.hint(),
+            AddError::OtherPackage { found, .. } => Some(format!("dkms add {found}")),
+            AddError::Tree(error) => error.hint(),
+            AddError::Script(error) => error.hint(),
+        }
+    }
+}
+
+/// How to add.
+#[derive(Debug, Clone, Default)]
+pub struct AddOptions {
+    /// Replace a source directory in the source tree that is there already.
+    pub force: bool,
+    /// Run POST_ADD.
+    pub run_scripts: bool,
+}
+
+/// A source that is now known.
+#[derive(Debug, Clone)]
+pub struct Added {
+    /// What it is.
+    pub package: PackageId,
+    /// Its dkms.conf.
+    pub conf: DkmsConf,
+    /// False when it was known before.
+    pub is_new: bool,
+}
+
+impl Tree {
+    /// Adds a package whose source is in the source tree already (`/usr/src/M-V`).
+    ///
+    /// `ctx` is the world its conf is evaluated in; its module and version are filled in.
+    ///
+    /// # Errors
+    /// [`AddError`]; nothing is left behind.
+    pub fn add(
+        &self,
+        _lock: &TreeLock,
+        package: &PackageId,
+        ctx: &ConfContext,
+        options: &AddOptions,
+        sink: &dyn Sink,
+    ) -> Result<Added, AddError> {
+        if self.is_added(package) {
+            return Err(AddError::AlreadyAdded(package.clone()));
+        }
+        let dir = self.source_tree().join(package.dashed());
+        if !dir.is_dir() {
+            return Err(AddError::NoSource {
+                package: package.clone(),
+                dir,
+            });
+        }
+        let conf = self.conf_of(&dir, &ctx.clone().of_package(&package.module, &package.version))?;
+        let found = PackageId {
+            module: conf.package_name.clone(),
+            version: conf.package_version.clone(),
+        };
+        if found != *package {
+            return Err(AddError::OtherPackage {
+                wanted: package.clone(),
+                found,
+                dir,
+            });
+        }
+        self.register(package, &conf, options, sink)
+    }
+
+    /// Copies the source directory `dir` into the source tree and adds it. One that is there already is used as it is,
+    /// unless [`AddOptions::force`] replaces it.
+    ///
+    /// # Errors
+    /// [`AddError`]; a source that was there stays as it was.
+    pub fn add_directory(
+        &self,
+        _lock: &TreeLock,
+        dir: &Path,
+        ctx: &ConfContext,
+        options: &AddOptions,
+        sink: &dyn Sink,
+    ) -> Result<Added, AddError> {
+        if !dir.join("dkms.conf").is_file() {
+            return Err(AddError::NoConf(dir.to_owned()));
+        }
+        let mut conf = self.conf_of(dir, ctx)?;
+        let package = PackageId {
+            module: conf.package_name.clone(),
+            version: conf.package_version.clone(),
+        };
+        // Known by name now, so that its override files count.
+        conf = self
+            .conf_of(dir, &ctx.clone().of_package(&package.module, &package.version))
+            .unwrap_or(conf);
+        if self.is_added(&package) {
+            return Err(AddError::AlreadyAdded(package));
+        }
+        let to = self.source_tree().join(package.dashed());
+        let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        if !same(dir, &to) && (options.force || !to.join("dkms.conf").is_file()) {
+            replace_dir(dir, &to).map_err(TreeError::io("copy the source to", &to))?;
+        }
+        self.register(&package, &conf, options, sink)
+    }
+
+    fn conf_of(&self, dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, AddError> {
+        evaluate(dir, ctx).map_err(|source| AddError::Conf {
+            dir: dir.to_owned(),
+            source,
+        })
+    }
+
+    fn register(
+        &self,
+        package: &PackageId,
+        conf: &DkmsConf,
+        options: &AddOptions,
+        sink: &dyn Sink,
+    ) -> Result<Added, AddError> {
+        let dir = self.version_dir(package);
+        let target = self.framework().source_tree.join(package.dashed());
+        sink.emit(Event::Started {
+            subject: package.subject(None),
+            step: Step::Add,
+            detail: format!("{} -> {}", self.source_link(package).display(), target.display()),
+        });
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(dir.join("build"))?;
+            symlink(&target, dir.join("source"))?;
+            sync_dir(&dir)
+        };
+        write().map_err(TreeError::io("create", &dir))?;
+        if let (true, Some(line)) = (options.run_scripts, &conf.scripts.post_add) {
+            let source = self.source_dir(package);
+            script::run(self, package, ScriptKind::PostAdd, line, &source, None, sink)?;
+        }
+        sink.emit(Event::Finished {
+            subject: package.subject(None),
+            step: Step::Add,
+        });
+        Ok(Added {
+            package: package.clone(),
+            conf: conf.clone(),
+            is_new: true,
+        })
+    }
+}
+
+/// Copies `from` beside `to` and puts it in its place.
+fn replace_dir(from: &Path, to: &Path) -> io::Result<()> {
+    let parent = to.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent)?;
+    let new = tempfile::Builder::new().prefix(".dkms-add-").tempdir_in(parent)?;
+    let copy = new.path().join("source");
+    copy_tree(from, &copy)?;
+    crate::fsutil::sync_tree(&copy)?;
+    if fs::symlink_metadata(to).is_ok() {
+        let old = new.path().join("old");
+        fs::rename(to, &old)?;
+        fs::rename(&copy, to)?;
+        remove_any(&old)?;
+    } else {
+        fs::rename(&copy, to)?;
+    }
+    sync_dir(parent)
+}

@@ -1,0 +1,311 @@
+//! `/var/lib/dkms` on disk: which sources are known, what was built of them, and what is installed.
+//!
+//! The layout is DKMS's own, so that other implementations read it. What is ours alone has names that they pass over:
+//! `.lock`, `.work/`, `.journal/`, `V/.failed/`, and `build.json` beside a build's log.
+
+mod add;
+mod lock;
+mod record;
+mod status;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use add::{AddError, AddOptions, Added};
+pub use lock::TreeLock;
+pub use record::{BuildRecord, FailureRecord, RecordedModule};
+pub use status::{Failure, Filter, State, Status, WeakStatus};
+
+use crate::framework::Framework;
+use crate::kernel::is_release;
+use crate::package::{KernelId, PackageId};
+use crate::root::Root;
+use crate::version;
+
+/// Why the tree could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// Something in it cannot be read or written.
+    #[error("{what} {}", .path.display())]
+    Io {
+        /// What was tried, such as "create".
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The package is not known.
+    #[error("find {package} in {}: it was not added", .tree.display())]
+    NotAdded {
+        /// The package.
+        package: PackageId,
+        /// The tree.
+        tree: PathBuf,
+    },
+    /// The package is known, but its source is gone.
+    #[error("use {package}: its source {} is missing", .source_dir.display())]
+    Broken {
+        /// The package.
+        package: PackageId,
+        /// Where the source was.
+        source_dir: PathBuf,
+    },
+}
+
+impl TreeError {
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
+        let path = path.to_owned();
+        move |source| TreeError::Io { what, path, source }
+    }
+
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            TreeError::Io { source, path, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied if !crate::command::is_root() => Some("run it as root".into()),
+                io::ErrorKind::StorageFull => Some(format!("df {}", path.display())),
+                io::ErrorKind::ReadOnlyFilesystem => Some(format!("findmnt --target {}", path.display())),
+                _ => None,
+            },
+            TreeError::NotAdded { package, .. } => Some(format!("dkms add {package}")),
+            TreeError::Broken { package, .. } => Some(format!("dkms remove {package} --all")),
+        }
+    }
+}
+
+/// The tree of one root, with the places that belong to it.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    root: Root,
+    framework: Framework,
+    path: PathBuf,
+}
+
+impl Tree {
+    /// The tree that `framework` names in `root`. Nothing is read or made yet.
+    pub fn new(root: &Root, framework: &Framework) -> Tree {
+        Tree {
+            root: root.clone(),
+            framework: framework.clone(),
+            path: root.join(&framework.dkms_tree),
+        }
+    }
+
+    /// The tree of `root` by its own framework.conf.
+    ///
+    /// # Errors
+    /// When framework.conf is there but cannot be read.
+    pub fn of(root: &Root) -> Result<Tree, crate::framework::FrameworkError> {
+        Ok(Tree::new(root, &Framework::read(root)?))
+    }
+
+    /// The root it is in.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The settings it was made with.
+    pub fn framework(&self) -> &Framework {
+        &self.framework
+    }
+
+    /// Where it is on the running system.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where sources are on the running system.
+    pub fn source_tree(&self) -> PathBuf {
+        self.root.join(&self.framework.source_tree)
+    }
+
+    /// Where kernel `release` has its modules on the running system.
+    pub fn modules_dir(&self, release: &str) -> PathBuf {
+        self.root.join(self.framework.install_tree.join(release))
+    }
+
+    /// `M`.
+    pub fn module_dir(&self, module: &str) -> PathBuf {
+        self.path.join(module)
+    }
+
+    /// `M/V`.
+    pub fn version_dir(&self, package: &PackageId) -> PathBuf {
+        self.path.join(&package.module).join(&package.version)
+    }
+
+    /// `M/V/source`: a link, or a directory where only binaries were loaded.
+    pub fn source_link(&self, package: &PackageId) -> PathBuf {
+        self.version_dir(package).join("source")
+    }
+
+    /// Where the source is, its link followed inside the root.
+    pub fn source_dir(&self, package: &PackageId) -> PathBuf {
+        let inside = self
+            .root
+            .inside(&self.source_link(package))
+            .unwrap_or_else(|| self.source_link(package));
+        self.root.join(inside)
+    }
+
+    /// `M/V/K/A`: what was built for one kernel.
+    pub fn built_dir(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
+        self.version_dir(package).join(&kernel.release).join(&kernel.arch)
+    }
+
+    /// `M/kernel-K-A`: the link that says which version is installed.
+    pub fn mark(&self, module: &str, kernel: &KernelId) -> PathBuf {
+        self.module_dir(module)
+            .join(format!("kernel-{}-{}", kernel.release, kernel.arch))
+    }
+
+    /// `M/original_module/K/A`: modules that were there before ours.
+    pub fn originals_dir(&self, module: &str, kernel: &KernelId) -> PathBuf {
+        self.module_dir(module)
+            .join("original_module")
+            .join(&kernel.release)
+            .join(&kernel.arch)
+    }
+
+    /// `M/V/.failed/K/A`: the log and the reason of the last failed build, until one succeeds.
+    pub fn failed_dir(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
+        self.version_dir(package)
+            .join(".failed")
+            .join(&kernel.release)
+            .join(&kernel.arch)
+    }
+
+    /// True when the package was added, even if its source is gone since.
+    pub fn is_added(&self, package: &PackageId) -> bool {
+        fs::symlink_metadata(self.source_link(package)).is_ok()
+    }
+
+    /// Makes sure that the package was added and has its source.
+    ///
+    /// # Errors
+    /// [`TreeError::NotAdded`] and [`TreeError::Broken`].
+    pub fn require(&self, package: &PackageId) -> Result<(), TreeError> {
+        if !self.is_added(package) {
+            return Err(TreeError::NotAdded {
+                package: package.clone(),
+                tree: self.path.clone(),
+            });
+        }
+        let source_dir = self.source_dir(package);
+        if source_dir.join("dkms.conf").is_file() {
+            Ok(())
+        } else {
+            Err(TreeError::Broken {
+                package: package.clone(),
+                source_dir,
+            })
+        }
+    }
+
+    /// Every package version that was added, by name and then from old to new.
+    pub fn packages(&self) -> Vec<PackageId> {
+        let mut packages: Vec<PackageId> = subdirs(&self.path)
+            .into_iter()
+            .flat_map(|module| {
+                let versions = subdirs(&self.path.join(&module));
+                versions
+                    .into_iter()
+                    .filter_map(move |version| PackageId::new(&module, &version))
+            })
+            .filter(|package| self.is_added(package))
+            .collect();
+        packages.sort_by(|a, b| {
+            a.module
+                .cmp(&b.module)
+                .then_with(|| version::compare(&a.version, &b.version))
+        });
+        packages
+    }
+
+    /// The kernels that have a build of `package`, oldest first.
+    pub fn built_kernels(&self, package: &PackageId) -> Vec<KernelId> {
+        let dir = self.version_dir(package);
+        let mut kernels: Vec<KernelId> = subdirs(&dir)
+            .into_iter()
+            .filter(|name| is_release(name))
+            .flat_map(|release| {
+                let arches = subdirs(&dir.join(&release));
+                arches
+                    .into_iter()
+                    .filter_map(move |arch| KernelId::new(&release, &arch))
+            })
+            .filter(|kernel| self.is_built(package, kernel))
+            .collect();
+        kernels.sort_by(|a, b| version::compare(&a.release, &b.release).then_with(|| a.arch.cmp(&b.arch)));
+        kernels
+    }
+
+    /// True when there is a build of `package` for `kernel` with all its modules.
+    pub fn is_built(&self, package: &PackageId, kernel: &KernelId) -> bool {
+        let dir = self.built_dir(package, kernel);
+        match BuildRecord::read(&dir) {
+            Some(record) => record
+                .modules
+                .iter()
+                .all(|module| dir.join("module").join(&module.file).is_file()),
+            None => !built_files(&dir).is_empty(),
+        }
+    }
+
+    /// The version of `module` that is installed for `kernel`.
+    pub fn installed_version(&self, module: &str, kernel: &KernelId) -> Option<String> {
+        let target = fs::read_link(self.mark(module, kernel)).ok()?;
+        // `V/K/A`, or an absolute path that ends in it.
+        let mut parts = target.iter().rev().filter_map(|part| part.to_str());
+        let (arch, release, version) = (parts.next()?, parts.next()?, parts.next()?);
+        (arch == kernel.arch && release == kernel.release).then(|| version.to_owned())
+    }
+
+    /// True when this version is the installed one.
+    pub fn is_installed(&self, package: &PackageId, kernel: &KernelId) -> bool {
+        self.installed_version(&package.module, kernel).as_deref() == Some(package.version.as_str())
+            && self.is_built(package, kernel)
+    }
+
+    /// The kernels that some version of some package is installed for.
+    pub fn installed_kernels(&self) -> BTreeSet<KernelId> {
+        self.status(&Filter::default())
+            .into_iter()
+            .filter(|status| status.state == State::Installed)
+            .filter_map(|status| status.kernel)
+            .collect()
+    }
+
+    /// The record of a build, where it is one of ours.
+    pub fn record(&self, package: &PackageId, kernel: &KernelId) -> Option<BuildRecord> {
+        BuildRecord::read(&self.built_dir(package, kernel))
+    }
+}
+
+/// The names of module files in `dir/module`, sorted.
+pub(crate) fn built_files(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir.join("module"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| crate::ko::module_name(Path::new(name)).is_some())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The names of the directories in `dir` that are not hidden. Links are none.
+fn subdirs(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect()
+}
