@@ -2,4 +2,5 @@
 
 mod dkms_conf;
 mod ingest;
+mod matching;
 mod workspace;

@@ -2,3 +2,6 @@
 
 pub mod dkms;
 pub mod inputs;
+pub mod kernel_aliases;
+pub mod native;
+pub mod synthetic;

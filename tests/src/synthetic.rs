@@ -1,0 +1,401 @@
+//! Made-up indexes of any size: the same on every run, with the mix of buses and the shapes of patterns of a real kernel.
+
+use dkms_index::document::record::{BuildFact, BuildOutcome, PackageRecord, Record, Status};
+use dkms_index::document::{BundleFormat, BundleRef, Recipe};
+use dkms_index::modalias::Modalias;
+use dkms_index::pattern::Pattern;
+
+/// Mean patterns of a package.
+pub const MEAN_PATTERNS: u64 = 44;
+
+/// How many of 1000 patterns are of each bus; the shares of Linux 6.1 and 6.12.
+const BUSES: [(&str, u64); 17] = [
+    ("pci", 345),
+    ("usb", 320),
+    ("of", 75),
+    ("i2c", 42),
+    ("hid", 36),
+    ("acpi", 32),
+    ("pcmcia", 27),
+    ("spi", 25),
+    ("hdaudio", 19),
+    ("cpu", 13),
+    ("platform", 12),
+    ("dmi", 12),
+    ("sdio", 10),
+    ("mdio", 8),
+    ("input", 4),
+    ("wmi", 10),
+    ("virtio", 10),
+];
+
+/// A stream of made-up things (SplitMix64).
+#[derive(Debug, Clone)]
+pub struct Synthetic(u64);
+
+impl Synthetic {
+    /// Another seed, another stream.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ x >> 31
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// A number below `end`; the small ones are frequent, as few vendors make most devices.
+    fn skewed(&mut self, end: u64) -> u64 {
+        let bound = self.below(end) + 1;
+        let bound = self.below(bound) + 1;
+        self.below(bound)
+    }
+
+    /// A vendor of the PCI or USB registry.
+    fn vendor(&mut self) -> u64 {
+        // Spread over the whole range, but always the same ones.
+        0x1000 + self.skewed(3000) * 18
+    }
+
+    fn word(&mut self, letters: usize) -> String {
+        (0..letters)
+            .map(|_| char::from(b"aeimnorstlkcdpu"[self.below(15) as usize]))
+            .collect()
+    }
+
+    /// A pattern of any bus.
+    pub fn pattern(&mut self) -> Pattern {
+        let mut left = self.below(BUSES.iter().map(|(_, share)| share).sum());
+        let bus = BUSES.iter().find(|(_, share)| {
+            let here = left < *share;
+            left = left.saturating_sub(*share);
+            here
+        });
+        self.pattern_of(bus.map_or("pci", |(bus, _)| bus))
+    }
+
+    /// A pattern of one bus: a name of [`Synthetic::buses`].
+    ///
+    /// # Panics
+    /// When it made something that is no pattern.
+    pub fn pattern_of(&mut self, bus: &str) -> Pattern {
+        let text = match bus {
+            "pci" => self.pci(),
+            "usb" => self.usb(),
+            "of" => {
+                let tail = ["", "C*"][self.below(2) as usize];
+                format!(
+                    "of:N*T*C{},{}{}-{}{tail}",
+                    self.vendor_name(),
+                    self.word(2),
+                    self.below(9999),
+                    self.function()
+                )
+            }
+            "i2c" | "spi" => format!("{bus}:{}{}", self.word(3), self.below(99_999)),
+            "hid" => format!("hid:b0003g*v{:08X}p{:08X}", self.vendor(), self.below(65_536)),
+            "acpi" => format!("acpi*:{}{:04X}:*", self.word(3).to_uppercase(), self.below(65_536)),
+            "pcmcia" => format!(
+                "pcmcia:m{:04X}c{:04X}f*fn*pfn*pa*pb*pc*pd*",
+                self.vendor(),
+                self.below(65_536)
+            ),
+            "hdaudio" => format!("hdaudio:v{:04X}{:04X}r*a01*", self.vendor(), self.below(65_536)),
+            "cpu" => format!(
+                "cpu:type:x86,ven0000fam{:04X}mod{:04X}:feature:*{:04X}*",
+                self.below(32),
+                self.below(256),
+                self.below(800)
+            ),
+            "platform" => format!("platform:{}-{}{}", self.word(6), self.function(), self.below(999)),
+            "dmi" => format!(
+                "dmi*:svn*{}*:pn*{}{}*:*",
+                self.vendor_name(),
+                self.word(5),
+                self.below(9999)
+            ),
+            "sdio" => format!("sdio:c*v{:04X}d{:04X}*", self.vendor(), self.below(65_536)),
+            "mdio" => format!("mdio:{:028b}????", self.below(1 << 28)),
+            "input" => format!(
+                "input:b*v*p*e*-e*{:X},*k*{:X},*r*a*m*l*s*f*w*",
+                self.below(32),
+                self.below(767)
+            ),
+            "wmi" => format!(
+                "wmi:{:08X}-{:04X}-{:04X}-{:04X}-{:012X}",
+                self.below(1 << 32),
+                self.below(1 << 16),
+                self.below(1 << 16),
+                self.below(1 << 16),
+                self.below(1 << 48)
+            ),
+            _ => format!("virtio:d{:08X}v*", self.below(1 << 20)),
+        };
+        text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    /// The buses it knows.
+    pub fn buses() -> impl Iterator<Item = &'static str> {
+        BUSES.iter().map(|(bus, _)| *bus)
+    }
+
+    fn pci(&mut self) -> String {
+        let (vendor, device) = (self.vendor(), self.below(65_536));
+        match self.below(1000) {
+            0..=3 => format!(
+                "pci:v*d*sv*sd*bc{:02X}sc{:02X}i{:02X}*",
+                self.below(18),
+                self.below(256),
+                self.below(256)
+            ),
+            4..=20 => format!(
+                "pci:v{vendor:08X}d*sv*sd*bc{:02X}sc{:02X}i*",
+                self.below(18),
+                self.below(256)
+            ),
+            21..=250 => {
+                let (subvendor, subdevice) = (self.vendor(), self.below(65_536));
+                format!("pci:v{vendor:08X}d{device:08X}sv{subvendor:08X}sd{subdevice:08X}bc*sc*i*")
+            }
+            _ => format!("pci:v{vendor:08X}d{device:08X}sv*sd*bc*sc*i*"),
+        }
+    }
+
+    fn usb(&mut self) -> String {
+        let (vendor, product) = (self.vendor(), self.below(65_536));
+        match self.below(1000) {
+            0..=6 => format!(
+                "usb:v*p*d*dc*dsc*dp*ic{:02X}isc{:02X}ip{:02X}in*",
+                self.below(256),
+                self.below(256),
+                self.below(256)
+            ),
+            7..=20 => format!("usb:v{vendor:04X}p*d*dc*dsc*dp*ic{:02X}isc*ip*in*", self.below(256)),
+            21..=60 => format!(
+                "usb:v{vendor:04X}p{product:04X}d00[0-{}]*dc*dsc*dp*ic*isc*ip*in*",
+                self.below(9) + 1
+            ),
+            61..=250 => format!(
+                "usb:v{vendor:04X}p{product:04X}d*dc*dsc*dp*ic{:02X}isc*ip*in*",
+                self.below(256)
+            ),
+            _ => format!("usb:v{vendor:04X}p{product:04X}d*dc*dsc*dp*ic*isc*ip*in*"),
+        }
+    }
+
+    fn vendor_name(&mut self) -> String {
+        // One of 300, the first ones frequent.
+        let vendor = self.skewed(300);
+        Self::new(vendor).word(5)
+    }
+
+    fn function(&mut self) -> &'static str {
+        [
+            "uart",
+            "pinctrl",
+            "clock-controller",
+            "gpio",
+            "i2c",
+            "thermal",
+            "dwmac",
+            "pcie",
+            "codec",
+        ][self.below(9) as usize]
+    }
+
+    /// The line of a made-up package, number `n` of the index.
+    pub fn package(&mut self, n: usize) -> PackageRecord {
+        let count = 1 + self.below(2 * MEAN_PATTERNS - 1);
+        let mut patterns: Vec<String> = (0..count).map(|_| self.pattern().to_string()).collect();
+        patterns.sort_unstable();
+        patterns.dedup();
+        let (name, version) = (
+            format!("{}-{n:06}", self.word(6)),
+            format!("{}.{}", self.below(9), self.below(99)),
+        );
+        let sha256: String = (0..4).map(|_| format!("{:016x}", self.next())).collect();
+        PackageRecord {
+            manifest: format!("curated/{name}@{version}.json"),
+            summary: format!("Driver for {} devices", self.word(8)),
+            dkms_version: None,
+            bundle: BundleRef {
+                sha256,
+                length: 1000 + self.below(1 << 20),
+                format: BundleFormat::TarZst,
+            },
+            modules: vec![name.replace('-', "_")],
+            patterns,
+            recipe: Recipe::default(),
+            upstream_since: None,
+            conflicts: Vec::new(),
+            oem_sets: Vec::new(),
+            builds: vec![BuildFact {
+                kernel: "6.1.0-56-amd64".to_owned(),
+                arch: "x86_64".to_owned(),
+                compiler: "gcc (Debian 12.2.0-14+deb12u1) 12.2.0".to_owned(),
+                date: "2026-01-02".to_owned(),
+                outcome: if self.below(5) == 0 {
+                    BuildOutcome::Failed
+                } else {
+                    BuildOutcome::Built
+                },
+                reason: String::new(),
+            }],
+            rollout: None,
+            status: Status::Active,
+            name,
+            version,
+        }
+    }
+
+    /// An index of so many packages.
+    pub fn index(&mut self, packages: usize) -> Vec<Record> {
+        (0..packages).map(|n| Record::Package(self.package(n))).collect()
+    }
+}
+
+/// Fields of the buses whose devices are completed with zeros.
+const WIDTHS: [(&str, &[(&str, usize)]); 5] = [
+    (
+        "pci:",
+        &[("v", 8), ("d", 8), ("sv", 8), ("sd", 8), ("bc", 2), ("sc", 2), ("i", 2)],
+    ),
+    (
+        "usb:",
+        &[
+            ("v", 4),
+            ("p", 4),
+            ("d", 4),
+            ("dc", 2),
+            ("dsc", 2),
+            ("dp", 2),
+            ("ic", 2),
+            ("isc", 2),
+            ("ip", 2),
+            ("in", 2),
+        ],
+    ),
+    ("hid:", &[("b", 4), ("g", 4), ("v", 8), ("p", 8)]),
+    ("sdio:", &[("c", 2), ("v", 4), ("d", 4)]),
+    ("virtio:", &[("d", 8), ("v", 8)]),
+];
+
+/// A device that `pattern` matches and that looks like one of its bus.
+///
+/// # Panics
+/// When it made a modalias that does not match: the pattern has more than stars, `?` and plain sets.
+pub fn device_for(pattern: &Pattern) -> Modalias {
+    let text = pattern.as_bytes();
+    let fields = WIDTHS
+        .iter()
+        .find(|(bus, _)| text.starts_with(bus.as_bytes()))
+        .map_or(&[][..], |(_, fields)| fields);
+    let mut device = Vec::new();
+    let mut p = 0;
+    while let Some(&byte) = text.get(p) {
+        p += 1;
+        match byte {
+            b'*' if !fields.is_empty() => pad_field(&mut device, fields),
+            b'*' if device.starts_with(b"of:N") && device.ends_with(b"T") => device.extend_from_slice(b"(null)"),
+            b'*' if device.starts_with(b"of:N") => device.extend_from_slice(b"node"),
+            b'*' if device.starts_with(b"cpu:") => {
+                let features = (0..200).map(|n| format!(",{:04X}", n * 3));
+                device.extend(features.collect::<String>().into_bytes());
+            }
+            b'*' => {}
+            b'?' => device.push(b'0'),
+            b'[' => {
+                device.push(text[p]);
+                p += text[p..].iter().position(|&b| b == b']').expect("a closed set") + 1;
+            }
+            b'\\' => {
+                device.push(text[p]);
+                p += 1;
+            }
+            plain => device.push(plain),
+        }
+    }
+    if let Some((last, _)) = fields.last() {
+        // Fields that the pattern leaves out.
+        let named = |device: &[u8], name: &str| {
+            device
+                .windows(name.len() + 1)
+                .any(|w| w.starts_with(name.as_bytes()) && w[name.len()].is_ascii_hexdigit())
+        };
+        if !named(&device, last) && text.ends_with(b"*") {
+            for (name, width) in fields {
+                if !named(&device, name) {
+                    device.extend_from_slice(name.as_bytes());
+                    device.resize(device.len() + width, b'0');
+                }
+            }
+        }
+    }
+    let device = Modalias::parse(device).expect("a modalias");
+    assert!(pattern.matches(&device), "{pattern} {device}");
+    device
+}
+
+/// Fills the field at the end of `device` up to its width.
+fn pad_field(device: &mut Vec<u8>, fields: &[(&str, usize)]) {
+    let digits = device
+        .iter()
+        .rev()
+        .take_while(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'))
+        .count();
+    let letters = &device[..device.len() - digits];
+    let start = letters
+        .iter()
+        .rposition(|b| !b.is_ascii_lowercase())
+        .map_or(0, |at| at + 1);
+    let name = &letters[start..];
+    let width = fields
+        .iter()
+        .find(|(field, _)| field.as_bytes() == name)
+        .map_or(0, |(_, width)| *width);
+    device.resize(device.len() + width.saturating_sub(digits), b'0');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_on_every_run_and_valid() {
+        let index = Synthetic::new(7).index(200);
+        assert_eq!(index, Synthetic::new(7).index(200));
+        assert!(index.iter().all(|record| record.problems().is_empty()));
+        let patterns: usize = index
+            .iter()
+            .map(|record| match record {
+                Record::Package(package) => package.patterns.len(),
+                Record::Override(_) => 0,
+            })
+            .sum();
+        assert!(
+            (40..=48).contains(&(patterns / 200)),
+            "{patterns} patterns of 200 packages"
+        );
+    }
+
+    #[test]
+    fn devices_match_their_patterns_and_have_their_fields() {
+        let mut synthetic = Synthetic::new(1);
+        for bus in Synthetic::buses() {
+            for _ in 0..200 {
+                let pattern = synthetic.pattern_of(bus);
+                let device = device_for(&pattern);
+                let has_fields = ["pci", "usb", "hid", "sdio", "virtio"].contains(&bus);
+                assert_eq!(device.fields().is_some(), has_fields, "{pattern} {device}");
+            }
+        }
+    }
+}
