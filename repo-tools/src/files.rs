@@ -1,9 +1,10 @@
 //! Durable writes: a reader sees the old file or the new one, also after a power cut.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 /// A file operation that failed, with the path it was about.
@@ -68,29 +69,48 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 
 /// As [`write_atomic`], with the permissions the file has from its first moment on.
 pub fn write_atomic_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    use std::os::unix::fs::PermissionsExt;
-
     let dir = path.parent().unwrap_or(Path::new("."));
     create_dir(dir)?;
-    let mut temporary = tempfile::Builder::new()
+    let mut temporary = temporary_in(dir, mode)?;
+    temporary.write_all(bytes).map_err(FileError::on("write", path))?;
+    persist(temporary, path)
+}
+
+/// A temporary file that already has the permissions of what it will become. Nobody else can ever read a private one.
+pub fn temporary_in(dir: &Path, mode: u32) -> Result<NamedTempFile, FileError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let permissions = fs::Permissions::from_mode(mode);
+    let temporary = tempfile::Builder::new()
         .prefix(".new-")
-        .permissions(fs::Permissions::from_mode(mode))
+        .permissions(permissions.clone())
         .tempfile_in(dir)
         .map_err(FileError::on("create a file in", dir))?;
-    temporary.write_all(bytes).map_err(FileError::on("write", path))?;
-    persist(temporary, path, mode)
+    // Once more, for the umask took bits away; a published file must be readable to the web server.
+    let file = temporary.as_file();
+    file.set_permissions(permissions)
+        .map_err(FileError::on("set permissions in", dir))?;
+    Ok(temporary)
+}
+
+/// Length and SHA-256 (hex) of a file, without holding it in memory.
+pub fn hash(path: &Path) -> Result<(u64, String), FileError> {
+    let mut file = File::open(path).map_err(FileError::on("read", path))?;
+    let mut digest = Sha256::new();
+    let mut length = 0;
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        let n = file.read(&mut buffer).map_err(FileError::on("read", path))?;
+        if n == 0 {
+            return Ok((length, hex::encode(digest.finalize())));
+        }
+        digest.update(&buffer[..n]);
+        length += n as u64;
+    }
 }
 
 /// Gives a finished temporary file its name: flushed before the rename, the directory after it.
-pub fn persist(temporary: NamedTempFile, path: &Path, mode: u32) -> Result<(), FileError> {
-    use std::os::unix::fs::PermissionsExt;
-
-    // The umask took bits away at creation; a published file must be readable to the web server.
-    let permissions = fs::Permissions::from_mode(mode);
-    temporary
-        .as_file()
-        .set_permissions(permissions)
-        .map_err(FileError::on("set permissions of", path))?;
+pub fn persist(temporary: NamedTempFile, path: &Path) -> Result<(), FileError> {
     temporary.as_file().sync_all().map_err(FileError::on("flush", path))?;
     temporary
         .persist(path)

@@ -15,13 +15,24 @@
 //! - [`package`]: a source and what is known about it become the two staged documents.
 //! - [`lint`]: what a publisher should know before signing.
 //! - [`scan`]: which devices a source claims, and on which kernels it builds.
+//! - [`init`], [`authority`]: keys and roles, from the first root on.
+//! - [`publish`]: staged packages become signed, static files.
+//! - [`verify`]: what a client would say to them. [`serve`]: over HTTP.
 
+pub mod authority;
 pub mod cli;
 pub mod files;
 pub mod ingest;
+pub mod init;
 pub mod intake;
+pub mod keys;
 pub mod lint;
 pub mod package;
+pub mod publish;
 pub mod repository;
+pub mod roles;
 pub mod scan;
+pub mod serve;
+pub mod signed;
 pub mod stage;
+pub mod verify;

@@ -206,10 +206,7 @@ impl Stage {
     pub fn put_bundle(&self, mut source: impl Read, format: BundleFormat) -> Result<BundleRef, FileError> {
         let store = self.bundles.join("sha256");
         files::create_dir(&store)?;
-        let mut temporary = tempfile::Builder::new()
-            .prefix(".new-")
-            .tempfile_in(&store)
-            .map_err(FileError::on("create a file in", &store))?;
+        let mut temporary = files::temporary_in(&store, 0o644)?;
         let mut digest = Sha256::new();
         let mut length = 0u64;
         let mut buffer = vec![0; 128 << 10];
@@ -233,7 +230,7 @@ impl Stage {
         };
         let path = self.bundle_path(&bundle);
         files::create_dir(path.parent().unwrap_or(&store))?;
-        files::persist(temporary, &path, 0o644)?;
+        files::persist(temporary, &path)?;
         Ok(bundle)
     }
 

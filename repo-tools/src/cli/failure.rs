@@ -26,11 +26,25 @@ macro_rules! hints {
 }
 
 hints!(
+    crate::authority::AuthorityError,
     crate::files::FileError,
     crate::intake::IntakeError,
+    crate::init::InitError,
+    crate::publish::PublishError,
     crate::repository::RepositoryError,
-    crate::stage::StageError
+    crate::serve::ServeError,
+    crate::stage::StageError,
 );
+
+impl Hint for crate::verify::VerifyError {
+    fn hint(&self) -> Option<String> {
+        crate::verify::VerifyError::hint(self)
+    }
+
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Trust(_))
+    }
+}
 
 /// What `main` reports.
 #[derive(Debug)]
@@ -54,6 +68,13 @@ impl Failure {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Makes it one of trust.
+    #[must_use]
+    pub fn refused(mut self) -> Self {
+        self.refused = true;
         self
     }
 

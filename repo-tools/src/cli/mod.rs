@@ -4,10 +4,16 @@
 //! is data, in JSON with `--json`; what people read while it works goes to stderr.
 
 mod add;
+mod delegate;
 mod failure;
+mod init;
 mod lint;
 mod list;
+mod publish;
+mod revoke;
+mod serve;
 mod show;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,10 +54,19 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Add(add::Args),
     Lint(lint::Args),
     List(list::Args),
     Show(show::Args),
+    Publish(publish::Args),
+    Timestamp(publish::TimestampArgs),
+    Delegate(delegate::Args),
+    Rotate(delegate::RotateArgs),
+    Roles(delegate::RolesArgs),
+    Revoke(revoke::Args),
+    Verify(verify::Args),
+    Serve(serve::Args),
 }
 
 /// What all subcommands share.
@@ -89,6 +104,15 @@ pub fn main() -> ExitCode {
         Command::Lint(args) => lint::run(args, &context),
         Command::List(args) => list::run(args, &context),
         Command::Show(args) => show::run(args, &context),
+        Command::Init(args) => init::run(args, &context),
+        Command::Publish(args) => publish::run(args, &context),
+        Command::Timestamp(args) => publish::run_timestamp(args, &context),
+        Command::Delegate(args) => delegate::run(args, &context),
+        Command::Rotate(args) => delegate::run_rotate(args, &context),
+        Command::Roles(args) => delegate::run_roles(args, &context),
+        Command::Revoke(args) => revoke::run(args, &context),
+        Command::Verify(args) => verify::run(args, &context),
+        Command::Serve(args) => serve::run(args, &context),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,158 @@
+//! Changes of who may sign what, and what must not be installed: delegate, rotate, revoke.
+
+use dkms_index::document::revocation::{Revocation, Revocations};
+use dkms_index::modalias::VendorId;
+use jiff::Timestamp;
+
+use crate::files::{self, FileError};
+use crate::init::{self, Quorum};
+use crate::keys::{KeyError, KeyRing};
+use crate::publish::release::{Request, release};
+use crate::publish::{Extent, PublishError, Published, Report, content, publish, write};
+use crate::repository::Repository;
+use crate::roles::{self, TOP_LEVEL};
+use crate::signed::{RoleKeys, SignError, Signed, expiry};
+
+/// Why an authority was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The vendor has a role already.
+    #[error("{0} is delegated already")]
+    Delegated(String),
+    /// No such role.
+    #[error("there is no role {0}")]
+    UnknownRole(String),
+    /// Publication failed.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Keys could not be made or read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Keys are missing.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl AuthorityError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Delegated(role) => Some(format!("to give it new keys, `dkms-repo rotate {role}`")),
+            Self::UnknownRole(_) => Some("see `dkms-repo roles` for all roles".to_owned()),
+            Self::Publish(e) => e.hint(),
+            Self::Key(e) => e.hint(),
+            Self::Sign(e) => e.hint(),
+            Self::File(e) => e.hint(),
+        }
+    }
+}
+
+/// Makes keys for a vendor and lets them sign manifests of that vendor's devices alone.
+pub fn delegate(
+    repository: &Repository,
+    vendor: VendorId,
+    quorum: Quorum,
+    now: Timestamp,
+) -> Result<Report, AuthorityError> {
+    let published = Published::load(&repository.public_dir())?;
+    let mut delegations = published.delegations();
+    let role = roles::of_vendor(vendor);
+    if delegations.roles.iter().any(|d| d.name == role) {
+        return Err(AuthorityError::Delegated(role));
+    }
+    let (keys, role_keys) = init::generate(&repository.keys_dir(), &role, quorum)?;
+    let paths = roles::paths_of_scope(&roles::scope_of_vendor(vendor));
+    init::add_delegation(&mut delegations, &role, &paths, keys, role_keys);
+    let content = content::Content::default();
+    let request = Request {
+        content: &content,
+        delegations: Some(delegations),
+        root: None,
+        renew_timestamp: false,
+    };
+    Ok(carry_out(repository, &published, request, now)?)
+}
+
+/// Gives a role new keys. For a top-level role that is a new root, signed by the old root keys and the new ones.
+pub fn rotate(
+    repository: &Repository,
+    role: &str,
+    quorum: Option<Quorum>,
+    now: Timestamp,
+) -> Result<Report, AuthorityError> {
+    let published = Published::load(&repository.public_dir())?;
+    let content = content::Content::default();
+    let quorum = |old: &RoleKeys| {
+        quorum.unwrap_or(Quorum {
+            threshold: old.threshold,
+            keys: old.keyids.len(),
+        })
+    };
+    if TOP_LEVEL.contains(&role) {
+        let mut root = published.root.signed.clone();
+        let old_root_keys = root.roles["root"].clone();
+        let (keys, role_keys) = init::generate(&repository.keys_dir(), role, quorum(&root.roles[role]))?;
+        root.roles.insert(role.to_owned(), role_keys);
+        root.keys.extend(keys.into_iter().map(|k| (k.key_id(), k)));
+        let used: Vec<String> = root.roles.values().flat_map(|r| r.keyids.clone()).collect();
+        root.keys.retain(|id, _| used.contains(id));
+        root.version += 1;
+        root.expires = expiry(now, repository.config().expires_days.root);
+        let own_keys = root.roles["root"].clone();
+        let ring = KeyRing::load(&repository.keys_dir())?;
+        let root = Signed::sign("root", root, &[&old_root_keys, &own_keys], &ring)?;
+        let request = Request {
+            content: &content,
+            delegations: None,
+            root: Some(&root),
+            renew_timestamp: false,
+        };
+        return Ok(carry_out(repository, &published, request, now)?);
+    }
+    let mut delegations = published.delegations();
+    let old = delegations.roles.iter().find(|d| d.name == role).cloned();
+    let old = old.ok_or_else(|| AuthorityError::UnknownRole(role.to_owned()))?;
+    let (keys, role_keys) = init::generate(&repository.keys_dir(), role, quorum(&old.keys))?;
+    init::add_delegation(&mut delegations, role, &old.paths.join(""), keys, role_keys);
+    let request = Request {
+        content: &content,
+        delegations: Some(delegations),
+        root: None,
+        renew_timestamp: false,
+    };
+    Ok(carry_out(repository, &published, request, now)?)
+}
+
+/// Adds a denial and publishes the list at once, with the fast keys alone.
+pub fn revoke(repository: &Repository, revocation: Revocation, now: Timestamp) -> Result<Report, AuthorityError> {
+    let mut list: Revocations = content::revocations(repository)?;
+    if !list.revoked.contains(&revocation) {
+        list.revoked.push(revocation);
+        let text = format!("{:#}\n", serde_json::json!(list));
+        files::write_atomic(&repository.path().join("revocations.json"), text.as_bytes())?;
+    }
+    Ok(publish(repository, Extent::Revocations, now)?)
+}
+
+fn carry_out(
+    repository: &Repository,
+    published: &Published,
+    request: Request<'_>,
+    now: Timestamp,
+) -> Result<Report, PublishError> {
+    let ring = KeyRing::load(&repository.keys_dir())?;
+    let content = request.content;
+    let release = release(
+        Some(published),
+        published.root.clone(),
+        request,
+        &ring,
+        &repository.config().expires_days,
+        now,
+    )?;
+    write::write(repository, content, &release)?;
+    Ok(release.report)
+}

@@ -1,0 +1,69 @@
+//! `dkms-repo revoke`.
+
+use dkms_index::document::revocation::{Action, Revocation, Subject};
+
+use super::publish::tell;
+use super::{Context, Failure};
+use crate::authority;
+
+/// Denies a bundle, or versions of a package, on all machines; published at once with the fast keys alone.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Name of the package.
+    #[arg(required_unless_present = "bundle", conflicts_with = "bundle")]
+    package: Option<String>,
+    /// A bundle, by its SHA-256.
+    #[arg(long, value_parser = sha256)]
+    bundle: Option<String>,
+    /// Lowest version; default: the oldest.
+    #[arg(long, requires = "package")]
+    from: Option<String>,
+    /// Highest version; default: the newest, also of those to come.
+    #[arg(long, requires = "package")]
+    to: Option<String>,
+    /// Why, for people.
+    #[arg(long)]
+    reason: String,
+    /// What machines do: never install it, or also remove it where it is.
+    #[arg(long, value_enum, default_value_t = What::Block)]
+    action: What,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum What {
+    Block,
+    Uninstall,
+}
+
+fn sha256(text: &str) -> Result<String, String> {
+    let is_hash = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    is_hash
+        .then(|| text.to_owned())
+        .ok_or_else(|| "expected 64 lower-case hexadecimal digits".to_owned())
+}
+
+/// Revokes.
+pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let subject = match (args.bundle, args.package) {
+        (Some(hash), _) => Subject::Bundle(hash),
+        (None, name) => Subject::Package {
+            name: name.unwrap_or_default(),
+            from: args.from,
+            to: args.to,
+        },
+    };
+    let action = match args.action {
+        What::Block => Action::Block,
+        What::Uninstall => Action::Uninstall,
+    };
+    let revocation = Revocation {
+        subject,
+        reason: args.reason,
+        action,
+    };
+    tell(
+        &authority::revoke(&context.repository()?, revocation, context.now)?,
+        context,
+    );
+    Ok(())
+}

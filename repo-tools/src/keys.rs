@@ -1,0 +1,188 @@
+//! Private keys: ed25519, one PKCS#8 PEM file each, mode 0600, in a directory of their own.
+//!
+//! A key belongs to a role because the signed metadata says so, not because of its file's name; the name only helps
+//! people to carry the right file to the right safe. Keys that are not there (offline) are simply not there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
+use ed25519_dalek::{Signer, SigningKey};
+
+use crate::files::{self, FileError};
+use crate::signed::{PublicKey, Signature};
+
+/// Why keys could not be read or made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file in the directory of keys is not a key.
+    #[error("read key {}: it is not an ed25519 private key in PKCS#8 PEM", .0.display())]
+    Malformed(PathBuf),
+    /// The key could be read by others.
+    #[error("read key {}: others than its owner can read it (mode {mode:03o})", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// No randomness, or the key could not be written in its format.
+    #[error("make a key: {0}")]
+    Make(String),
+    /// A key file of this name is there already.
+    #[error("make key {}: the file exists", .0.display())]
+    Exists(PathBuf),
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl KeyError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Malformed(path) => Some(format!(
+                "make one with `openssl genpkey -algorithm ed25519 -out {}`",
+                path.display()
+            )),
+            Self::Exposed { path, .. } => Some(format!(
+                "`chmod 600 {}`, and rotate the key if somebody may have read it",
+                path.display()
+            )),
+            Self::Make(_) => None,
+            Self::Exists(path) => Some(format!("move {} away if it is not needed any more", path.display())),
+            Self::File(e) => e.hint(),
+        }
+    }
+}
+
+/// The private keys that are at hand, by key id.
+#[derive(Default)]
+pub struct KeyRing {
+    keys: BTreeMap<String, SigningKey>,
+}
+
+impl std::fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.keys.keys()).finish()
+    }
+}
+
+impl KeyRing {
+    /// Reads all `*.pem` of a directory; an absent directory has none.
+    pub fn load(dir: &Path) -> Result<Self, KeyError> {
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(FileError::on("list", dir)(e).into()),
+        };
+        let mut ring = Self::default();
+        for entry in entries {
+            let path = entry.map_err(FileError::on("list", dir))?.path();
+            if path.extension().is_some_and(|e| e == "pem") {
+                ring.add(read_key(&path)?);
+            }
+        }
+        Ok(ring)
+    }
+
+    /// Adds a key.
+    pub fn add(&mut self, key: SigningKey) {
+        self.keys.insert(PublicKey::of(&key).key_id(), key);
+    }
+
+    /// Whether the key is at hand.
+    pub fn holds(&self, key_id: &str) -> bool {
+        self.keys.contains_key(key_id)
+    }
+
+    /// Signs with one of the keys at hand.
+    pub fn sign(&self, key_id: &str, message: &[u8]) -> Option<Signature> {
+        let key = self.keys.get(key_id)?;
+        Some(Signature {
+            keyid: key_id.to_owned(),
+            sig: hex::encode(key.sign(message).to_bytes()),
+        })
+    }
+}
+
+/// Makes a key file `<dir>/<name>.pem` and returns the public half.
+pub fn generate(dir: &Path, name: &str) -> Result<PublicKey, KeyError> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+
+    if !dir.exists() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(FileError::on("create directory", dir))?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+            .map_err(FileError::on("set permissions of", dir))?;
+    }
+    let path = dir.join(format!("{name}.pem"));
+    if path.exists() {
+        return Err(KeyError::Exists(path));
+    }
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|e| KeyError::Make(e.to_string()))?;
+    // Without the public half, which OpenSSL before 3.0 does not read.
+    let pem = KeypairBytes {
+        secret_key: seed,
+        public_key: None,
+    }
+    .to_pkcs8_pem(LineEnding::LF)
+    .map_err(|e| KeyError::Make(e.to_string()))?;
+    files::write_atomic_mode(&path, pem.as_bytes(), 0o600)?;
+    Ok(PublicKey::of(&SigningKey::from_bytes(&seed)))
+}
+
+/// Reads one key file, if only its owner can.
+pub fn read_key(path: &Path) -> Result<SigningKey, KeyError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let metadata = fs::metadata(path).map_err(FileError::on("read", path))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let text = String::from_utf8(files::read(path)?).map_err(|_| KeyError::Malformed(path.to_owned()))?;
+    SigningKey::from_pkcs8_pem(&text).map_err(|_| KeyError::Malformed(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_generated_key_is_private_and_signs() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        let public = generate(&keys, "root-1").unwrap();
+        let path = keys.join("root-1.pem");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o700);
+        let ring = KeyRing::load(&keys).unwrap();
+        assert!(ring.holds(&public.key_id()));
+        assert!(ring.sign(&public.key_id(), b"x").is_some());
+        assert!(ring.sign("other", b"x").is_none());
+        assert!(matches!(generate(&keys, "root-1"), Err(KeyError::Exists(_))));
+    }
+
+    #[test]
+    fn keys_that_others_can_read_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        generate(dir.path(), "k").unwrap();
+        fs::set_permissions(dir.path().join("k.pem"), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(
+            KeyRing::load(dir.path()),
+            Err(KeyError::Exposed { mode: 0o640, .. })
+        ));
+    }
+}

@@ -1,0 +1,172 @@
+//! What each role has to vouch for, and the files that belong to it.
+
+use std::collections::BTreeMap;
+
+use dkms_index::document::BundleRef;
+use dkms_index::document::manifest::SCHEMA;
+use dkms_index::document::record::{OverrideRecord, Record};
+use dkms_index::document::revocation::{self, Revocations};
+use dkms_index::trust::scope;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::{PublishError, Published, segments};
+use crate::files;
+use crate::repository::Repository;
+use crate::roles::{self, INDEX, REVOCATIONS};
+use crate::signed::{Delegations, Target};
+use crate::stage::Stage;
+
+/// The targets of some roles; roles that are absent stay as they are.
+#[derive(Debug, Default)]
+pub struct Content {
+    /// By role, then by target path.
+    pub roles: BTreeMap<String, BTreeMap<String, Target>>,
+    /// Files of new targets, by path below `targets/`, with the hash in the name.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// The bundles that manifests name, with the package for messages.
+    pub bundles: Vec<(String, BundleRef)>,
+}
+
+impl Content {
+    fn add(&mut self, role: &str, path: &str, target: Target, bytes: Vec<u8>) {
+        self.files.insert(hashed(path, target.sha256()), bytes);
+        self.refer(role, path, target);
+    }
+
+    /// Adds the index of an empty repository.
+    pub fn index_of_nothing(&mut self, max_bytes: usize) -> Result<(), PublishError> {
+        add_index(self, &[], max_bytes, None)
+    }
+
+    fn refer(&mut self, role: &str, path: &str, target: Target) {
+        self.roles
+            .entry(role.to_owned())
+            .or_default()
+            .insert(path.to_owned(), target);
+    }
+}
+
+/// `dir/HASH.name`, where a target lies below `targets/`.
+pub fn hashed(path: &str, sha256: &str) -> String {
+    match path.rsplit_once('/') {
+        Some((dir, name)) => format!("{dir}/{sha256}.{name}"),
+        None => format!("{sha256}.{path}"),
+    }
+}
+
+/// All that is staged: manifests, index and revocations.
+pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -> Result<Content, PublishError> {
+    let mut content = of_revocations(repository)?;
+    let delegations = published.delegations();
+    for delegation in &delegations.roles {
+        // Every role of manifests is stated, also an empty one: what is no longer staged is no longer vouched for.
+        content.roles.entry(delegation.name.clone()).or_default();
+    }
+    let mut records = overrides(repository)?;
+    for package in stage.list()? {
+        let (manifest, title) = (
+            &package.manifest,
+            format!("{} {}", package.manifest.name, package.manifest.version),
+        );
+        let path = manifest.target_path();
+        scope::check(manifest, &path).map_err(|why| PublishError::Scope {
+            package: title.clone(),
+            why,
+        })?;
+        let role = role_of_scope(&delegations, &manifest.scope).ok_or_else(|| PublishError::NotDelegated {
+            package: title.clone(),
+            scope: manifest.scope.clone(),
+        })?;
+        let bytes = document(&json!(manifest));
+        content.add(role, &path, Target::of(&bytes, None), bytes);
+        content.bundles.push((title, manifest.bundle.clone()));
+        records.push(Record::Package(package.record));
+    }
+    segments::sort(&mut records);
+    add_index(
+        &mut content,
+        &records,
+        repository.config().segment_bytes,
+        Some(published),
+    )?;
+    Ok(content)
+}
+
+/// The list of revocations alone.
+pub fn of_revocations(repository: &Repository) -> Result<Content, PublishError> {
+    let mut content = Content::default();
+    let bytes = document(&json!(revocations(repository)?));
+    content.add(REVOCATIONS, revocation::TARGET_PATH, Target::of(&bytes, None), bytes);
+    Ok(content)
+}
+
+/// The list that `dkms-repo revoke` keeps: `revocations.json` of the working directory.
+pub fn revocations(repository: &Repository) -> Result<Revocations, PublishError> {
+    let empty = Revocations {
+        schema: SCHEMA,
+        revoked: Vec::new(),
+    };
+    Ok(source(repository, "revocations.json")?.unwrap_or(empty))
+}
+
+/// Aliases to be taken out of matching: `overrides.json` of the working directory, a list that people write.
+fn overrides(repository: &Repository) -> Result<Vec<Record>, PublishError> {
+    let overrides: Vec<OverrideRecord> = source(repository, "overrides.json")?.unwrap_or_default();
+    Ok(overrides.into_iter().map(Record::Override).collect())
+}
+
+fn source<T: DeserializeOwned>(repository: &Repository, name: &str) -> Result<Option<T>, PublishError> {
+    let path = repository.path().join(name);
+    let Some(bytes) = files::read_if_exists(&path)? else {
+        return Ok(None);
+    };
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.map(Some).map_err(|source| PublishError::Source {
+        file: path.display().to_string(),
+        source,
+    })
+}
+
+fn role_of_scope<'a>(delegations: &'a Delegations, scope: &str) -> Option<&'a str> {
+    let paths = roles::paths_of_scope(scope);
+    delegations
+        .roles
+        .iter()
+        .find(|d| d.paths.contains(&paths))
+        .map(|d| d.name.as_str())
+}
+
+/// Adds the segments; one whose lines did not change keeps its published file.
+fn add_index(
+    content: &mut Content,
+    records: &[Record],
+    max_bytes: usize,
+    published: Option<&Published>,
+) -> Result<(), PublishError> {
+    let before = published
+        .and_then(|p| p.roles.get(INDEX))
+        .map(|role| &role.signed.targets);
+    for (number, segment) in segments::cut(records, max_bytes)?.iter().enumerate() {
+        let path = segments::path(number);
+        let decoded = segments::decoded_sha256(segment);
+        let same = |t: &&Target| {
+            t.custom
+                .as_ref()
+                .is_some_and(|c| c["decoded_sha256"] == decoded.as_str())
+        };
+        match before.and_then(|targets| targets.get(&path)).filter(same) {
+            Some(target) => content.refer(INDEX, &path, target.clone()),
+            None => {
+                let (target, bytes) = segments::compress(segment)?;
+                content.add(INDEX, &path, target, bytes);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A document with sorted keys and a newline at its end.
+fn document(value: &serde_json::Value) -> Vec<u8> {
+    format!("{value}\n").into_bytes()
+}
