@@ -17,9 +17,9 @@ const APPLICATION_ID: i64 = 0x444b_4d53;
 const STEPS: [&str; 1] = ["
     CREATE TABLE hold (package TEXT PRIMARY KEY, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE quarantine (
-        package TEXT NOT NULL, version TEXT NOT NULL, kernel TEXT NOT NULL,
-        reason TEXT NOT NULL, at TEXT NOT NULL,
-        PRIMARY KEY (package, version, kernel)
+        bundle_sha256 TEXT NOT NULL, kernel TEXT NOT NULL,
+        package TEXT NOT NULL, version TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL,
+        PRIMARY KEY (bundle_sha256, kernel)
     ) WITHOUT ROWID;
     CREATE TABLE installed (
         package TEXT NOT NULL, kernel TEXT NOT NULL,
@@ -56,9 +56,12 @@ pub struct Hold {
     pub at: Timestamp,
 }
 
-/// A version that did harm, or nothing, on this machine with a kernel: it is not tried again there.
+/// A bundle that failed on this machine with a kernel: it is not tried again there. A mended package of the same version
+/// is another bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
+    /// SHA-256 of the bundle.
+    pub bundle_sha256: String,
     /// The package.
     pub package: String,
     /// The version in the index.
@@ -253,9 +256,14 @@ impl Records {
     /// # Errors
     /// When the database cannot be written.
     pub fn quarantine(&self, q: &Quarantined) -> Result<(), StateError> {
-        let values = params![q.package, q.version, q.kernel, q.reason, q.at.to_string()];
-        self.execute("INSERT OR REPLACE INTO quarantine VALUES (?1, ?2, ?3, ?4, ?5)", values)
-            .map(|_| ())
+        let sql = "INSERT OR REPLACE INTO quarantine (bundle_sha256, kernel, package, version, reason, at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let at = q.at.to_string();
+        self.execute(
+            sql,
+            params![q.bundle_sha256, q.kernel, q.package, q.version, q.reason, at],
+        )
+        .map(|_| ())
     }
 
     /// Ends the quarantine of a package, of all its versions; says how many there were.
@@ -271,7 +279,8 @@ impl Records {
     /// # Errors
     /// When the database cannot be read.
     pub fn quarantined(&self) -> Result<Vec<Quarantined>, StateError> {
-        let sql = "SELECT package, version, kernel, reason, at FROM quarantine ORDER BY package, version, kernel";
+        let sql = "SELECT package, version, kernel, reason, at, bundle_sha256 FROM quarantine
+                   ORDER BY package, version, kernel";
         self.collect(sql, [], |row| {
             Ok(Quarantined {
                 package: row.get(0)?,
@@ -279,6 +288,7 @@ impl Records {
                 kernel: row.get(2)?,
                 reason: row.get(3)?,
                 at: timestamp(row, 4)?,
+                bundle_sha256: row.get(5)?,
             })
         })
     }
@@ -423,6 +433,7 @@ mod tests {
     fn decisions_outlive_the_run() {
         let (_dir, paths) = machine();
         let quarantined = Quarantined {
+            bundle_sha256: "11".into(),
             package: "r8168".into(),
             version: "8.051".into(),
             kernel: "6.12.1".into(),

@@ -193,4 +193,6 @@ impl Transport {
 }
 
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,141 @@
+//! Why a bundle could not be had.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::sync::SyncError;
+use crate::transport::{TransportError, is_full};
+
+/// Why a bundle could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No mirror gave it.
+    #[error("fetch the source of {package}: {source}")]
+    Transport {
+        /// `<name>-<version>`.
+        package: String,
+        /// What the mirrors said.
+        source: TransportError,
+    },
+    /// No mirror has it.
+    #[error("fetch the source of {package}: no mirror has {path}")]
+    Missing {
+        /// `<name>-<version>`.
+        package: String,
+        /// Its place below a mirror.
+        path: String,
+    },
+    /// No mirror may be asked, and it is not in the store.
+    #[error("fetch the source of {package}: offline, and it is not cached")]
+    NotCached {
+        /// `<name>-<version>`.
+        package: String,
+    },
+    /// What the mirrors gave is not what the manifest names.
+    #[error("fetch the source of {package}: its sha256 is {found}, the manifest says {expected}")]
+    Hash {
+        /// `<name>-<version>`.
+        package: String,
+        /// What the manifest says.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// The manifest names what no honest one does.
+    #[error("fetch the source of {package}: the manifest's {what}")]
+    Manifest {
+        /// `<name>-<version>`.
+        package: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The bundle holds what no source of a driver does.
+    #[error("unpack the source of {package}: {entry:?} {why}")]
+    Unsafe {
+        /// `<name>-<version>`.
+        package: String,
+        /// The entry of the archive.
+        entry: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The bundle cannot be read as what it says it is.
+    #[error("unpack the source of {package}: {source}")]
+    Malformed {
+        /// `<name>-<version>`.
+        package: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The disk does not take it, or does not give it back.
+    #[error("keep the source of {package} in {}: {source}", path.display())]
+    Io {
+        /// `<name>-<version>`.
+        package: String,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The manifest could not be had.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+}
+
+impl FetchError {
+    /// Whether something could not be trusted. (Exit code 4.)
+    pub fn is_trust(&self) -> bool {
+        match self {
+            Self::Hash { .. } | Self::Manifest { .. } | Self::Unsafe { .. } | Self::Malformed { .. } => true,
+            Self::Transport { source, .. } => matches!(source, TransportError::TooBig { .. }),
+            Self::Sync(source) => source.is_trust(),
+            _ => false,
+        }
+    }
+
+    /// Whether no mirror could be asked. (Exit code 3.)
+    pub fn is_offline(&self) -> bool {
+        match self {
+            Self::NotCached { .. } => true,
+            Self::Transport { source, .. } => source.is_offline(),
+            Self::Sync(source) => source.is_transport(),
+            _ => false,
+        }
+    }
+
+    /// Whether the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_full(source),
+            Self::Transport {
+                source: TransportError::Write { source, .. },
+                ..
+            } => is_full(source),
+            _ => false,
+        }
+    }
+
+    /// The way out, as a command or a fact.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Transport { source, .. } => source.hint(),
+            Self::Sync(source) => source.hint(),
+            Self::Missing { .. } => Some("the mirror may be in the middle of an update: try again later".to_owned()),
+            Self::NotCached { .. } => Some("run without `--offline`, or add a file:// mirror".to_owned()),
+            Self::Io { source, path, .. } if is_full(source) => {
+                Some(format!("free some space: `df -h {}`", path.display()))
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run as root".to_owned())
+            }
+            Self::Io { .. } => None,
+            Self::Hash { .. } => Some(
+                "the mirror or the connection may be hostile or broken: try another mirror, and tell the publisher"
+                    .to_owned(),
+            ),
+            Self::Manifest { .. } | Self::Unsafe { .. } | Self::Malformed { .. } => {
+                Some("nothing of it was used; tell the publisher of the package".to_owned())
+            }
+        }
+    }
+}

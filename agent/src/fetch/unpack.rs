@@ -1,0 +1,306 @@
+//! Unpacking a bundle: a verified one, and still as if it were hostile, for its maker's key may have been stolen.
+//!
+//! Only folders, regular files and links come out, below one folder, each once. Links are made last, so that no file is
+//! ever written through one, and none leads out: its target is relative, `..` stands only at its start, and there are no
+//! more of them than folders above the link. Such a path cannot leave, whatever other links it passes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use dkms_index::document::BundleFormat;
+use tar::{Archive, Entry, EntryType};
+
+use super::{FetchError, SourceTree, VerifiedBundle};
+
+/// The largest source of a driver (a GPU's) has 300 MB.
+const TOTAL_MAX_BYTES: u64 = 2 << 30;
+/// It has some 15,000 files.
+const ENTRIES_MAX: usize = 100_000;
+/// Longer names are refused by most file systems.
+const PATH_MAX_BYTES: usize = 2048;
+/// zstd's level 19 uses a window of 8 MiB; this bounds the memory of decompression.
+const WINDOW_LOG_MAX: u32 = 24;
+
+/// Unpacks a bundle into a new folder below `dir`.
+///
+/// # Errors
+/// When it holds what no source of a driver does, is damaged, or the disk is full. Nothing is left behind then.
+pub fn unpack(bundle: &VerifiedBundle, dir: &Path) -> Result<SourceTree, FetchError> {
+    let BundleFormat::TarZst = bundle.format;
+    let failed = |path: &Path, source| FetchError::Io {
+        package: bundle.label.clone(),
+        path: path.to_owned(),
+        source,
+    };
+    fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    let target = tempfile::Builder::new()
+        .prefix("source-")
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir_in(dir)
+        .map_err(|e| failed(dir, e))?;
+    let malformed = |source| FetchError::Malformed {
+        package: bundle.label.clone(),
+        source,
+    };
+    (&bundle.file).seek(SeekFrom::Start(0)).map_err(malformed)?;
+    let mut decoder = zstd::Decoder::with_buffer(BufReader::new(&bundle.file)).map_err(malformed)?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(malformed)?;
+    let mut unpacking = Unpacking {
+        package: &bundle.label,
+        target: target.path(),
+        top: None,
+        links: BTreeMap::new(),
+    };
+    unpacking.read(Archive::new(decoder.take(TOTAL_MAX_BYTES)))?;
+    unpacking.make_links()?;
+    if !target.path().join("dkms.conf").is_file() {
+        return Err(unpacking.unsafe_entry(Path::new("dkms.conf"), "is missing"));
+    }
+    Ok(SourceTree { dir: target })
+}
+
+struct Unpacking<'a> {
+    package: &'a str,
+    target: &'a Path,
+    /// The one folder at the top of the archive.
+    top: Option<PathBuf>,
+    /// Links still to be made, and where they lead.
+    links: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Unpacking<'_> {
+    fn read(&mut self, mut archive: Archive<impl Read>) -> Result<(), FetchError> {
+        let mut long_name: Option<Vec<u8>> = None;
+        let mut long_link: Option<Vec<u8>> = None;
+        // Raw, because the library would read long names into memory at whatever length they claim.
+        let entries = archive.entries().map_err(|e| self.malformed(e))?.raw(true);
+        for (number, entry) in entries.enumerate() {
+            let mut entry = entry.map_err(|e| self.malformed(e))?;
+            let path = PathBuf::from(std::ffi::OsStr::from_bytes(&match &long_name {
+                Some(name) => name.clone(),
+                None => entry.path_bytes().into_owned(),
+            }));
+            if number >= ENTRIES_MAX {
+                return Err(self.unsafe_entry(&path, "is one file too many"));
+            }
+            match entry.header().entry_type() {
+                EntryType::GNULongName => long_name = Some(self.extension(&mut entry)?),
+                EntryType::GNULongLink => long_link = Some(self.extension(&mut entry)?),
+                EntryType::XHeader => {
+                    let records = self.extension(&mut entry)?;
+                    for record in tar::PaxExtensions::new(&records) {
+                        let record = record.map_err(|e| self.malformed(e))?;
+                        match record.key_bytes() {
+                            b"path" => long_name = Some(record.value_bytes().to_vec()),
+                            b"linkpath" => long_link = Some(record.value_bytes().to_vec()),
+                            b"size" => return Err(self.unsafe_entry(&path, "has a size beyond all limits")),
+                            _ => {}
+                        }
+                    }
+                }
+                EntryType::XGlobalHeader => drop(self.extension(&mut entry)?),
+                kind => {
+                    let link = match long_link.take() {
+                        Some(link) => Some(link),
+                        None => entry.link_name_bytes().map(|link| link.into_owned()),
+                    };
+                    self.entry(kind, &path, link.as_deref(), &mut entry)?;
+                    long_name = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The content of an entry that describes the next one.
+    fn extension(&self, entry: &mut Entry<'_, impl Read>) -> Result<Vec<u8>, FetchError> {
+        let mut bytes = Vec::new();
+        entry
+            .take(64 << 10)
+            .read_to_end(&mut bytes)
+            .map_err(|e| self.malformed(e))?;
+        while bytes.last() == Some(&0) {
+            bytes.pop();
+        }
+        Ok(bytes)
+    }
+
+    fn entry(
+        &mut self,
+        kind: EntryType,
+        path: &Path,
+        link: Option<&[u8]>,
+        entry: &mut Entry<'_, impl Read>,
+    ) -> Result<(), FetchError> {
+        let Some(inside) = self.inside(path)? else {
+            return match kind {
+                EntryType::Directory => Ok(()),
+                _ => Err(self.unsafe_entry(path, "is not in the one folder of the bundle")),
+            };
+        };
+        let place = self.target.join(&inside);
+        match kind {
+            EntryType::Directory => fs::create_dir_all(&place).map_err(|e| self.io(&place, e)),
+            EntryType::Regular | EntryType::Continuous => self.file(&place, path, entry),
+            EntryType::Link => {
+                let source = Path::new(std::ffi::OsStr::from_bytes(link.unwrap_or_default()));
+                let source = match self.inside(source)? {
+                    Some(source) => self.target.join(source),
+                    None => return Err(self.unsafe_entry(path, "is a link that leads out")),
+                };
+                self.folder_of(&place)?;
+                fs::hard_link(&source, &place).map_err(|e| match e.kind() {
+                    io::ErrorKind::NotFound => self.unsafe_entry(path, "is a link to nothing"),
+                    io::ErrorKind::AlreadyExists => self.unsafe_entry(path, "is there twice"),
+                    _ => self.io(&place, e),
+                })
+            }
+            EntryType::Symlink => {
+                let target = PathBuf::from(std::ffi::OsStr::from_bytes(link.unwrap_or_default()));
+                if !stays_inside(&inside, &target) {
+                    return Err(self.unsafe_entry(path, "is a link that leads out"));
+                }
+                match self.links.insert(inside, target) {
+                    None => Ok(()),
+                    Some(_) => Err(self.unsafe_entry(path, "is there twice")),
+                }
+            }
+            _ => Err(self.unsafe_entry(path, "is neither file, folder nor link")),
+        }
+    }
+
+    fn file(&self, place: &Path, path: &Path, entry: &mut Entry<'_, impl Read>) -> Result<(), FetchError> {
+        self.folder_of(place)?;
+        let executable = entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(if executable { 0o755 } else { 0o644 })
+            .open(place)
+            .map_err(|e| match e.kind() {
+                io::ErrorKind::AlreadyExists => self.unsafe_entry(path, "is there twice"),
+                _ => self.io(place, e),
+            })?;
+        let expected = entry.size();
+        let copied = copy(entry, &mut file).map_err(|failure| match failure {
+            Failure::Reading(e) => self.malformed(e),
+            Failure::Writing(e) => self.io(place, e),
+        })?;
+        if copied != expected {
+            return Err(self.malformed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        // make compares times: generated files must not seem older than what they were made from.
+        let time =
+            SystemTime::UNIX_EPOCH + Duration::from_secs(entry.header().mtime().unwrap_or(0).min(u32::MAX.into()));
+        file.set_modified(time).map_err(|e| self.io(place, e))
+    }
+
+    fn make_links(&self) -> Result<(), FetchError> {
+        for (inside, target) in &self.links {
+            let place = self.target.join(inside);
+            // Folders only: a link among the parents, made a moment ago, would be followed.
+            let parents = inside.ancestors().skip(1);
+            if parents.into_iter().any(|parent| self.links.contains_key(parent)) {
+                return Err(self.unsafe_entry(inside, "is below a link"));
+            }
+            self.folder_of(&place)?;
+            symlink(target, &place).map_err(|e| match e.kind() {
+                io::ErrorKind::AlreadyExists => self.unsafe_entry(inside, "is there twice"),
+                _ => self.io(&place, e),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The path without the bundle's one folder; `None` for that folder itself.
+    fn inside(&mut self, path: &Path) -> Result<Option<PathBuf>, FetchError> {
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.is_empty() || bytes.len() > PATH_MAX_BYTES || bytes.contains(&0) {
+            return Err(self.unsafe_entry(path, "is no path"));
+        }
+        let mut parts = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(part) => parts.push(part),
+                Component::CurDir => {}
+                _ => return Err(self.unsafe_entry(path, "leads out of the bundle")),
+            }
+        }
+        let Some((top, rest)) = parts.split_first() else {
+            return Ok(None);
+        };
+        let known = self.top.get_or_insert_with(|| PathBuf::from(top));
+        if known.as_os_str() != *top {
+            return Err(self.unsafe_entry(path, "is not in the one folder of the bundle"));
+        }
+        Ok((!rest.is_empty()).then(|| rest.iter().collect()))
+    }
+
+    fn folder_of(&self, place: &Path) -> Result<(), FetchError> {
+        let folder = place.parent().unwrap_or(self.target);
+        fs::create_dir_all(folder).map_err(|e| self.io(folder, e))
+    }
+
+    fn unsafe_entry(&self, path: &Path, why: &'static str) -> FetchError {
+        FetchError::Unsafe {
+            package: self.package.to_owned(),
+            entry: path.display().to_string().chars().take(200).collect(),
+            why,
+        }
+    }
+
+    fn malformed(&self, source: io::Error) -> FetchError {
+        FetchError::Malformed {
+            package: self.package.to_owned(),
+            source,
+        }
+    }
+
+    fn io(&self, path: &Path, source: io::Error) -> FetchError {
+        FetchError::Io {
+            package: self.package.to_owned(),
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Whether a link at `link` (below the bundle's folder) that leads to `target` stays in that folder.
+fn stays_inside(link: &Path, target: &Path) -> bool {
+    let above = link.components().count().saturating_sub(1);
+    let ups = target.components().take_while(|c| *c == Component::ParentDir).count();
+    let rest_is_plain = target
+        .components()
+        .skip(ups)
+        .all(|c| matches!(c, Component::Normal(_)) || c == Component::CurDir);
+    let bytes = target.as_os_str().as_bytes();
+    !bytes.is_empty() && bytes.len() <= PATH_MAX_BYTES && !bytes.contains(&0) && ups <= above && rest_is_plain
+}
+
+/// Which side of a copy failed.
+enum Failure {
+    Reading(io::Error),
+    Writing(io::Error),
+}
+
+fn copy(from: &mut impl Read, to: &mut File) -> Result<u64, Failure> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut copied = 0;
+    loop {
+        match from.read(&mut buffer).map_err(Failure::Reading)? {
+            0 => return Ok(copied),
+            n => {
+                to.write_all(&buffer[..n]).map_err(Failure::Writing)?;
+                copied += n as u64;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
