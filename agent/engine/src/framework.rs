@@ -9,13 +9,14 @@ use crate::command::Confined;
 use crate::root::Root;
 
 /// The variables that framework.conf may set.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "source_tree",
     "dkms_tree",
     "install_tree",
     "tmp_location",
     "verbose",
     "symlink_modules",
+    "autoinstall_all_kernels",
     "modprobe_on_install",
     "parallel_jobs",
     "compress_gzip_opts",
@@ -65,6 +66,8 @@ pub struct Framework {
     pub verbose: bool,
     /// Install links into the tree instead of copies.
     pub symlink_modules: bool,
+    /// Packages of the distribution build for every kernel here, not only the running and the newest one (Debian).
+    pub autoinstall_all_kernels: bool,
     /// Load modules for the devices here after an installation.
     pub modprobe_on_install: bool,
     /// Jobs at once; one for each processor if not set.
@@ -92,6 +95,7 @@ impl Default for Framework {
             tmp_location: "/tmp".into(),
             verbose: false,
             symlink_modules: false,
+            autoinstall_all_kernels: false,
             modprobe_on_install: false,
             parallel_jobs: None,
             build_environment: None,
@@ -140,6 +144,7 @@ impl Framework {
             tmp_location: path("tmp_location", default.tmp_location),
             verbose: on("verbose"),
             symlink_modules: on("symlink_modules"),
+            autoinstall_all_kernels: on("autoinstall_all_kernels"),
             modprobe_on_install: on("modprobe_on_install"),
             parallel_jobs: text("parallel_jobs")
                 .and_then(|jobs| jobs.parse().ok())

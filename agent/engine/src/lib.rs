@@ -23,6 +23,7 @@ pub mod ko;
 pub mod package;
 pub mod root;
 pub mod script;
+pub mod tarball;
 pub mod tree;
 pub mod version;
 

@@ -18,13 +18,16 @@ mount --rbind "$machine/src" /usr/src
 mount --bind "$machine/modules" /usr/lib/modules
 mount --bind "$machine/dkms" /var/lib/dkms
 mount --bind "$machine/etc" /etc/dkms
+# First on the PATH of both programs, whatever theirs is: our depmod, which counts.
+mount --bind "$machine/bin" /usr/local/sbin
+if [ -d "$machine/glue" ]; then mount --bind "$machine/glue" /usr/lib/dkms; fi
 cd "$machine"
 exec "$@"
 "#;
 
 /// Counts the calls of depmod, then does what was asked.
 const COUNT_DEPMOD: &str = r#"#!/bin/sh
-echo "$*" >> "${0%/bin/depmod}/depmod.log"
+echo "$*" >> /usr/local/sbin/depmod.log
 exec /usr/sbin/depmod "$@"
 "#;
 
@@ -154,7 +157,7 @@ impl Machine {
     /// How often depmod has run since the machine was made.
     #[must_use]
     pub fn depmod_runs(&self) -> usize {
-        std::fs::read_to_string(self.path("depmod.log")).map_or(0, |log| log.lines().count())
+        std::fs::read_to_string(self.path("bin/depmod.log")).map_or(0, |log| log.lines().count())
     }
 
     /// Everything that matters on its disk.

@@ -211,7 +211,7 @@ impl Tree {
 }
 
 /// Copies `from` beside `to` and puts it in its place.
-fn replace_dir(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn replace_dir(from: &Path, to: &Path) -> io::Result<()> {
     let parent = to.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent)?;
     let new = tempfile::Builder::new().prefix(".dkms-add-").tempdir_in(parent)?;

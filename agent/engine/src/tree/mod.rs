@@ -4,6 +4,7 @@
 //! `.lock`, `.work/`, `.journal/`, `V/.failed/`, and `build.json` beside a build's log.
 
 mod add;
+mod load;
 mod lock;
 mod record;
 mod status;

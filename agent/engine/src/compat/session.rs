@@ -1,0 +1,200 @@
+//! One call: where everything is, and how much is said.
+
+use std::path::{Path, PathBuf};
+
+use super::exit::Exit;
+use super::request::{KernelName, Kernels, Package, Settings};
+use super::rpm::Transaction;
+use super::screen::{Loudness, Screen};
+use crate::conf::Directive;
+use crate::framework::{Framework, FrameworkError};
+use crate::kernel::{KernelError, KernelOptions, KernelTarget, releases};
+use crate::package::{KernelId, PackageId};
+use crate::root::Root;
+use crate::tree::{Tree, TreeLock};
+
+/// The settings of a call over those of the machine.
+pub(super) struct Session {
+    pub(super) settings: Settings,
+    pub(super) root: Root,
+    pub(super) framework: Framework,
+    pub(super) tree: Tree,
+    pub(super) screen: Screen,
+}
+
+/// Why no kernel can be worked on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoKernel {
+    /// The running kernel means nothing for another root.
+    #[error("choose a kernel: none was named, and the running one is not that of {}", .0.display())]
+    OtherRoot(PathBuf),
+    /// `-k all` without any headers.
+    #[error("find any kernel with headers in {}", .0.display())]
+    NoHeaders(PathBuf),
+}
+
+impl NoKernel {
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::OtherRoot(root) => Some(format!("name it with -k, or -k all; ls {}/lib/modules", root.display())),
+            Self::NoHeaders(_) => Some("install the headers of a kernel, or name one with -k".into()),
+        }
+    }
+}
+
+impl Session {
+    /// Reads the machine's settings and puts those of the call over them.
+    pub(super) fn open(settings: Settings) -> Result<Session, FrameworkError> {
+        let root = settings.root.as_ref().map_or_else(Root::host, Root::at);
+        let mut framework = Framework::read(&root)?;
+        let over = |slot: &mut PathBuf, given: &Option<PathBuf>| {
+            if let Some(given) = given {
+                *slot = absolute(given);
+            }
+        };
+        over(&mut framework.dkms_tree, &settings.dkms_tree);
+        over(&mut framework.source_tree, &settings.source_tree);
+        over(&mut framework.install_tree, &settings.install_tree);
+        framework.symlink_modules |= settings.symlink_modules;
+        framework.modprobe_on_install |= settings.modprobe_on_install;
+        framework.parallel_jobs = settings.jobs.or(framework.parallel_jobs);
+        let loudness = match (settings.quiet, settings.verbose || framework.verbose) {
+            (true, _) => Loudness::Quiet,
+            (false, true) => Loudness::Verbose,
+            (false, false) => Loudness::Normal,
+        };
+        let tree = Tree::new(&root, &framework);
+        Ok(Session {
+            settings,
+            root,
+            framework,
+            tree,
+            screen: Screen { loudness },
+        })
+    }
+
+    /// What is said about one kernel on the command line.
+    pub(super) fn kernel_options(&self, arch: Option<&str>) -> KernelOptions {
+        KernelOptions {
+            arch: arch.map(str::to_owned),
+            source_dir: self.settings.kernel_source_dir.as_deref().map(absolute),
+            config: self.settings.kernel_config.as_deref().map(absolute),
+            install_tree: Some(self.framework.install_tree.clone()),
+        }
+    }
+
+    /// The target for building: its headers must be there.
+    pub(super) fn target(&self, kernel: &KernelId) -> Result<KernelTarget, KernelError> {
+        KernelTarget::find(&self.root, &kernel.release, &self.kernel_options(Some(&kernel.arch)))
+    }
+
+    /// The kernels that the command line means; with `--all`, those that `package` is built for.
+    pub(super) fn kernels(&self, kernels: &Kernels, package: Option<&PackageId>) -> Result<Vec<KernelId>, NoKernel> {
+        let name = |release: String, arch: Option<String>| self.kernel_id(KernelName { release, arch });
+        Ok(match kernels {
+            Kernels::Named(names) => names.iter().cloned().map(|name| self.kernel_id(name)).collect(),
+            Kernels::Running { arch } if self.root.is_host() => vec![name(running(), arch.clone())],
+            Kernels::Running { .. } => return Err(NoKernel::OtherRoot(self.root.path().to_owned())),
+            Kernels::EveryBuilt => package
+                .map(|package| self.tree.built_kernels(package))
+                .unwrap_or_default(),
+            Kernels::EveryKernel => {
+                let found: Vec<KernelId> = KernelTarget::all(&self.root).iter().map(KernelId::from).collect();
+                if found.is_empty() {
+                    return Err(NoKernel::NoHeaders(self.root.join(&self.framework.install_tree)));
+                }
+                found
+            }
+        })
+    }
+
+    /// A kernel by name, which need not be there. Its architecture is the one given, else that of its headers, else this
+    /// machine's.
+    pub(super) fn kernel_id(&self, name: KernelName) -> KernelId {
+        let arch = name.arch.or_else(|| {
+            let target = KernelTarget::find(&self.root, &name.release, &self.kernel_options(None));
+            target.ok().map(|target| target.arch)
+        });
+        let arch = arch.unwrap_or_else(|| rustix::system::uname().machine().to_string_lossy().into_owned());
+        KernelId {
+            release: name.release,
+            arch,
+        }
+    }
+
+    /// The right to write, or the exit code after saying why there is none.
+    pub(super) fn lock(&self) -> Result<TreeLock, Exit> {
+        self.tree.lock(&self.screen).map_err(|error| {
+            self.screen.error(&error, error.hint());
+            Exit::from(&error)
+        })
+    }
+
+    /// [`Session::kernels`], or the exit code after saying what is missing.
+    pub(super) fn kernels_or_complain(
+        &self,
+        kernels: &Kernels,
+        package: Option<&PackageId>,
+    ) -> Result<Vec<KernelId>, Exit> {
+        self.kernels(kernels, package).map_err(|error| {
+            self.screen.error(&error, error.hint());
+            Exit::REFUSED
+        })
+    }
+
+    /// `--directive`, as the engine takes them.
+    pub(super) fn directives(&self) -> Vec<Directive> {
+        let directives = self.settings.directives.iter();
+        directives
+            .map(|(name, value)| Directive {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect()
+    }
+
+    /// Leaves a note for `--rpm_safe_upgrade`.
+    pub(super) fn note_rpm_transaction(&self, package: &PackageId) {
+        if !self.settings.rpm_safe_upgrade {
+            return;
+        }
+        let dir = self.root.join(&self.framework.tmp_location);
+        let noted = Transaction::current().map_or(Ok(()), |transaction| transaction.note(&dir, package));
+        if let Err(error) = noted {
+            self.screen.warning(
+                &format!("no note of this rpm transaction in {}: {error}", dir.display()),
+                None,
+            );
+        }
+    }
+
+    /// True when `package` was added in this rpm transaction, with `--rpm_safe_upgrade`.
+    pub(super) fn was_added_in_this_rpm_transaction(&self, package: &PackageId) -> bool {
+        let dir = self.root.join(&self.framework.tmp_location);
+        self.settings.rpm_safe_upgrade
+            && Transaction::current().is_some_and(|transaction| transaction.take_note(&dir, package))
+    }
+
+    /// The releases that have a directory below /lib/modules.
+    pub(super) fn installed_releases(&self) -> Vec<String> {
+        releases(&self.root, &self.framework.install_tree)
+    }
+}
+
+/// What `uname -r` says.
+pub(super) fn running() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+impl From<&Package> for PackageId {
+    fn from(package: &Package) -> PackageId {
+        PackageId {
+            module: package.module.clone(),
+            version: package.version.clone(),
+        }
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

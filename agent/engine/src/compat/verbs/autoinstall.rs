@@ -1,0 +1,223 @@
+//! `autoinstall`: for each kernel, the newest version of every package that wants it, each after those it depends on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::build::stale;
+use crate::compat::exit::Exit;
+use crate::compat::order::{Order, Wanted, order};
+use crate::compat::request::Kernels;
+use crate::compat::session::Session;
+use crate::conf::evaluate;
+use crate::kernel::KernelTarget;
+use crate::package::{KernelId, PackageId};
+use crate::tree::{Filter, TreeLock};
+
+use super::build::Job;
+use super::install::Run;
+
+/// `autoinstall`.
+pub(in crate::compat) fn run(session: &Session, kernels: &Kernels) -> Exit {
+    if session.root.join("/etc/dkms/no-autoinstall").exists() {
+        session
+            .screen
+            .say("nothing is installed by itself: /etc/dkms/no-autoinstall is there");
+        return Exit::OK;
+    }
+    let kernels = match session.kernels_or_complain(kernels, None) {
+        Ok(kernels) => kernels,
+        Err(exit) => return exit,
+    };
+    // Nothing to do is the usual case; it needs no lock.
+    let plans: Vec<Plan> = kernels.into_iter().map(|kernel| Plan::make(session, kernel)).collect();
+    if plans.iter().all(Plan::is_empty) {
+        return Exit::OK;
+    }
+    match session.lock() {
+        Ok(lock) => carry_out(session, &lock, &plans),
+        Err(exit) => exit,
+    }
+}
+
+/// What is to be done for one kernel.
+struct Plan {
+    kernel: KernelId,
+    order: Order,
+    /// What each package needs first.
+    depends: BTreeMap<PackageId, Vec<String>>,
+    /// Packages whose conf cannot be used.
+    broken: usize,
+}
+
+impl Plan {
+    fn is_empty(&self) -> bool {
+        self.order == Order::default() && self.broken == 0
+    }
+
+    fn make(session: &Session, kernel: KernelId) -> Plan {
+        let target = session.target(&kernel).ok();
+        let weak = weakly_installed(session, &kernel);
+        let (mut wanted, mut satisfied, mut known, mut broken) = (Vec::new(), BTreeSet::new(), BTreeSet::new(), 0);
+        let packages = session.tree.packages();
+        for versions in packages.chunk_by(|a, b| a.module == b.module) {
+            let module = versions[0].module.clone();
+            known.insert(module.clone());
+            if weak.contains(&module) || session.tree.installed_version(&module, &kernel).is_some() {
+                satisfied.insert(module.clone());
+            }
+            if weak.contains(&module) {
+                continue;
+            }
+            match choose(session, versions, &kernel, target.as_ref()) {
+                Choice::Install(package) => {
+                    satisfied.remove(&module);
+                    wanted.push(package);
+                }
+                Choice::Nothing => {}
+                Choice::Broken => broken += 1,
+            }
+        }
+        let depends = wanted
+            .iter()
+            .map(|wanted| (wanted.package.clone(), wanted.depends.clone()))
+            .collect();
+        let order = order(&wanted, |name| satisfied.contains(name), |name| known.contains(name));
+        Plan {
+            kernel,
+            order,
+            depends,
+            broken,
+        }
+    }
+}
+
+enum Choice {
+    /// This version has to be built or installed.
+    Install(Wanted),
+    /// All is well, or nothing is wanted.
+    Nothing,
+    /// The newest version's conf is no good; it has been told.
+    Broken,
+}
+
+/// The newest version that wants to be installed by itself, unless that is the one in place and still right.
+fn choose(session: &Session, versions: &[PackageId], kernel: &KernelId, target: Option<&KernelTarget>) -> Choice {
+    let tree = &session.tree;
+    for package in versions.iter().rev() {
+        let context = tree.context(package, kernel);
+        if let Some(record) = tree.record(package, kernel) {
+            let fresh = target.is_none_or(|target| stale(tree, package, target, &context, &record).is_none());
+            match (fresh, record.autoinstall) {
+                (true, true) if tree.is_installed(package, kernel) => return Choice::Nothing,
+                (true, true) => {
+                    return Choice::Install(Wanted {
+                        package: package.clone(),
+                        depends: record.build_depends,
+                    });
+                }
+                (true, false) => continue,
+                (false, _) => {}
+            }
+        } else if tree.is_installed(package, kernel) {
+            // Built by another implementation: as good as it was yesterday.
+            return Choice::Nothing;
+        }
+        if tree.require(package).is_err() {
+            continue;
+        }
+        match evaluate(&tree.source_dir(package), &context) {
+            Ok(conf) if conf.autoinstall => {
+                return Choice::Install(Wanted {
+                    package: package.clone(),
+                    depends: conf.build_depends,
+                });
+            }
+            Ok(_) => {}
+            Err(error) => {
+                session.screen.error(&error, error.hint());
+                return Choice::Broken;
+            }
+        }
+    }
+    Choice::Nothing
+}
+
+/// The packages that this kernel uses through another kernel's build.
+fn weakly_installed(session: &Session, kernel: &KernelId) -> BTreeSet<String> {
+    let filter = Filter {
+        release: Some(kernel.release.clone()),
+        arch: Some(kernel.arch.clone()),
+        ..Filter::default()
+    };
+    session
+        .tree
+        .weak_status(&filter)
+        .into_iter()
+        .map(|weak| weak.package.module)
+        .collect()
+}
+
+/// Goes through the waves of all kernels together: first all that depends on nothing, on every kernel, and so on.
+fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
+    let mut run = Run::new(session, lock);
+    let mut failed: BTreeSet<(KernelId, String)> = BTreeSet::new();
+    let mut is_bad = plans.iter().any(|plan| plan.broken > 0);
+    let waves = plans
+        .iter()
+        .map(|plan| plan.order.waves.len())
+        .max()
+        .unwrap_or_default();
+    for wave in 0..waves {
+        let mut jobs = Vec::new();
+        for plan in plans {
+            for package in plan.order.waves.get(wave).into_iter().flatten() {
+                let depends = plan.depends.get(package).map(Vec::as_slice).unwrap_or_default();
+                let fallen = depends
+                    .iter()
+                    .find(|name| failed.contains(&(plan.kernel.clone(), (*name).clone())));
+                match fallen {
+                    Some(name) => {
+                        let subject = package.subject(Some(&plan.kernel));
+                        session.screen.complaint(
+                            &format!("{subject}: not built, because {name} failed, which it needs"),
+                            None,
+                        );
+                        failed.insert((plan.kernel.clone(), package.module.clone()));
+                        is_bad = true;
+                    }
+                    None => jobs.push(Job {
+                        package: package.clone(),
+                        kernel: plan.kernel.clone(),
+                    }),
+                }
+            }
+        }
+        for done in run.build_and_install(&jobs) {
+            // Excluded, or not newer than the kernel's own: skipped, and what depends on it finds the kernel's own or fails itself.
+            let is_failure = !matches!(done.exit, Exit::OK | Exit::EXCLUDED | Exit::NOT_INSTALLABLE);
+            if is_failure {
+                failed.insert((done.job.kernel, done.job.package.module));
+                is_bad = true;
+            }
+        }
+    }
+    for plan in plans {
+        for (package, missing) in &plan.order.deferred {
+            let subject = package.subject(Some(&plan.kernel));
+            session.screen.say(&format!(
+                "{subject}: left for later, dkms does not know {} yet",
+                missing.join(", ")
+            ));
+        }
+        for (package, missing) in &plan.order.impossible {
+            let subject = package.subject(Some(&plan.kernel));
+            let hint = missing.first().map(|name| format!("dkms status -m {name}"));
+            session.screen.complaint(
+                &format!("{subject}: needs {}, which is not installed", missing.join(", ")),
+                hint,
+            );
+            is_bad = true;
+        }
+    }
+    let exit = if is_bad { Exit::AUTOINSTALL } else { Exit::OK };
+    exit.and(run.finish())
+}

@@ -1,0 +1,95 @@
+//! Taking in what was packed on another machine.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::add::replace_dir;
+use super::{Tree, TreeError, TreeLock};
+use crate::conf::{ConfContext, evaluate};
+use crate::fsutil::{copy_tree, remove_any, sync_dir, sync_tree};
+use crate::package::{KernelId, PackageId};
+
+impl Tree {
+    /// The package whose source lies in `dir`, by its dkms.conf; None if that is not usable.
+    pub fn package_of_directory(&self, dir: &Path, ctx: &ConfContext) -> Option<PackageId> {
+        let conf = evaluate(dir, ctx).ok()?;
+        PackageId::new(&conf.package_name, &conf.package_version)
+    }
+
+    /// Puts the build in the directory `from` (`module/`, `log/`) into its place. False, and nothing done, if there is one already
+    /// and `force` is not set.
+    ///
+    /// Our own record in it is left out: it tells of another machine's files, and may tell anything.
+    ///
+    /// # Errors
+    /// When files cannot be read or written; a build that was there stays then.
+    pub fn load_build(
+        &self,
+        _lock: &TreeLock,
+        package: &PackageId,
+        kernel: &KernelId,
+        from: &Path,
+        force: bool,
+    ) -> Result<bool, TreeError> {
+        let to = self.built_dir(package, kernel);
+        if to.is_dir() && !force {
+            return Ok(false);
+        }
+        let put = || -> io::Result<()> {
+            self.staged("load-", |staged| {
+                copy_tree(from, staged)?;
+                remove_any(&staged.join("log/build.json"))?;
+                sync_tree(staged)?;
+                replace_dir(staged, &to)
+            })
+        };
+        put().map_err(TreeError::io("load the build into", &to))?;
+        Ok(true)
+    }
+
+    /// Makes a package known that has no source, only the dkms.conf in `conf_dir`: its builds come from elsewhere.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn add_conf_only(&self, _lock: &TreeLock, package: &PackageId, conf_dir: &Path) -> Result<(), TreeError> {
+        let to = self.version_dir(package).join("source");
+        let put = || -> io::Result<()> {
+            self.staged("conf-", |staged| {
+                fs::create_dir_all(staged)?;
+                fs::copy(conf_dir.join("dkms.conf"), staged.join("dkms.conf"))?;
+                replace_dir(staged, &to)
+            })
+        };
+        put().map_err(TreeError::io("write", &to))
+    }
+
+    /// Gives a package that is known the source in `from` instead of its own.
+    ///
+    /// # Errors
+    /// When files cannot be read or written; the old source stays then.
+    pub fn replace_source(&self, _lock: &TreeLock, package: &PackageId, from: &Path) -> Result<(), TreeError> {
+        let to = self.source_tree().join(package.dashed());
+        replace_dir(from, &to).map_err(TreeError::io("copy the source to", &to))?;
+        // A package that had only a conf gets the link that others have.
+        let link = self.source_link(package);
+        let relink = || -> io::Result<()> {
+            if fs::symlink_metadata(&link)?.is_dir() {
+                remove_any(&link)?;
+                symlink(self.framework().source_tree.join(package.dashed()), &link)?;
+                sync_dir(&self.version_dir(package))?;
+            }
+            Ok(())
+        };
+        relink().map_err(TreeError::io("write", &link))
+    }
+
+    /// Lets `work` fill a directory that is gone afterwards.
+    fn staged(&self, prefix: &str, work: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+        let dir = self.work_dir();
+        fs::create_dir_all(&dir)?;
+        let staged = tempfile::Builder::new().prefix(prefix).tempdir_in(&dir)?;
+        work(&staged.path().join("dir"))
+    }
+}
