@@ -1,6 +1,8 @@
 //! The integration tests of the whole workspace, one module a topic.
 
+mod device;
 mod dkms_conf;
 mod ingest;
 mod matching;
+mod sync;
 mod workspace;

@@ -4,4 +4,5 @@ pub mod dkms;
 pub mod inputs;
 pub mod kernel_aliases;
 pub mod native;
+pub mod published;
 pub mod synthetic;

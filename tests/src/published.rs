@@ -1,0 +1,246 @@
+//! A signed repository of made-up packages, published into a temporary folder and served on loopback.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use dkms_index::document::BundleFormat;
+use dkms_index::document::manifest::{self, Manifest, Module};
+use dkms_index::document::record::PackageRecord;
+use dkms_repo::init::{Plan, Quorum};
+use dkms_repo::publish::{self, Extent};
+use dkms_repo::repository::{Config, Expiry, Repository};
+use dkms_repo::stage::{Stage, StagedPackage};
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use tower_http::services::ServeDir;
+
+use crate::synthetic::Synthetic;
+
+/// When the repository is published first, and what tests take for now.
+pub const NOW: &str = "2026-06-01T12:00:00Z";
+
+/// [`NOW`] as a time.
+///
+/// # Panics
+/// Never.
+pub fn now() -> Timestamp {
+    NOW.parse().expect("a time")
+}
+
+/// A repository's working directory, made and published.
+pub struct Published {
+    dir: tempfile::TempDir,
+    repository: Repository,
+}
+
+impl Published {
+    /// A repository with nothing in it.
+    ///
+    /// # Panics
+    /// When it cannot be made, as all of this.
+    pub fn empty() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let one = Quorum { threshold: 1, keys: 1 };
+        let plan = Plan {
+            config: Config {
+                name: "made-up".to_owned(),
+                expires_days: Expiry::default(),
+                segment_bytes: 16 << 20,
+            },
+            root: one,
+            targets: one,
+            curated: one,
+        };
+        dkms_repo::init::init(dir.path(), &plan, now()).expect("a new repository");
+        Self {
+            repository: Repository::open(dir.path()).expect("the new repository"),
+            dir,
+        }
+    }
+
+    /// A repository of one package, [`Published::add_driver`]'s.
+    pub fn with_driver() -> Self {
+        let published = Self::empty();
+        published.add_driver("1.0");
+        published.publish(now());
+        published
+    }
+
+    /// Stages the package `made-up-driver` for QEMU's `edu` device, with a bundle of a few files.
+    pub fn add_driver(&self, version: &str) {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, text) in [("dkms.conf", "PACKAGE_NAME=made-up-driver\n"), ("main.c", "int x;\n")] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            let path = format!("made-up-driver-{version}/{name}");
+            tar.append_data(&mut header, path, text.as_bytes()).expect("a tar");
+        }
+        let bundle = zstd::encode_all(tar.into_inner().expect("a tar").as_slice(), 3).expect("zstd");
+        let mut record = Synthetic::new(7).package(0);
+        record.name = "made-up-driver".to_owned();
+        record.version = version.to_owned();
+        record.patterns = vec!["pci:v00001234d000011E8sv*sd*bc*sc*i*".to_owned()];
+        self.stage(record, &bundle);
+    }
+
+    /// Stages so many packages that differ in all that matters; they share one bundle.
+    pub fn add_many(&self, packages: usize, seed: u64) {
+        let mut synthetic = Synthetic::new(seed);
+        for n in 0..packages {
+            self.stage(synthetic.package(n), b"the same for all");
+        }
+    }
+
+    fn stage(&self, mut record: PackageRecord, bundle: &[u8]) {
+        let stage = Stage::of(&self.repository);
+        record.bundle = stage
+            .put_bundle(bundle, BundleFormat::TarZst)
+            .expect("room for a bundle");
+        record.manifest = format!("curated/{}@{}.json", record.name, record.version);
+        let manifest = Manifest {
+            schema: manifest::SCHEMA,
+            name: record.name.clone(),
+            version: record.version.clone(),
+            dkms_version: None,
+            scope: "curated".to_owned(),
+            summary: record.summary.clone(),
+            licence: String::new(),
+            homepage: String::new(),
+            bundle: record.bundle.clone(),
+            modules: vec![Module {
+                name: record.modules[0].clone(),
+                aliases: record.patterns.clone(),
+                declared: Vec::new(),
+            }],
+            recipe: record.recipe.clone(),
+            upstream_since: None,
+            firmware: Vec::new(),
+            conflicts: Vec::new(),
+            oem_sets: Vec::new(),
+        };
+        stage
+            .put(&StagedPackage { manifest, record })
+            .expect("a staged package");
+    }
+
+    /// Signs and publishes what is staged.
+    pub fn publish(&self, now: Timestamp) {
+        publish::publish(&self.repository, Extent::All, now).expect("a publication");
+    }
+
+    /// The tree that clients read.
+    pub fn public(&self) -> PathBuf {
+        self.repository.public_dir()
+    }
+
+    /// A copy of the tree as it is now, to be tampered with.
+    pub fn copy(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        for file in files(&self.public()) {
+            let to = copy.path().join(file.strip_prefix(self.public()).expect("below it"));
+            fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+            fs::copy(&file, &to).expect("a copy");
+        }
+        copy
+    }
+
+    /// The root that machines pin.
+    pub fn pinned_root(&self) -> PathBuf {
+        self.public().join("metadata/1.root.json")
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// All files below `dir`, sorted.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter();
+    entries
+        .map(|entry| entry.expect("a readable folder"))
+        .filter(|entry| entry.file_type().is_file())
+        .map(walkdir::DirEntry::into_path)
+        .collect()
+}
+
+/// A mirror on loopback that remembers what it was asked for.
+pub struct Mirror {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<io::Result<()>>>,
+}
+
+impl Mirror {
+    /// Serves `tree` until dropped.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub fn of(tree: &Path) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let remember = middleware::from_fn(move |request: Request, next: Next| {
+            if let Ok(mut log) = log.lock() {
+                log.push(request.uri().path().to_owned());
+            }
+            next.run(request)
+        });
+        let app = Router::new().fallback_service(ServeDir::new(tree)).layer(remember);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let server = axum::serve(tokio::net::TcpListener::from_std(listener)?, app);
+                tokio::select! {
+                    ended = server => ended,
+                    _ = stopped => Ok(()),
+                }
+            })
+        });
+        Self {
+            address,
+            asked,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// The paths it was asked for since the last call.
+    ///
+    /// # Panics
+    /// When the server panicked.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().expect("the server lives"))
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
