@@ -37,6 +37,8 @@ pub(crate) fn sync_tree(dir: &Path) -> io::Result<()> {
 
 /// Copies a directory as `cp -a` does: modes, times of files, links as links. Devices, sockets and fifos are refused.
 pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    // `V/source` is a link; what it leads to is meant.
+    let from = &from.canonicalize()?;
     for entry in WalkDir::new(from) {
         let entry = entry?;
         let rest = entry.path().strip_prefix(from).map_err(io::Error::other)?;

@@ -44,7 +44,8 @@ impl NoKernel {
 
 impl Session {
     /// Reads the machine's settings and puts those of the call over them.
-    pub(super) fn open(settings: Settings) -> Result<Session, FrameworkError> {
+    pub(super) fn open(mut settings: Settings) -> Result<Session, FrameworkError> {
+        settings.conf = settings.conf.as_deref().map(absolute);
         let root = settings.root.as_ref().map_or_else(Root::host, Root::at);
         let mut framework = Framework::read(&root)?;
         let over = |slot: &mut PathBuf, given: &Option<PathBuf>| {
@@ -195,6 +196,7 @@ impl From<&Package> for PackageId {
     }
 }
 
-fn absolute(path: &Path) -> PathBuf {
+/// A path of the command line, for programs that run in other directories.
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

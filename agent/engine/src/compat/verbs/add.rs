@@ -2,7 +2,7 @@
 
 use crate::compat::exit::Exit;
 use crate::compat::request::{KernelName, Subject};
-use crate::compat::session::{Session, running};
+use crate::compat::session::{Session, absolute, running};
 use crate::conf::ConfContext;
 use crate::package::PackageId;
 use crate::tree::{AddError, AddOptions, TreeLock};
@@ -31,7 +31,7 @@ pub(super) fn ensure(session: &Session, lock: &TreeLock, subject: &Subject) -> R
         }
     }
     let known = match subject {
-        Subject::Directory(dir) => session.tree.package_of_directory(dir, &context(session)),
+        Subject::Directory(dir) => session.tree.package_of_directory(&absolute(dir), &context(session)),
         _ => None,
     };
     match known {
@@ -48,7 +48,7 @@ fn add(session: &Session, lock: &TreeLock, subject: &Subject) -> Result<PackageI
     let (tree, screen, context) = (&session.tree, &session.screen, context(session));
     let added = match subject {
         Subject::Package(package) => tree.add(lock, &package.into(), &context, &options, screen),
-        Subject::Directory(dir) => tree.add_directory(lock, dir, &context, &options, screen),
+        Subject::Directory(dir) => tree.add_directory(lock, &absolute(dir), &context, &options, screen),
         Subject::Archive(path) => return super::tarball::load(session, lock, path),
     };
     added.map(|added| added.package).map_err(|error| {

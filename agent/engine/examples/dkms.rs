@@ -1,0 +1,7 @@
+//! The `dkms` command line without the rest of dkms-fetch.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dkms_engine::compat::main(std::env::args().skip(1).collect())
+}
