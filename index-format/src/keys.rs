@@ -1,14 +1,15 @@
 //! How a device finds its patterns among millions, in memory and in a database alike.
 //!
 //! A literal prefix says too little: all of `acpi*:PNP0C0A:*`, `of:N*T*Cfsl,imx6q-uart` and `hid:b0003g*v0000046Dp0000C52B`
-//! share theirs with every other driver of the bus. So each pattern is filed under *one* stretch of 4, 8, 16 or 32 bytes
+//! share theirs with every other driver of the bus. So each pattern is filed under *one* stretch of 3, 4, 8, 16 or 32 bytes
 //! that a matching device must hold literally, its **anchor**. [`KeyBuilder`] picks for each pattern an anchor that few
-//! others use, trying the longest ones and the last ones first. A device asks for all stretches of itself. Any choice of anchors gives the right
-//! answer; the choice only decides how many patterns are looked at in vain.
+//! others use, trying the longest ones and the last ones first. A device asks for the stretches of itself. Any choice of
+//! anchors gives the right answer; the choice only decides how many patterns are looked at in vain.
 //!
 //! A [`Key`] is a hash of the anchor, of its length and of the first three bytes of the bus, so it is stable and can be a
 //! column of a database. [`KeyFilter`] holds the set of all keys as a Bloom filter of two bytes a pattern, so that a
-//! device asks only for the few keys that are there.
+//! device asks only for the few keys that are there; and it knows at which places of a bus's modaliases anchors lie, so
+//! that of a long string only those are looked at.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +17,10 @@ use crate::modalias::Modalias;
 use crate::pattern::Pattern;
 
 /// A pattern without so many literal bytes in a row has no anchor, and is tried on every device.
-pub const SHORTEST_ANCHOR_BYTES: usize = 4;
+pub const SHORTEST_ANCHOR_BYTES: usize = 3;
 
 /// The lengths of anchors in bytes, the most telling first.
-const LENGTHS: [usize; 4] = [32, 16, 8, SHORTEST_ANCHOR_BYTES];
+const LENGTHS: [usize; 5] = [32, 16, 8, 4, SHORTEST_ANCHOR_BYTES];
 
 /// Under what a pattern is filed. An `i64`, because that is what SQLite holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,8 +36,10 @@ impl Key {
             Ok(word) => u64::from_le_bytes(word),
             Err(_) => chunk.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
         });
-        let hash = words.fold(mix(seed), |hash, word| mix(hash ^ word));
-        Self(i64::from_ne_bytes(hash.to_ne_bytes()))
+        let hash = words.fold(mix(seed), |hash, word| {
+            (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        });
+        Self(i64::from_ne_bytes(mix(hash).to_ne_bytes()))
     }
 
     fn hash(self) -> u64 {
@@ -46,7 +49,6 @@ impl Key {
 
 /// The finaliser of SplitMix64: every bit of the input changes half of the output.
 fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ x >> 31
@@ -64,8 +66,11 @@ impl Bus {
     }
 }
 
-/// Which of [`LENGTHS`] occur on a bus, one bit each.
-type Lengths = u8;
+/// Where in a modalias an anchor of some length lies: bit n for the n-th byte, [`ANYWHERE`] for any place.
+type Places = u64;
+
+/// Behind a wildcard, or too far behind for a bit of its own.
+const ANYWHERE: Places = 1 << 63;
 
 /// Files patterns under keys.
 pub struct KeyBuilder {
@@ -74,11 +79,21 @@ pub struct KeyBuilder {
     filter: KeyFilter,
 }
 
+/// An anchor that a pattern may be filed under.
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    key: Key,
+    /// Which of [`LENGTHS`].
+    length: usize,
+    places: Places,
+}
+
 impl KeyBuilder {
     /// For about `patterns` patterns; more are fine, but cost speed.
     pub fn new(patterns: usize) -> Self {
+        let crowds = patterns.clamp(1 << 8, 1 << 22).next_power_of_two() * 4;
         Self {
-            crowds: vec![0; (patterns.saturating_mul(4)).next_power_of_two().clamp(1 << 10, 1 << 24)],
+            crowds: vec![0; crowds],
             filter: KeyFilter::new(patterns),
         }
     }
@@ -86,15 +101,14 @@ impl KeyBuilder {
     /// The key to file `pattern` under.
     pub fn add(&mut self, pattern: &Pattern) -> Key {
         let bus = Bus::of(pattern.literal_prefix());
-        let literals = pattern.literals();
-        let Some((key, length)) = self.least_used(bus, &literals) else {
+        let Some(anchor) = self.least_used(bus, pattern) else {
             self.filter.always = true;
             return Key::ALWAYS;
         };
-        let crowd = self.crowd(key);
+        let crowd = self.crowd(anchor.key);
         *crowd = crowd.saturating_add(1);
-        self.filter.insert(bus, length, key);
-        key
+        self.filter.insert(bus, anchor);
+        anchor.key
     }
 
     /// The keys are all given out.
@@ -102,23 +116,31 @@ impl KeyBuilder {
         self.filter
     }
 
-    /// The key of an anchor with few users, and the number of its length in [`LENGTHS`].
-    fn least_used(&mut self, bus: Bus, literals: &[Vec<u8>]) -> Option<(Key, usize)> {
-        let mut best: Option<(u8, Key, usize)> = None;
-        for (number, &length) in LENGTHS.iter().enumerate() {
+    fn least_used(&mut self, bus: Bus, pattern: &Pattern) -> Option<Anchor> {
+        let literals = pattern.literals();
+        let begins_literally = !pattern.literal_prefix().is_empty();
+        let mut best: Option<(u8, Anchor)> = None;
+        for (length, &bytes) in LENGTHS.iter().enumerate() {
             // From the end: identifiers stand behind what many drivers share.
-            for anchor in literals.iter().rev().flat_map(|literal| literal.windows(length).rev()) {
-                let key = Key::of(bus, anchor);
-                let crowd = *self.crowd(key);
-                if best.is_none_or(|(least, ..)| crowd < least) {
-                    best = Some((crowd, key, number));
+            for (stretch, literal) in literals.iter().enumerate().rev() {
+                for (offset, anchor) in literal.windows(bytes).enumerate().rev() {
+                    let fixed = stretch == 0 && begins_literally && offset < 63;
+                    let anchor = Anchor {
+                        key: Key::of(bus, anchor),
+                        length,
+                        places: if fixed { 1 << offset } else { ANYWHERE },
+                    };
+                    let crowd = *self.crowd(anchor.key);
                     if crowd == 0 {
-                        return Some((key, number));
+                        return Some(anchor);
+                    }
+                    if best.is_none_or(|(least, _)| crowd < least) {
+                        best = Some((crowd, anchor));
                     }
                 }
             }
         }
-        best.map(|(_, key, number)| (key, number))
+        best.map(|(_, anchor)| anchor)
     }
 
     fn crowd(&mut self, key: Key) -> &mut u8 {
@@ -132,37 +154,37 @@ impl KeyBuilder {
 pub struct KeyFilter {
     /// A Bloom filter with two bits a key; a power of two of words.
     bits: Vec<u64>,
-    /// The lengths of the anchors on each bus.
-    lengths: BTreeMap<[u8; 3], Lengths>,
+    /// Where the anchors of each of [`LENGTHS`] lie on each bus.
+    places: BTreeMap<[u8; 3], [Places; LENGTHS.len()]>,
     /// Whether there are patterns under [`Key::ALWAYS`].
     always: bool,
 }
 
 impl KeyFilter {
     fn new(patterns: usize) -> Self {
-        let words = patterns.div_ceil(4).next_power_of_two().clamp(16, 1 << 22);
+        let words = patterns.div_ceil(4).clamp(16, 1 << 22).next_power_of_two();
         Self {
             bits: vec![0; words],
-            lengths: BTreeMap::new(),
+            places: BTreeMap::new(),
             always: false,
         }
     }
 
-    fn insert(&mut self, bus: Bus, length: usize, key: Key) {
-        *self.lengths.entry(bus.0).or_default() |= 1 << length;
-        let (word, mask) = self.place(key);
+    fn insert(&mut self, bus: Bus, anchor: Anchor) {
+        self.places.entry(bus.0).or_default()[anchor.length] |= anchor.places;
+        let (word, mask) = self.bits_of(anchor.key);
         self.bits[word] |= mask;
     }
 
     /// The word of a key, and its two bits in it: one memory access a question.
-    fn place(&self, key: Key) -> (usize, u64) {
+    fn bits_of(&self, key: Key) -> (usize, u64) {
         let hash = key.hash();
         let word = (hash >> 12) as usize & (self.bits.len() - 1);
         (word, 1 << (hash & 63) | 1 << (hash >> 6 & 63))
     }
 
     fn has(&self, key: Key) -> bool {
-        let (word, mask) = self.place(key);
+        let (word, mask) = self.bits_of(key);
         self.bits[word] & mask == mask
     }
 
@@ -174,11 +196,23 @@ impl KeyFilter {
         }
         let bytes = device.as_bytes();
         for bus in [Bus::of(bytes), Bus::ANY] {
-            let lengths = self.lengths.get(&bus.0).copied().unwrap_or(0);
-            for (number, &length) in LENGTHS.iter().enumerate() {
-                if lengths & 1 << number != 0 {
-                    let asked = bytes.windows(length).map(|anchor| Key::of(bus, anchor));
-                    keys.extend(asked.filter(|&key| self.has(key)));
+            let Some(places) = self.places.get(&bus.0) else {
+                continue;
+            };
+            for (&length, &places) in LENGTHS.iter().zip(places) {
+                let mut ask = |anchor: &[u8]| {
+                    let key = Key::of(bus, anchor);
+                    if self.has(key) {
+                        keys.push(key);
+                    }
+                };
+                if places & ANYWHERE != 0 {
+                    bytes.windows(length).for_each(ask);
+                } else {
+                    (0..63)
+                        .filter(|n| places >> n & 1 == 1)
+                        .filter_map(|n| bytes.get(n..n + length))
+                        .for_each(&mut ask);
                 }
             }
         }
@@ -189,31 +223,41 @@ impl KeyFilter {
 
     /// The filter as bytes, to be kept beside the patterns.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let buses = self
-            .lengths
-            .iter()
-            .flat_map(|(bus, &lengths)| [bus[0], bus[1], bus[2], lengths]);
-        let words = self.bits.iter().flat_map(|word| word.to_le_bytes());
-        let head = [u8::from(self.always)]
-            .into_iter()
-            .chain((self.lengths.len() as u32).to_le_bytes());
-        head.chain(buses).chain(words).collect()
+        let mut bytes = vec![u8::from(self.always)];
+        bytes.extend((self.places.len() as u32).to_le_bytes());
+        for (bus, places) in &self.places {
+            bytes.extend(bus);
+            bytes.extend(places.iter().flat_map(|places| places.to_le_bytes()));
+        }
+        bytes.extend(self.bits.iter().flat_map(|word| word.to_le_bytes()));
+        bytes
     }
 
     /// Reads what [`KeyFilter::to_bytes`] wrote; `None` when it is something else.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        const BUS_BYTES: usize = 3 + 8 * LENGTHS.len();
         let (&always, rest) = bytes.split_first()?;
         let (&count, rest) = rest.split_first_chunk()?;
         let count = usize::try_from(u32::from_le_bytes(count)).ok()?;
-        let (buses, words) = rest.split_at_checked(count.checked_mul(4)?)?;
-        let lengths = buses.chunks_exact(4).map(|b| ([b[0], b[1], b[2]], b[3])).collect();
-        let (words, []) = words.as_chunks() else { return None };
-        let bits: Vec<u64> = words.iter().map(|&word| u64::from_le_bytes(word)).collect();
+        let (buses, words) = rest.split_at_checked(count.checked_mul(BUS_BYTES)?)?;
+        let place_of_bus = |bytes: &[u8]| {
+            let (&bus, places) = bytes.split_first_chunk()?;
+            Some((bus, to_words(places)?.try_into().ok()?))
+        };
+        let places = buses.chunks_exact(BUS_BYTES).map(place_of_bus).collect::<Option<_>>()?;
+        let bits = to_words(words)?;
         (always <= 1 && bits.len().is_power_of_two()).then_some(Self {
             bits,
-            lengths,
+            places,
             always: always == 1,
         })
+    }
+}
+
+fn to_words(bytes: &[u8]) -> Option<Vec<u64>> {
+    match bytes.as_chunks() {
+        (words, []) => Some(words.iter().map(|&word| u64::from_le_bytes(word)).collect()),
+        _ => None,
     }
 }
 
@@ -260,6 +304,11 @@ mod tests {
         check(r"dmi:\[x*", "dmi:[x");
         check("nd:t1*", "nd:t1");
         check("a*", "abc");
+        check(
+            &format!("dmi:{}*svnX*", "x".repeat(80)),
+            &format!("dmi:{}-svnX", "x".repeat(80)),
+        );
+        check(r"dmi:\*abcdefgh*", "dmi:*abcdefghi");
         check("*", "x");
     }
 

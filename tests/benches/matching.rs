@@ -48,9 +48,8 @@ fn devices(bus: &str, count: usize) -> Vec<Modalias> {
 fn one_device_against_a_million(bencher: Bencher<'_, '_>, bus: &str) {
     let devices = devices(bus, 100);
     LazyLock::force(&MATCHER);
-    bencher
-        .counter(ItemsCount::new(devices.len()))
-        .bench_local(|| devices.iter().map(|device| MATCHER.find(device).len()).sum::<usize>());
+    let mut devices = devices.iter().cycle();
+    bencher.bench_local(|| devices.next().map(|device| MATCHER.find(device).len()));
 }
 
 #[divan::bench]
@@ -76,9 +75,8 @@ fn one_device_against_a_skewed_million(bencher: Bencher<'_, '_>, bus: &str) {
         .zip(0_u32..)
         .collect();
     let matcher = Matcher::new(all);
-    bencher
-        .counter(ItemsCount::new(devices.len()))
-        .bench_local(|| devices.iter().map(|device| matcher.find(device).len()).sum::<usize>());
+    let mut devices = devices.iter().cycle();
+    bencher.bench_local(|| devices.next().map(|device| matcher.find(device).len()));
 }
 
 #[divan::bench(sample_count = 3, sample_size = 1)]

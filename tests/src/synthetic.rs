@@ -8,25 +8,25 @@ use dkms_index::pattern::Pattern;
 /// Mean patterns of a package.
 pub const MEAN_PATTERNS: u64 = 44;
 
-/// How many of 1000 patterns are of each bus; the shares of Linux 6.1 and 6.12.
+/// How many of 10,000 patterns are of each bus; about the shares of Linux 6.1 and 6.12.
 const BUSES: [(&str, u64); 17] = [
-    ("pci", 345),
-    ("usb", 320),
-    ("of", 75),
-    ("i2c", 42),
-    ("hid", 36),
-    ("acpi", 32),
-    ("pcmcia", 27),
-    ("spi", 25),
-    ("hdaudio", 19),
-    ("cpu", 13),
-    ("platform", 12),
-    ("dmi", 12),
-    ("sdio", 10),
-    ("mdio", 8),
-    ("input", 4),
-    ("wmi", 10),
-    ("virtio", 10),
+    ("pci", 3450),
+    ("usb", 3200),
+    ("of", 750),
+    ("i2c", 420),
+    ("hid", 360),
+    ("acpi", 320),
+    ("pcmcia", 270),
+    ("spi", 250),
+    ("hdaudio", 190),
+    ("cpu", 130),
+    ("platform", 120),
+    ("dmi", 120),
+    ("sdio", 100),
+    ("mdio", 80),
+    ("input", 5),
+    ("wmi", 100),
+    ("virtio", 20),
 ];
 
 /// A stream of made-up things (SplitMix64).

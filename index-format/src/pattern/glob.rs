@@ -17,21 +17,28 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
             if p == pattern.len() {
                 return true;
             }
-            retry = Some((p, t + 1));
-            continue;
-        }
-        if t == text.len() {
+            retry = Some((p, t));
+        } else if t == text.len() {
             // Letting a star swallow more leaves even less text for what is left of the pattern.
             return p == pattern.len();
+        } else if let Some(next) = step(pattern, p, text[t]) {
+            (p, t) = (next, t + 1);
+            continue;
         }
-        match step(pattern, p, text[t]) {
-            Some(next) => (p, t) = (next, t + 1),
-            None => {
-                let Some((after_star, from)) = retry else { return false };
-                (p, t) = (after_star, from);
-                retry = Some((after_star, from + 1));
-            }
-        }
+        let Some(start) = retry.and_then(|(p, from)| Some((p, next_start(pattern, p, text, from)?))) else {
+            return false;
+        };
+        (p, t) = start;
+        retry = Some((p, t + 1));
+    }
+}
+
+/// The first place of `text` at or behind `from` where the element at `p` may match: a cheap look ahead. `None` when there
+/// is none.
+fn next_start(pattern: &[u8], p: usize, text: &[u8], from: usize) -> Option<usize> {
+    match *pattern.get(p)? {
+        b'*' | b'?' | b'[' | b'\\' => Some(from),
+        plain => text.get(from..)?.iter().position(|&b| b == plain).map(|at| from + at),
     }
 }
 
