@@ -100,15 +100,28 @@ impl Manifest {
     /// # Errors
     /// When it is too large, not JSON of this shape, of another schema, or has [`Manifest::problems`].
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let manifest: Self = super::read("manifest", bytes, MANIFEST_MAX_BYTES)?;
-        super::checked_schema("manifest", manifest.schema)?;
-        let problems = manifest.problems();
+        let manifest = Self::read(bytes)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Reads a manifest that will be checked later.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, DocumentError> {
+        super::read("manifest", bytes, MANIFEST_MAX_BYTES)
+    }
+
+    /// Whether a reader of this schema would take it.
+    ///
+    /// # Errors
+    /// When it is of another schema, or has [`Manifest::problems`].
+    pub fn check(&self) -> Result<(), DocumentError> {
+        super::checked_schema("manifest", self.schema)?;
+        let problems = self.problems();
         if problems.is_empty() {
-            Ok(manifest)
-        } else {
-            let subject = format!("manifest of {:?} {:?}", manifest.name, manifest.version);
-            Err(DocumentError::Invalid { subject, problems })
+            return Ok(());
         }
+        let subject = format!("manifest of {:?} {:?}", self.name, self.version);
+        Err(DocumentError::Invalid { subject, problems })
     }
 
     /// Where it belongs. `None` when [`Manifest::scope`] is malformed.

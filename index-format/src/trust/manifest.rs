@@ -181,8 +181,8 @@ impl<'a> ManifestFetch<'a> {
     }
 
     fn read(&self, bytes: &[u8], role: &str, file: &str) -> Result<TrustedManifest, TrustError> {
-        let manifest: Manifest = serde_json::from_slice(bytes)
-            .map_err(|e| TrustError::refused(file, role, Why::Malformed(e.to_string())))?;
+        let manifest =
+            Manifest::read(bytes).map_err(|e| TrustError::refused(file, role, Why::Malformed(e.to_string())))?;
         scope::check(&manifest, &self.path).map_err(|why| TrustError::refused(file, role, why))?;
         Ok(TrustedManifest {
             manifest,

@@ -8,7 +8,6 @@ use super::limits::{REVOCATIONS_MAX_BYTES, ROOT_MAX_BYTES, ROOTS_MAX, SNAPSHOT_M
 use super::metadata::TrustedMetadata;
 use super::state::{self, Core, INDEX, REVOCATIONS, TARGETS};
 use super::{Expiry, TrustError, Why, crypto, time};
-use crate::document::manifest::SCHEMA;
 use crate::document::revocation::{self, Revocations};
 
 /// What every refresh needs besides the four top-level roles. Roles of manifests come later, when one is asked for.
@@ -298,13 +297,5 @@ fn has_rotated(before: &Root, after: &Root) -> bool {
 }
 
 fn parse_revocations(bytes: &[u8], file: &str) -> Result<Revocations, TrustError> {
-    let refuse = |why| TrustError::refused(file, REVOCATIONS, Why::Malformed(why));
-    let revocations: Revocations = serde_json::from_slice(bytes).map_err(|e| refuse(e.to_string()))?;
-    if revocations.schema != SCHEMA {
-        return Err(refuse(format!(
-            "its schema is {}, this program knows {SCHEMA}",
-            revocations.schema
-        )));
-    }
-    Ok(revocations)
+    Revocations::parse(bytes).map_err(|e| TrustError::refused(file, REVOCATIONS, Why::Malformed(e.to_string())))
 }

@@ -1,60 +1,35 @@
 //! What TUF cannot express: a manifest may only speak of what its directory stands for.
 
 use super::Why;
-use crate::document::manifest::{Manifest, SCHEMA};
-use crate::modalias::VendorId;
-use crate::pattern::Pattern;
+use crate::document::manifest::Manifest;
+use crate::document::{DocumentError, Problem};
 
 /// The directory of drivers over many vendors, and for buses without vendor ids.
 pub const CURATED: &str = "curated";
 /// The directory whose subdirectories belong to one vendor each.
 pub const BY_ID: &str = "by-id/";
 
-/// Checks a manifest that was found at the target path `path`: it is the one that the path names, its bundle can be
-/// known by a hash, and below `by-id/<bus>-<vendor>/` every pattern, compiled or declared, spells out that bus and
+/// Checks a manifest that was found at the target path `path`: it is the one that the path names, and valid in itself.
+/// The latter includes that below `by-id/<bus>-<vendor>/` every pattern, compiled or declared, spells out that bus and
 /// that vendor.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// What it breaks.
 pub fn check(manifest: &Manifest, path: &str) -> Result<(), Why> {
-    if manifest.schema != SCHEMA {
-        return Err(Why::Malformed(format!(
-            "its schema is {}, this program knows {SCHEMA}",
-            manifest.schema
-        )));
-    }
+    manifest.check().map_err(|error| match &error {
+        DocumentError::Invalid { problems, .. } if problems.iter().any(oversteps) => Why::Scope(error.to_string()),
+        _ => Why::Malformed(error.to_string()),
+    })?;
     let own = manifest.target_path();
-    if own != path {
-        return Err(Why::Scope(format!("it is the manifest {own}")));
+    if own == path {
+        Ok(())
+    } else {
+        Err(Why::Scope(format!("it is the manifest {own}")))
     }
-    let hash = &manifest.bundle.sha256;
-    if hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-        return Err(Why::Malformed("its bundle has no sha256 hash".to_owned()));
-    }
-    let vendor = vendor_of(&manifest.scope)?;
-    let patterns = manifest
-        .modules
-        .iter()
-        .flat_map(|m| m.aliases.iter().chain(&m.declared));
-    for text in patterns {
-        let pattern = Pattern::parse(text).map_err(|e| Why::Malformed(format!("pattern {text:?}: {e}")))?;
-        if vendor.is_some() && pattern.vendor_id() != vendor {
-            return Err(Why::Scope(format!("pattern {text:?} is not of {}", manifest.scope)));
-        }
-    }
-    Ok(())
 }
 
-/// The vendor a directory belongs to; `None` for [`CURATED`].
-fn vendor_of(scope: &str) -> Result<Option<VendorId>, Why> {
-    if scope == CURATED {
-        return Ok(None);
-    }
-    scope
-        .strip_prefix(BY_ID)
-        .and_then(|id| id.parse().ok())
-        .map(Some)
-        .ok_or_else(|| Why::Scope(format!("{scope:?} is no directory of manifests")))
+fn oversteps(problem: &Problem) -> bool {
+    matches!(problem, Problem::OutOfScope { .. } | Problem::Scope(_))
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The records of the index: compressed bytes are verified before they reach the decompressor, decoded bytes after.
 
-use std::io::Read;
-
 use jiff::Timestamp;
 
 use super::crypto::sha256_hex;
@@ -12,9 +10,8 @@ use super::state::{self, INDEX};
 use super::{TrustError, Why};
 use crate::document::record::Record;
 use crate::document::revocation::Revocations;
-
-/// The largest window a decoder may need, as a power of two: that of a whole segment.
-const WINDOW_LOG_MAX: u32 = 25;
+use crate::document::segment::SegmentError;
+use crate::document::{self, DocumentError};
 
 /// What the fetch of the index needs next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +162,7 @@ impl<'a> IndexFetch<'a> {
             return Err(TrustError::mismatch(file, INDEX, what));
         }
         let segment = TrustedSegment { info, decoded };
-        self.records += segment.records().count() as u64;
+        self.records += segment.lines().count() as u64;
         self.next += 1;
         Ok(segment)
     }
@@ -173,28 +170,10 @@ impl<'a> IndexFetch<'a> {
 
 /// Decompresses verified bytes, never to more than the signed length.
 fn decode(bytes: &[u8], segment: &Segment, file: &str) -> Result<Vec<u8>, TrustError> {
-    let refuse = |e: std::io::Error| TrustError::refused(file, INDEX, Why::Malformed(format!("zstd: {e}")));
-    let mut decoder = zstd::Decoder::with_buffer(bytes).map_err(refuse)?;
-    decoder.window_log_max(WINDOW_LOG_MAX).map_err(refuse)?;
-    read_decoded(decoder, segment, file)
-}
-
-/// Reads `segment.decoded_length` bytes and not one more.
-fn read_decoded(reader: impl Read, segment: &Segment, file: &str) -> Result<Vec<u8>, TrustError> {
-    let length = segment.decoded_length;
-    let mut decoded = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
-    reader
-        .take(length + 1)
-        .read_to_end(&mut decoded)
-        .map_err(|e| TrustError::refused(file, INDEX, Why::Malformed(format!("zstd: {e}"))))?;
-    if decoded.len() as u64 != length {
-        return Err(TrustError::mismatch(
-            file,
-            INDEX,
-            format!("decoded, it does not have {length} bytes"),
-        ));
-    }
-    Ok(decoded)
+    document::segment::decode(bytes, segment.decoded_length).map_err(|error| match error {
+        SegmentError::Length(_) => TrustError::mismatch(file, INDEX, error.to_string()),
+        _ => TrustError::refused(file, INDEX, Why::Malformed(error.to_string())),
+    })
 }
 
 impl TrustedSegment {
@@ -208,13 +187,14 @@ impl TrustedSegment {
         &self.decoded
     }
 
-    /// The records, parsed as they are asked for. A line of a kind this program does not know is an `Err` of its own:
-    /// pass over it, so that a newer repository can add kinds.
-    pub fn records(&self) -> impl Iterator<Item = Result<Record, serde_json::Error>> {
-        self.decoded
-            .split(|&b| b == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(serde_json::from_slice)
+    /// The records, read and checked as they are asked for. A line of a kind this program does not know is an `Err` of
+    /// its own: pass over it, so that a newer repository can add kinds.
+    pub fn records(&self) -> impl Iterator<Item = Result<Record, DocumentError>> {
+        self.lines().map(Record::parse)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.decoded.split(|&b| b == b'\n').filter(|line| !line.is_empty())
     }
 }
 
