@@ -1,9 +1,12 @@
 //! Finds, downloads, builds and installs the drivers a machine lacks.
 //!
-//! One module a stage, in the order of the flow: [`host`], [`device`], [`sync`], [`candidate`] (with [`intree`], what the
-//! kernel drives by itself), [`plan`], [`fetch`], [`verdict`], [`report`]. At the edges: [`config`], [`state`] and [`transport`].
+//! One module a stage, in the order of the flow: [`host`], [`device`], [`sync`], [`survey`] (what there is to decide about, with
+//! [`intree`], what the kernel drives by itself), [`candidate`], [`plan`], [`verdict`], [`fetch`], [`apply`], [`report`]. At the
+//! edges: [`cli`], [`config`], [`state`], [`lock`] and [`transport`].
 
+pub mod apply;
 pub mod candidate;
+pub mod cli;
 pub mod config;
 pub mod device;
 pub mod exit;
@@ -11,9 +14,11 @@ pub mod fetch;
 mod files;
 pub mod host;
 pub mod intree;
+pub mod lock;
 pub mod plan;
 pub mod report;
 pub mod state;
+pub mod survey;
 pub mod sync;
 pub mod transport;
 pub mod verdict;

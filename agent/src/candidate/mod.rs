@@ -18,6 +18,7 @@ use dkms_index::pattern::Pattern;
 use dkms_index::version;
 
 use crate::config::Policy;
+use crate::state::records::Quarantined;
 
 pub use fit::Proof;
 pub use rank::Rank;
@@ -58,6 +59,8 @@ pub struct Rules {
     pub revocations: BTreeMap<String, Revocations>,
     /// What tells this machine from others in a staged rollout.
     pub machine_id: String,
+    /// Names that this run gave up, of all versions: falling back to an older one is what a hostile mirror would want.
+    pub set_aside: BTreeMap<String, Rejection>,
 }
 
 impl Rules {
@@ -71,17 +74,6 @@ impl Rules {
 /// A glob of the owner's policy. One that cannot be read matches only itself.
 fn glob_matches(glob: &str, text: &str) -> bool {
     glob::Pattern::new(glob).map_or(glob == text, |glob| glob.matches(text))
-}
-
-/// A bundle that failed on this machine for a kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantined {
-    /// SHA-256 of the bundle: a mended package of the same version is another one.
-    pub bundle: String,
-    /// `uname -r`.
-    pub kernel: String,
-    /// What failed.
-    pub reason: String,
 }
 
 /// What everything is judged by.
@@ -168,6 +160,9 @@ pub fn admit(offer: &Offer, facts: Facts<'_>) -> Result<Proof, Rejection> {
     if let Some(reason) = revoked(offer, rules) {
         return Err(Rejection::Revoked { reason });
     }
+    if let Some(why) = rules.set_aside.get(&record.name) {
+        return Err(why.clone());
+    }
     if record.status == Status::Withdrawn {
         return Err(Rejection::Withdrawn);
     }
@@ -191,11 +186,11 @@ pub fn admit(offer: &Offer, facts: Facts<'_>) -> Result<Proof, Rejection> {
         return Err(Rejection::Unfit { reason });
     }
     let proof = fit::proof(&record.builds, kernel)?;
-    if let Some(entry) = rules
-        .quarantine
-        .iter()
-        .find(|entry| entry.bundle == record.bundle.sha256 && entry.kernel == kernel.release)
-    {
+    let failed_here = |entry: &&Quarantined| {
+        // By its bytes: a mended source is another one, whatever its version.
+        entry.bundle_sha256 == record.bundle.sha256 && entry.kernel == kernel.release
+    };
+    if let Some(entry) = rules.quarantine.iter().find(failed_here) {
         return Err(Rejection::Quarantined {
             reason: entry.reason.clone(),
         });

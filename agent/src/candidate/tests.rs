@@ -169,9 +169,12 @@ fn every_loser_has_its_reason() {
 #[test]
 fn what_failed_here_is_not_tried_again_there() {
     let entry = |kernel: &str| Quarantined {
-        bundle: "a-1".into(),
+        bundle_sha256: "a-1".into(),
+        package: "a".into(),
+        version: "1".into(),
         kernel: kernel.into(),
         reason: "no bind".into(),
+        at: jiff::Timestamp::UNIX_EPOCH,
     };
     let rules = |kernel| Rules {
         quarantine: vec![entry(kernel)],

@@ -1,5 +1,6 @@
 //! What a run found and did, as one value: a table for people, a document for programs.
 
+pub mod progress;
 pub mod table;
 
 use serde::Serialize;
@@ -16,6 +17,8 @@ pub const SCHEMA: u32 = 1;
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// `report`: the last line of standard output, unlike the events before it.
+    pub document: &'static str,
     /// `devices`, `plan` or `auto`.
     pub command: &'static str,
     /// The root directory that was looked at.
@@ -97,6 +100,9 @@ pub enum Outcome {
         modules: Vec<String>,
         /// Whether the running kernel has loaded it.
         loaded: bool,
+        /// What it waits for, if it does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pending: Option<String>,
     },
     /// It is not, and nothing of it is left.
     Failed {
@@ -105,6 +111,9 @@ pub enum Outcome {
         /// The log of the build, a path below the root.
         #[serde(skip_serializing_if = "Option::is_none")]
         log: Option<String>,
+        /// The way out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
 }
 

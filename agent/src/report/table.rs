@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use dkms_index::modalias::Fields;
 
-use super::{DeviceReport, KernelReport};
+use super::{DeviceReport, KernelReport, Outcome, PackageReport};
 use crate::verdict::Verdict;
 
 /// Below this the table does not get narrower.
@@ -83,6 +83,36 @@ pub fn summary(kernel: &KernelReport) -> String {
             parts.join(", ")
         }
     )
+}
+
+/// One line about what became of a package.
+pub fn package(package: &PackageReport) -> String {
+    let name = &package.package;
+    let colour = |c: AnsiColor| Style::new().fg_color(Some(c.into())).bold();
+    match &package.outcome {
+        Outcome::Planned => format!("would install {name}"),
+        Outcome::Installed {
+            modules,
+            loaded,
+            pending,
+        } => {
+            let style = colour(AnsiColor::Green);
+            let loaded = if *loaded { ", loaded" } else { "" };
+            let pending = pending
+                .as_deref()
+                .map(|why| format!("; pending: {why}"))
+                .unwrap_or_default();
+            let files: Vec<&str> = modules.iter().filter_map(|path| path.rsplit('/').next()).collect();
+            format!(
+                "{style}installed{style:#} {name} ({}){loaded}{pending}",
+                files.join(", ")
+            )
+        }
+        Outcome::Failed { reason, .. } => {
+            let style = colour(AnsiColor::Red);
+            format!("{style}failed{style:#} {name}: {reason}")
+        }
+    }
 }
 
 /// Unknown devices of firmware and platform buses are dozens on any machine, and say nothing.

@@ -1,0 +1,131 @@
+//! `--auto` and `plan`: the whole job, and what it would be.
+
+use std::path::PathBuf;
+
+use super::block_on;
+use super::context::Context;
+use super::devices::show;
+use super::failure::Failure;
+use super::sync::{self, Opened};
+use super::view::View;
+use super::work;
+use crate::apply::{Attempt, Goal};
+use crate::exit::Exit;
+use crate::report::progress::print_json;
+use crate::report::{Report, table};
+use crate::state::records::Records;
+
+/// Shows what `--auto` would do.
+pub(super) fn plan(context: &Context) -> Result<Exit, Failure> {
+    let (devices, here) = context.devices()?;
+    let index = context.index()?;
+    if index.repositories().next().is_none() {
+        return Err(super::nothing_cached(context));
+    }
+    let records = Records::open_to_read(&context.paths)?;
+    let rules = context.rules(&index, &records)?;
+    let view = View::open(context, &devices, here, &index, &records)?;
+    let mut report = view.report("plan", &index)?;
+    for survey in &view.surveys {
+        view.warn_about(context, survey, &mut report);
+        report
+            .kernels
+            .push(view.kernel(survey, &view.machine.plan(survey, &rules)));
+    }
+    report.changed = report.kernels.iter().any(|kernel| !kernel.packages.is_empty());
+    let exit = detailed(context, &report, Exit::Converged, &view);
+    report.exit = exit.code();
+    if context.options.json {
+        print_json(&report);
+        return Ok(exit);
+    }
+    for kernel in &report.kernels {
+        show(kernel, false);
+        let packages = kernel.packages.len();
+        let what = if packages == 0 {
+            "nothing would be installed".to_owned()
+        } else {
+            format!("{} would be installed", table::count(packages, "package"))
+        };
+        anstream::println!("{what}");
+    }
+    Ok(exit)
+}
+
+/// Does the whole job.
+pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
+    if context.options.check {
+        return plan(context);
+    }
+    context.require_repository()?;
+    let _lock = context.writer()?;
+    let (devices, here) = context.devices()?;
+    context.kernels()?;
+    let records = Records::open(&context.paths)?;
+    let transport = sync::transport(context);
+    block_on(async {
+        let mut opened: Vec<Opened<'_>> = sync::open(context, &transport).await?;
+        let index = context.index()?;
+        let mut rules = context.rules(&index, &records)?;
+        let mut view = View::open(context, &devices, here, &index, &records)?;
+        let mut report = view.report("auto", &index)?;
+        let mut attempts: Vec<Attempt> = Vec::new();
+        let mut surveys = std::mem::take(&mut view.surveys);
+        let work = work::begin(context, &view.tree, &records)?;
+        for survey in &mut surveys {
+            view.warn_about(context, survey, &mut report);
+            // What was set aside for one kernel may be tried for the next.
+            rules.set_aside.clear();
+            let mut obtain = work::obtain(context, &mut opened);
+            let done = work
+                .worker()
+                .converge(&Goal::Devices, &view.machine, survey, &mut rules, &mut obtain)
+                .await?;
+            let mut kernel = view.kernel(survey, &view.machine.plan(survey, &rules));
+            kernel.packages = done
+                .iter()
+                .map(|attempt| work::report(context, &view.machine, attempt))
+                .collect();
+            report.kernels.push(kernel);
+            attempts.extend(done);
+        }
+        report.changed = attempts.iter().any(work::is_installed);
+        let exit = detailed(context, &report, work::exit(&attempts), &view);
+        report.exit = exit.code();
+        finish(context, &report);
+        Ok(exit)
+    })
+}
+
+/// What `--detailed-exitcode` adds to a run that converged.
+fn detailed(context: &Context, report: &Report, exit: Exit, view: &View<'_>) -> Exit {
+    let matched = view.machine.matches.iter().any(|matches| !matches.is_empty());
+    match exit {
+        Exit::Converged if context.options.detailed_exitcode && report.changed => Exit::Changed,
+        Exit::Converged if context.options.detailed_exitcode && !matched => Exit::NoMatch,
+        exit => exit,
+    }
+}
+
+fn finish(context: &Context, report: &Report) {
+    if context.options.json {
+        print_json(report);
+        return;
+    }
+    report.kernels.iter().for_each(|kernel| show(kernel, false));
+    show_packages(report);
+}
+
+/// What became of each package.
+pub(super) fn show_packages(report: &Report) {
+    for kernel in &report.kernels {
+        for package in &kernel.packages {
+            anstream::println!("{} for {}", table::package(package), kernel.release);
+        }
+    }
+}
+
+/// Where sources are unpacked before they go to the source tree.
+pub(super) fn scratch(context: &Context) -> PathBuf {
+    context.root().join("/var/cache/dkms-fetch/unpacked")
+}

@@ -1,0 +1,191 @@
+//! What every subcommand starts from: the target, its configuration, and how to speak.
+
+use std::collections::BTreeMap;
+
+use dkms_engine::kernel::{KernelOptions, KernelTarget};
+use dkms_engine::root::Root;
+use dkms_engine::tree::Tree;
+use jiff::Timestamp;
+
+use super::args::Common;
+use super::failure::Failure;
+use crate::candidate::Rules;
+use crate::config::{self, Config};
+use crate::device::{self, Device};
+use crate::host::Host;
+use crate::lock::RunLock;
+use crate::report::progress::Reporter;
+use crate::state::Paths;
+use crate::state::index::Index;
+use crate::state::records::Records;
+use crate::sync::Network;
+
+/// The word for all kernels of a root.
+const ALL: &str = "all";
+
+/// What every subcommand starts from.
+pub(super) struct Context {
+    /// What was given on the command line.
+    pub(super) options: Common,
+    /// The machine or image.
+    pub(super) host: Host,
+    /// The agent's own places in it.
+    pub(super) paths: Paths,
+    /// Its configuration.
+    pub(super) config: Config,
+    /// When the run began, by the clock.
+    pub(super) now: Timestamp,
+    /// How to speak.
+    pub(super) reporter: Reporter,
+}
+
+impl Context {
+    /// Reads the facts and the configuration of the target.
+    ///
+    /// # Errors
+    /// When the root is no directory or the configuration is not usable.
+    pub(super) fn new(options: &Common, now: Timestamp) -> Result<Self, Failure> {
+        let root = match &options.root {
+            Some(path) if !path.is_dir() => return Err(Failure::NoRoot { path: path.clone() }),
+            Some(path) => Root::at(path),
+            None => Root::host(),
+        };
+        let config = Config::read(&root)?;
+        Ok(Self {
+            host: Host::read(&root),
+            paths: Paths::of(&root),
+            config,
+            now,
+            reporter: Reporter::new(options.json, options.verbose),
+            options: options.clone(),
+        })
+    }
+
+    /// The root directory.
+    pub(super) fn root(&self) -> &Root {
+        &self.host.root
+    }
+
+    /// Whether mirrors may be asked.
+    pub(super) fn network(&self) -> Network {
+        if self.options.offline {
+            Network::Offline
+        } else {
+            Network::Online
+        }
+    }
+
+    /// The releases that are decided for, oldest first.
+    ///
+    /// # Errors
+    /// When there is none, or one was named that is not there.
+    pub(super) fn kernels(&self) -> Result<Vec<String>, Failure> {
+        let dir = self.root().join("/lib/modules");
+        let known = &self.host.releases;
+        let named = &self.options.kernel;
+        // An image boots into any of its kernels; which one runs here says nothing about it.
+        if named.iter().any(|name| name == ALL) || (named.is_empty() && self.host.running.is_none()) {
+            return if known.is_empty() {
+                Err(Failure::NoKernel { dir })
+            } else {
+                Ok(known.clone())
+            };
+        }
+        if named.is_empty() {
+            return Ok(self.host.running.iter().cloned().collect());
+        }
+        for release in named {
+            if !known.contains(release) && KernelTarget::find(self.root(), release, &KernelOptions::default()).is_err()
+            {
+                return Err(Failure::UnknownKernel {
+                    release: release.clone(),
+                    dir,
+                    known: known.clone(),
+                });
+            }
+        }
+        Ok(named.clone())
+    }
+
+    /// The devices, and whether they are this machine's own.
+    ///
+    /// # Errors
+    /// When udev does not answer, or the recorded machine is not readable.
+    pub(super) fn devices(&self) -> Result<(Vec<Device>, bool), Failure> {
+        Ok(match &self.options.devices {
+            Some(file) => (device::recorded::read(file)?, false),
+            None => (device::scan()?, true),
+        })
+    }
+
+    /// The cached indexes.
+    ///
+    /// # Errors
+    /// When no repository is configured.
+    pub(super) fn index(&self) -> Result<Index, Failure> {
+        self.require_repository()?;
+        Ok(Index::open(
+            &self.paths,
+            self.config.repositories.iter().map(|r| &r.name),
+        ))
+    }
+
+    /// Makes sure that there is somewhere to get packages from.
+    ///
+    /// # Errors
+    /// When no repository is configured.
+    pub(super) fn require_repository(&self) -> Result<(), Failure> {
+        if self.config.repositories.is_empty() {
+            return Err(Failure::NoRepository {
+                dir: self.root().join(config::DIR).join("repos.d"),
+            });
+        }
+        Ok(())
+    }
+
+    /// What the owner said and what happened here.
+    ///
+    /// # Errors
+    /// When the records or the index are damaged.
+    pub(super) fn rules(&self, index: &Index, records: &Records) -> Result<Rules, Failure> {
+        let revocations = index
+            .revocations()?
+            .into_iter()
+            .map(|(name, list)| (name.to_string(), list))
+            .collect();
+        Ok(Rules {
+            policy: self.config.policy.clone(),
+            held: records.holds()?.into_iter().map(|hold| hold.package).collect(),
+            quarantine: records.quarantined()?,
+            revocations,
+            machine_id: self.host.machine_id.clone().unwrap_or_default(),
+            set_aside: BTreeMap::new(),
+        })
+    }
+
+    /// What entries of this run's history have in common.
+    pub(super) fn run(&self) -> String {
+        format!("{}-{}", self.now.as_second(), std::process::id())
+    }
+
+    /// The DKMS tree of the root.
+    ///
+    /// # Errors
+    /// When its settings cannot be read.
+    pub(super) fn tree(&self) -> Result<Tree, Failure> {
+        Ok(Tree::of(self.root())?)
+    }
+
+    /// The right to change the root.
+    ///
+    /// # Errors
+    /// When we are not root, or another run is at work.
+    pub(super) fn writer(&self) -> Result<RunLock, Failure> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Failure::NotRoot {
+                path: self.root().path().to_owned(),
+            });
+        }
+        Ok(RunLock::take(self.root())?)
+    }
+}

@@ -1,0 +1,171 @@
+//! `doctor`: what a run needs, checked one by one, each with the way out.
+
+use anstyle::{AnsiColor, Style};
+use dkms_engine::kernel::{KernelOptions, KernelTarget};
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::context::Context;
+use super::failure::{Failure, chain};
+use crate::exit::Exit;
+use crate::report::progress::print_json;
+use crate::state::records::Records;
+
+/// Less free space than this is too little to build in.
+const SPACE_MIN_BYTES: u64 = 512 << 20;
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    what: String,
+    good: bool,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Finding {
+    fn good(what: &str, detail: impl Into<String>) -> Self {
+        Self {
+            what: what.to_owned(),
+            good: true,
+            detail: detail.into(),
+            hint: None,
+        }
+    }
+
+    fn bad(what: &str, detail: impl Into<String>, hint: Option<String>) -> Self {
+        Self {
+            what: what.to_owned(),
+            good: false,
+            detail: detail.into(),
+            hint,
+        }
+    }
+}
+
+pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
+    let mut findings = vec![repositories(context), index(context)?, records(context)];
+    match context.kernels() {
+        Ok(releases) => releases
+            .iter()
+            .for_each(|release| findings.extend(kernel(context, release))),
+        Err(failure) => findings.push(Finding::bad("kernel", failure.to_string(), failure.hint())),
+    }
+    findings.extend([signatures(context), space(context)]);
+    for finding in &findings {
+        if context.options.json {
+            print_json(finding);
+            continue;
+        }
+        let (word, colour) = if finding.good {
+            ("good", AnsiColor::Green)
+        } else {
+            ("bad", AnsiColor::Red)
+        };
+        let style = Style::new().fg_color(Some(colour.into())).bold();
+        anstream::println!("{style}{word:<5}{style:#} {:<12} {}", finding.what, finding.detail);
+        if let Some(hint) = &finding.hint {
+            anstream::println!("{:18} hint: {hint}", "");
+        }
+    }
+    Ok(if findings.iter().all(|finding| finding.good) {
+        Exit::Converged
+    } else {
+        Exit::Failed
+    })
+}
+
+fn repositories(context: &Context) -> Finding {
+    match context.require_repository() {
+        Ok(()) => {
+            let names: Vec<String> = context.config.repositories.iter().map(|r| r.name.to_string()).collect();
+            Finding::good("repositories", names.join(", "))
+        }
+        Err(failure) => Finding::bad("repositories", failure.to_string(), failure.hint()),
+    }
+}
+
+/// Whether there is an index, and whether it is fresh.
+fn index(context: &Context) -> Result<Finding, Failure> {
+    let Ok(index) = context.index() else {
+        return Ok(Finding::bad("index", "without a repository there is none", None));
+    };
+    let summaries = index.summaries()?;
+    let stale = summaries
+        .iter()
+        .find(|s| s.expires.is_some_and(|expires| expires < context.now));
+    let sync = || Some("dkms-fetch sync".to_owned());
+    Ok(if summaries.len() < context.config.repositories.len() {
+        Finding::bad("index", "not every repository has one in the cache", sync())
+    } else if let Some(stale) = stale {
+        let expired = stale.expires.unwrap_or_default();
+        let days = context.now.duration_since(expired).max(SignedDuration::ZERO).as_hours() / 24;
+        Finding::bad(
+            "index",
+            format!("that of {} expired {days} days ago, by this clock", stale.repository),
+            sync(),
+        )
+    } else {
+        let packages: u64 = summaries.iter().map(|summary| summary.packages).sum();
+        Finding::good("index", format!("{packages} package versions"))
+    })
+}
+
+fn records(context: &Context) -> Finding {
+    match Records::open_to_read(&context.paths) {
+        Ok(_) => Finding::good("records", context.paths.records().display().to_string()),
+        Err(error) => Finding::bad("records", chain(&error), error.hint()),
+    }
+}
+
+/// Headers and compiler.
+fn kernel(context: &Context, release: &str) -> Vec<Finding> {
+    let what = format!("headers of {release}");
+    match KernelTarget::find(context.root(), release, &KernelOptions::default()) {
+        Err(error) => vec![Finding::bad(&what, chain(&error), error.hint())],
+        Ok(target) => {
+            let borrowed = if target.borrowed { " (this machine's)" } else { "" };
+            let headers = Finding::good(&what, format!("{}{borrowed}", target.headers.display()));
+            vec![headers, compiler(context, &target)]
+        }
+    }
+}
+
+fn compiler(context: &Context, target: &KernelTarget) -> Finding {
+    let toolchain = target.toolchain();
+    match &toolchain.present {
+        Some(present) => Finding::good("compiler", present.clone()),
+        None => {
+            let hint = context.host.distribution.install_command("gcc make");
+            Finding::bad("compiler", "there is none", Some(hint))
+        }
+    }
+}
+
+fn signatures(context: &Context) -> Finding {
+    if context.host.signatures.required() {
+        Finding::good(
+            "signatures",
+            "this machine loads only modules signed by a key that it knows",
+        )
+    } else {
+        Finding::good("signatures", "not demanded")
+    }
+}
+
+fn space(context: &Context) -> Finding {
+    let dir = context.root().join("/var");
+    match rustix::fs::statvfs(&dir) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let detail = format!("{} MiB free below {}", free >> 20, dir.display());
+            if free < SPACE_MIN_BYTES {
+                Finding::bad("space", detail, Some(format!("free some: `df -h {}`", dir.display())))
+            } else {
+                Finding::good("space", detail)
+            }
+        }
+        Err(error) => Finding::bad("space", format!("{}: {error}", dir.display()), None),
+    }
+}

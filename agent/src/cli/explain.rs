@@ -1,0 +1,192 @@
+//! `explain`: why a device has its verdict, with every package that matches and why the losers lost.
+
+use std::io::Write as _;
+
+use dkms_index::modalias::{Fields, Modalias};
+use serde::Serialize;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::view::View;
+use crate::candidate::Rejected;
+use crate::device::{Binding, Device};
+use crate::exit::Exit;
+use crate::report::progress::print_json;
+use crate::state::records::Records;
+use crate::verdict::Verdict;
+
+/// The answer for one device and one kernel.
+#[derive(Serialize)]
+struct Explanation<'a> {
+    kernel: &'a str,
+    #[serde(flatten)]
+    device: &'a Device,
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+    /// The kernel's own modules that claim it, with the pattern.
+    in_tree: Vec<Claim<'a>>,
+    /// Why every other package does not serve it.
+    losers: &'a [Rejected],
+}
+
+#[derive(Serialize)]
+struct Claim<'a> {
+    module: &'a str,
+    pattern: &'a str,
+}
+
+pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
+    let (mut devices, here) = context.devices()?;
+    devices.retain(|device| is_meant(device, wanted));
+    // A modalias need not be of a device that is here: it explains what would happen.
+    if devices.is_empty()
+        && wanted.contains(':')
+        && let Some(device) = imagined(wanted)
+    {
+        devices.push(device);
+    }
+    if devices.is_empty() {
+        return Err(Failure::UnknownDevice {
+            device: wanted.to_owned(),
+        });
+    }
+    let index = context.index()?;
+    let records = Records::open_to_read(&context.paths)?;
+    let rules = context.rules(&index, &records)?;
+    let view = View::open(context, &devices, here, &index, &records)?;
+    for survey in &view.surveys {
+        let plan = view.machine.plan(survey, &rules);
+        for ((device, decision), claims) in devices.iter().zip(&plan.decisions).zip(&survey.claims) {
+            let explanation = Explanation {
+                kernel: &survey.kernel.release,
+                device,
+                verdict: &decision.verdict,
+                in_tree: claims
+                    .iter()
+                    .map(|c| Claim {
+                        module: &c.module,
+                        pattern: &c.pattern,
+                    })
+                    .collect(),
+                losers: &decision.losers,
+            };
+            if context.options.json {
+                print_json(&explanation);
+            } else {
+                // A closed pipe is the reader's wish.
+                let _ = anstream::stdout().write_all(explanation.text().as_bytes());
+            }
+        }
+    }
+    Ok(Exit::Converged)
+}
+
+impl Explanation<'_> {
+    fn text(&self) -> String {
+        let bold = anstyle::Style::new().bold();
+        let mut text = format!("{bold}{}{bold:#}\n", self.device.title());
+        let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<10}{value}\n"));
+        line("path", &self.device.path);
+        for modalias in &self.device.modaliases {
+            line("modalias", &modalias.to_string());
+        }
+        line("kernel", self.kernel);
+        line(
+            "bound",
+            &match &self.device.binding {
+                Binding::Bound { driver, .. } => format!("to {driver}, under the kernel that the device was seen with"),
+                Binding::Unbound => "to no driver".to_owned(),
+                Binding::NeverBinds => "nothing binds to a device of this kind".to_owned(),
+                Binding::Unknown => "not known".to_owned(),
+            },
+        );
+        if self.in_tree.is_empty() {
+            line("in-tree", "no module of the kernel claims it");
+        }
+        for claim in &self.in_tree {
+            line("in-tree", &format!("{} by {}", claim.module, claim.pattern));
+        }
+        line(
+            "verdict",
+            &format!("{}: {}", self.verdict.word(), self.verdict.detail()),
+        );
+        for loser in self.losers {
+            line("not", &loser.to_string());
+        }
+        text
+    }
+}
+
+/// Whether a person means this device: by modalias, by numbers, or by the end of its path.
+fn is_meant(device: &Device, wanted: &str) -> bool {
+    let numbers = wanted.split_once(':').and_then(|(vendor, product)| {
+        Some((
+            u32::from_str_radix(vendor, 16).ok()?,
+            u32::from_str_radix(product, 16).ok()?,
+        ))
+    });
+    device.path == wanted
+        || device.path.ends_with(&format!("/{wanted}"))
+        || device.modaliases.iter().any(|modalias| {
+            modalias.as_bytes() == wanted.as_bytes()
+                || numbers.is_some() && modalias.fields().and_then(|fields| ids(&fields)) == numbers
+        })
+}
+
+/// Vendor and device as one number each.
+fn ids(fields: &Fields) -> Option<(u32, u32)> {
+    match *fields {
+        Fields::Pci { vendor, device, .. } => Some((vendor, device)),
+        Fields::Usb { vendor, product, .. } => Some((vendor.into(), product.into())),
+        Fields::Hid { vendor, product, .. } => Some((vendor, product)),
+        Fields::Sdio { vendor, device, .. } => Some((vendor.into(), device.into())),
+        _ => None,
+    }
+}
+
+/// A device of which only the modalias is known.
+fn imagined(wanted: &str) -> Option<Device> {
+    let modalias: Modalias = wanted.parse().ok()?;
+    let subsystem = String::from_utf8_lossy(modalias.bus()).into_owned();
+    // `1234:5678` is no modalias: those begin with the name of a bus.
+    subsystem.contains(|c: char| c.is_ascii_lowercase()).then_some(())?;
+    (u32::from_str_radix(&subsystem, 16).is_err()).then(|| Device {
+        path: "imagined".to_owned(),
+        subsystem,
+        modaliases: vec![modalias],
+        vendor: None,
+        model: None,
+        class: None,
+        binding: Binding::Unknown,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_name_devices_in_several_ways() {
+        let device = Device {
+            path: "/devices/pci0000:00/0000:00:1c.0/0000:02:00.0".into(),
+            ..imagined("pci:v000010ECd00008168sv00001043sd00008677bc02sc00i00").unwrap()
+        };
+        let check = |wanted: &str, expected: bool| assert_eq!(is_meant(&device, wanted), expected, "{wanted}");
+        check("10ec:8168", true);
+        check("10EC:8168", true);
+        check("10ec:8169", false);
+        check("0000:02:00.0", true);
+        check("02:00.0", false);
+        check("pci:v000010ECd00008168sv00001043sd00008677bc02sc00i00", true);
+        check("pci:v000010EC", false);
+        check("/devices/pci0000:00/0000:00:1c.0/0000:02:00.0", true);
+    }
+
+    #[test]
+    fn a_modalias_can_be_imagined_and_numbers_cannot() {
+        assert!(imagined("usb:v0403p6001d0600dc00dsc00dp00icFFiscFFipFFin00").is_some());
+        assert!(imagined("10ec:8168").is_none());
+        assert!(imagined("0000:02:00.0").is_none());
+        assert!(imagined("dead:beef").is_none());
+    }
+}

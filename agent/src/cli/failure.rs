@@ -1,0 +1,242 @@
+//! The catalogue of what can stop a run: each with its exit code and the way out.
+
+use std::path::PathBuf;
+
+use dkms_engine::kernel::KernelError;
+use dkms_engine::tree::TreeError;
+
+use crate::candidate::Rejected;
+use crate::config::ConfigError;
+use crate::device::DeviceError;
+use crate::exit::Exit;
+use crate::fetch::FetchError;
+use crate::intree::InTreeError;
+use crate::lock::LockError;
+use crate::state::StateError;
+use crate::sync::SyncError;
+use crate::transport::is_full;
+
+/// Why a run stopped. The text fits after "failed to".
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// There is nowhere to get packages from.
+    #[error("find a repository: there is none in {}", dir.display())]
+    NoRepository {
+        /// Where they are configured.
+        dir: PathBuf,
+    },
+    /// No index is cached, and none may be fetched.
+    #[error("look packages up: no index is cached for {}", repositories.join(", "))]
+    NothingCached {
+        /// The repositories.
+        repositories: Vec<String>,
+    },
+    /// Changing a machine takes root.
+    #[error("change {}: only root may", path.display())]
+    NotRoot {
+        /// What would be changed.
+        path: PathBuf,
+    },
+    /// The root directory is not there.
+    #[error("use {} as the root directory: it is not a directory", path.display())]
+    NoRoot {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// The root has no kernel at all.
+    #[error("find a kernel in {}", dir.display())]
+    NoKernel {
+        /// Where kernels are.
+        dir: PathBuf,
+    },
+    /// A kernel was named that is not there.
+    #[error("find kernel {release}: neither its modules nor its headers are in {}", dir.display())]
+    UnknownKernel {
+        /// What was given.
+        release: String,
+        /// Where kernels are.
+        dir: PathBuf,
+        /// Those that are there.
+        known: Vec<String>,
+    },
+    /// A package was named that no repository has.
+    #[error("find package {name}: no repository has it")]
+    UnknownPackage {
+        /// What was given.
+        name: String,
+    },
+    /// A package was named that is not installed.
+    #[error("find package {name}: it is not installed")]
+    NotInstalled {
+        /// What was given.
+        name: String,
+    },
+    /// A device was named that is not there.
+    #[error("find device {device}")]
+    UnknownDevice {
+        /// What was given.
+        device: String,
+    },
+    /// A package that was asked for by name may not be installed.
+    #[error("install {0}")]
+    Refused(Box<Rejected>),
+    /// The kernel cannot be built for.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A repository could not be synchronised.
+    #[error("synchronise: {0}")]
+    Sync(#[from] SyncError),
+    /// A bundle could not be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The devices could not be read.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The kernel's own modules could not be read.
+    #[error(transparent)]
+    InTree(#[from] InTreeError),
+    /// What is kept could not be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Another run is at work.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The DKMS tree could not be used.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The machinery that talks to mirrors could not be started.
+    #[error("start the network machinery: {0}")]
+    Runtime(std::io::Error),
+    /// Modules could not be taken away.
+    #[error(transparent)]
+    Remove(#[from] dkms_engine::install::InstallError),
+    /// A source could not be deleted.
+    #[error("remove {}: {source}", path.display())]
+    RemoveSource {
+        /// Where it is.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// depmod failed.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Depmod(Vec<dkms_engine::install::DepmodError>),
+    /// framework.conf could not be read.
+    #[error(transparent)]
+    Framework(#[from] dkms_engine::framework::FrameworkError),
+}
+
+impl Failure {
+    /// The exit code that stands for it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::NoRepository { .. }
+            | Self::NotRoot { .. }
+            | Self::NoRoot { .. }
+            | Self::NoKernel { .. }
+            | Self::UnknownKernel { .. }
+            | Self::UnknownPackage { .. }
+            | Self::NotInstalled { .. }
+            | Self::UnknownDevice { .. }
+            | Self::Config(_)
+            | Self::Device(_) => Exit::Usage,
+            Self::NothingCached { .. } => Exit::NoNetwork,
+            Self::Kernel(KernelError::BadRelease(_)) => Exit::Usage,
+            Self::Kernel(_) => Exit::BuildsFailed,
+            Self::Sync(error) => sync_exit(error),
+            Self::Fetch(error) => fetch_exit(error),
+            Self::Lock(LockError::Busy { .. }) => Exit::TryAgain,
+            _ if causes(self).any(is_disk_full) => Exit::TryAgain,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRepository { dir } => Some(format!(
+                "put NAME.toml with name, urls and root (the pinned root.json) there; see `dkms-fetch --help` ({})",
+                dir.join("NAME.toml").display()
+            )),
+            Self::NothingCached { .. } => Some("dkms-fetch sync".to_owned()),
+            Self::NotRoot { .. } => Some("run it as root, or try it with --check".to_owned()),
+            Self::NoRoot { .. } => None,
+            Self::NoKernel { .. } => Some("name one with --kernel RELEASE; its headers must be installed".to_owned()),
+            Self::UnknownKernel { known, .. } if known.is_empty() => Some("install its headers first".to_owned()),
+            Self::UnknownKernel { known, .. } => Some(format!("there are: {}", known.join(", "))),
+            Self::UnknownPackage { name } => Some(format!("dkms-fetch search {name}")),
+            Self::NotInstalled { .. } => Some("dkms-fetch status".to_owned()),
+            Self::UnknownDevice { .. } => Some("dkms-fetch devices --all".to_owned()),
+            Self::Refused(rejected) => Some(format!("dkms-fetch search {}", rejected.package.name)),
+            Self::Kernel(error) => error.hint(),
+            Self::Sync(error) => error.hint(),
+            Self::Fetch(error) => error.hint(),
+            Self::Config(error) => error.hint(),
+            Self::Device(error) => error.hint(),
+            Self::InTree(_) | Self::Runtime(_) => None,
+            Self::RemoveSource { path, .. } => Some(format!("rm -r {}", path.display())),
+            Self::State(error) => error.hint(),
+            Self::Lock(error) => error.hint(),
+            Self::Tree(error) => error.hint(),
+            Self::Framework(error) => error.hint(),
+            Self::Remove(error) => error.hint(),
+            Self::Depmod(errors) => errors.first().and_then(dkms_engine::install::DepmodError::hint),
+        }
+    }
+}
+
+/// An error and all its causes.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// Whether this is the operating system's or SQLite's word for a full disk.
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let sqlite = |error: &rusqlite::Error| error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+    error.downcast_ref().is_some_and(is_full) || error.downcast_ref().is_some_and(sqlite)
+}
+
+/// The exit code of a repository that could not be synchronised.
+fn sync_exit(error: &SyncError) -> Exit {
+    if error.is_stale() || error.is_busy() {
+        Exit::TryAgain
+    } else if error.is_trust() {
+        Exit::Untrusted
+    } else if error.is_transport() {
+        Exit::NoNetwork
+    } else if causes(error).any(is_disk_full) {
+        Exit::TryAgain
+    } else if matches!(error, SyncError::PinnedRoot { .. }) {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    }
+}
+
+/// An error with its causes on one line, each said once.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) {
+            text
+        } else {
+            format!("{text}: {cause}")
+        }
+    })
+}
+
+/// The exit code of a source that could not be had.
+fn fetch_exit(error: &FetchError) -> Exit {
+    match error {
+        FetchError::Sync(error) => sync_exit(error),
+        error if error.is_trust() => Exit::Untrusted,
+        error if error.is_offline() => Exit::NoNetwork,
+        error if error.is_disk_full() => Exit::TryAgain,
+        _ => Exit::Failed,
+    }
+}

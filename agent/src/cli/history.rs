@@ -1,0 +1,38 @@
+//! `history`: what was done on this machine.
+
+use std::io::Write as _;
+
+use super::context::Context;
+use super::failure::Failure;
+use crate::exit::Exit;
+use crate::report::progress::print_json;
+use crate::state::records::Records;
+
+pub(super) fn run(context: &Context, last: u32) -> Result<Exit, Failure> {
+    let records = Records::open_to_read(&context.paths)?;
+    let mut entries = records.history(last as usize)?;
+    entries.reverse();
+    if context.options.json {
+        entries.iter().for_each(print_json);
+        return Ok(Exit::Converged);
+    }
+    let mut out = anstream::stdout();
+    for entry in &entries {
+        let at = entry.at.strftime("%Y-%m-%d %H:%M:%S");
+        let what = [entry.package.as_str(), &entry.version, &entry.kernel].join(" ");
+        let detail = if entry.detail.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", entry.detail)
+        };
+        // A closed pipe is the reader's wish.
+        let _ = writeln!(
+            out,
+            "{at}Z  {:<10} {} {}{detail}",
+            entry.action,
+            what.trim(),
+            entry.outcome
+        );
+    }
+    Ok(Exit::Converged)
+}

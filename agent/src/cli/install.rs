@@ -1,0 +1,98 @@
+//! `install`: packages by name, whether or not a device asks for them.
+
+use super::auto::show_packages;
+use super::context::Context;
+use super::failure::Failure;
+use super::sync::{self, Opened};
+use super::view::View;
+use super::{block_on, packages, work};
+use crate::apply::Goal;
+use crate::exit::Exit;
+use crate::plan;
+use crate::report::progress::print_json;
+use crate::state::records::Records;
+use crate::survey::Offers;
+
+pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> {
+    context.require_repository()?;
+    let check = context.options.check;
+    let _lock = if check { None } else { Some(context.writer()?) };
+    let records = if check {
+        Records::open_to_read(&context.paths)?
+    } else {
+        Records::open(&context.paths)?
+    };
+    let transport = sync::transport(context);
+    block_on(async {
+        let mut opened: Vec<Opened<'_>> = if check {
+            Vec::new()
+        } else {
+            sync::open(context, &transport).await?
+        };
+        let index = context.index()?;
+        if index.repositories().next().is_none() {
+            return Err(super::nothing_cached(context));
+        }
+        let mut rules = context.rules(&index, &records)?;
+        // Whoever names a package wants it, whatever happened before and whatever was held.
+        let named = |name: &str| names.iter().any(|text| packages::parse(text).0 == name);
+        rules.held.retain(|name| !named(name));
+        rules.quarantine.retain(|entry| !named(&entry.package));
+        let mut view = View::open(context, &[], false, &index, &records)?;
+        let mut report = view.report("install", &index)?;
+        let mut attempts = Vec::new();
+        let mut surveys = std::mem::take(&mut view.surveys);
+        let work = if check {
+            None
+        } else {
+            Some(work::begin(context, &view.tree, &records)?)
+        };
+        for survey in &mut surveys {
+            let facts = view.machine.facts(survey, &rules);
+            let offers = names
+                .iter()
+                .map(|name| packages::find(context, &index, name, Some(facts)))
+                .collect::<Result<Vec<_>, _>>()?;
+            let library = Offers::new(&index, &context.config.repositories).library_of(&offers)?;
+            let mut plan = plan::plan_for(&offers, &library, &survey.standing, facts).map_err(Failure::Refused)?;
+            let is_there = |step: &plan::Step| {
+                let id = &step.offer.id;
+                survey.standing.iter().any(|standing| {
+                    standing.name == id.name
+                        && standing.dkms_version == step.offer.record.dkms_version()
+                        && standing.source.as_ref().is_none_or(|source| source == id)
+                })
+            };
+            if plan.steps.iter().all(is_there) {
+                plan.steps.clear();
+            }
+            let mut kernel = view.kernel(survey, &plan);
+            if let Some(work) = &work {
+                let mut obtain = work::obtain(context, &mut opened);
+                let goal = Goal::Named(&plan);
+                let done = work
+                    .worker()
+                    .converge(&goal, &view.machine, survey, &mut rules, &mut obtain)
+                    .await?;
+                kernel.packages = done
+                    .iter()
+                    .map(|attempt| work::report(context, &view.machine, attempt))
+                    .collect();
+                attempts.extend(done);
+            }
+            report.kernels.push(kernel);
+        }
+        report.changed = report.kernels.iter().any(|kernel| !kernel.packages.is_empty());
+        let exit = match work::exit(&attempts) {
+            Exit::Converged if context.options.detailed_exitcode && report.changed => Exit::Changed,
+            exit => exit,
+        };
+        report.exit = exit.code();
+        if context.options.json {
+            print_json(&report);
+        } else {
+            show_packages(&report);
+        }
+        Ok(exit)
+    })
+}

@@ -1,0 +1,135 @@
+//! The command line: one file a subcommand, and what they share.
+
+pub mod args;
+mod auto;
+mod completions;
+mod context;
+mod devices;
+mod doctor;
+mod explain;
+pub mod failure;
+mod fetch;
+mod history;
+mod hold;
+mod install;
+mod packages;
+mod remove;
+mod search;
+mod status;
+mod sync;
+mod view;
+mod work;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use jiff::Timestamp;
+
+use crate::exit::Exit;
+use crate::report::progress::{Happening, Reporter};
+use args::{Cli, Command};
+use context::Context;
+use failure::{Failure, chain};
+
+/// Runs the command line `arguments`, the program's name first.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    if is_dkms(arguments.first()) {
+        return dkms(&arguments[1..]);
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help is asked for and goes to standard output; a mistake goes to standard error.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match &cli.command {
+        Some(Command::Dkms { arguments }) => return dkms(arguments),
+        Some(Command::Completions { shell }) => return completions::print(*shell),
+        Some(Command::Man) => return completions::man(),
+        _ => {}
+    }
+    match run(&cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            report(&cli, &failure);
+            failure.exit().into()
+        }
+    }
+}
+
+/// Called by the name `dkms`, the program is dkms.
+fn is_dkms(name: Option<&OsString>) -> bool {
+    name.is_some_and(|name| {
+        std::path::Path::new(name)
+            .file_name()
+            .is_some_and(|file| file == "dkms")
+    })
+}
+
+/// The `dkms` command line. Its words are names of packages and kernels, all ASCII; others name nothing that exists.
+fn dkms(arguments: &[OsString]) -> ExitCode {
+    dkms_engine::compat::main(
+        arguments
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
+    )
+}
+
+fn run(cli: &Cli) -> Result<Exit, Failure> {
+    let context = Context::new(&cli.common, Timestamp::now())?;
+    match &cli.command {
+        None if cli.auto => auto::run(&context),
+        None => devices::run(&context, false),
+        Some(Command::Devices { all }) => devices::run(&context, *all),
+        Some(Command::Explain { device }) => explain::run(&context, device),
+        Some(Command::Plan) => auto::plan(&context),
+        Some(Command::Sync) => sync::run(&context),
+        Some(Command::Search { terms }) => search::run(&context, terms),
+        Some(Command::Fetch { packages }) => fetch::run(&context, packages),
+        Some(Command::Install { packages }) => install::run(&context, packages),
+        Some(Command::Remove { packages }) => remove::run(&context, packages),
+        Some(Command::Status) => status::run(&context),
+        Some(Command::History { last }) => history::run(&context, *last),
+        Some(Command::Hold { packages }) => hold::hold(&context, packages),
+        Some(Command::Unhold { packages }) => hold::unhold(&context, packages),
+        Some(Command::Doctor) => doctor::run(&context),
+        Some(Command::Dkms { .. } | Command::Completions { .. } | Command::Man) => Ok(Exit::Converged),
+    }
+}
+
+/// Says what stopped the run: for people on standard error, for programs as the final document.
+fn report(cli: &Cli, failure: &Failure) {
+    let (text, hint) = (format!("failed to {}", chain(failure)), failure.hint());
+    if cli.common.json {
+        crate::report::progress::print_json(&serde_json::json!({
+            "schema": crate::report::SCHEMA,
+            "document": "failure",
+            "exit": failure.exit().code(),
+            "error": text,
+            "hint": hint,
+        }));
+    } else {
+        Reporter::new(false, false).tell(Happening::Error { text, hint });
+    }
+}
+
+/// A small runtime for what talks to mirrors: one thread, no more than is needed.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Failure::Runtime)?.block_on(work)
+}
+
+/// Nothing can be looked up.
+fn nothing_cached(context: &Context) -> Failure {
+    Failure::NothingCached {
+        repositories: context.config.repositories.iter().map(|r| r.name.to_string()).collect(),
+    }
+}

@@ -1,0 +1,138 @@
+//! `search`: packages by name, words, modalias or numbers.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
+use dkms_index::modalias::Modalias;
+use serde::Serialize;
+
+use super::context::Context;
+use super::failure::Failure;
+use crate::exit::Exit;
+use crate::report::progress::print_json;
+use crate::state::index::{Index, PackageId};
+
+/// One package version that was found.
+#[derive(Serialize)]
+struct Found {
+    name: String,
+    version: String,
+    repository: String,
+    summary: String,
+    modules: Vec<String>,
+    /// The kernels it is known to build for.
+    builds_on: Vec<String>,
+}
+
+pub(super) fn run(context: &Context, terms: &[String]) -> Result<Exit, Failure> {
+    let index = context.index()?;
+    if index.repositories().next().is_none() {
+        return Err(super::nothing_cached(context));
+    }
+    let mut found: Option<BTreeSet<PackageId>> = None;
+    for term in terms {
+        let hits = look_up(&index, term)?;
+        found = Some(match found {
+            Some(before) => before.intersection(&hits).copied().collect(),
+            None => hits,
+        });
+    }
+    let mut packages = Vec::new();
+    for id in found.unwrap_or_default() {
+        let record = index.record(id)?;
+        let built = |fact: &&dkms_index::document::record::BuildFact| {
+            fact.outcome == dkms_index::document::record::BuildOutcome::Built
+        };
+        packages.push(Found {
+            builds_on: record
+                .builds
+                .iter()
+                .filter(built)
+                .map(|fact| fact.kernel.clone())
+                .collect(),
+            name: record.name,
+            version: record.version,
+            repository: index.repository(id).to_string(),
+            summary: record.summary,
+            modules: record.modules,
+        });
+    }
+    if context.options.json {
+        packages.iter().for_each(print_json);
+    } else {
+        let mut out = anstream::stdout();
+        let bold = anstyle::Style::new().bold();
+        for package in &packages {
+            let Found {
+                name,
+                version,
+                repository,
+                summary,
+                ..
+            } = package;
+            // A closed pipe is the reader's wish.
+            let _ = writeln!(out, "{bold}{name}{bold:#} {version} ({repository})  {summary}");
+            let kernels = if package.builds_on.is_empty() {
+                "not tried".to_owned()
+            } else {
+                package.builds_on.join(", ")
+            };
+            let _ = writeln!(out, "    modules {}; builds on {kernels}", package.modules.join(", "));
+        }
+    }
+    Ok(if packages.is_empty() && context.options.detailed_exitcode {
+        Exit::NoMatch
+    } else {
+        Exit::Converged
+    })
+}
+
+/// What one term finds: a modalias or `vendor:device` by the patterns, everything else by the text.
+fn look_up(index: &Index, term: &str) -> Result<BTreeSet<PackageId>, Failure> {
+    let mut hits: BTreeSet<PackageId> = BTreeSet::new();
+    for modalias in modaliases(term) {
+        hits.extend(index.find(&modalias)?.into_iter().map(|hit| hit.package));
+    }
+    if hits.is_empty() {
+        hits.extend(index.search(term)?);
+    }
+    Ok(hits)
+}
+
+/// The devices that a term may mean: itself, or any device with these numbers on the buses that have such.
+fn modaliases(term: &str) -> Vec<Modalias> {
+    let number = |text: &str| {
+        (1..=4)
+            .contains(&text.len())
+            .then(|| u16::from_str_radix(text, 16).ok())
+            .flatten()
+    };
+    let texts = match term
+        .split_once(':')
+        .map(|(vendor, device)| (number(vendor), number(device)))
+    {
+        Some((Some(v), Some(d))) => vec![
+            format!("pci:v{v:08X}d{d:08X}sv00000000sd00000000bc00sc00i00"),
+            format!("usb:v{v:04X}p{d:04X}d0000dc00dsc00dp00ic00isc00ip00in00"),
+            format!("hid:b0003g0001v{v:08X}p{d:08X}"),
+            format!("sdio:c00v{v:04X}d{d:04X}"),
+        ],
+        _ if term.contains(':') => vec![term.to_owned()],
+        _ => Vec::new(),
+    };
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_that_mean_devices() {
+        let check = |term: &str, expected: usize| assert_eq!(modaliases(term).len(), expected, "{term}");
+        check("10ec:8168", 4);
+        check("pci:v000010ECd00008168sv*", 1);
+        check("realtek", 0);
+        check("10ec:", 1);
+    }
+}

@@ -1,0 +1,115 @@
+//! `status`: what is installed, held and quarantined.
+
+use serde::Serialize;
+
+use dkms_engine::tree::{Filter, State};
+
+use super::context::Context;
+use super::failure::Failure;
+use crate::exit::Exit;
+use crate::report::progress::print_json;
+use crate::state::records::{Hold, Installed, Quarantined, Records};
+
+/// The whole answer.
+#[derive(Serialize)]
+struct Answer {
+    schema: u32,
+    installed: Vec<Line>,
+    held: Vec<Hold>,
+    quarantined: Vec<Quarantined>,
+}
+
+/// One package for one kernel.
+#[derive(Serialize)]
+struct Line {
+    package: String,
+    dkms_version: String,
+    kernel: String,
+    state: State,
+    /// Where it came from; absent when it was not installed by this program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Installed>,
+    /// What is wrong with it, in words; empty when nothing is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<String>,
+}
+
+pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
+    let tree = context.tree()?;
+    let records = Records::open_to_read(&context.paths)?;
+    let noted = records.installed()?;
+    let installed = tree
+        .status(&Filter::default())
+        .into_iter()
+        .filter(|status| status.kernel.is_some())
+        .map(|status| {
+            let kernel = status.kernel.map(|kernel| kernel.release).unwrap_or_default();
+            let missing = status
+                .modules_missing
+                .then(|| "modules are missing below /lib/modules".to_owned());
+            let differ = status
+                .modules_differ
+                .then(|| "installed modules are not those that were built".to_owned());
+            let of_this = |i: &&Installed| {
+                i.package == status.package.module && i.dkms_version == status.package.version && i.kernel == kernel
+            };
+            Line {
+                source: noted.iter().find(of_this).cloned(),
+                package: status.package.module,
+                dkms_version: status.package.version,
+                kernel,
+                state: status.state,
+                problems: missing.into_iter().chain(differ).collect(),
+            }
+        });
+    let answer = Answer {
+        schema: 1,
+        installed: installed.collect(),
+        held: records.holds()?,
+        quarantined: records.quarantined()?,
+    };
+    if context.options.json {
+        print_json(&answer);
+    } else {
+        show(&answer);
+    }
+    Ok(Exit::Converged)
+}
+
+fn show(answer: &Answer) {
+    for line in &answer.installed {
+        let from = match &line.source {
+            Some(source) if source.version == line.dkms_version => format!("  from {}", source.repository),
+            Some(source) => format!("  {} from {}", source.version, source.repository),
+            None => String::new(),
+        };
+        let problems = line
+            .problems
+            .iter()
+            .map(|problem| format!("  ({problem})"))
+            .collect::<String>();
+        anstream::println!(
+            "{:<10} {} {}  kernel {}{from}{problems}",
+            line.state.word(),
+            line.package,
+            line.dkms_version,
+            line.kernel
+        );
+    }
+    for hold in &answer.held {
+        anstream::println!("{:<10} {}", "held", hold.package);
+    }
+    for entry in &answer.quarantined {
+        let Quarantined {
+            package,
+            version,
+            kernel,
+            reason,
+            ..
+        } = entry;
+        anstream::println!("{:<10} {package} {version}  kernel {kernel}: {reason}", "quarantine");
+    }
+    if answer.installed.is_empty() && answer.held.is_empty() && answer.quarantined.is_empty() {
+        eprintln!("nothing is installed, held or quarantined");
+    }
+}

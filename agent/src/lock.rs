@@ -1,0 +1,86 @@
+//! One run at a time changes a machine; a second one is told so at once instead of waiting without end.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+
+use dkms_engine::root::Root;
+use rustix::fs::{FlockOperation, flock};
+
+/// The right to change what is below a root. It ends with the value, or with the process.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+}
+
+/// Why a run may not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run has the lock.
+    #[error("start: another dkms-fetch is at work (it holds {})", path.display())]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The lock cannot be made.
+    #[error("write {}: {source}", path.display())]
+    Io {
+        /// The lock.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+}
+
+impl LockError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Busy { path } => Some(format!("wait for it to end; who is it? `fuser -v {}`", path.display())),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run it as root".to_owned())
+            }
+            Self::Io { .. } => None,
+        }
+    }
+}
+
+impl RunLock {
+    /// Takes the lock of `root`.
+    ///
+    /// # Errors
+    /// When another run has it, or it cannot be made.
+    pub fn take(root: &Root) -> Result<Self, LockError> {
+        let path = root.join("/var/lib/dkms-fetch/lock");
+        let failed = |source| LockError::Io {
+            path: path.clone(),
+            source,
+        };
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(failed)?;
+        }
+        let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::Busy { path }),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_run_is_told_who_is_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path());
+        let first = RunLock::take(&root).unwrap();
+        let second = RunLock::take(&root).unwrap_err();
+        assert!(matches!(second, LockError::Busy { .. }));
+        assert!(second.hint().is_some_and(|hint| hint.contains("fuser")));
+        drop(first);
+        RunLock::take(&root).unwrap();
+    }
+}

@@ -1,0 +1,293 @@
+//! Progress: bars on a terminal, a line a step elsewhere, JSON Lines for programs. One value a happening, whoever shows it.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use dkms_engine::event::{Event, Sink, Step, Subject};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::candidate::PackageId;
+
+/// What the agent does besides the engine's work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Happening {
+    /// A repository is asked for news.
+    Syncing {
+        /// Its name.
+        repository: String,
+    },
+    /// Its index is verified and in the cache.
+    Synced {
+        /// Its name.
+        repository: String,
+        /// How many package versions it holds.
+        packages: u64,
+        /// Whether it brought anything new.
+        changed: bool,
+    },
+    /// A source bundle is being downloaded.
+    Fetching {
+        /// Of which package.
+        #[serde(flatten)]
+        package: PackageId,
+        /// Its whole length in bytes.
+        length: u64,
+    },
+    /// A source bundle is verified and in the store.
+    Fetched {
+        /// Of which package.
+        #[serde(flatten)]
+        package: PackageId,
+    },
+    /// A module is loaded into the running kernel.
+    Loading {
+        /// Its name.
+        module: String,
+    },
+    /// A package is put in quarantine: it is not tried again by itself.
+    Quarantined {
+        /// Which.
+        #[serde(flatten)]
+        package: PackageId,
+        /// For which kernel.
+        kernel: String,
+        /// Why.
+        reason: String,
+    },
+    /// What stopped the run.
+    Error {
+        /// What failed, on what, why.
+        text: String,
+        /// The way out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+    /// Something that a person should look at.
+    Warning {
+        /// What is wrong with what.
+        text: String,
+        /// The way out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+}
+
+/// Shows what happens.
+pub struct Reporter {
+    mode: Mode,
+    verbose: bool,
+}
+
+enum Mode {
+    /// Lines of JSON on standard output.
+    Json,
+    /// Bars on standard error.
+    Bars {
+        all: MultiProgress,
+        running: Mutex<HashMap<String, ProgressBar>>,
+    },
+    /// Lines on standard error.
+    Lines,
+}
+
+impl Reporter {
+    /// For programs, or for whoever reads standard error.
+    pub fn new(json: bool, verbose: bool) -> Self {
+        let mode = if json {
+            Mode::Json
+        } else if std::io::stderr().is_terminal() {
+            Mode::Bars {
+                all: MultiProgress::new(),
+                running: Mutex::default(),
+            }
+        } else {
+            Mode::Lines
+        };
+        Self { mode, verbose }
+    }
+
+    /// Shows one thing.
+    pub fn tell(&self, happening: Happening) {
+        if let Mode::Json = self.mode {
+            return print_json(&happening);
+        }
+        match happening {
+            Happening::Syncing { repository } => self.begin(&repository, &format!("syncing {repository}")),
+            Happening::Synced {
+                repository,
+                packages,
+                changed,
+            } => {
+                let news = if changed { "" } else { ", nothing new" };
+                self.end(
+                    &repository,
+                    Style::new(),
+                    "synced",
+                    &format!("{repository}: {packages} packages{news}"),
+                );
+            }
+            Happening::Fetching { package, length } => {
+                self.begin(
+                    &package.to_string(),
+                    &format!("fetching {package} ({} KiB)", length.div_ceil(1024)),
+                );
+            }
+            Happening::Fetched { package } => {
+                self.end(&package.to_string(), Style::new(), "fetched", &package.to_string())
+            }
+            Happening::Loading { module } => self.line(Style::new(), "loading", &module),
+            Happening::Quarantined {
+                package,
+                kernel,
+                reason,
+            } => {
+                self.line(warning(), "quarantined", &format!("{package} for {kernel}: {reason}"));
+            }
+            Happening::Warning { text, hint } => self.warn(warning(), "warning:", &text, hint.as_deref()),
+            Happening::Error { text, hint } => self.warn(failure(), "error:", &text, hint.as_deref()),
+        }
+    }
+
+    /// How far a download is; shown where there are bars.
+    pub fn received(&self, package: &PackageId, received: u64, length: u64) {
+        if let Mode::Bars { .. } = self.mode {
+            let share = received.saturating_mul(100).checked_div(length).unwrap_or(100);
+            self.begin(&package.to_string(), &format!("fetching {package} {share} %"));
+        }
+    }
+
+    /// The way out of what was told before.
+    pub fn hint(&self, hint: &str) {
+        self.line(Style::new().bold(), "hint:", hint);
+    }
+
+    /// A warning or an error for people, with its way out.
+    fn warn(&self, style: Style, word: &str, text: &str, hint: Option<&str>) {
+        self.line(style, word, text);
+        if let Some(hint) = hint {
+            self.line(Style::new().bold(), "hint:", hint);
+        }
+    }
+
+    /// Something takes its time from now on.
+    fn begin(&self, key: &str, text: &str) {
+        match &self.mode {
+            Mode::Bars { all, running } => {
+                let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+                let bar = running.entry(key.to_owned()).or_insert_with(|| {
+                    let bar = all.add(ProgressBar::new_spinner().with_style(spinner()));
+                    bar.enable_steady_tick(Duration::from_millis(120));
+                    bar
+                });
+                bar.set_message(text.to_owned());
+            }
+            Mode::Lines => self.line(Style::new(), "", text),
+            Mode::Json => {}
+        }
+    }
+
+    /// It is over.
+    fn end(&self, key: &str, style: Style, word: &str, text: &str) {
+        self.clear(key);
+        self.line(style, word, text);
+    }
+
+    fn clear(&self, key: &str) {
+        if let Mode::Bars { running, .. } = &self.mode
+            && let Some(bar) = running.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
+        {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&self, style: Style, word: &str, text: &str) {
+        let print = || {
+            let gap = if word.is_empty() { "" } else { " " };
+            // Nobody reads standard error any more: nothing to be done about it.
+            let _ = writeln!(anstream::stderr(), "{style}{word}{style:#}{gap}{text}");
+        };
+        match &self.mode {
+            Mode::Bars { all, .. } => all.suspend(print),
+            Mode::Lines => print(),
+            Mode::Json => {}
+        }
+    }
+}
+
+impl Sink for Reporter {
+    fn emit(&self, event: Event) {
+        if let Mode::Json = self.mode {
+            return print_json(&event);
+        }
+        match event {
+            // Elsewhere than on a terminal the quick steps between are noise.
+            Event::Started { step, .. } if matches!(self.mode, Mode::Lines) && !self.verbose && !is_slow(step) => {}
+            Event::Started { subject, step, detail } => {
+                let detail = if detail.is_empty() || !self.verbose {
+                    String::new()
+                } else {
+                    format!(" ({detail})")
+                };
+                self.begin(&key(&subject), &format!("{} {subject}{detail}", step.word()));
+            }
+            Event::Finished { subject, step } => {
+                let done = Style::new().fg_color(Some(AnsiColor::Green.into()));
+                self.end(&key(&subject), done, "done", &format!("{} {subject}", step.word()));
+            }
+            Event::Failed { subject, reason, log } => {
+                self.end(&key(&subject), failure(), "failed", &format!("{subject}: {reason}"));
+                if let Some(log) = log {
+                    self.line(Style::new().dimmed(), "log:", &log.display().to_string());
+                }
+            }
+            Event::Note(text) => {
+                if self.verbose {
+                    self.line(Style::new().dimmed(), "note:", &text);
+                }
+            }
+            Event::Warning { text, hint } => self.warn(warning(), "warning:", &text, hint.as_deref()),
+        }
+    }
+}
+
+fn is_slow(step: Step) -> bool {
+    matches!(
+        step,
+        Step::Make | Step::Script | Step::Install | Step::Uninstall | Step::Depmod
+    )
+}
+
+fn key(subject: &Subject) -> String {
+    subject.to_string()
+}
+
+fn warning() -> Style {
+    Style::new().fg_color(Some(AnsiColor::Yellow.into())).bold()
+}
+
+fn failure() -> Style {
+    Style::new().fg_color(Some(AnsiColor::Red.into())).bold()
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+/// One line of JSON on standard output.
+pub fn print_json(value: &impl Serialize) {
+    if let Ok(line) = serde_json::to_string(value) {
+        // A closed pipe is the reader's wish.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+}
+
+/// A path as it is called inside the root, for documents that leave this machine.
+pub fn inside(root: &dkms_engine::root::Root, path: &std::path::Path) -> PathBuf {
+    root.inside(path).unwrap_or_else(|| path.to_owned())
+}

@@ -1,0 +1,298 @@
+//! What there is to decide about for one kernel: each device with the packages that match it, what the kernel drives by
+//! itself, and what is installed. Reading happens here, once; deciding is [`crate::plan`]'s, as often as need be.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use dkms_engine::kernel::{KernelError, KernelOptions, KernelTarget};
+use dkms_engine::package::{KernelId, PackageId as TreeId};
+use dkms_engine::tree::{BuildRecord, Tree};
+use dkms_index::modalias::Modalias;
+use dkms_index::overrides::Overrides;
+use dkms_index::pattern::Pattern;
+
+use crate::candidate::{self, Facts, Offer, PackageId, Rules, TargetKernel};
+use crate::config::Repository;
+use crate::device::{self, Device};
+use crate::host::Host;
+use crate::intree::{InTree, InTreeError, KernelClaim};
+use crate::plan::{self, Library, Plan, Situation, Standing};
+use crate::state::StateError;
+use crate::state::index::{self, Index};
+use crate::state::records::Installed;
+
+/// How many package names are followed over `BUILD_DEPENDS`.
+const LIBRARY_MAX: usize = 256;
+
+/// What is the same for every kernel of a machine.
+pub struct Machine<'a> {
+    /// The machine or image that is served.
+    pub host: &'a Host,
+    /// Its devices.
+    pub devices: &'a [Device],
+    /// Whether the devices are this machine's own, seen now.
+    pub here: bool,
+    /// The repositories, for their priorities.
+    pub repositories: &'a [Repository],
+    /// The packages that match each device, in the order of the devices.
+    pub matches: Vec<Vec<(Arc<Offer>, Pattern)>>,
+    /// Packages by name, for what others need.
+    pub library: Library,
+    /// Aliases that are taken out.
+    pub overrides: Overrides,
+    /// The machine's own modalias.
+    pub dmi: Option<Modalias>,
+}
+
+/// One kernel of a machine.
+pub struct Survey {
+    /// What is decided by.
+    pub kernel: TargetKernel,
+    /// What is built against; an error where there is nothing.
+    pub target: Result<Arc<KernelTarget>, KernelError>,
+    /// Whether this kernel runs here and now, so that what is bound counts and modules can be loaded.
+    pub live: bool,
+    /// Whether the kernel's own modules are there to be looked at.
+    pub has_modules: bool,
+    /// The kernel's own modules for each device.
+    pub claims: Vec<Vec<KernelClaim>>,
+    /// What is installed for it.
+    pub standing: Vec<Standing>,
+}
+
+impl<'a> Machine<'a> {
+    /// Looks all devices up in the index.
+    ///
+    /// # Errors
+    /// When the cached index is damaged.
+    pub fn look_up(
+        host: &'a Host,
+        devices: &'a [Device],
+        here: bool,
+        repositories: &'a [Repository],
+        index: &Index,
+    ) -> Result<Self, StateError> {
+        let overrides: Overrides = index.overrides()?.into_iter().collect();
+        let mut shelf = Offers {
+            index,
+            repositories,
+            known: HashMap::new(),
+        };
+        let mut matches = Vec::with_capacity(devices.len());
+        for device in devices {
+            matches.push(shelf.matching(device, &overrides)?);
+        }
+        let library = shelf.library(&matches)?;
+        let dmi = device::dmi(devices).or(host.dmi.as_ref()).cloned();
+        Ok(Self {
+            host,
+            devices,
+            here,
+            repositories,
+            matches,
+            library,
+            overrides,
+            dmi,
+        })
+    }
+
+    /// Looks at one kernel.
+    ///
+    /// # Errors
+    /// When its own modules are there and cannot be read.
+    pub fn survey(&self, release: &str, tree: &Tree, installed: &[Installed]) -> Result<Survey, InTreeError> {
+        let root = &self.host.root;
+        let target = KernelTarget::find(root, release, &KernelOptions::default()).map(Arc::new);
+        let kernel = TargetKernel {
+            release: release.to_owned(),
+            arch: target
+                .as_ref()
+                .map_or_else(|_| self.host.arch.clone(), |target| target.arch.clone()),
+            config: target.as_ref().ok().map(|target| target.config().clone()),
+        };
+        let in_tree = InTree::read(root, release)?;
+        let claims = match &in_tree {
+            Some(in_tree) => self.claims(in_tree),
+            None => vec![Vec::new(); self.devices.len()],
+        };
+        let standing = standing(tree, &kernel, installed);
+        let live = self.here && self.host.running.as_deref() == Some(release);
+        Ok(Survey {
+            kernel,
+            target,
+            live,
+            has_modules: in_tree.is_some(),
+            claims,
+            standing,
+        })
+    }
+
+    /// The kernel's own modules for each device, over all modaliases of the device.
+    fn claims(&self, in_tree: &InTree) -> Vec<Vec<KernelClaim>> {
+        let modaliases: Vec<&Modalias> = self.devices.iter().flat_map(|device| &device.modaliases).collect();
+        let mut found = in_tree.claims(&modaliases).into_iter();
+        let not_overridden = |claim: &KernelClaim| {
+            let pattern = Pattern::parse(&claim.pattern).ok();
+            pattern.is_none_or(|pattern| self.overrides.of_module(&claim.module, &pattern).is_none())
+        };
+        let of_device = |device: &Device| found.by_ref().take(device.modaliases.len()).flatten().collect();
+        let mut claims: Vec<Vec<KernelClaim>> = self.devices.iter().map(of_device).collect();
+        claims.iter_mut().for_each(|claims| claims.retain(not_overridden));
+        claims
+    }
+
+    /// Decides, by the rules as they are now.
+    pub fn plan(&self, survey: &Survey, rules: &Rules) -> Plan {
+        let facts = self.facts(survey, rules);
+        let situations: Vec<Situation> = self
+            .devices
+            .iter()
+            .zip(&self.matches)
+            .zip(&survey.claims)
+            .map(|((device, matches), claims)| {
+                let assessment = candidate::assess(matches, facts);
+                let names: BTreeSet<&str> = matches.iter().map(|(offer, _)| offer.id.name.as_str()).collect();
+                let names: Vec<&str> = names.into_iter().collect();
+                let settled = plan::settle(device, survey.live, claims, &survey.standing, &names, &assessment);
+                Situation { settled, assessment }
+            })
+            .collect();
+        plan::plan(&situations, &self.library, &survey.standing, facts)
+    }
+
+    /// What the deciding functions look at.
+    pub fn facts<'b>(&'b self, survey: &'b Survey, rules: &'b Rules) -> Facts<'b> {
+        Facts {
+            kernel: &survey.kernel,
+            machine: self.dmi.as_ref(),
+            rules,
+        }
+    }
+}
+
+/// The offers of an index, each read once.
+pub struct Offers<'a> {
+    index: &'a Index,
+    repositories: &'a [Repository],
+    known: HashMap<index::PackageId, Arc<Offer>>,
+}
+
+impl<'a> Offers<'a> {
+    /// Nothing is read yet.
+    pub fn new(index: &'a Index, repositories: &'a [Repository]) -> Self {
+        Self {
+            index,
+            repositories,
+            known: HashMap::new(),
+        }
+    }
+
+    /// The offer of one package.
+    ///
+    /// # Errors
+    /// When the cached index is damaged.
+    pub fn offer(&mut self, id: index::PackageId) -> Result<Arc<Offer>, StateError> {
+        if let Some(known) = self.known.get(&id) {
+            return Ok(Arc::clone(known));
+        }
+        let record = self.index.record(id)?;
+        let repository = self.index.repository(id);
+        let priority = self
+            .repositories
+            .iter()
+            .find(|r| r.name == *repository)
+            .map_or(0, |r| r.priority);
+        let name = PackageId {
+            name: record.name.clone(),
+            version: record.version.clone(),
+            repository: repository.to_string(),
+        };
+        let offer = Arc::new(Offer {
+            id: name,
+            priority,
+            record,
+        });
+        self.known.insert(id, Arc::clone(&offer));
+        Ok(offer)
+    }
+
+    /// All versions of a name.
+    ///
+    /// # Errors
+    /// When the cached index is damaged.
+    pub fn named(&mut self, name: &str) -> Result<Vec<Arc<Offer>>, StateError> {
+        self.index.named(name)?.into_iter().map(|id| self.offer(id)).collect()
+    }
+
+    /// The packages that match a device by a pattern that is not taken out.
+    fn matching(&mut self, device: &Device, overrides: &Overrides) -> Result<Vec<(Arc<Offer>, Pattern)>, StateError> {
+        let mut found = Vec::new();
+        for modalias in &device.modaliases {
+            for hit in self.index.find(modalias)? {
+                let offer = self.offer(hit.package)?;
+                if overrides.of_package(&offer.id.name, &hit.pattern).is_none() {
+                    found.push((offer, hit.pattern));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every name that some `BUILD_DEPENDS` of these packages reaches.
+    fn library(&mut self, matches: &[Vec<(Arc<Offer>, Pattern)>]) -> Result<Library, StateError> {
+        let start: Vec<Arc<Offer>> = matches.iter().flatten().map(|(offer, _)| Arc::clone(offer)).collect();
+        self.library_of(&start)
+    }
+
+    /// Every name that some `BUILD_DEPENDS` of `start` reaches.
+    ///
+    /// # Errors
+    /// When the cached index is damaged.
+    pub fn library_of(&mut self, start: &[Arc<Offer>]) -> Result<Library, StateError> {
+        let mut library: Library = BTreeMap::new();
+        let needs = |offer: &Arc<Offer>| offer.record.recipe.build_depends.clone();
+        let mut wanted: Vec<String> = start.iter().flat_map(needs).collect();
+        while let Some(name) = wanted.pop() {
+            if library.contains_key(&name) || library.len() >= LIBRARY_MAX {
+                continue;
+            }
+            let offers = self.named(&name)?;
+            wanted.extend(offers.iter().flat_map(needs));
+            library.insert(name, offers);
+        }
+        Ok(library)
+    }
+}
+
+/// What the DKMS tree has installed for a kernel, with its origin where it came through us.
+pub fn standing(tree: &Tree, kernel: &TargetKernel, installed: &[Installed]) -> Vec<Standing> {
+    let Some(id) = KernelId::new(&kernel.release, &kernel.arch) else {
+        return Vec::new();
+    };
+    let names: BTreeSet<String> = tree.packages().into_iter().map(|package| package.module).collect();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let version = tree.installed_version(&name, &id)?;
+            let package = TreeId::new(&name, &version)?;
+            let record = BuildRecord::read(&tree.built_dir(&package, &id));
+            let modules = record.map_or_else(
+                || vec![name.clone()],
+                |r| r.modules.into_iter().map(|m| m.name).collect(),
+            );
+            let noted = installed
+                .iter()
+                .find(|i| i.package == name && i.dkms_version == version && i.kernel == kernel.release);
+            Some(Standing {
+                name: name.clone(),
+                dkms_version: version,
+                source: noted.map(|i| PackageId {
+                    name: i.package.clone(),
+                    version: i.version.clone(),
+                    repository: i.repository.clone(),
+                }),
+                modules: modules.into_iter().map(|m: String| m.replace('-', "_")).collect(),
+            })
+        })
+        .collect()
+}
