@@ -324,7 +324,7 @@ mod tests {
                     "A".repeat(64)
                 ),
                 "a bundle of 0 bytes is not possible",
-                "pattern \"*\" has no four literal bytes in a row",
+                "pattern \"*\" has no three literal bytes in a row",
             ],
         );
         check(|m| m.modules.clear(), &["no modules"]);

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use problem::{Problem, check_name};
 
-/// Where a package's source bundle lies and how to know it: `bundles/<first two hex digits>/<sha256>`.
+/// Where a package's source bundle lies and how to know it: `bundles/sha256/<first two hex digits>/<sha256>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BundleRef {
     /// SHA-256 of the bundle, 64 lower-case hex digits.

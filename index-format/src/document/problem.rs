@@ -51,7 +51,7 @@ pub enum Problem {
         /// The vendor whose directory it is in.
         vendor: VendorId,
     },
-    /// A pattern too short to look up: no four literal bytes in a row. It would be tried on every device.
+    /// A pattern too short to look up: no [`SHORTEST_ANCHOR_BYTES`] literal bytes in a row. It would be tried on every device.
     TooBroad(String),
     /// A list with too many entries.
     TooMany {
@@ -97,7 +97,7 @@ impl fmt::Display for Problem {
             Self::ManifestPath(path) => write!(f, "manifest {path:?} is not where this version's manifest belongs"),
             Self::Pattern { pattern, error } => write!(f, "pattern {pattern:?}: {error}"),
             Self::OutOfScope { pattern, vendor } => write!(f, "pattern {pattern:?} is not literally of {vendor}"),
-            Self::TooBroad(pattern) => write!(f, "pattern {pattern:?} has no four literal bytes in a row"),
+            Self::TooBroad(pattern) => write!(f, "pattern {pattern:?} has no three literal bytes in a row"),
             Self::TooMany { field, count, max } => write!(f, "{count} {field}, at most {max} are taken"),
             Self::Missing(field) => write!(f, "no {field}"),
             Self::Twice { field, value } => write!(f, "{field} has {value:?} twice"),

@@ -65,7 +65,7 @@ fn patterns_are_examined() {
     check(
         aliases(&["*"]),
         &[
-            "pattern \"*\" has no four literal bytes in a row",
+            "pattern \"*\" has no three literal bytes in a row",
             "the pattern * matches devices of every kind",
         ],
     );
