@@ -4,7 +4,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -23,43 +24,49 @@ use dkms_tests::synthetic::{MEAN_PATTERNS, Synthetic, device_for};
 
 const MILLION: usize = 1_000_000;
 
+/// Set for the copy of this program that syncs alone, so that its time and memory are those of a sync.
+const SYNC_ROOT: &str = "DKMS_BENCH_SYNC_ROOT";
+
 fn main() {
-    sync_of_ten_thousand();
-    divan::main();
+    if let Some(root) = std::env::var_os(SYNC_ROOT) {
+        sync_alone(Root::at(root));
+    } else {
+        sync_of_ten_thousand();
+        divan::main();
+    }
 }
 
 /// A machine with one repository.
 struct Machine {
-    _dir: tempfile::TempDir,
+    root: Root,
     repository: Repository,
     paths: Paths,
 }
 
 impl Machine {
-    fn new(published: &Published, url: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let etc = dir.path().join("etc/dkms-fetch/repos.d");
+    fn new(dir: &Path, published: &Published, url: &str) -> Self {
+        let etc = dir.join("etc/dkms-fetch/repos.d");
         fs::create_dir_all(&etc).expect("a folder");
         fs::copy(published.pinned_root(), etc.join("a.root.json")).expect("a copy");
         let text = format!("name = \"a\"\nroot = \"a.root.json\"\nurls = [{url:?}]\n");
         fs::write(etc.join("a.toml"), text).expect("a file");
-        let root = Root::at(dir.path());
+        Self::at(Root::at(dir))
+    }
+
+    fn at(root: Root) -> Self {
         let config = Config::read(&root).expect("a configuration");
         Self {
             repository: config.repositories.into_iter().next().expect("one repository"),
             paths: Paths::of(&root),
-            _dir: dir,
+            root,
         }
     }
 
     fn sync(&self) -> Update {
         let transport = Transport::new(Options::default());
         let session = Session::new(&self.repository, &self.paths, &transport, Network::Online);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
             let refreshed = session.refresh(now(), Expiry::Enforce).await.expect("a refresh");
             session.update_index(&refreshed.metadata).await.expect("an index")
         })
@@ -70,45 +77,61 @@ impl Machine {
     }
 }
 
-/// Prints the cost of a first sync, one after 1 % of the packages changed, and one without a change.
+/// Prints the cost of a first sync, of one without a change, and of one after 1 % more packages.
 fn sync_of_ten_thousand() {
     let published = Published::empty();
     published.add_many(10_000, 11);
     published.publish(now());
     let mirror = Mirror::of(&published.public());
-    let machine = Machine::new(&published, &mirror.url());
-    println!("sync of 10000 packages over loopback    wall        CPU   requests");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let machine = Machine::new(dir.path(), &published, &mirror.url());
+    println!("sync of 10000 packages over loopback");
     let measure = |what: &str| {
         mirror.asked();
-        let (wall, cpu) = (Instant::now(), cpu_time());
-        let update = machine.sync();
-        let (wall, cpu) = (wall.elapsed(), cpu_time() - cpu);
-        println!(
-            "  {what:<32} {wall:>9.1?} {cpu:>9.1?} {:>6}   {update:?}",
-            mirror.asked().len()
-        );
+        let sync = Command::new(std::env::current_exe().expect("this program"))
+            .env(SYNC_ROOT, machine.root.path())
+            .output()
+            .expect("it runs");
+        assert!(sync.status.success(), "{}", String::from_utf8_lossy(&sync.stderr));
+        let said = String::from_utf8_lossy(&sync.stdout);
+        println!("  {what:<10} {} {:>3} requests", said.trim_end(), mirror.asked().len());
     };
     measure("first");
     measure("no change");
     published.add_many(100, 12);
     published.publish(now());
     measure("1 % more");
+    let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
     println!(
         "  the cache has {} KiB",
-        fs::metadata(machine.paths.index(&machine.repository.name)).map_or(0, |m| m.len() >> 10)
+        length(&machine.paths.index(&machine.repository.name)) >> 10
     );
 }
 
-/// The CPU time of this process, the mirror's thread included.
-fn cpu_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").expect("procfs");
-    // Fields 14 and 15, in ticks of 10 ms; the name before them ends with `)`.
+/// Syncs and says what it cost.
+fn sync_alone(root: Root) {
+    let machine = Machine::at(root);
+    let wall = Instant::now();
+    let update = machine.sync();
+    let wall = wall.elapsed();
+    let read = |path: &str| fs::read_to_string(path).expect("procfs");
+    // Fields 14 and 15 of stat, in ticks of 10 ms; the name before them ends with `)`.
+    let stat = read("/proc/self/stat");
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks: u64 = [11, 12]
         .iter()
         .map(|&n| fields[n].parse::<u64>().expect("a number"))
         .sum();
-    Duration::from_millis(ticks * 10)
+    let status = read("/proc/self/status");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap_or_default();
+    println!(
+        "wall {wall:>8.1?}  CPU {:>4} ms  peak {}  {update:?}",
+        ticks * 10,
+        peak.trim()
+    );
 }
 
 /// A cache with about a million patterns, and devices that some of them match.
@@ -116,6 +139,7 @@ struct Cache {
     index: Index,
     devices: Vec<Modalias>,
     machine: Machine,
+    _dir: tempfile::TempDir,
 }
 
 thread_local! {
@@ -128,7 +152,12 @@ impl Cache {
         let published = Published::empty();
         published.add_many(packages, 3);
         published.publish(now());
-        let machine = Machine::new(&published, &format!("file://{}/", published.public().display()));
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let machine = Machine::new(
+            dir.path(),
+            &published,
+            &format!("file://{}/", published.public().display()),
+        );
         machine.sync();
         let mut synthetic = Synthetic::new(3);
         let device = |n| {
@@ -139,6 +168,7 @@ impl Cache {
             devices: (0..packages).map(device).collect(),
             index: machine.index(),
             machine,
+            _dir: dir,
         }
     }
 

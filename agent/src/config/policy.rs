@@ -1,5 +1,6 @@
 //! Policy: what the owner of the machine pins, denies and allows. See `config.toml`.
 
+use dkms_index::trust::Expiry;
 use serde::Deserialize;
 
 /// The whole of `config.toml`. Everything absent has the cautious value.
@@ -26,8 +27,22 @@ pub struct Policy {
     /// Whether mirrors may be plain `http://` beyond loopback. Signatures make that safe from forgery; it lets
     /// onlookers see which files are fetched, and so it is the owner's choice.
     pub allow_plain_http: bool,
+    /// Whether signatures may have expired: for media that were made once and are carried to machines for months. All
+    /// other checks stay.
+    pub allow_stale: bool,
     /// Rollout rings that this machine takes part in.
     pub rings: Vec<String>,
+}
+
+impl Policy {
+    /// How expired signatures are taken.
+    pub fn expiry(&self) -> Expiry {
+        if self.allow_stale {
+            Expiry::AllowStale
+        } else {
+            Expiry::Enforce
+        }
+    }
 }
 
 /// A package held to versions.

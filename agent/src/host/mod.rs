@@ -1,5 +1,6 @@
 //! Facts about the machine or image that is served, read once.
 
+mod clock;
 mod secure_boot;
 
 use std::fs::File;
@@ -11,6 +12,7 @@ use dkms_engine::kernel;
 use dkms_engine::root::Root;
 use dkms_index::modalias::Modalias;
 
+pub use clock::{Clock, built};
 pub use secure_boot::{SecureBoot, Signatures};
 
 /// The facts. They do not change while the program runs.

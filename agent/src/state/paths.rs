@@ -1,6 +1,8 @@
 //! Where things are kept.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use dkms_engine::root::Root;
 
@@ -20,6 +22,23 @@ impl Paths {
             lib: root.join("/var/lib/dkms-fetch"),
             cache: root.join("/var/cache/dkms-fetch"),
         }
+    }
+
+    /// The same places below `dir`, with a copy of all that a sync reads: for a run that must write nothing here.
+    ///
+    /// # Errors
+    /// When the copy cannot be made.
+    pub fn scratch(&self, dir: &Path) -> io::Result<Self> {
+        let copy = Self {
+            lib: dir.join("lib"),
+            cache: dir.join("cache"),
+        };
+        for (from, to) in [(&self.lib, &copy.lib), (&self.cache, &copy.cache)] {
+            for part in ["trust", "etags", "segments", "index"] {
+                copy_tree(&from.join(part), &to.join(part))?;
+            }
+        }
+        Ok(copy)
     }
 
     /// History, holds, quarantine, installed packages.
@@ -50,5 +69,52 @@ impl Paths {
     /// The content-addressed store of source bundles.
     pub fn bundles(&self) -> PathBuf {
         self.cache.join("bundles/sha256")
+    }
+}
+
+/// Copies regular files and folders; nothing where there is nothing.
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(from) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    fs::create_dir_all(to)?;
+    for entry in entries {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_tree(&from, &to)?;
+        } else if kind.is_file() {
+            fs::copy(from, to)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_copy_has_what_a_sync_reads() {
+        let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let paths = Paths::of(&Root::at(dir.path()));
+        let name = Name::try_from("acme".to_owned()).unwrap();
+        fs::create_dir_all(paths.trust(&name)).unwrap();
+        fs::write(paths.trust(&name).join("timestamp.json"), "{}").unwrap();
+        fs::write(paths.records(), "stays").unwrap();
+        let copy = paths.scratch(scratch.path()).unwrap();
+        assert_eq!(
+            fs::read_to_string(copy.trust(&name).join("timestamp.json")).unwrap(),
+            "{}"
+        );
+        assert!(!copy.records().exists());
+        fs::write(copy.trust(&name).join("timestamp.json"), "new").unwrap();
+        assert_eq!(
+            fs::read_to_string(paths.trust(&name).join("timestamp.json")).unwrap(),
+            "{}"
+        );
     }
 }
