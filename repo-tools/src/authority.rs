@@ -2,6 +2,7 @@
 
 use dkms_index::document::revocation::{Revocation, Revocations};
 use dkms_index::modalias::VendorId;
+use dkms_index::trust::scope::BY_ID;
 use jiff::Timestamp;
 
 use crate::files::{self, FileError};
@@ -12,6 +13,7 @@ use crate::publish::{Extent, PublishError, Published, Report, content, publish, 
 use crate::repository::Repository;
 use crate::roles::{self, TOP_LEVEL};
 use crate::signed::{RoleKeys, SignError, Signed, expiry};
+use crate::stage::Stage;
 
 /// Why an authority was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -58,14 +60,48 @@ pub fn delegate(
     now: Timestamp,
 ) -> Result<Report, AuthorityError> {
     let published = Published::load(&repository.public_dir())?;
-    let mut delegations = published.delegations();
     let role = roles::of_vendor(vendor);
-    if delegations.roles.iter().any(|d| d.name == role) {
+    if published.delegations().roles.iter().any(|d| d.name == role) {
         return Err(AuthorityError::Delegated(role));
     }
-    let (keys, role_keys) = init::generate(&repository.keys_dir(), &role, quorum)?;
-    let paths = roles::paths_of_scope(&roles::scope_of_vendor(vendor));
-    init::add_delegation(&mut delegations, &role, &paths, keys, role_keys);
+    delegate_all(repository, &published, &[vendor], quorum, now)
+}
+
+/// Delegates, with one key each, to the vendors of staged packages that have no role yet.
+pub fn delegate_missing(repository: &Repository, now: Timestamp) -> Result<Report, AuthorityError> {
+    let published = Published::load(&repository.public_dir())?;
+    let known = published.delegations();
+    let mut vendors: Vec<VendorId> = Vec::new();
+    for package in Stage::of(repository).list().map_err(PublishError::from)? {
+        let vendor = package
+            .manifest
+            .scope
+            .strip_prefix(BY_ID)
+            .and_then(|id| id.parse().ok());
+        vendors.extend(vendor.filter(|v| !known.roles.iter().any(|d| d.name == roles::of_vendor(*v))));
+    }
+    vendors.sort();
+    vendors.dedup();
+    if vendors.is_empty() {
+        return Ok(Report::default());
+    }
+    delegate_all(repository, &published, &vendors, Quorum { threshold: 1, keys: 1 }, now)
+}
+
+fn delegate_all(
+    repository: &Repository,
+    published: &Published,
+    vendors: &[VendorId],
+    quorum: Quorum,
+    now: Timestamp,
+) -> Result<Report, AuthorityError> {
+    let mut delegations = published.delegations();
+    for vendor in vendors {
+        let role = roles::of_vendor(*vendor);
+        let (keys, role_keys) = init::generate(&repository.keys_dir(), &role, quorum)?;
+        let paths = roles::paths_of_scope(&roles::scope_of_vendor(*vendor));
+        init::add_delegation(&mut delegations, &role, &paths, keys, role_keys);
+    }
     let content = content::Content::default();
     let request = Request {
         content: &content,
@@ -73,7 +109,7 @@ pub fn delegate(
         root: None,
         renew_timestamp: false,
     };
-    Ok(carry_out(repository, &published, request, now)?)
+    Ok(carry_out(repository, published, request, now)?)
 }
 
 /// Gives a role new keys. For a top-level role that is a new root, signed by the old root keys and the new ones.

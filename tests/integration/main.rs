@@ -5,4 +5,6 @@ mod dkms_conf;
 mod ingest;
 mod matching;
 mod sync;
+mod tuf_attacks;
+mod tuf_interop;
 mod workspace;

@@ -5,4 +5,5 @@ pub mod inputs;
 pub mod kernel_aliases;
 pub mod native;
 pub mod published;
+pub mod repo;
 pub mod synthetic;

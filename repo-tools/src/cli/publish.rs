@@ -1,19 +1,31 @@
 //! `dkms-repo publish` and `dkms-repo timestamp`.
 
 use super::{Context, Failure};
+use crate::authority;
 use crate::publish::{Extent, Report, publish};
 
 /// Signs and publishes all that is staged; without changes it writes nothing.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// First make keys and a role for each vendor that has none yet, as `delegate` does for one.
+    #[arg(long)]
+    delegate: bool,
+}
 
 /// Signs a new timestamp, and online roles that are due: cheap, for a timer.
 #[derive(Debug, clap::Args)]
 pub(super) struct TimestampArgs {}
 
 /// Publishes everything.
-pub(super) fn run(_: Args, context: &Context) -> Result<(), Failure> {
-    tell(&publish(&context.repository()?, Extent::All, context.now)?, context);
+pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let repository = context.repository()?;
+    if args.delegate {
+        let report = authority::delegate_missing(&repository, context.now)?;
+        for role in report.signed.keys().filter(|role| role.starts_with("vendor-")) {
+            anstream::eprintln!("made {role}, with a key in {}", repository.keys_dir().display());
+        }
+    }
+    tell(&publish(&repository, Extent::All, context.now)?, context);
     Ok(())
 }
 

@@ -107,11 +107,9 @@ impl<T: Body> Signed<T> {
         Ok(Self { signatures, signed })
     }
 
-    /// The file.
+    /// The file: compact, and nothing behind the closing brace, so that no byte of it can be spared.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::json!(self).to_string().into_bytes();
-        bytes.push(b'\n');
-        bytes
+        serde_json::json!(self).to_string().into_bytes()
     }
 }
 

@@ -1,0 +1,137 @@
+//! python-tuf, the reference implementation, reads what we write, and we read what it writes.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use dkms_repo::repository::Expiry as Lifetimes;
+use dkms_repo::serve::Server;
+use dkms_tests::inputs;
+use dkms_tests::repo::{Client, Mirror, TestRepo};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+#[test]
+fn python_tuf_reads_what_we_write() -> Result<()> {
+    // python-tuf reads the clock, so this repository lives now.
+    let repo = TestRepo::at(jiff::Timestamp::now(), Lifetimes::default())?.fill()?;
+    for role in ["timestamp", "root"] {
+        dkms_repo::authority::rotate(&repo.repository, role, None, repo.now)?;
+    }
+    let mirror = repo.mirror()?;
+    // Current and superseded targets alike lie there; ask for those that our own client gets.
+    let mut client = Client::new(repo.pinned()?);
+    client.sync(&mirror, repo.now)?;
+    let targets: BTreeMap<String, String> = client
+        .asked
+        .iter()
+        .filter_map(|path| path.strip_prefix("targets/"))
+        .map(|path| {
+            (
+                without_hash(path),
+                hex::encode(Sha256::digest(&mirror.files[&format!("targets/{path}")])),
+            )
+        })
+        .collect();
+    assert_eq!(targets.len(), 5, "{targets:?}");
+
+    let runtime = tokio::runtime::Runtime::new()?;
+    let server = runtime.block_on(Server::bind(&repo.public(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
+    let url = format!("http://{}/", server.address()?);
+    runtime.spawn(server.run());
+    let root = repo.public().join("metadata/1.root.json");
+    let mut arguments = vec![
+        url,
+        root.display().to_string(),
+        repo.scratch().join("peer").display().to_string(),
+    ];
+    arguments.extend(targets.keys().cloned());
+    let output: Value = serde_json::from_str(&python("tuf_client.py", &arguments)?)?;
+
+    assert_eq!(output["targets"], json!(targets));
+    let ours = client.refresh(&mirror, repo.now)?.versions();
+    for role in ["root", "timestamp", "snapshot", "targets"] {
+        assert_eq!(output["versions"][role], json!(ours[role]), "{role}");
+    }
+    Ok(())
+}
+
+#[test]
+fn we_read_what_python_tuf_writes() -> Result<()> {
+    let ours = TestRepo::with_packages()?;
+    let mirror = ours.mirror()?;
+    let mut client = Client::new(ours.pinned()?);
+    let packages = client.sync(&mirror, ours.now)?.packages;
+
+    // The same documents, under python-tuf's metadata and keys.
+    let mut roles: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
+    for path in client.asked.iter().filter_map(|path| path.strip_prefix("targets/")) {
+        let name = without_hash(path);
+        let role = match name.split('/').next() {
+            Some("by-id") => "vendor-pci-10ec".to_owned(),
+            Some(dir @ ("index" | "revocations" | "curated")) => dir.to_owned(),
+            other => anyhow::bail!("{other:?}"),
+        };
+        let file = ours.public().join("targets").join(path);
+        let mut target = json!({"file": file});
+        if role == "index" {
+            let decoded = zstd::decode_all(&std::fs::read(&file)?[..])?;
+            let hash = hex::encode(Sha256::digest(&decoded));
+            target["custom"] = json!({"decoded_sha256": hash, "decoded_length": decoded.len()});
+        }
+        roles.entry(role).or_default().insert(name, target);
+    }
+    let roles: Vec<Value> = roles
+        .into_iter()
+        .map(|(role, targets)| {
+            let scope = role
+                .strip_prefix("vendor-")
+                .map_or(role.clone(), |id| format!("by-id/{id}"));
+            json!({"name": role, "paths": [format!("{scope}/*")], "targets": targets})
+        })
+        .collect();
+    let plan = ours.scratch().join("plan.json");
+    std::fs::write(
+        &plan,
+        json!({"roles": roles, "expires": "2026-06-01T00:00:00Z"}).to_string(),
+    )?;
+    let public = ours.scratch().join("theirs");
+    python(
+        "tuf_writer.py",
+        &[plan.display().to_string(), public.display().to_string()],
+    )?;
+
+    let theirs = Mirror::of(&public)?;
+    let mut client = Client::new(std::fs::read(public.join("metadata/1.root.json"))?);
+    let synced = client.sync(&theirs, ours.now)?;
+    assert_eq!(synced.packages, packages);
+    assert_eq!(synced.installable(), ["ddcci", "r8168", "r8169x"]);
+    assert_eq!(
+        synced.metadata.issued(),
+        None,
+        "the time of signing is our own addition"
+    );
+    assert!(client.sync(&theirs, ours.day(100)).is_err_and(|e| e.is_stale()));
+    Ok(())
+}
+
+/// `dir/HASH.name` to `dir/name`.
+fn without_hash(path: &str) -> String {
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    format!("{dir}/{}", name.split_once('.').map_or(name, |(_, name)| name))
+}
+
+/// Runs a script of `tests/support` and returns what it printed.
+fn python(script: &str, arguments: &[String]) -> Result<String> {
+    let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("support").join(script);
+    let output = Command::new(inputs::python())
+        .arg(&script)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("run {}; hint: make setup", inputs::python().display()))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {stderr}", script.display());
+    Ok(String::from_utf8(output.stdout)?)
+}
