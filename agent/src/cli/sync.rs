@@ -1,21 +1,19 @@
 //! `sync`, and the repositories as a run has them: verified metadata, and an index in the cache that fits it.
 
-use dkms_index::trust::{Expiry, TrustedMetadata, trusted_now};
+use dkms_index::trust::{TrustedMetadata, trusted_now};
 use jiff::Timestamp;
 
 use super::context::Context;
 use super::failure::{Failure, chain};
 use super::{block_on, nothing_cached};
 use crate::exit::Exit;
+use crate::host;
 use crate::report::progress::{Happening, print_json};
 use crate::state::Paths;
 use crate::state::index::Index;
 use crate::state::records::{Entry, Records};
 use crate::sync::{Session, SyncError, Update};
 use crate::transport::{Options, Transport};
-
-/// No run can be before this program was made: a clock that says so is wrong.
-const RELEASED: Timestamp = Timestamp::constant(1_793_491_200, 0);
 
 /// A repository whose newest state was verified in this run.
 pub(super) struct Opened<'a> {
@@ -25,9 +23,9 @@ pub(super) struct Opened<'a> {
     changed: bool,
 }
 
-/// The time that signatures are judged by.
+/// The time that signatures are judged by: no run can be before this program was built.
 fn now(context: &Context) -> Timestamp {
-    trusted_now(context.now, RELEASED, None)
+    trusted_now(context.now, host::built(), None)
 }
 
 /// How mirrors are reached.
@@ -67,7 +65,7 @@ pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> 
 }
 
 async fn one<'a>(context: &'a Context, session: Session<'a>) -> Result<Opened<'a>, SyncError> {
-    let refreshed = session.refresh(now(context), Expiry::Enforce).await?;
+    let refreshed = session.refresh(now(context), context.config.policy.expiry()).await?;
     if let Some(error) = &refreshed.from_cache
         && !context.options.offline
     {

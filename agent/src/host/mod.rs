@@ -12,7 +12,7 @@ use dkms_engine::kernel;
 use dkms_engine::root::Root;
 use dkms_index::modalias::Modalias;
 
-pub use clock::{Clock, built};
+pub use clock::built;
 pub use secure_boot::{SecureBoot, Signatures};
 
 /// The facts. They do not change while the program runs.

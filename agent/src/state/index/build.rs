@@ -20,6 +20,8 @@ pub struct Builder {
     file: NamedTempFile,
     db: Connection,
     keys: KeyBuilder,
+    packages: u64,
+    patterns: u64,
     passed_over: u64,
 }
 
@@ -59,6 +61,8 @@ impl Builder {
             db,
             file,
             keys: KeyBuilder::new(usize::try_from(decoded_bytes / BYTES_PER_PATTERN).unwrap_or(usize::MAX)),
+            packages: 0,
+            patterns: 0,
             passed_over: 0,
         })
     }
@@ -104,21 +108,25 @@ impl Builder {
             what: format!("the record of {} {}", package.name, package.version),
             why: e.to_string(),
         })?;
-        let mut insert = || -> rusqlite::Result<()> {
+        let mut insert = || -> rusqlite::Result<u64> {
             self.db
                 .prepare_cached("INSERT INTO package (name, version, record) VALUES (?1, ?2, ?3)")?
                 .execute(params![package.name, package.version, record])?;
             let id = self.db.last_insert_rowid();
             let mut insert = self.db.prepare_cached("INSERT INTO pattern VALUES (?1, ?2, ?3)")?;
+            let mut count = 0;
             for text in &patterns {
                 // `Record::parse` let only good ones through.
                 if let Ok(pattern) = Pattern::parse(text) {
                     insert.execute(params![self.keys.add(&pattern).0, id, text])?;
+                    count += 1;
                 }
             }
-            Ok(())
+            Ok(count)
         };
-        insert().map_err(|e| StateError::sqlite(&self.path, e))
+        self.patterns += insert().map_err(|e| StateError::sqlite(&self.path, e))?;
+        self.packages += 1;
+        Ok(())
     }
 
     /// Puts the database in its place: from now on look-ups see it. `index` proves that all that was added was verified.
@@ -145,6 +153,8 @@ impl Builder {
             file,
             db,
             keys,
+            packages,
+            patterns,
             passed_over,
         } = self;
         let filter = keys.finish().to_bytes();
@@ -153,7 +163,14 @@ impl Builder {
             for (key, value) in meta {
                 insert.execute(params![key, value])?;
             }
-            insert.execute(params!["passed-over", passed_over.to_string()])?;
+            let counts = [
+                ("packages", packages),
+                ("patterns", patterns),
+                ("passed-over", passed_over),
+            ];
+            for (key, count) in counts {
+                insert.execute(params![key, count.to_string()])?;
+            }
             insert.execute(params!["filter", filter])?;
             db.execute_batch(INDEXES)?;
             db.execute_batch("COMMIT")

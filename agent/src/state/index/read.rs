@@ -286,20 +286,15 @@ impl Opened {
     }
 
     fn summary(&self) -> Result<Summary, StateError> {
-        let count = |table: &str| {
-            self.db
-                .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))
-                .map(i64::unsigned_abs)
-                .map_err(|e| self.failed(e))
-        };
+        let count = |key: &str| Ok::<u64, StateError>(self.meta(key)?.parse().unwrap_or(0));
         Ok(Summary {
             repository: self.name.clone(),
             id: self.meta("id")?,
             issued: self.meta("issued")?.parse().ok(),
             expires: self.meta("expires")?.parse().ok(),
-            packages: count("package")?,
-            patterns: count("pattern")?,
-            passed_over: self.meta("passed-over")?.parse().unwrap_or(0),
+            packages: count("packages")?,
+            patterns: count("patterns")?,
+            passed_over: count("passed-over")?,
         })
     }
 
