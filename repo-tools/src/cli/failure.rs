@@ -32,6 +32,7 @@ hints!(
     crate::init::InitError,
     crate::publish::PublishError,
     crate::repository::RepositoryError,
+    crate::scan::trial::ScanError,
     crate::serve::ServeError,
     crate::stage::StageError,
 );

@@ -1,9 +1,12 @@
 //! `dkms-repo list`: what is staged.
 
+use dkms_index::document::record::BuildOutcome;
+
+use super::table::{self, Cell};
 use super::{Context, Failure};
 use crate::stage::Stage;
 
-/// Lists the staged packages: name, version, directory of the manifest, number of alias patterns, build facts.
+/// Lists the staged packages: name, version, directory of the manifest, number of alias patterns, kernels it builds on.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
@@ -15,16 +18,26 @@ pub(super) fn run(_: Args, context: &Context) -> Result<(), Failure> {
         anstream::println!("{}", serde_json::json!(records));
         return Ok(());
     }
-    for package in &packages {
+    let rows = packages.iter().map(|package| {
         let (manifest, record) = (&package.manifest, &package.record);
-        anstream::println!(
-            "{}\t{}\t{}\t{} patterns\t{} build facts",
-            manifest.name,
-            manifest.version,
-            manifest.scope,
-            record.patterns.len(),
-            record.builds.len()
-        );
-    }
+        let built = record
+            .builds
+            .iter()
+            .filter(|fact| fact.outcome == BuildOutcome::Built)
+            .count();
+        let builds = match record.builds.len() {
+            0 => "not scanned".to_owned(),
+            all => format!("{built} of {all}"),
+        };
+        vec![
+            Cell::plain(&manifest.name),
+            Cell::plain(&manifest.version),
+            Cell::plain(&manifest.scope),
+            Cell::plain(record.patterns.len().to_string()),
+            Cell::plain(builds),
+        ]
+    });
+    let header = ["PACKAGE", "VERSION", "DIRECTORY", "IDS", "BUILDS ON"].map(str::to_owned);
+    table::print(&header, &rows.collect::<Vec<_>>());
     Ok(())
 }

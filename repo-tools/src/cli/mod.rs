@@ -9,10 +9,13 @@ mod failure;
 mod init;
 mod lint;
 mod list;
+mod progress;
 mod publish;
 mod revoke;
+mod scan;
 mod serve;
 mod show;
+mod table;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -58,6 +61,7 @@ enum Command {
     Add(add::Args),
     Lint(lint::Args),
     List(list::Args),
+    Scan(scan::Args),
     Show(show::Args),
     Publish(publish::Args),
     Timestamp(publish::TimestampArgs),
@@ -103,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Add(args) => add::run(args, &context),
         Command::Lint(args) => lint::run(args, &context),
         Command::List(args) => list::run(args, &context),
+        Command::Scan(args) => scan::run(args, &context),
         Command::Show(args) => show::run(args, &context),
         Command::Init(args) => init::run(args, &context),
         Command::Publish(args) => publish::run(args, &context),

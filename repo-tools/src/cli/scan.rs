@@ -1,0 +1,238 @@
+//! `dkms-repo scan`: trial builds against real kernels.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use dkms_engine::build::BuildOptions;
+use dkms_engine::root::Root;
+use dkms_index::document::record::{BuildFact, BuildOutcome};
+use serde_json::json;
+
+use super::progress::Progress;
+use super::table::{self, Cell, Tone};
+use super::{Context, Failure};
+use crate::lint::{self, Problem};
+use crate::scan::facts::{self, KernelFacts, Results, Trial};
+use crate::scan::trial::{Bench, log_file};
+use crate::stage::{Stage, StagedPackage};
+
+/// Builds the staged packages for real kernels, and records what they claim and where they build.
+///
+/// A build whose outcome is known (same source, kernel and compiler) is not repeated.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The packages to scan, as NAME or NAME@VERSION; all if none is given.
+    #[arg(value_name = "PACKAGE")]
+    packages: Vec<String>,
+    /// Build for this kernel; may be repeated. All kernels with headers if none is given.
+    #[arg(short, long = "kernel", value_name = "RELEASE")]
+    kernels: Vec<String>,
+    /// Look for kernel headers in this root first.
+    #[arg(long, default_value = "/", value_name = "DIR")]
+    root: PathBuf,
+    /// Build also what is known.
+    #[arg(long)]
+    force: bool,
+    /// Compilers at once; as many as there are processors if not given.
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<usize>,
+}
+
+/// One package after the scan.
+struct Scanned {
+    package: StagedPackage,
+    /// What was tried now; the rest was known.
+    trials: Vec<(usize, Trial)>,
+}
+
+/// Scans, stages what was learnt, and prints one table over packages and kernels.
+pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let stage = Stage::of(&context.repository()?);
+    let packages = select(stage.list()?, &args.packages)?;
+    let root = if args.root.as_os_str() == "/" {
+        Root::host()
+    } else {
+        Root::at(&args.root)
+    };
+    let bench = Bench::new(&root, &args.kernels)?;
+    let kernels = bench.kernels().to_vec();
+
+    let (known, work): (Vec<_>, Vec<_>) = packages
+        .into_iter()
+        .map(|package| {
+            let needed = facts::needed(&package, &kernels, args.force);
+            (package, needed)
+        })
+        .partition(|(_, needed)| needed.is_empty());
+    let results = build(&bench, &stage, &work, &args, context)?;
+
+    let date = context.now.to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
+    let mut scanned: Vec<Scanned> = known
+        .into_iter()
+        .map(|(package, _)| Scanned {
+            package,
+            trials: Vec::new(),
+        })
+        .collect();
+    for ((package, _), results) in work.iter().zip(results) {
+        let learnt = facts::learn(package, &kernels, &results, &date);
+        stage.put(&learnt)?;
+        // The directory of the manifest depends on what was learnt; nothing else of the old name stays.
+        scanned.push(Scanned {
+            package: learnt,
+            trials: results.trials,
+        });
+    }
+    scanned.sort_by(|a, b| name(&a.package).cmp(&name(&b.package)));
+    if context.json {
+        let all = scanned.iter().map(|one| as_json(one, &kernels));
+        anstream::println!("{}", serde_json::Value::Array(all.collect()));
+    } else {
+        print(&scanned, &kernels, &stage);
+    }
+    let open = scanned
+        .iter()
+        .flat_map(|one| &one.trials)
+        .filter(|(_, trial)| matches!(trial, Trial::Inconclusive(_)));
+    match open.count() {
+        0 => Ok(()),
+        count => Err(
+            Failure::new(format!("{count} trial builds say nothing about their source"))
+                .with_hint("settle what stood in the way and run the same command again"),
+        ),
+    }
+}
+
+fn build(
+    bench: &Bench,
+    stage: &Stage,
+    work: &[(StagedPackage, Vec<usize>)],
+    args: &Args,
+    context: &Context,
+) -> Result<Vec<Results>, Failure> {
+    let total: usize = work.iter().map(|(_, kernels)| kernels.len()).sum();
+    if total == 0 {
+        return Ok(Vec::new());
+    }
+    let mut options = BuildOptions::new(context.now);
+    options.sign = false;
+    options.jobs = args.jobs.unwrap_or(options.jobs);
+    let progress = Progress::new(total);
+    let results = bench.run(stage, work, &options, &|event| progress.take(event))?;
+    progress.finish();
+    Ok(results)
+}
+
+/// The packages that are asked for.
+fn select(packages: Vec<StagedPackage>, wanted: &[String]) -> Result<Vec<StagedPackage>, Failure> {
+    let fits = |package: &StagedPackage, wanted: &String| match wanted.split_once('@') {
+        Some(both) => name(package) == both,
+        None => package.manifest.name == *wanted,
+    };
+    if let Some(missing) = wanted
+        .iter()
+        .find(|wanted| !packages.iter().any(|package| fits(package, wanted)))
+    {
+        return Err(Failure::new(format!("{missing} is not staged")).with_hint("dkms-repo list"));
+    }
+    if packages.is_empty() {
+        return Err(Failure::new("nothing is staged").with_hint("dkms-repo add PATH…"));
+    }
+    let asked = |package: &StagedPackage| wanted.is_empty() || wanted.iter().any(|wanted| fits(package, wanted));
+    Ok(packages.into_iter().filter(asked).collect())
+}
+
+fn name(package: &StagedPackage) -> (&str, &str) {
+    (&package.manifest.name, &package.manifest.version)
+}
+
+/// What is known of a package on one kernel now, or why nothing is.
+fn state<'a>(one: &'a Scanned, index: usize, kernel: &KernelFacts) -> Result<&'a BuildFact, &'a str> {
+    let inconclusive = one.trials.iter().find_map(|(tried, trial)| match trial {
+        Trial::Inconclusive(reason) if *tried == index => Some(reason.as_str()),
+        _ => None,
+    });
+    match (inconclusive, facts::fact_for(&one.package, kernel)) {
+        (Some(reason), _) => Err(reason),
+        (None, Some(fact)) => Ok(fact),
+        (None, None) => Err("it was not tried"),
+    }
+}
+
+fn print(scanned: &[Scanned], kernels: &[KernelFacts], stage: &Stage) {
+    let mut header = vec!["PACKAGE".to_owned(), "VERSION".to_owned(), "IDS".to_owned()];
+    header.extend(kernels.iter().map(|kernel| kernel.release.clone()));
+    let rows = scanned.iter().map(|one| {
+        let manifest = &one.package.manifest;
+        let ids = one.package.record.patterns.len().to_string();
+        let mut row = vec![
+            Cell::plain(&manifest.name),
+            Cell::plain(&manifest.version),
+            Cell::plain(ids),
+        ];
+        row.extend(
+            kernels
+                .iter()
+                .enumerate()
+                .map(|(index, kernel)| match state(one, index, kernel) {
+                    Ok(fact) => match fact.outcome {
+                        BuildOutcome::Built => Cell::new("built", Tone::Good),
+                        BuildOutcome::Failed => Cell::new("failed", Tone::Bad),
+                        BuildOutcome::Excluded => Cell::new("excluded", Tone::Dim),
+                    },
+                    Err(_) => Cell::new("unknown", Tone::Bad),
+                }),
+        );
+        row
+    });
+    table::print(&header, &rows.collect::<Vec<_>>());
+    reasons(scanned, kernels, stage);
+    for one in scanned.iter().filter(|one| !one.trials.is_empty()) {
+        for finding in lint::lint(std::slice::from_ref(&one.package), &[]) {
+            if matches!(finding.problem, Problem::SourceDiffers { .. }) {
+                anstream::eprintln!("{} {}: {}", finding.name, finding.version, finding.problem);
+            }
+        }
+    }
+}
+
+/// Why packages do not build; a reason that holds for several kernels is said once.
+fn reasons(scanned: &[Scanned], kernels: &[KernelFacts], stage: &Stage) {
+    for one in scanned {
+        let mut said = BTreeSet::new();
+        for (index, kernel) in kernels.iter().enumerate() {
+            let reason = match state(one, index, kernel) {
+                Ok(fact) => fact.reason.as_str(),
+                Err(reason) => reason,
+            };
+            if reason.is_empty() || !said.insert(reason) {
+                continue;
+            }
+            if said.len() == 1 {
+                anstream::println!("\n{} {}", one.package.manifest.name, one.package.manifest.version);
+            }
+            table::paragraph(&format!("{}: {reason}", kernel.release), 2);
+            let log = log_file(stage, &one.package, kernel);
+            if log.is_file() {
+                anstream::println!("    {}", log.display());
+            }
+        }
+    }
+}
+
+fn as_json(one: &Scanned, kernels: &[KernelFacts]) -> serde_json::Value {
+    let builds = kernels.iter().enumerate().map(|(index, kernel)| {
+        let tried = one.trials.iter().any(|(tried, _)| *tried == index);
+        match state(one, index, kernel) {
+            Ok(fact) => json!({ "fact": fact, "new": tried }),
+            Err(reason) => json!({ "kernel": kernel.release, "unknown": reason }),
+        }
+    });
+    json!({
+        "name": one.package.manifest.name,
+        "version": one.package.manifest.version,
+        "scope": one.package.manifest.scope,
+        "patterns": one.package.record.patterns,
+        "builds": builds.collect::<Vec<_>>(),
+    })
+}

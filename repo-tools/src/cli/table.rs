@@ -1,0 +1,141 @@
+//! Tables and paragraphs for people, 80 columns wide.
+
+use anstyle::{AnsiColor, Style};
+
+const WIDTH: usize = 80;
+const GAP: usize = 2;
+/// A column that must give way keeps this much.
+const NARROWEST: usize = 10;
+
+/// What a cell's word means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// Neither good nor bad.
+    Plain,
+    /// As one wants it.
+    Good,
+    /// Worth a look.
+    Bad,
+    /// Of little interest.
+    Dim,
+}
+
+/// One cell.
+#[derive(Debug, Clone)]
+pub(super) struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+impl Cell {
+    pub(super) fn new(text: impl Into<String>, tone: Tone) -> Self {
+        Self {
+            text: text.into(),
+            tone,
+        }
+    }
+
+    pub(super) fn plain(text: impl Into<String>) -> Self {
+        Self::new(text, Tone::Plain)
+    }
+}
+
+/// Prints a table; columns too wide for 80 characters give way, the widest first, and show `…` where text is missing.
+pub(super) fn print(header: &[String], rows: &[Vec<Cell>]) {
+    let lengths = (0..header.len()).map(|column| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        let longest = cells.map(|cell| cell.text.chars().count()).max().unwrap_or(0);
+        longest.max(header[column].chars().count())
+    });
+    let widths = fit(lengths.collect());
+    let line = |cells: &[Cell]| {
+        let parts: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| show(cell, *width))
+            .collect();
+        parts.join(&" ".repeat(GAP)).trim_end().to_owned()
+    };
+    let header: Vec<Cell> = header.iter().map(|text| Cell::new(text, Tone::Dim)).collect();
+    anstream::println!("{}", line(&header));
+    for row in rows {
+        anstream::println!("{}", line(row));
+    }
+}
+
+fn fit(mut widths: Vec<usize>) -> Vec<usize> {
+    let gaps = GAP * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > WIDTH {
+        match widths.iter_mut().max().filter(|widest| **widest > NARROWEST) {
+            Some(widest) => *widest -= 1,
+            None => break,
+        }
+    }
+    widths
+}
+
+fn show(cell: &Cell, width: usize) -> String {
+    let length = cell.text.chars().count();
+    let text = if length > width {
+        let kept: String = cell.text.chars().take(width.saturating_sub(1)).collect();
+        format!("{kept}…")
+    } else {
+        format!("{}{}", cell.text, " ".repeat(width - length))
+    };
+    let style = match cell.tone {
+        Tone::Plain => Style::new(),
+        Tone::Good => AnsiColor::Green.on_default(),
+        Tone::Bad => AnsiColor::Red.on_default(),
+        Tone::Dim => Style::new().dimmed(),
+    };
+    format!("{style}{text}{style:#}")
+}
+
+/// Prints text in lines of at most 80 characters, indented, the second and later lines two more.
+pub(super) fn paragraph(text: &str, indent: usize) {
+    for line in wrap(text, indent) {
+        anstream::println!("{line}");
+    }
+}
+
+fn wrap(text: &str, indent: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = " ".repeat(indent);
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent + 2)));
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_columns_give_way() {
+        assert_eq!(fit(vec![10, 20, 5]), [10, 20, 5]);
+        assert_eq!(fit(vec![12, 60, 3, 14, 19]).iter().sum::<usize>(), 72);
+        assert_eq!(fit(vec![12, 60, 3, 14, 19])[2], 3);
+        assert_eq!(fit(vec![50; 12]), [10; 12]);
+        assert_eq!(show(&Cell::plain("0.0.1+git2019"), 8), "0.0.1+g…");
+    }
+
+    #[test]
+    fn paragraphs_wrap() {
+        let text = "word ".repeat(30);
+        let lines = wrap(&text, 2);
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
+        assert!(lines[1].starts_with("    word"), "{lines:?}");
+        assert_eq!(lines.iter().flat_map(|l| l.split_whitespace()).count(), 30);
+    }
+}

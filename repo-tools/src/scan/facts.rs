@@ -1,0 +1,307 @@
+//! What trial builds teach: which builds are needed, and what a package is after them. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dkms_engine::conf::DkmsConf;
+use dkms_engine::ko::ModuleInfo;
+use dkms_index::document::manifest::{Manifest, Module};
+use dkms_index::document::record::{BuildFact, BuildOutcome};
+
+use crate::package::{self, Aliases};
+use crate::stage::StagedPackage;
+
+/// What a build fact is valid for, beside the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelFacts {
+    /// Release, `uname -r`.
+    pub release: String,
+    /// Architecture, `uname -m`.
+    pub arch: String,
+    /// First line of the compiler's `--version`.
+    pub compiler: String,
+}
+
+/// How one trial ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trial {
+    /// All modules were made and fit the kernel.
+    Built(Vec<ModuleInfo>),
+    /// The source does not build on this kernel.
+    Failed(String),
+    /// The package excludes this kernel.
+    Excluded(String),
+    /// Nothing was learnt about the source: the machine stood in the way, or a package it depends on.
+    Inconclusive(String),
+}
+
+/// What was tried for one package: trials by index of the kernel, and its `dkms.conf` as each kernel sees it.
+#[derive(Debug, Clone, Default)]
+pub struct Results {
+    /// Trials of this run.
+    pub trials: Vec<(usize, Trial)>,
+    /// One for each kernel for which it can be evaluated.
+    pub confs: Vec<DkmsConf>,
+}
+
+/// The kernels, by index, for which the package has no fact yet: same source, kernel, architecture and compiler.
+pub fn needed(package: &StagedPackage, kernels: &[KernelFacts], force: bool) -> Vec<usize> {
+    let known = |kernel: &KernelFacts| {
+        let fact = fact_for(package, kernel);
+        fact.is_some_and(|fact| fact.compiler == kernel.compiler)
+    };
+    (0..kernels.len())
+        .filter(|index| force || !known(&kernels[*index]))
+        .collect()
+}
+
+/// What is known of a package on a kernel, by whatever compiler.
+pub fn fact_for<'a>(package: &'a StagedPackage, kernel: &KernelFacts) -> Option<&'a BuildFact> {
+    package
+        .record
+        .builds
+        .iter()
+        .find(|fact| fact.kernel == kernel.release && fact.arch == kernel.arch)
+}
+
+/// The package with what was learnt on `date` (`YYYY-MM-DD`).
+///
+/// The newest word on a kernel replaces older ones. Aliases of all kernels that it was built for are claimed together;
+/// those of older scans stay as long as a fact of an older scan says "built".
+pub fn learn(package: &StagedPackage, kernels: &[KernelFacts], results: &Results, date: &str) -> StagedPackage {
+    let mut builds = package.record.builds.clone();
+    for (index, trial) in &results.trials {
+        let Some(kernel) = kernels.get(*index) else { continue };
+        if let Some(fact) = fact(kernel, trial, date) {
+            builds.retain(|old| old.kernel != fact.kernel || old.arch != fact.arch);
+            builds.push(fact);
+        }
+    }
+    let mut manifest = package.manifest.clone();
+    let built: Vec<&ModuleInfo> = results
+        .trials
+        .iter()
+        .filter_map(|(_, trial)| match trial {
+            Trial::Built(modules) => Some(modules),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if !built.is_empty() {
+        let tried: BTreeSet<&str> = results
+            .trials
+            .iter()
+            .map(|(index, _)| kernels[*index].release.as_str())
+            .collect();
+        let older_builds = builds
+            .iter()
+            .any(|fact| fact.outcome == BuildOutcome::Built && !tried.contains(fact.kernel.as_str()));
+        manifest.modules = modules(&manifest, &built, older_builds);
+        manifest.firmware = firmware(&manifest, &built);
+    }
+    if !results.confs.is_empty() {
+        manifest.recipe = package::recipe(&results.confs);
+    }
+    package::staged(manifest, builds, Some(package.record.clone()))
+}
+
+fn fact(kernel: &KernelFacts, trial: &Trial, date: &str) -> Option<BuildFact> {
+    let (outcome, reason) = match trial {
+        Trial::Built(_) => (BuildOutcome::Built, ""),
+        Trial::Failed(reason) => (BuildOutcome::Failed, reason.as_str()),
+        Trial::Excluded(reason) => (BuildOutcome::Excluded, reason.as_str()),
+        Trial::Inconclusive(_) => return None,
+    };
+    Some(BuildFact {
+        kernel: kernel.release.clone(),
+        arch: kernel.arch.clone(),
+        compiler: kernel.compiler.clone(),
+        date: date.to_owned(),
+        outcome,
+        reason: one_line(reason),
+    })
+}
+
+/// A reason as the index takes it: one line, no control characters, at most 300 characters.
+fn one_line(text: &str) -> String {
+    const MAX: usize = 300;
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|w| !w.is_empty())
+        .collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(MAX) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}
+
+/// The modules that were built, with their aliases; what a built module claims has the last word over what its source
+/// seems to say, also when it claims nothing.
+fn modules(manifest: &Manifest, built: &[&ModuleInfo], keep_older: bool) -> Vec<Module> {
+    let mut aliases = Aliases::new();
+    if keep_older {
+        for module in &manifest.modules {
+            aliases.insert(module.name.clone(), module.aliases.iter().cloned().collect());
+        }
+    }
+    for info in built {
+        let patterns = package::device_patterns(info.aliases.iter().map(String::as_str));
+        aliases.entry(info.name.clone()).or_default().extend(patterns);
+    }
+    let declared: BTreeMap<&str, &Vec<String>> = manifest
+        .modules
+        .iter()
+        .map(|m| (m.name.as_str(), &m.declared))
+        .collect();
+    aliases
+        .into_iter()
+        .map(|(name, aliases)| Module {
+            declared: match declared.get(name.as_str()) {
+                Some(declared) if !aliases.is_empty() => (*declared).clone(),
+                _ => Vec::new(),
+            },
+            aliases: aliases.into_iter().collect(),
+            name,
+        })
+        .collect()
+}
+
+/// The firmware that the modules may ask for. Names that are no plain paths are not passed on.
+fn firmware(manifest: &Manifest, built: &[&ModuleInfo]) -> Vec<String> {
+    let plain = |name: &&String| {
+        !name.is_empty()
+            && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
+            && !name.contains(char::is_control)
+    };
+    let known = manifest
+        .firmware
+        .iter()
+        .chain(built.iter().flat_map(|info| &info.firmware));
+    known
+        .filter(plain)
+        .cloned()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use dkms_index::document::manifest::Manifest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn kernels() -> [KernelFacts; 2] {
+        ["6.1.0", "6.12.0"].map(|release| KernelFacts {
+            release: release.to_owned(),
+            arch: "x86_64".to_owned(),
+            compiler: "gcc 12".to_owned(),
+        })
+    }
+
+    fn fresh() -> StagedPackage {
+        let manifest: Manifest = serde_json::from_value(json!({
+            "schema": 1, "name": "x", "version": "1.0", "scope": "curated",
+            "bundle": { "sha256": "0".repeat(64), "length": 1, "format": "tar-zst" },
+            "modules": [{ "name": "x", "declared": ["pci:v00001ABCd00000001sv*sd*bc*sc*i*"] }, { "name": "y_core" }]
+        }))
+        .unwrap();
+        package::staged(manifest, Vec::new(), None)
+    }
+
+    fn module(name: &str, aliases: &[&str]) -> ModuleInfo {
+        ModuleInfo {
+            name: name.to_owned(),
+            aliases: aliases.iter().map(|a| (*a).to_owned()).collect(),
+            firmware: vec!["acme/fw.bin".to_owned(), "../evil".to_owned()],
+            ..ModuleInfo::default()
+        }
+    }
+
+    fn results(trials: Vec<(usize, Trial)>) -> Results {
+        Results {
+            trials,
+            confs: Vec::new(),
+        }
+    }
+
+    const ONE: &str = "pci:v00001ABCd00000001sv*sd*bc*sc*i*";
+    const TWO: &str = "pci:v00001ABCd00000002sv*sd*bc*sc*i*";
+    const ELSE: &str = "pci:v00001ABDd00000002sv*sd*bc*sc*i*";
+
+    #[test]
+    fn built_aliases_replace_the_guess() {
+        let kernels = kernels();
+        let built = |patterns: &[&str]| Trial::Built(vec![module("x", patterns), module("y_core", &["y"])]);
+        let failed = Trial::Failed("it does\n\tnot fit".to_owned());
+        let package = learn(
+            &fresh(),
+            &kernels,
+            &results(vec![(0, built(&[ONE, TWO])), (1, failed)]),
+            "2026-01-02",
+        );
+        assert_eq!(package.record.patterns, [ONE, TWO]);
+        assert_eq!(package.manifest.scope, "by-id/pci-1abc");
+        assert_eq!(package.manifest.firmware, ["acme/fw.bin"]);
+        assert_eq!(package.record.builds[1].reason, "it does not fit");
+        assert_eq!(package.check().map_err(|e| e.to_string()), Ok(()));
+
+        // Another kernel adds to what the first showed, and takes the package out of the vendor's directory.
+        let more = learn(&package, &kernels, &results(vec![(1, built(&[ELSE]))]), "2026-01-03");
+        assert_eq!(more.record.patterns, [ONE, TWO, ELSE]);
+        assert_eq!(more.manifest.scope, "curated");
+        // Where all kernels were tried again, only their word counts.
+        let again = learn(
+            &more,
+            &kernels,
+            &results(vec![(0, built(&[ONE])), (1, built(&[ONE]))]),
+            "2026-01-04",
+        );
+        assert_eq!(again.record.patterns, [ONE]);
+        assert_eq!(again.record.builds.len(), 2);
+    }
+
+    #[test]
+    fn a_failure_leaves_the_guess() {
+        let package = learn(
+            &fresh(),
+            &kernels(),
+            &results(vec![(0, Trial::Failed("no".to_owned()))]),
+            "2026-01-02",
+        );
+        assert_eq!(package.record.patterns, [ONE]);
+        assert_eq!(package.record.builds[0].outcome, BuildOutcome::Failed);
+        assert_eq!(package.manifest.modules.len(), 2);
+    }
+
+    #[test]
+    fn a_module_without_aliases_takes_the_guess_back() {
+        let trials = vec![(0, Trial::Built(vec![module("x", &[])]))];
+        let package = learn(&fresh(), &kernels(), &results(trials), "2026-01-02");
+        assert_eq!(package.record.patterns, [""; 0]);
+        assert_eq!(package.manifest.modules.len(), 1);
+    }
+
+    #[test]
+    fn only_what_is_not_known_is_needed() {
+        let mut kernels = kernels();
+        let none = Trial::Inconclusive("disk full".to_owned());
+        let package = learn(
+            &fresh(),
+            &kernels,
+            &results(vec![(0, Trial::Excluded("no".to_owned())), (1, none)]),
+            "2026-01-02",
+        );
+        assert_eq!(needed(&package, &kernels, false), [1]);
+        assert_eq!(needed(&package, &kernels, true), [0, 1]);
+        kernels[0].compiler = "gcc 13".to_owned();
+        assert_eq!(needed(&package, &kernels, false), [0, 1]);
+    }
+
+    #[test]
+    fn reasons_are_one_line() {
+        assert_eq!(one_line(" a\u{1b}[31m\n b "), "a [31m b");
+        assert_eq!(one_line(&"x".repeat(400)).chars().count(), 301);
+    }
+}
