@@ -1,5 +1,6 @@
 //! One build from start to end.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -443,6 +444,12 @@ impl Job<'_> {
         if own_symvers.is_file() {
             fs::copy(&own_symvers, &symvers).map_err(io_error("copy", &own_symvers))?;
             exports.extend(Symbols::read(&symvers).unwrap_or_default());
+        }
+        // A package may build in several directories, each with exports that its other modules use.
+        let directories: BTreeSet<&str> = specs.iter().map(|spec| spec.built_location.as_str()).collect();
+        for directory in directories {
+            let path = work.build.join(directory).join("Module.symvers");
+            exports.extend(Symbols::read(&path).unwrap_or_default());
         }
         for path in depends_symvers(self.tree, &self.kernel, &conf.build_depends) {
             exports.extend(Symbols::read(&path).unwrap_or_default());
