@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::files::{self, FileError};
 use crate::ingest::{self, Bundle, IngestError, Limits, SourceTree};
-use crate::package::{self, Aliases};
+use crate::package::{self, Aliases, Vendors};
 use crate::scan::source::{self, Constants};
 use crate::stage::{Stage, StageError, StagedPackage};
 
@@ -92,17 +92,22 @@ impl IntakeError {
 pub struct Intake {
     context: ConfContext,
     constants: Constants,
+    vendors: Vendors,
 }
 
 impl Intake {
     /// Prepares for the newest kernel whose headers are on this machine. Without any, a `dkms.conf` is evaluated for no
     /// kernel in particular, and tables that use constants of the kernel's headers stay unread.
-    pub fn on_this_machine() -> Self {
+    pub fn on_this_machine(vendors: Vendors) -> Self {
         let kernels = KernelTarget::all(&Root::host());
         let mut constants = Constants::builtin();
         let Some(kernel) = kernels.last() else {
             let context = ConfContext::without_kernel("0", std::env::consts::ARCH);
-            return Self { context, constants };
+            return Self {
+                context,
+                constants,
+                vendors,
+            };
         };
         // Debian keeps common headers apart; `source` leads to them.
         let places = [kernel.headers.clone(), kernel.modules_dir.join("source")];
@@ -115,6 +120,7 @@ impl Intake {
         Self {
             context: ConfContext::for_kernel(kernel),
             constants,
+            vendors,
         }
     }
 
@@ -136,7 +142,7 @@ impl Intake {
         }
         let top = format!("{}-{}", conf.package_name, conf.package_version);
         let bundle = Bundle::pack(&taken.tree, &top).map_err(FileError::on("pack", path))?;
-        let package = package::added(&conf, &taken.origin, bundle.reference.clone(), &declared);
+        let package = package::added(&conf, &taken.origin, bundle.reference.clone(), &declared, &self.vendors);
         let mut notes = notes(&tables);
         if !taken.origin.outside.is_empty() {
             notes.push(format!("leaves out {}", taken.origin.outside.join(", ")));

@@ -10,6 +10,9 @@ use dkms_index::modalias::VendorId;
 use dkms_index::pattern::Pattern;
 
 use crate::ingest::Origin;
+use crate::publish::state::Published;
+use crate::repository::Repository;
+use crate::roles;
 use crate::stage::StagedPackage;
 
 /// Alias patterns by module name.
@@ -19,7 +22,13 @@ pub type Aliases = BTreeMap<String, BTreeSet<String>>;
 ///
 /// The conditions on kernels stay out of the recipe: a `dkms.conf` may compute them from the kernel it is read for, and
 /// there is none yet. [`crate::scan`] adds what all kernels agree on.
-pub fn added(conf: &DkmsConf, origin: &Origin, bundle: BundleRef, declared: &Aliases) -> StagedPackage {
+pub fn added(
+    conf: &DkmsConf,
+    origin: &Origin,
+    bundle: BundleRef,
+    declared: &Aliases,
+    vendors: &Vendors,
+) -> StagedPackage {
     let version = origin.version.clone().unwrap_or_else(|| conf.package_version.clone());
     let modules = module_names(conf)
         .into_iter()
@@ -50,12 +59,17 @@ pub fn added(conf: &DkmsConf, origin: &Origin, bundle: BundleRef, declared: &Ali
         conflicts: Vec::new(),
         oem_sets: Vec::new(),
     };
-    staged(manifest, Vec::new(), None)
+    staged(manifest, Vec::new(), None, vendors)
 }
 
 /// Completes a manifest with its scope and derives the index record from it; `before` keeps what only a record says.
-pub fn staged(mut manifest: Manifest, mut builds: Vec<BuildFact>, before: Option<PackageRecord>) -> StagedPackage {
-    manifest.scope = scope(claims(&manifest));
+pub fn staged(
+    mut manifest: Manifest,
+    mut builds: Vec<BuildFact>,
+    before: Option<PackageRecord>,
+    vendors: &Vendors,
+) -> StagedPackage {
+    manifest.scope = vendors.scope(claims(&manifest));
     builds.sort_by(|a, b| (&a.kernel, &a.arch, &a.compiler).cmp(&(&b.kernel, &b.arch, &b.compiler)));
     let patterns: BTreeSet<&str> = manifest.patterns().collect();
     let (rollout, status) = before.map_or((None, Status::default()), |record| (record.rollout, record.status));
@@ -79,17 +93,53 @@ pub fn staged(mut manifest: Manifest, mut builds: Vec<BuildFact>, before: Option
     StagedPackage { manifest, record }
 }
 
-/// The directory whose role may sign a manifest with these patterns: the vendor's, when every one of them spells out
-/// the same bus and vendor, else the curated one.
-pub fn scope<'a>(patterns: impl Iterator<Item = &'a str>) -> String {
-    let vendors: Option<BTreeSet<VendorId>> = patterns
-        .map(|pattern| Pattern::parse(pattern).ok().and_then(|parsed| parsed.vendor_id()))
-        .collect();
-    match vendors.iter().flatten().collect::<Vec<_>>().as_slice() {
-        [only] => format!("by-id/{only}"),
-        _ => "curated".to_owned(),
+/// The vendors' directories that somebody may sign in.
+#[derive(Debug, Clone, Default)]
+pub struct Vendors(BTreeSet<String>);
+
+impl Vendors {
+    /// Those that a repository has delegated. One that was never published has none.
+    pub fn of(repository: &Repository) -> Self {
+        let delegations = Published::load(&repository.public_dir()).map(|published| published.delegations());
+        let paths = delegations
+            .unwrap_or_default()
+            .roles
+            .into_iter()
+            .flat_map(|role| role.paths);
+        Self(
+            paths
+                .filter_map(|path| path.strip_suffix("/*").map(str::to_owned))
+                .collect(),
+        )
+    }
+
+    /// These: `by-id/<bus>-<vendor>`.
+    pub fn these<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(scopes.into_iter().map(str::to_owned).collect())
+    }
+
+    /// The directory of a manifest with these patterns: the vendor's, when every one of them spells out the same bus and
+    /// vendor and that vendor has a role, else the curated one.
+    pub fn scope<'a>(&self, patterns: impl Iterator<Item = &'a str>) -> String {
+        let vendors: Option<BTreeSet<VendorId>> = patterns
+            .map(|pattern| Pattern::parse(pattern).ok().and_then(|parsed| parsed.vendor_id()))
+            .collect();
+        match vendors.iter().flatten().collect::<Vec<_>>().as_slice() {
+            [only] => {
+                let scope = roles::scope_of_vendor(**only);
+                if self.0.contains(&scope) {
+                    scope
+                } else {
+                    CURATED.to_owned()
+                }
+            }
+            _ => CURATED.to_owned(),
+        }
     }
 }
+
+/// The directory of manifests that no vendor's role signs.
+const CURATED: &str = "curated";
 
 /// All that a manifest claims or guesses: what the reader of a vendor's directory holds against it.
 fn claims(manifest: &Manifest) -> impl Iterator<Item = &str> {
@@ -168,12 +218,13 @@ pub(crate) fn sorted(patterns: Option<&BTreeSet<String>>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::scope;
+    use super::Vendors;
 
     #[test]
     fn a_vendors_directory_holds_that_vendor_only() {
         fn check(patterns: &[&str], expected: &str) {
-            assert_eq!(scope(patterns.iter().copied()), expected, "{patterns:?}");
+            let vendors = Vendors::these(["by-id/pci-1172"]);
+            assert_eq!(vendors.scope(patterns.iter().copied()), expected, "{patterns:?}");
         }
         check(&["pci:v00001172d00000004sv*sd*bc*sc*i*"], "by-id/pci-1172");
         check(
@@ -198,6 +249,7 @@ mod tests {
             "curated",
         );
         check(&["pci:v*d*sv*sd*bc02sc80i*"], "curated");
+        check(&["pci:v000010ECd00000005sv*sd*bc*sc*i*"], "curated");
         check(&["i2c:ddcci"], "curated");
         check(&[], "curated");
     }

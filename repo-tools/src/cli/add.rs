@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Context, Failure};
 use crate::intake::{self, Intake, IntakeError, Outcome};
+use crate::package::Vendors;
 use crate::stage::{Stage, StagedPackage};
 
 /// Adds driver sources: directories with a dkms.conf, tar archives of them, or Debian *-dkms packages.
@@ -28,9 +29,10 @@ struct Added {
 
 /// Adds all that can be added; what cannot is told, and makes the command fail at the end.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let stage = Stage::of(&context.repository()?);
+    let repository = context.repository()?;
+    let stage = Stage::of(&repository);
     let staged = stage.list()?;
-    let intake = Intake::on_this_machine();
+    let intake = Intake::on_this_machine(Vendors::of(&repository));
     let results = side_by_side(&args.paths, |path| add(path, &intake, &stage, &staged, args.force));
     let mut added = Vec::new();
     for (path, result) in args.paths.iter().zip(results) {

@@ -47,10 +47,13 @@ impl Progress {
                     bar.set_message(subject.to_string());
                 }
             }
-            Event::Finished { subject, .. } => self.ended(&subject, "built"),
+            Event::Finished {
+                subject,
+                step: Step::Store,
+            } => self.ended(&subject, "built"),
             Event::Failed { subject, .. } => self.ended(&subject, "failed"),
             Event::Warning { text, .. } => self.say(&format!("warning: {text}")),
-            Event::Started { .. } | Event::Note(_) => {}
+            Event::Started { .. } | Event::Finished { .. } | Event::Note(_) => {}
         }
     }
 

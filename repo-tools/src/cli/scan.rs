@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::table::{self, Cell, Tone};
 use super::{Context, Failure};
 use crate::lint::{self, Problem};
+use crate::package::Vendors;
 use crate::scan::facts::{self, KernelFacts, Results, Trial};
 use crate::scan::trial::{Bench, log_file};
 use crate::stage::{Stage, StagedPackage};
@@ -47,7 +48,8 @@ struct Scanned {
 
 /// Scans, stages what was learnt, and prints one table over packages and kernels.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let stage = Stage::of(&context.repository()?);
+    let repository = context.repository()?;
+    let (stage, vendors) = (Stage::of(&repository), Vendors::of(&repository));
     let packages = select(stage.list()?, &args.packages)?;
     let root = if args.root.as_os_str() == "/" {
         Root::host()
@@ -67,17 +69,15 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let results = build(&bench, &stage, &work, &args, context)?;
 
     let date = context.now.to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
-    let mut scanned: Vec<Scanned> = known
-        .into_iter()
-        .map(|(package, _)| Scanned {
-            package,
-            trials: Vec::new(),
-        })
-        .collect();
-    for ((package, _), results) in work.iter().zip(results) {
-        let learnt = facts::learn(package, &kernels, &results, &date);
-        stage.put(&learnt)?;
-        // The directory of the manifest depends on what was learnt; nothing else of the old name stays.
+    let nothing_new = known.iter().map(|(package, _)| (package, Results::default()));
+    let tried = work.iter().map(|(package, _)| package).zip(results);
+    let mut scanned = Vec::new();
+    for (package, results) in nothing_new.chain(tried) {
+        // Also without news the manifest's directory is chosen anew: a vendor may have a role since.
+        let learnt = facts::learn(package, &kernels, &results, &date, &vendors);
+        if learnt != *package {
+            stage.put(&learnt)?;
+        }
         scanned.push(Scanned {
             package: learnt,
             trials: results.trials,

@@ -49,12 +49,12 @@ pub(super) fn print(header: &[String], rows: &[Vec<Cell>]) {
     });
     let widths = fit(lengths.collect());
     let line = |cells: &[Cell]| {
-        let parts: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| show(cell, *width))
+        let last = cells.len().saturating_sub(1);
+        let parts = cells.iter().zip(&widths).enumerate();
+        let parts: Vec<String> = parts
+            .map(|(column, (cell, width))| show(cell, *width, column < last))
             .collect();
-        parts.join(&" ".repeat(GAP)).trim_end().to_owned()
+        parts.join(&" ".repeat(GAP))
     };
     let header: Vec<Cell> = header.iter().map(|text| Cell::new(text, Tone::Dim)).collect();
     anstream::println!("{}", line(&header));
@@ -74,13 +74,15 @@ fn fit(mut widths: Vec<usize>) -> Vec<usize> {
     widths
 }
 
-fn show(cell: &Cell, width: usize) -> String {
+/// A cell in its colour, cut to `width`, and filled to it where something follows.
+fn show(cell: &Cell, width: usize, fill: bool) -> String {
     let length = cell.text.chars().count();
     let text = if length > width {
         let kept: String = cell.text.chars().take(width.saturating_sub(1)).collect();
         format!("{kept}…")
     } else {
-        format!("{}{}", cell.text, " ".repeat(width - length))
+        let padding = if fill { width - length } else { 0 };
+        format!("{}{}", cell.text, " ".repeat(padding))
     };
     let style = match cell.tone {
         Tone::Plain => Style::new(),
@@ -127,7 +129,9 @@ mod tests {
         assert_eq!(fit(vec![12, 60, 3, 14, 19]).iter().sum::<usize>(), 72);
         assert_eq!(fit(vec![12, 60, 3, 14, 19])[2], 3);
         assert_eq!(fit(vec![50; 12]), [10; 12]);
-        assert_eq!(show(&Cell::plain("0.0.1+git2019"), 8), "0.0.1+g…");
+        assert_eq!(show(&Cell::plain("0.0.1+git2019"), 8, true), "0.0.1+g…");
+        assert_eq!(show(&Cell::plain("x"), 3, true), "x  ");
+        assert_eq!(show(&Cell::plain("x"), 3, false), "x");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use dkms_index::document::manifest::Manifest;
 use serde_json::json;
 
 use super::*;
-use crate::package;
+use crate::package::{self, Vendors};
 
 /// A package that nothing is wrong with, changed by `change`.
 fn staged(change: impl FnOnce(&mut StagedPackage)) -> StagedPackage {
@@ -19,7 +19,7 @@ fn staged(change: impl FnOnce(&mut StagedPackage)) -> StagedPackage {
         "kernel": "6.1.0", "arch": "x86_64", "compiler": "gcc", "date": "2026-01-01", "outcome": "built"
     }))
     .unwrap();
-    let mut package = package::staged(manifest, vec![fact], None);
+    let mut package = package::staged(manifest, vec![fact], None, &Vendors::these(["by-id/pci-10ee"]));
     change(&mut package);
     package
 }
@@ -41,7 +41,12 @@ fn aliases(patterns: &[&str]) -> impl FnOnce(&mut StagedPackage) {
     move |package| {
         package.manifest.modules[0].declared.clear();
         package.manifest.modules[0].aliases = aliases;
-        *package = package::staged(package.manifest.clone(), package.record.builds.clone(), None);
+        *package = package::staged(
+            package.manifest.clone(),
+            package.record.builds.clone(),
+            None,
+            &Vendors::default(),
+        );
     }
 }
 
@@ -146,7 +151,12 @@ fn versions_that_share_a_place_are_named() {
         staged(|package| {
             package.manifest.version = version.to_owned();
             package.manifest.dkms_version = Some("1.0".to_owned());
-            *package = package::staged(package.manifest.clone(), package.record.builds.clone(), None);
+            *package = package::staged(
+                package.manifest.clone(),
+                package.record.builds.clone(),
+                None,
+                &Vendors::default(),
+            );
         })
     });
     let shown: Vec<String> = lint(&packages, &[]).iter().map(|f| f.problem.to_string()).collect();

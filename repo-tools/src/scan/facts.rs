@@ -7,7 +7,7 @@ use dkms_engine::ko::ModuleInfo;
 use dkms_index::document::manifest::{Manifest, Module};
 use dkms_index::document::record::{BuildFact, BuildOutcome};
 
-use crate::package::{self, Aliases};
+use crate::package::{self, Aliases, Vendors};
 use crate::stage::StagedPackage;
 
 /// What a build fact is valid for, beside the source.
@@ -67,7 +67,13 @@ pub fn fact_for<'a>(package: &'a StagedPackage, kernel: &KernelFacts) -> Option<
 ///
 /// The newest word on a kernel replaces older ones. Aliases of all kernels that it was built for are claimed together;
 /// those of older scans stay as long as a fact of an older scan says "built".
-pub fn learn(package: &StagedPackage, kernels: &[KernelFacts], results: &Results, date: &str) -> StagedPackage {
+pub fn learn(
+    package: &StagedPackage,
+    kernels: &[KernelFacts],
+    results: &Results,
+    date: &str,
+    vendors: &Vendors,
+) -> StagedPackage {
     let mut builds = package.record.builds.clone();
     for (index, trial) in &results.trials {
         let Some(kernel) = kernels.get(*index) else { continue };
@@ -101,7 +107,7 @@ pub fn learn(package: &StagedPackage, kernels: &[KernelFacts], results: &Results
     if !results.confs.is_empty() {
         manifest.recipe = package::recipe(&results.confs);
     }
-    package::staged(manifest, builds, Some(package.record.clone()))
+    package::staged(manifest, builds, Some(package.record.clone()), vendors)
 }
 
 fn fact(kernel: &KernelFacts, trial: &Trial, date: &str) -> Option<BuildFact> {
@@ -207,7 +213,7 @@ mod tests {
             "modules": [{ "name": "x", "declared": ["pci:v00001ABCd00000001sv*sd*bc*sc*i*"] }, { "name": "y_core" }]
         }))
         .unwrap();
-        package::staged(manifest, Vec::new(), None)
+        package::staged(manifest, Vec::new(), None, &Vendors::default())
     }
 
     fn module(name: &str, aliases: &[&str]) -> ModuleInfo {
@@ -226,6 +232,16 @@ mod tests {
         }
     }
 
+    fn learnt(package: &StagedPackage, kernels: &[KernelFacts], results: &Results) -> StagedPackage {
+        learn(
+            package,
+            kernels,
+            results,
+            "2026-01-02",
+            &Vendors::these(["by-id/pci-1abc"]),
+        )
+    }
+
     const ONE: &str = "pci:v00001ABCd00000001sv*sd*bc*sc*i*";
     const TWO: &str = "pci:v00001ABCd00000002sv*sd*bc*sc*i*";
     const ELSE: &str = "pci:v00001ABDd00000002sv*sd*bc*sc*i*";
@@ -235,12 +251,7 @@ mod tests {
         let kernels = kernels();
         let built = |patterns: &[&str]| Trial::Built(vec![module("x", patterns), module("y_core", &["y"])]);
         let failed = Trial::Failed("it does\n\tnot fit".to_owned());
-        let package = learn(
-            &fresh(),
-            &kernels,
-            &results(vec![(0, built(&[ONE, TWO])), (1, failed)]),
-            "2026-01-02",
-        );
+        let package = learnt(&fresh(), &kernels, &results(vec![(0, built(&[ONE, TWO])), (1, failed)]));
         assert_eq!(package.record.patterns, [ONE, TWO]);
         assert_eq!(package.manifest.scope, "by-id/pci-1abc");
         assert_eq!(package.manifest.firmware, ["acme/fw.bin"]);
@@ -248,27 +259,21 @@ mod tests {
         assert_eq!(package.check().map_err(|e| e.to_string()), Ok(()));
 
         // Another kernel adds to what the first showed, and takes the package out of the vendor's directory.
-        let more = learn(&package, &kernels, &results(vec![(1, built(&[ELSE]))]), "2026-01-03");
+        let more = learnt(&package, &kernels, &results(vec![(1, built(&[ELSE]))]));
         assert_eq!(more.record.patterns, [ONE, TWO, ELSE]);
         assert_eq!(more.manifest.scope, "curated");
         // Where all kernels were tried again, only their word counts.
-        let again = learn(
-            &more,
-            &kernels,
-            &results(vec![(0, built(&[ONE])), (1, built(&[ONE]))]),
-            "2026-01-04",
-        );
+        let again = learnt(&more, &kernels, &results(vec![(0, built(&[ONE])), (1, built(&[ONE]))]));
         assert_eq!(again.record.patterns, [ONE]);
         assert_eq!(again.record.builds.len(), 2);
     }
 
     #[test]
     fn a_failure_leaves_the_guess() {
-        let package = learn(
+        let package = learnt(
             &fresh(),
             &kernels(),
             &results(vec![(0, Trial::Failed("no".to_owned()))]),
-            "2026-01-02",
         );
         assert_eq!(package.record.patterns, [ONE]);
         assert_eq!(package.record.builds[0].outcome, BuildOutcome::Failed);
@@ -278,7 +283,7 @@ mod tests {
     #[test]
     fn a_module_without_aliases_takes_the_guess_back() {
         let trials = vec![(0, Trial::Built(vec![module("x", &[])]))];
-        let package = learn(&fresh(), &kernels(), &results(trials), "2026-01-02");
+        let package = learnt(&fresh(), &kernels(), &results(trials));
         assert_eq!(package.record.patterns, [""; 0]);
         assert_eq!(package.manifest.modules.len(), 1);
     }
@@ -287,11 +292,10 @@ mod tests {
     fn only_what_is_not_known_is_needed() {
         let mut kernels = kernels();
         let none = Trial::Inconclusive("disk full".to_owned());
-        let package = learn(
+        let package = learnt(
             &fresh(),
             &kernels,
             &results(vec![(0, Trial::Excluded("no".to_owned())), (1, none)]),
-            "2026-01-02",
         );
         assert_eq!(needed(&package, &kernels, false), [1]);
         assert_eq!(needed(&package, &kernels, true), [0, 1]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dkms_engine::build::{
@@ -105,6 +105,11 @@ impl Bench {
             kernels,
             facts,
         })
+    }
+
+    /// The root that packages are built in, for who wants to look while they are.
+    pub fn path(&self) -> &Path {
+        self.scratch.path()
     }
 
     /// The kernels, in the order they were asked for.
