@@ -2,6 +2,7 @@
 
 mod device;
 mod dkms_conf;
+mod engine_build;
 mod ingest;
 mod matching;
 mod sync;

@@ -6,4 +6,5 @@ pub mod kernel_aliases;
 pub mod native;
 pub mod published;
 pub mod repo;
+pub mod sources;
 pub mod synthetic;

@@ -138,7 +138,7 @@ impl BuildOutcome {
 
 /// Carries out all requests, side by side, and tells how each one ended, in their order.
 ///
-/// The requests must not depend on each other: see [`crate::install::waves`] for BUILD_DEPENDS. The lock must be held until this returns.
+/// The requests must not depend on each other: BUILD_DEPENDS is for the caller to order. The lock must be held until this returns.
 pub fn build_all(
     tree: &Tree,
     lock: &TreeLock,

@@ -1,6 +1,5 @@
 //! One build from start to end.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use crate::command::{Confined, User, is_root, readable_by_all};
 use crate::conf::{ConfContext, DkmsConf, ModuleSpec, evaluate};
 use crate::event::{Event, Sink, Step};
 use crate::fsutil::{copy_tree, remove_any, sync_dir, sync_tree};
-use crate::kernel::{KernelTarget, Symbols};
+use crate::kernel::{KernelTarget, Symbols, parse_symvers};
 use crate::ko::{Compression, ModuleInfo, compress};
 use crate::package::{KernelId, PackageId};
 use crate::script::{self, ScriptKind};
@@ -438,19 +437,12 @@ impl Job<'_> {
                     source,
                 })?;
         }
-        let own_symvers = work.build.join("Module.symvers");
         let symvers = work.product.join("module/Module.symvers");
-        let mut exports = Symbols::default();
-        if own_symvers.is_file() {
-            fs::copy(&own_symvers, &symvers).map_err(io_error("copy", &own_symvers))?;
-            exports.extend(Symbols::read(&symvers).unwrap_or_default());
+        let own = own_symvers(&work.build, specs);
+        if !own.is_empty() {
+            fs::write(&symvers, &own).map_err(io_error("write", &symvers))?;
         }
-        // A package may build in several directories, each with exports that its other modules use.
-        let directories: BTreeSet<&str> = specs.iter().map(|spec| spec.built_location.as_str()).collect();
-        for directory in directories {
-            let path = work.build.join(directory).join("Module.symvers");
-            exports.extend(Symbols::read(&path).unwrap_or_default());
-        }
+        let mut exports = parse_symvers(&own);
         for path in depends_symvers(self.tree, &self.kernel, &conf.build_depends) {
             exports.extend(Symbols::read(&path).unwrap_or_default());
         }
@@ -619,6 +611,19 @@ impl Place {
             None => text.to_owned(),
         }
     }
+}
+
+/// What the package exports: Module.symvers at the top of the build, and those of packages that build each module in a directory of its own.
+fn own_symvers(build: &Path, specs: &[&ModuleSpec]) -> String {
+    let mut dirs: Vec<&str> = specs.iter().map(|spec| spec.built_location.as_str()).chain([""]).collect();
+    dirs.sort_unstable();
+    dirs.dedup();
+    let mut lines = std::collections::BTreeSet::new();
+    for dir in dirs {
+        let bytes = fs::read(build.join(dir).join("Module.symvers")).unwrap_or_default();
+        lines.extend(String::from_utf8_lossy(&bytes).lines().map(|line| line.to_owned() + "\n"));
+    }
+    lines.into_iter().collect()
 }
 
 /// What is added to MAKE: a leading `make` gets the release (and `LLVM=1` for kernels built by clang); its jobs come from the jobserver.

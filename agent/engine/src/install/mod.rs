@@ -6,7 +6,6 @@
 mod depmod;
 mod error;
 pub(crate) mod journal;
-mod order;
 mod originals;
 mod remove;
 mod session;
@@ -16,7 +15,6 @@ mod weak;
 
 pub use depmod::DepmodError;
 pub use error::InstallError;
-pub use order::{Blocked, waves};
 pub use session::{InstallOptions, InstallOutcome, Installed, Session};
 pub use transaction::{Moment, Transaction};
 pub use version_check::{Kept, compare_with_tree};

@@ -146,11 +146,9 @@ impl Tree {
 
     /// Where the source is, its link followed inside the root.
     pub fn source_dir(&self, package: &PackageId) -> PathBuf {
-        let inside = self
-            .root
-            .inside(&self.source_link(package))
-            .unwrap_or_else(|| self.source_link(package));
-        self.root.join(inside)
+        let link = self.source_link(package);
+        let dir = self.root.join(self.root.inside(&link).unwrap_or(link));
+        dir.canonicalize().unwrap_or(dir)
     }
 
     /// `M/V/K/A`: what was built for one kernel.
