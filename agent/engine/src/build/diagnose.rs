@@ -117,7 +117,7 @@ pub struct Surroundings {
 }
 
 /// What the compiler says when an interface of the kernel changed.
-const API_WORDS: [&str; 16] = [
+const API_WORDS: [&str; 17] = [
     "implicit declaration of function",
     "too few arguments to function",
     "too many arguments to function",
@@ -134,6 +134,7 @@ const API_WORDS: [&str; 16] = [
     "makes pointer from integer",
     "dereferencing pointer to incomplete",
     "passing argument",
+    "arguments, but",
 ];
 
 /// Understands the log of a make that failed.

@@ -615,13 +615,21 @@ impl Place {
 
 /// What the package exports: Module.symvers at the top of the build, and those of packages that build each module in a directory of its own.
 fn own_symvers(build: &Path, specs: &[&ModuleSpec]) -> String {
-    let mut dirs: Vec<&str> = specs.iter().map(|spec| spec.built_location.as_str()).chain([""]).collect();
+    let mut dirs: Vec<&str> = specs
+        .iter()
+        .map(|spec| spec.built_location.as_str())
+        .chain([""])
+        .collect();
     dirs.sort_unstable();
     dirs.dedup();
     let mut lines = std::collections::BTreeSet::new();
     for dir in dirs {
         let bytes = fs::read(build.join(dir).join("Module.symvers")).unwrap_or_default();
-        lines.extend(String::from_utf8_lossy(&bytes).lines().map(|line| line.to_owned() + "\n"));
+        lines.extend(
+            String::from_utf8_lossy(&bytes)
+                .lines()
+                .map(|line| line.to_owned() + "\n"),
+        );
     }
     lines.into_iter().collect()
 }

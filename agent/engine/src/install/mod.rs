@@ -3,6 +3,8 @@
 //! All changes of files for one package are one [`Transaction`]. A [`Session`] is one run: many packages and kernels, and at its end one
 //! depmod for each kernel that was touched.
 
+#[cfg(test)]
+mod crash_tests;
 mod depmod;
 mod error;
 pub(crate) mod journal;
