@@ -74,15 +74,20 @@ fn autoinstall(machine: &Machine) {
         .put(machine);
 }
 
+/// Scripts around the build may write only in the build directory with us, so they leave their traces there.
 fn scripts(machine: &Machine) {
-    let conf = "POST_ADD='trace post_add'\nPRE_BUILD='trace pre_build'\nPOST_BUILD='trace post_build'\n\
-                PRE_INSTALL='trace pre_install'\nPOST_INSTALL='trace post_install'\nPOST_REMOVE='trace post_remove'";
+    let conf = "POST_ADD='trace post_add'\nPRE_BUILD='ready pre_build'\nMAKE[0]=\"cp ready.bin hello.ko\"\n\
+                PRE_INSTALL='trace pre_install x'\nPOST_INSTALL='trace post_install'\nPOST_REMOVE='trace post_remove'";
     Hello::quick("scripts", "1").with(conf).put(machine);
-    machine.write(
-        "src/scripts-1/trace",
-        "#!/bin/sh\necho \"$1 $(basename \"$PWD\") $#\" >> /usr/src/trace.txt\n",
-    );
-    machine.make_executable("src/scripts-1/trace");
+    let trace = "#!/bin/sh\necho \"$1 $(basename \"$(pwd -P)\") $#\" >> /usr/src/trace.txt\n";
+    let ready = "#!/bin/sh\n[ \"$1\" = pre_build ] && [ -e dkms.conf ] && cp prebuilt/\"$kernelver\" ready.bin\n";
+    for (name, text) in [
+        ("trace", trace),
+        ("ready", &ready.replace("\"$kernelver\"", &inputs::kernels()[0])),
+    ] {
+        machine.write(&format!("src/scripts-1/{name}"), text);
+        machine.make_executable(&format!("src/scripts-1/{name}"));
+    }
     // The scripts' output lies in /usr/src, where the snapshots see it.
     machine.write("src/trace.txt", "");
 }
@@ -100,9 +105,23 @@ fn overridden(machine: &Machine) {
 /// Three modules from one source: a renamed one, one in a subdirectory, one that is not stripped.
 fn several_modules(machine: &Machine) {
     let conf = "BUILT_MODULE_NAME[1]=second\nBUILT_MODULE_LOCATION[1]=sub/\nDEST_MODULE_LOCATION[1]=/updates\n\
-                BUILT_MODULE_NAME[2]=third\nDEST_MODULE_NAME[2]=drei\nDEST_MODULE_LOCATION[2]=/extra/x\nSTRIP[2]=no\n\
-                MAKE[0]=\"cp prebuilt/$kernelver hello.ko; mkdir sub; cp hello.ko sub/second.ko; cp hello.ko third.ko\"";
-    Hello::quick("several", "1").with(conf).put(machine);
+                BUILT_MODULE_NAME[2]=third\nDEST_MODULE_NAME[2]=drei\nDEST_MODULE_LOCATION[2]=/extra/x\nSTRIP[2]=no";
+    Hello {
+        compiled: true,
+        ..Hello::quick("several", "1")
+    }
+    .with(conf)
+    .put(machine);
+    for name in ["sub/second.c", "third.c"] {
+        machine.write(
+            &format!("src/several-1/{name}"),
+            "#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n",
+        );
+    }
+    machine.write(
+        "src/several-1/Makefile",
+        "obj-m := hello.o sub/second.o third.o\nccflags-y := '-DHELLO_VERSION=\"1\"'\n",
+    );
 }
 
 fn module_in_kernel(machine: &Machine) {
@@ -230,7 +249,7 @@ pub(super) const ALL: &[Scenario] = &[
             "frob",
             "add",
             "add build",
-            "status --bogus",
+            "add --bogus",
             "build --all hello/1",
             "uninstall hello/1 -k K1 --all",
             "uninstall hello/1 -a x --all",

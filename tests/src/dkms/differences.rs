@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Machine, Outcome};
+use super::{Fact, Machine, Outcome, Snapshot};
 
 /// One thing that the two programs did differently.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +19,15 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// True when it is about a file, which stays so for the steps that follow.
+    #[must_use]
+    pub fn is_on_disk(&self) -> bool {
+        let places = ["dkms/", "src/", "modules/"];
+        places
+            .iter()
+            .any(|place| self.debian.starts_with(place) || self.ours.starts_with(place))
+    }
+
     /// As a row of the document, without the reason.
     #[must_use]
     pub fn row(&self) -> String {
@@ -115,7 +124,8 @@ pub fn compare(
             .iter_mut()
             .for_each(|lines| lines.retain(|line| !common.contains(line)));
         if lines.iter().all(BTreeSet::is_empty) && debian.1.stdout != ours.1.stdout {
-            lines = [&debian.1.stdout, &ours.1.stdout].map(|text| BTreeSet::from([format!("in this order: {text}")]));
+            lines = [&debian.1.stdout, &ours.1.stdout]
+                .map(|text| BTreeSet::from([format!("in this order: {}", text.trim().replace('\n', " / "))]));
         }
         pairs.push(
             lines
@@ -123,21 +133,44 @@ pub fn compare(
                 .into(),
         );
     }
-    let (theirs, mine) = (debian.0.snapshot().0, ours.0.snapshot().0);
-    let paths: BTreeSet<&String> = theirs.keys().chain(mine.keys()).collect();
-    for path in paths.into_iter().filter(|path| !known.explains_path(path)) {
-        let show = |fact: Option<&super::Fact>| fact.map(|fact| format!("{path} {fact}")).unwrap_or_default();
-        pairs.push((show(theirs.get(path)), show(mine.get(path))));
-    }
+    pairs.extend(on_disk(&debian.0.snapshot(), &ours.0.snapshot(), known));
     let different = pairs.into_iter().filter(|(debian, ours)| debian != ours);
-    different
-        .map(|(debian, ours)| Difference {
-            scenario: scenario.to_owned(),
-            step: step.to_owned(),
-            debian,
-            ours,
-        })
-        .collect()
+    let difference = |(debian, ours)| Difference {
+        scenario: scenario.to_owned(),
+        step: step.to_owned(),
+        debian,
+        ours,
+    };
+    different.map(difference).collect()
+}
+
+/// The paths that differ and are not explained; of a directory that only one has, not what is in it.
+fn on_disk(debian: &Snapshot, ours: &Snapshot, known: &Documented) -> Vec<(String, String)> {
+    let (theirs, mine) = (&debian.0, &ours.0);
+    let paths: BTreeSet<&String> = theirs.keys().chain(mine.keys()).collect();
+    let mut pairs = Vec::new();
+    let mut covered: Option<&str> = None;
+    for path in paths.into_iter().filter(|path| !known.explains_path(path)) {
+        if covered.is_some_and(|dir| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))) {
+            continue;
+        }
+        pairs.push(match (theirs.get(path), mine.get(path)) {
+            (Some(debian), Some(ours)) if debian == ours => continue,
+            (Some(Fact::Link(debian)), Some(Fact::Link(ours))) => {
+                (format!("{path} -> {debian}"), format!("{path} -> {ours}"))
+            }
+            (Some(_), Some(_)) => (path.clone(), format!("{path}, other content")),
+            (debian, _) => {
+                covered = Some(path);
+                if debian.is_some() {
+                    (path.clone(), String::new())
+                } else {
+                    (String::new(), path.clone())
+                }
+            }
+        });
+    }
+    pairs
 }
 
 fn sorted_lines(text: &str) -> BTreeSet<String> {

@@ -41,8 +41,7 @@ impl Scenario {
             for difference in compare(self.name, step, [(&debian, &outcomes[0]), (&ours, &outcomes[1])], known) {
                 let difference = placeholders(difference);
                 // What lies on disk differently stays so; it is told once.
-                let on_disk = !difference.debian.starts_with("exit") && !step.starts_with("status");
-                if !on_disk || seen.insert((difference.debian.clone(), difference.ours.clone())) {
+                if !difference.is_on_disk() || seen.insert((difference.debian.clone(), difference.ours.clone())) {
                     if difference.debian.starts_with("exit") {
                         eprintln!(
                             "{} {step}\n  debian: {}\n  ours: {}",
