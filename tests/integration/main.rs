@@ -8,5 +8,6 @@ mod ingest;
 mod matching;
 mod sync;
 mod tuf_attacks;
+mod tuf_deltas;
 mod tuf_interop;
 mod workspace;

@@ -109,6 +109,56 @@ pub fn decode(compressed: &[u8], decoded_length: u64) -> Result<Vec<u8>, Segment
     }
 }
 
+/// The window of deltas, as a power of two: base and result, which is more than [`WINDOW_LOG_MAX`] lets pass in a file.
+const DELTA_WINDOW_LOG: u32 = 25;
+
+/// What has to be known to make `decoded` when `base` is there: zstd with the base as a prefix (`--patch-from`).
+///
+/// # Errors
+/// When zstd fails.
+pub fn make_delta(base: &[u8], decoded: &[u8], level: i32) -> Result<Vec<u8>, SegmentError> {
+    use zstd::zstd_safe::{CCtx, CParameter, compress_bound};
+
+    let mut context = CCtx::create();
+    let parameters = [
+        CParameter::CompressionLevel(level),
+        CParameter::WindowLog(DELTA_WINDOW_LOG),
+        CParameter::EnableLongDistanceMatching(true),
+    ];
+    for parameter in parameters {
+        context.set_parameter(parameter).map_err(zstd_error)?;
+    }
+    context.ref_prefix(base).map_err(zstd_error)?;
+    let mut delta = Vec::with_capacity(compress_bound(decoded.len()));
+    context.compress2(&mut delta, decoded).map_err(zstd_error)?;
+    delta.shrink_to_fit();
+    Ok(delta)
+}
+
+/// Applies a delta whose bytes are verified already. In one go, so that no window is held besides base and result.
+///
+/// # Errors
+/// When it is damaged, is for another base, or does not make exactly `decoded_length` bytes.
+pub fn apply_delta(delta: &[u8], base: &[u8], decoded_length: u64) -> Result<Vec<u8>, SegmentError> {
+    let expected = usize::try_from(decoded_length)
+        .ok()
+        .filter(|&n| n <= SEGMENT_MAX_BYTES)
+        .ok_or(SegmentError::TooLong(decoded_length))?;
+    let mut context = zstd::zstd_safe::DCtx::create();
+    context.ref_prefix(base).map_err(zstd_error)?;
+    let mut decoded = Vec::with_capacity(expected);
+    context.decompress(&mut decoded, delta).map_err(zstd_error)?;
+    if decoded.len() == expected {
+        Ok(decoded)
+    } else {
+        Err(SegmentError::Length(decoded_length))
+    }
+}
+
+fn zstd_error(code: usize) -> SegmentError {
+    SegmentError::Zstd(io::Error::other(zstd::zstd_safe::get_error_name(code)))
+}
+
 /// What the lines of a segment say.
 #[derive(Debug, Default)]
 pub struct Contents {

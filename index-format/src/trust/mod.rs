@@ -81,6 +81,34 @@
 //! }
 //! ```
 //!
+//! # Deltas
+//!
+//! A cache that keeps the decoded bytes of each [`TrustedSegment`] by their `decoded_sha256` names them to
+//! [`TrustedMetadata::fetch_index`] and downloads only what changed. The loop of step 2 becomes:
+//!
+//! ```
+//! use dkms_index::trust::{Answer, IndexFetch, SegmentWant, TrustError, TrustedSegment, Want};
+//!
+//! fn segments(
+//!     mut fetch: IndexFetch<'_>, get: impl Fn(&Want) -> Vec<u8>, held: impl Fn(&str) -> Vec<u8>, mut take: impl FnMut(TrustedSegment),
+//! ) -> Result<(), TrustError> {
+//!     while let Some(want) = fetch.want()? {
+//!         match want {
+//!             SegmentWant::Download(file) => take(fetch.feed(Answer::Bytes(&get(&file)))?),
+//!             // A failure here costs a larger download, no more: the next want is the whole segment.
+//!             SegmentWant::Delta { file, base } => {
+//!                 fetch.feed_delta(Answer::Bytes(&get(&file)), &held(&base)).map(&mut take).ok();
+//!             }
+//!             SegmentWant::Held { decoded_sha256 } => {
+//!                 fetch.feed_held(held(&decoded_sha256)).map(&mut take).ok();
+//!             }
+//!         }
+//!     }
+//!     let _proof = fetch.finish()?;
+//!     Ok(())
+//! }
+//! ```
+//!
 //! Without a network, [`replay`] gives the [`TrustedMetadata`] of what was kept.
 
 mod crypto;
@@ -100,7 +128,7 @@ pub use exchange::{Answer, Change, Exchange, Kept, Want};
 pub use manifest::{ManifestFetch, TrustedManifest};
 pub use metadata::{Segment, TrustedMetadata};
 pub use refresh::Refresh;
-pub use segment::{IndexFetch, SegmentWant, TrustedIndex, TrustedSegment};
+pub use segment::{IndexFetch, SegmentWant, TrustedIndex, TrustedSegment, delta_path};
 pub use time::{Expiry, trusted_now};
 
 /// Verifies the kept files once more, without any new ones: for work without a network.

@@ -18,6 +18,13 @@ use crate::document::{self, DocumentError};
 pub enum SegmentWant {
     /// Download this file and hand it to [`IndexFetch::feed`].
     Download(Want),
+    /// Download this file, and hand it with the decoded bytes of the held segment to [`IndexFetch::feed_delta`].
+    Delta {
+        /// The delta.
+        file: Want,
+        /// One of those named to [`TrustedMetadata::fetch_index`].
+        base: String,
+    },
     /// Hand the decoded bytes of this held segment to [`IndexFetch::feed_held`].
     Held {
         /// One of those named to [`TrustedMetadata::fetch_index`].
@@ -77,6 +84,16 @@ impl<'a> IndexFetch<'a> {
                 decoded_sha256: segment.decoded_sha256.clone(),
             }));
         }
+        for base in &self.held {
+            let path = delta_path(&segment.path, base);
+            if let Some(target) = self.metadata.core.delegated_target(INDEX, &path) {
+                let file = state::want_target(&self.metadata.core, target, &path, INDEX, SEGMENT_FILE_MAX_BYTES)?;
+                return Ok(Some(SegmentWant::Delta {
+                    file,
+                    base: base.clone(),
+                }));
+            }
+        }
         Ok(Some(SegmentWant::Download(self.download(segment)?)))
     }
 
@@ -92,6 +109,35 @@ impl<'a> IndexFetch<'a> {
         state::check_target(bytes, target, &want.path, INDEX)?;
         let decoded = decode(bytes, segment, &want.path)?;
         self.accept(decoded, &want.path)
+    }
+
+    /// Takes a downloaded delta and the decoded bytes of its base. Whatever is wrong with either, the segment can still
+    /// be downloaded whole: the error may be ignored, the next [`IndexFetch::want`] says so.
+    ///
+    /// # Errors
+    /// When the delta is not what was signed, or does not make the signed segment of this base.
+    pub fn feed_delta(&mut self, answer: Answer<'_>, base: &[u8]) -> Result<TrustedSegment, TrustError> {
+        let Some(SegmentWant::Delta { file, base: name }) = self.want()? else {
+            return Err(TrustError::Unlisted {
+                target: "index/".to_owned(),
+            });
+        };
+        // Not tried twice: neither this delta nor, should the base be damaged, another one from it.
+        self.held.retain(|held| *held != name);
+        let bytes = bytes_of(&file, answer)?;
+        let segment = self.current()?;
+        let path = delta_path(&segment.path, &name);
+        let target = self.metadata.core.delegated_target(INDEX, &path);
+        let target = target.ok_or(TrustError::Unlisted { target: path })?;
+        state::check_target(bytes, target, &file.path, INDEX)?;
+        let found = sha256_hex(base);
+        if found != name {
+            let what = format!("its base is not {name} but {found}");
+            return Err(TrustError::mismatch(&file.path, INDEX, what));
+        }
+        let decoded = document::segment::apply_delta(bytes, base, segment.decoded_length)
+            .map_err(|error| TrustError::refused(&file.path, INDEX, Why::Malformed(error.to_string())))?;
+        self.accept(decoded, &file.path)
     }
 
     /// Takes a held segment's decoded bytes. If they are damaged, the segment is downloaded after all: the error may
@@ -166,6 +212,25 @@ impl<'a> IndexFetch<'a> {
         self.next += 1;
         Ok(segment)
     }
+}
+
+/// The target path of the delta that makes the newest state of a segment out of the one with this `decoded_sha256`.
+///
+/// The name says it all (by half of the hash, for names are read by every client with every new index), so that the
+/// entry of a delta needs no `custom` data. That a delta fits is proven by what it makes.
+///
+/// ```
+/// use dkms_index::trust::delta_path;
+/// let base = "0123456789abcdef".repeat(4);
+/// let path = delta_path("index/packages-000.jsonl.zst", &base);
+/// assert_eq!(path, "index/packages-000.0123456789abcdef0123456789abcdef.delta");
+/// ```
+pub fn delta_path(segment: &str, base_decoded_sha256: &str) -> String {
+    let stem = segment.strip_suffix(".jsonl.zst").unwrap_or(segment);
+    format!(
+        "{stem}.{}.delta",
+        base_decoded_sha256.get(..32).unwrap_or(base_decoded_sha256)
+    )
 }
 
 /// Decompresses verified bytes, never to more than the signed length.

@@ -1,6 +1,7 @@
 //! What each role has to vouch for, and the files that belong to it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use dkms_index::document::BundleRef;
 use dkms_index::document::manifest::SCHEMA;
@@ -84,11 +85,12 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
         records.push(Record::Package(package.record));
     }
     segments::sort(&mut records);
+    let public = repository.public_dir();
     add_index(
         &mut content,
         &records,
         repository.config().segment_bytes,
-        Some(published),
+        Some((published, &public)),
     )?;
     Ok(content)
 }
@@ -137,16 +139,14 @@ fn role_of_scope<'a>(delegations: &'a Delegations, scope: &str) -> Option<&'a st
         .map(|d| d.name.as_str())
 }
 
-/// Adds the segments; one whose lines did not change keeps its published file.
+/// Adds the segments; one whose lines did not change keeps its published file and deltas.
 fn add_index(
     content: &mut Content,
     records: &[Record],
     max_bytes: usize,
-    published: Option<&Published>,
+    published: Option<(&Published, &Path)>,
 ) -> Result<(), PublishError> {
-    let before = published
-        .and_then(|p| p.roles.get(INDEX))
-        .map(|role| &role.signed.targets);
+    let before = published.and_then(|(p, public)| Some((p.roles.get(INDEX)?, public)));
     for (number, segment) in segments::cut(records, max_bytes)?.iter().enumerate() {
         let path = segments::path(number);
         let decoded = segments::decoded_sha256(segment);
@@ -155,11 +155,29 @@ fn add_index(
                 .as_ref()
                 .is_some_and(|c| c["decoded_sha256"] == decoded.as_str())
         };
-        match before.and_then(|targets| targets.get(&path)).filter(same) {
-            Some(target) => content.refer(INDEX, &path, target.clone()),
-            None => {
-                let (target, bytes) = segments::compress(segment)?;
-                content.add(INDEX, &path, target, bytes);
+        if let Some((role, _)) = before
+            && let Some(target) = role.signed.targets.get(&path).filter(same)
+        {
+            content.refer(INDEX, &path, target.clone());
+            let stem = segments::stem(number);
+            let deltas = role
+                .signed
+                .targets
+                .iter()
+                .filter(|(p, _)| p.starts_with(&stem) && p.ends_with(".delta"));
+            deltas.for_each(|(path, target)| content.refer(INDEX, path, target.clone()));
+            continue;
+        }
+        let (target, bytes) = segments::compress(segment)?;
+        let length = target.length;
+        content.add(INDEX, &path, target, bytes);
+        let Some((role, public)) = before else { continue };
+        for base in segments::bases(public, &path, role.signed.version) {
+            if base.is(&decoded) {
+                continue;
+            }
+            if let Some((path, delta)) = segments::delta(&path, &base, segment, length)? {
+                content.add(INDEX, &path, Target::of(&delta, None), delta);
             }
         }
     }

@@ -40,6 +40,14 @@ pub enum PublishError {
         /// `by-id/<bus>-<vendor>`.
         scope: String,
     },
+    /// A record that clients would pass over.
+    #[error("publish {package}: {source}")]
+    Record {
+        /// Name and version.
+        package: String,
+        /// What is wrong.
+        source: dkms_index::document::DocumentError,
+    },
     /// The bundle of a package is not there, or is not what its hash says.
     #[error("publish {package}: its bundle {sha256} is {what}")]
     Bundle {
@@ -104,6 +112,7 @@ impl PublishError {
                     "`dkms-repo delegate {vendor}`, or give the package the scope `curated`"
                 ))
             }
+            Self::Record { .. } => Some("correct its record.json in the staging area".to_owned()),
             Self::Bundle { .. } => Some("add the package again with `dkms-repo add --force`".to_owned()),
             Self::TooLong { .. } => {
                 Some("split the package, or raise segment_bytes in repo.toml (at most 16777216)".to_owned())

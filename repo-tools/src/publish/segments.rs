@@ -1,11 +1,19 @@
 //! Records cut into compressed segments.
 
+use std::io;
+use std::path::Path;
+
 use dkms_index::document::record::Record;
+use dkms_index::document::segment;
+use dkms_index::trust::delta_path;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::PublishError;
-use crate::signed::Target;
+use super::content::hashed;
+use crate::files;
+use crate::roles::INDEX;
+use crate::signed::{Signed, Target, Targets};
 
 /// As far as zstd goes without more memory for the reader.
 const LEVEL: i32 = 19;
@@ -17,6 +25,11 @@ pub fn cut(records: &[Record], max_bytes: usize) -> Result<Vec<Vec<u8>>, Publish
         // Through a Value, for the order of keys does not depend on that of the fields then.
         let mut line = json!(record).to_string().into_bytes();
         line.push(b'\n');
+        // Exactly as clients will read it.
+        Record::parse(&line[..line.len() - 1]).map_err(|source| PublishError::Record {
+            package: title(record),
+            source,
+        })?;
         if line.len() > max_bytes {
             return Err(PublishError::TooLong {
                 package: title(record),
@@ -34,15 +47,17 @@ pub fn cut(records: &[Record], max_bytes: usize) -> Result<Vec<Vec<u8>>, Publish
 
 /// The order of lines: packages by name and version, then overrides.
 pub fn sort(records: &mut [Record]) {
-    records.sort_by_cached_key(|record| match record {
-        Record::Package(p) => (0, p.name.clone(), p.version.clone()),
-        Record::Override(o) => (1, o.subject.clone(), o.pattern.clone()),
-    });
+    records.sort_by(|a, b| a.place().cmp(&b.place()));
 }
 
 /// The target path of the n-th segment.
 pub fn path(number: usize) -> String {
-    format!("index/packages-{number:03}.jsonl.zst")
+    format!("{}jsonl.zst", stem(number))
+}
+
+/// How the target paths of the n-th segment and of its deltas begin.
+pub fn stem(number: usize) -> String {
+    format!("index/packages-{number:03}.")
 }
 
 /// SHA-256 of a segment's lines: what makes it the same segment.
@@ -55,6 +70,88 @@ pub fn compress(segment: &[u8]) -> Result<(Target, Vec<u8>), PublishError> {
     let compressed = zstd::bulk::compress(segment, LEVEL).map_err(PublishError::Compress)?;
     let custom = json!({"decoded_sha256": decoded_sha256(segment), "decoded_length": segment.len()});
     Ok((Target::of(&compressed, Some(custom)), compressed))
+}
+
+/// Deltas from so many earlier states. Not more, for every client reads the entry of each with every new index.
+const BASES_MAX: usize = 16;
+/// Versions of the index role that are looked at for them.
+const VERSIONS_MAX: u64 = 64;
+/// Enough for a delta, and quick enough for sixteen.
+const DELTA_LEVEL: i32 = 9;
+
+/// An earlier state of a segment.
+#[derive(Debug)]
+pub struct Base {
+    decoded_sha256: String,
+    decoded: Vec<u8>,
+}
+
+impl Base {
+    /// The state with these lines.
+    pub fn of(decoded: Vec<u8>) -> Self {
+        Self {
+            decoded_sha256: decoded_sha256(&decoded),
+            decoded,
+        }
+    }
+
+    /// Whether it is this state.
+    pub fn is(&self, decoded_sha256: &str) -> bool {
+        self.decoded_sha256 == decoded_sha256
+    }
+}
+
+/// The newest earlier states of the segment at `path` that are still in the published tree, up to [`BASES_MAX`]. What
+/// cannot be read any more is passed over: a delta is a convenience.
+pub fn bases(public: &Path, path: &str, newest_version: u64) -> Vec<Base> {
+    let mut bases: Vec<Base> = Vec::new();
+    for version in (newest_version.saturating_sub(VERSIONS_MAX)..=newest_version).rev() {
+        let Some(target) = published_target(public, path, version) else {
+            continue;
+        };
+        let custom = target.custom.as_ref();
+        let field = |name| custom.and_then(|c: &serde_json::Value| c.get(name));
+        let known = field("decoded_sha256").and_then(|v| v.as_str());
+        let (Some(hash), Some(length)) = (known, field("decoded_length").and_then(|v| v.as_u64())) else {
+            continue;
+        };
+        if bases.iter().any(|b| b.decoded_sha256 == hash) {
+            continue;
+        }
+        let file = public.join("targets").join(hashed(path, target.sha256()));
+        if let Ok(bytes) = files::read(&file)
+            && let Ok(decoded) = segment::decode(&bytes, length)
+            && decoded_sha256(&decoded) == hash
+        {
+            bases.push(Base {
+                decoded_sha256: hash.to_owned(),
+                decoded,
+            });
+        }
+        if bases.len() == BASES_MAX {
+            break;
+        }
+    }
+    bases
+}
+
+fn published_target(public: &Path, path: &str, version: u64) -> Option<Target> {
+    let bytes = files::read(&public.join(format!("metadata/{version}.{INDEX}.json"))).ok()?;
+    let role: Signed<Targets> = serde_json::from_slice(&bytes).ok()?;
+    role.signed.targets.get(path).cloned()
+}
+
+/// The delta from `base` to `segment` at `path`, with its target path; none where it would save little.
+pub fn delta(
+    path: &str,
+    base: &Base,
+    segment: &[u8],
+    compressed: u64,
+) -> Result<Option<(String, Vec<u8>)>, PublishError> {
+    let delta = segment::make_delta(&base.decoded, segment, DELTA_LEVEL)
+        .map_err(|e| PublishError::Compress(io::Error::other(e)))?;
+    let saves = (delta.len() as u64) < compressed / 2;
+    Ok(saves.then(|| (delta_path(path, &base.decoded_sha256), delta)))
 }
 
 fn title(record: &Record) -> String {
@@ -71,7 +168,7 @@ mod tests {
 
     fn record(subject: &str) -> Record {
         Record::Override(OverrideRecord {
-            subject: subject.into(),
+            subject: format!("kernel:{subject}"),
             pattern: "pci:*".into(),
             reason: "wrong".into(),
         })
