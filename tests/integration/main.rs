@@ -3,6 +3,7 @@
 mod device;
 mod dkms_compat;
 mod dkms_conf;
+mod docs;
 mod engine_build;
 mod ingest;
 mod matching;
