@@ -312,6 +312,25 @@ mod tests {
         check("*", "x");
     }
 
+    proptest::proptest! {
+        /// Whatever else is filed, a device asks for the key of each pattern that matches it.
+        #[test]
+        fn no_pattern_is_missed(
+            patterns in proptest::collection::vec("(ab:|a\\*:|\\*|\\[ab\\]:)[ab?\\*]{0,3}[abc]{1,9}[ab\\*\\[\\]]{0,4}", 1..30),
+            device in "ab:[abc]{1,14}",
+        ) {
+            let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+            let (keys, filter) = filed(&patterns);
+            let device: Modalias = device.parse().unwrap();
+            let asked = filter.keys(&device);
+            for (pattern, key) in patterns.iter().zip(keys) {
+                if pattern.parse::<Pattern>().unwrap().matches(&device) {
+                    proptest::prop_assert!(asked.contains(&key), "{} on {}", pattern, device);
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_crowded_stretch_is_left_for_a_rare_one() {
         let patterns: Vec<String> = (0..1000)
