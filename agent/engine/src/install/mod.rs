@@ -11,6 +11,8 @@ pub(crate) mod journal;
 mod originals;
 mod remove;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod transaction;
 mod version_check;
 mod weak;

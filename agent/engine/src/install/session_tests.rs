@@ -1,0 +1,294 @@
+//! Whole runs on roots made of plain files: originals, versions, other versions of the same package.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::event::{Event, Sink};
+use crate::framework::Framework;
+use crate::package::{KernelId, PackageId};
+use crate::root::Root;
+use crate::tree::{Filter, Tree};
+
+const RELEASE: &str = "6.1.0-56-amd64";
+
+/// A root with one kernel and one built package `m` of module `tiny`, as another dkms would have built it.
+struct World {
+    dir: tempfile::TempDir,
+    tree: Tree,
+    kernel: KernelId,
+}
+
+impl World {
+    fn new(os_release: &str) -> World {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let tree = Tree::new(&Root::at(dir.path()), &Framework::default());
+        let kernel = KernelId::new(RELEASE, "x86_64").expect("a kernel");
+        let world = World { dir, tree, kernel };
+        world.write("etc/os-release", os_release.as_bytes());
+        fs::create_dir_all(world.modules()).expect("dirs");
+        world
+    }
+
+    fn write(&self, path: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.dir.path().join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("dirs");
+        fs::write(&path, bytes).expect("write");
+        path
+    }
+
+    fn modules(&self) -> PathBuf {
+        self.dir.path().join("lib/modules").join(RELEASE)
+    }
+
+    /// A version with a build that holds `bytes` as `tiny.ko`.
+    fn built(&self, version: &str, bytes: &[u8], more: &str) -> PackageId {
+        let package = PackageId::new("m", version).expect("a package");
+        let conf = format!(
+            "PACKAGE_NAME=m\nPACKAGE_VERSION={version}\nBUILT_MODULE_NAME=tiny\nDEST_MODULE_LOCATION=/kernel/drivers\n{more}"
+        );
+        self.write(&format!("usr/src/m-{version}/dkms.conf"), conf.as_bytes());
+        let built = format!("var/lib/dkms/m/{version}");
+        self.write(&format!("{built}/{RELEASE}/x86_64/module/tiny.ko"), bytes);
+        let source = self.dir.path().join(&built).join("source");
+        std::os::unix::fs::symlink(format!("/usr/src/m-{version}"), source).expect("link");
+        package
+    }
+
+    fn install(&self, package: &PackageId, options: InstallOptions) -> Result<InstallOutcome, InstallError> {
+        let lock = self.tree.lock(&()).expect("locks");
+        let options = InstallOptions {
+            no_depmod: true,
+            ..options
+        };
+        Session::new(&self.tree, &lock, options, &()).install(package, &self.kernel)
+    }
+
+    fn uninstall(&self, package: &PackageId) -> bool {
+        let lock = self.tree.lock(&()).expect("locks");
+        let options = InstallOptions {
+            no_depmod: true,
+            ..InstallOptions::default()
+        };
+        Session::new(&self.tree, &lock, options, &())
+            .uninstall(package, &self.kernel)
+            .expect("uninstalls")
+    }
+
+    fn status(&self) -> Vec<String> {
+        self.tree
+            .status(&Filter::default())
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// Every file below the kernel's directory with what it holds.
+    fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files: Vec<_> = walkdir::WalkDir::new(self.modules())
+            .into_iter()
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| {
+                (
+                    relative(entry.path(), &self.modules()),
+                    fs::read(entry.path()).expect("reads"),
+                )
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.files().into_iter().map(|(name, _)| name).collect()
+    }
+}
+
+fn relative(path: &Path, dir: &Path) -> String {
+    path.strip_prefix(dir).expect("below").display().to_string()
+}
+
+const TINY: &[u8] = include_bytes!("../../tests/data/tiny.ko");
+
+/// The module as somebody else built it: another source, and a version that sorts before or after ours (1.2).
+fn other(version: &str) -> Vec<u8> {
+    let mut bytes = TINY.to_vec();
+    let find = |bytes: &[u8], text: &[u8]| {
+        bytes
+            .windows(text.len())
+            .position(|part| part == text)
+            .expect("it is there")
+    };
+    let at = find(&bytes, b"\0version=1.2\0") + b"\0version=".len();
+    bytes[at..at + 3].copy_from_slice(version.as_bytes());
+    let at = find(&bytes, b"srcversion=") + b"srcversion=".len();
+    bytes[at..at + 4].copy_from_slice(b"0000");
+    bytes
+}
+
+#[test]
+fn originals_go_and_come_back() {
+    let world = World::new("ID=fedora\n");
+    let package = world.built("1", TINY, "");
+    let prefix = format!("lib/modules/{RELEASE}");
+    world.write(&format!("{prefix}/extra/tiny.ko"), &other("1.0"));
+    world.write(&format!("{prefix}/kernel/drivers/tiny.ko"), &other("0.9"));
+    world.write(&format!("{prefix}/kernel/drivers/else.ko"), b"another module");
+    let before = world.files();
+
+    world.install(&package, InstallOptions::default()).expect("installs");
+    assert_eq!(world.names(), ["extra/tiny.ko", "kernel/drivers/else.ko"]);
+    assert_eq!(fs::read(world.modules().join("extra/tiny.ko")).expect("ours"), TINY);
+    let line = format!("m/1, {RELEASE}, x86_64: installed (Original modules exist)");
+    assert_eq!(world.status(), [line]);
+    let originals = world.tree.originals_dir("m", &world.kernel);
+    assert_eq!(fs::read(originals.join("tiny.ko")).expect("kept"), other("1.0"));
+    assert_eq!(
+        fs::read(originals.join("collisions/kernel/drivers/tiny.ko")).expect("kept"),
+        other("0.9")
+    );
+
+    assert!(world.uninstall(&package));
+    assert_eq!(world.files(), before, "all is as it was");
+    assert!(!world.dir.path().join("var/lib/dkms/m/original_module").exists());
+    assert_eq!(world.status(), [format!("m/1, {RELEASE}, x86_64: built")]);
+    assert!(!world.uninstall(&package), "there is nothing to uninstall any more");
+}
+
+#[test]
+fn originals_stay_on_debian() {
+    let world = World::new("ID=debian\n");
+    let package = world.built("1", TINY, "");
+    let prefix = format!("lib/modules/{RELEASE}");
+    world.write(&format!("{prefix}/kernel/drivers/tiny.ko"), &other("1.0"));
+    let before = world.files();
+    world.install(&package, InstallOptions::default()).expect("installs");
+    assert_eq!(world.names(), ["kernel/drivers/tiny.ko", "updates/dkms/tiny.ko"]);
+    assert_eq!(
+        world.install(&package, InstallOptions::default()).expect("is there"),
+        InstallOutcome::Already
+    );
+    fs::write(world.modules().join("updates/dkms/tiny.ko"), "damaged").expect("write");
+    let line = format!("m/1, {RELEASE}, x86_64: installed (Differences between built and installed modules)");
+    assert_eq!(world.status(), [line]);
+    let repaired = world.install(&package, InstallOptions::default()).expect("repairs");
+    assert!(matches!(repaired, InstallOutcome::Installed(_)));
+    assert!(world.uninstall(&package));
+    assert_eq!(world.files(), before);
+    assert!(!world.modules().join("updates").exists());
+}
+
+#[test]
+fn the_kernels_own_module_counts_only_when_it_is_newer_or_the_same() {
+    let check = |theirs: &[u8], options: InstallOptions, installs: bool| {
+        let world = World::new("ID=debian\n");
+        let package = world.built("1", TINY, "");
+        world.write(&format!("lib/modules/{RELEASE}/kernel/tiny.ko"), theirs);
+        let result = world.install(&package, options);
+        match result {
+            Ok(outcome) => assert!(installs, "{outcome:?}"),
+            Err(InstallError::NotNewer { kept, .. }) => assert!(!installs && kept.len() == 1, "{kept:?}"),
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(world.modules().join("updates/dkms/tiny.ko").exists(), installs);
+    };
+    let plain = InstallOptions::default;
+    check(&other("1.1"), plain(), true);
+    check(&other("1.2"), plain(), true);
+    check(&other("1.3"), plain(), false);
+    check(TINY, plain(), false);
+    check(b"no module at all", plain(), true);
+    check(&other("1.3"), InstallOptions { force: true, ..plain() }, true);
+    check(
+        &other("1.3"),
+        InstallOptions {
+            force_version_override: true,
+            ..plain()
+        },
+        true,
+    );
+}
+
+#[test]
+fn a_new_version_takes_the_place_of_the_old_one() {
+    let world = World::new("ID=debian\n");
+    let (old, new) = (world.built("1", &other("1.0"), ""), world.built("2", TINY, ""));
+    world.install(&old, InstallOptions::default()).expect("installs");
+    world.install(&new, InstallOptions::default()).expect("installs");
+    assert_eq!(world.names(), ["updates/dkms/tiny.ko"]);
+    assert_eq!(
+        fs::read(world.modules().join("updates/dkms/tiny.ko")).expect("ours"),
+        TINY
+    );
+    let lines = [
+        format!("m/1, {RELEASE}, x86_64: built"),
+        format!("m/2, {RELEASE}, x86_64: installed"),
+    ];
+    assert_eq!(world.status(), lines);
+    let lock = world.tree.lock(&()).expect("locks");
+    let mut session = Session::new(
+        &world.tree,
+        &lock,
+        InstallOptions {
+            no_depmod: true,
+            ..InstallOptions::default()
+        },
+        &(),
+    );
+    let kernels = session.kernels_of(&new);
+    assert!(session.remove(&new, &kernels).expect("removes"));
+    assert_eq!(world.names(), Vec::<String>::new());
+    assert!(
+        session
+            .remove(&old, std::slice::from_ref(&world.kernel))
+            .expect("removes")
+    );
+    assert!(!world.dir.path().join("var/lib/dkms/m").exists());
+    assert!(world.dir.path().join("usr/src/m-1").exists(), "sources stay");
+}
+
+#[test]
+fn a_pre_install_that_says_no_changes_nothing() {
+    let world = World::new("ID=debian\n");
+    let package = world.built("1", TINY, "PRE_INSTALL='check.sh now'\n");
+    let script = world.write("usr/src/m-1/check.sh", b"#!/bin/sh\necho not $1\nexit 7\n");
+    fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
+    let scripts = InstallOptions {
+        run_scripts: true,
+        ..InstallOptions::default()
+    };
+    let error = world.install(&package, scripts.clone()).expect_err("it said no");
+    let InstallError::PreInstall { source, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(source.to_string().contains("not now"), "{source}");
+    assert_eq!(world.names(), Vec::<String>::new());
+    world
+        .install(&package, InstallOptions { force: true, ..scripts })
+        .expect("force goes on");
+}
+
+#[test]
+fn writers_wait_and_readers_do_not() {
+    let world = World::new("ID=debian\n");
+    world.built("1", TINY, "");
+    let lock = world.tree.lock(&()).expect("locks");
+    let waiting = std::sync::atomic::AtomicBool::new(false);
+    let sink = |event: Event| {
+        if matches!(event, Event::Note(_)) {
+            waiting.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    };
+    let sink: &dyn Sink = &sink;
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| world.tree.lock(sink).map(drop));
+        while !waiting.load(std::sync::atomic::Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        assert_eq!(world.status().len(), 1, "a reader has its answer while a writer waits");
+        assert!(!other.is_finished());
+        drop(lock);
+        other.join().expect("no panic").expect("has its turn");
+    });
+}
