@@ -20,7 +20,7 @@ use dkms_index::modalias::Modalias;
 use dkms_index::trust::Expiry;
 use dkms_tests::inputs;
 use dkms_tests::published::{Mirror, Published, now};
-use dkms_tests::synthetic::{MEAN_PATTERNS, Synthetic, device_for};
+use dkms_tests::synthetic::device_for;
 
 const MILLION: usize = 1_000_000;
 
@@ -148,9 +148,8 @@ thread_local! {
 
 impl Cache {
     fn new() -> Self {
-        let packages = MILLION / MEAN_PATTERNS as usize;
         let published = Published::empty();
-        published.add_many(packages, 3);
+        let patterns = published.add_large(MILLION / 500, 500, 3);
         published.publish(now());
         let dir = tempfile::tempdir().expect("a temporary folder");
         let machine = Machine::new(
@@ -159,13 +158,8 @@ impl Cache {
             &format!("file://{}/", published.public().display()),
         );
         machine.sync();
-        let mut synthetic = Synthetic::new(3);
-        let device = |n| {
-            let patterns = synthetic.package(n).patterns;
-            device_for(&patterns[patterns.len() / 2].parse().expect("a pattern"))
-        };
         Self {
-            devices: (0..packages).map(device).collect(),
+            devices: patterns.iter().map(device_for).collect(),
             index: machine.index(),
             machine,
             _dir: dir,

@@ -12,6 +12,7 @@ use axum::middleware::{self, Next};
 use dkms_index::document::BundleFormat;
 use dkms_index::document::manifest::{self, Manifest, Module};
 use dkms_index::document::record::PackageRecord;
+use dkms_index::pattern::Pattern;
 use dkms_repo::init::{Plan, Quorum};
 use dkms_repo::publish::{self, Extent};
 use dkms_repo::repository::{Config, Expiry, Repository};
@@ -96,6 +97,22 @@ impl Published {
         for n in 0..packages {
             self.stage(synthetic.package(n), b"the same for all");
         }
+    }
+
+    /// Stages so many packages of so many patterns each, and returns one pattern of each package.
+    pub fn add_large(&self, packages: usize, patterns: usize, seed: u64) -> Vec<Pattern> {
+        let mut synthetic = Synthetic::new(seed);
+        let mut large = |n| {
+            let mut record = synthetic.package(n);
+            let one = synthetic.pattern();
+            let others = (1..patterns).map(|_| synthetic.pattern());
+            record.patterns = others.chain([one.clone()]).map(|p| p.to_string()).collect();
+            record.patterns.sort_unstable();
+            record.patterns.dedup();
+            self.stage(record, b"the same for all");
+            one
+        };
+        (0..packages).map(&mut large).collect()
     }
 
     fn stage(&self, mut record: PackageRecord, bundle: &[u8]) {
