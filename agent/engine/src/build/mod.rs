@@ -8,7 +8,9 @@ mod check;
 mod diagnose;
 mod error;
 mod key;
+mod make;
 mod one;
+mod product;
 mod sign;
 mod workspace;
 

@@ -5,21 +5,19 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::check::{CheckProblem, check_module};
-use super::diagnose::{Diagnosis, Surroundings, diagnose};
 use super::error::{BuildError, BuildFailure};
-use super::key::{BuildKey, depends_symvers, stale};
+use super::key::{BuildKey, stale};
+use super::make::Place;
+use super::product::take_extras;
 use super::sign::Signers;
 use super::workspace::Workspace;
 use super::{BuildOptions, BuildOutcome, BuildRequest, Built};
-use crate::command::{Confined, User, is_root, readable_by_all};
-use crate::conf::{ConfContext, DkmsConf, ModuleSpec, evaluate};
+use crate::command::{Confined, User};
+use crate::conf::{ConfContext, DkmsConf, evaluate};
 use crate::event::{Event, Sink, Step};
 use crate::fsutil::{copy_tree, remove_any, sync_dir, sync_tree};
-use crate::kernel::{KernelTarget, Symbols, parse_symvers};
-use crate::ko::{Compression, ModuleInfo, compress};
 use crate::package::{KernelId, PackageId};
-use crate::script::{self, ScriptKind};
+use crate::script::ScriptKind;
 use crate::tree::{BuildRecord, FailureRecord, RecordedModule, Tree};
 
 /// How many lines of a log go into a failure.
@@ -113,14 +111,14 @@ enum End {
 }
 
 /// One build on its way.
-struct Job<'a> {
-    tree: &'a Tree,
-    request: &'a BuildRequest,
-    kernel: KernelId,
-    options: &'a BuildOptions,
-    signers: &'a Signers<'a>,
-    client: &'a jobserver::Client,
-    sink: &'a dyn Sink,
+pub(super) struct Job<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) request: &'a BuildRequest,
+    pub(super) kernel: KernelId,
+    pub(super) options: &'a BuildOptions,
+    pub(super) signers: &'a Signers<'a>,
+    pub(super) client: &'a jobserver::Client,
+    pub(super) sink: &'a dyn Sink,
     /// The log, kept in memory once the workspace is gone.
     log: Option<String>,
     key: Option<BuildKey>,
@@ -238,268 +236,6 @@ impl Job<'_> {
         Ok(log)
     }
 
-    fn patch(&self, work: &Workspace, conf: &DkmsConf, log: &File) -> Result<(), BuildError> {
-        let source_dir = work.build.join("patches");
-        let local_dir = self.tree.root().join(
-            Path::new("/etc/dkms")
-                .join(&self.request.package.module)
-                .join("patches"),
-        );
-        for patch in &conf.patches {
-            let Some(path) = [&local_dir, &source_dir]
-                .map(|dir| dir.join(patch))
-                .into_iter()
-                .find(|p| p.is_file())
-            else {
-                let (patch, source_dir) = (
-                    patch.clone(),
-                    self.tree.source_dir(&self.request.package).join("patches"),
-                );
-                return Err(BuildError::PatchMissing {
-                    patch,
-                    source_dir,
-                    local_dir,
-                });
-            };
-            self.step(Step::Patch, patch);
-            let ended = Confined::new("patch")
-                .args(["-p1", "--batch", "--forward", "-i"])
-                .arg(&path)
-                .dir(&work.build)
-                .run_logged(log)
-                .map_err(|source| BuildError::Program {
-                    program: "patch".into(),
-                    source,
-                })?;
-            if !ended.status.success() {
-                return Err(BuildError::PatchFailed { patch: patch.clone() });
-            }
-        }
-        Ok(())
-    }
-
-    fn script(
-        &self,
-        kind: ScriptKind,
-        line: Option<&str>,
-        work: &Workspace,
-        setting: &dyn Fn(Confined) -> Confined,
-        log: &File,
-    ) -> Result<(), BuildError> {
-        let Some(line) = line else {
-            return Ok(());
-        };
-        if !self.options.run_scripts {
-            return Err(BuildError::ScriptsForbidden(kind.directive()));
-        }
-        let package = &self.request.package;
-        script::run_logged(
-            self.tree,
-            package,
-            kind,
-            line,
-            &work.build,
-            &self.kernel,
-            setting,
-            log,
-            self.sink,
-        )?;
-        Ok(())
-    }
-
-    /// The environment, user and limits of what runs in the build directory.
-    fn settle(&self, command: Confined, place: &Place, conf: &DkmsConf, work: &Workspace) -> Confined {
-        let target = &self.request.kernel;
-        let map = format!(
-            "-ffile-prefix-map={}=/usr/src/{}",
-            place.path(&work.build).display(),
-            self.request.package.dashed()
-        );
-        let mut command = command
-            .user(place.user)
-            .chroot(place.chroot.as_deref())
-            .time_limit(self.options.time_limit)
-            .env("KCFLAGS", map)
-            .jobserver(self.client);
-        if target.headers.join(".kernelvariables").exists() {
-            command = command.env("CC", &target.toolchain().cc);
-        }
-        let symvers: Vec<String> = depends_symvers(self.tree, &self.kernel, &conf.build_depends)
-            .iter()
-            .map(|path| place.path(path).display().to_string())
-            .collect();
-        if !symvers.is_empty() {
-            command = command.env("KBUILD_EXTRA_SYMBOLS", symvers.join(" "));
-        }
-        for assignment in self
-            .tree
-            .framework()
-            .build_environment
-            .as_deref()
-            .unwrap_or_default()
-            .split_whitespace()
-        {
-            if let Some((name, value)) = assignment.split_once('=') {
-                command = command.env(name, value);
-            }
-        }
-        command
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one step of one job; the arguments are its surroundings"
-    )]
-    fn make(
-        &self,
-        work: &Workspace,
-        conf: &DkmsConf,
-        ctx: &ConfContext,
-        place: &Place,
-        setting: &dyn Fn(Confined) -> Confined,
-        mut log: &File,
-        log_path: &Path,
-    ) -> Result<(), BuildError> {
-        let target = &self.request.kernel;
-        let line = place.text(&conf.make_command(&ctx.kernel_source_dir, &work.build));
-        let line = make_line(
-            &line,
-            &self.kernel.release,
-            target.config().is_enabled("CONFIG_CC_IS_CLANG"),
-        );
-        self.step(Step::Make, &line);
-        writeln!(log, "\nBuilding module(s)\n# command: {line}").map_err(io_error("write", log_path))?;
-        let command = setting(
-            Confined::new("/bin/bash")
-                .args(["-c", &line])
-                .dir(place.path(&work.build)),
-        );
-        let ended = command.run_logged(log).map_err(|source| BuildError::Program {
-            program: "bash".into(),
-            source,
-        })?;
-        if ended.status.success() {
-            return Ok(());
-        }
-        let toolchain = target.toolchain();
-        let diagnosis = if ended.timed_out {
-            Diagnosis::TimedOut {
-                limit_s: self.options.time_limit.as_secs(),
-            }
-        } else {
-            let compilers = toolchain.major_mismatch().is_some().then(|| {
-                (
-                    toolchain.wanted.clone().unwrap_or_default(),
-                    toolchain.present.clone().unwrap_or_default(),
-                )
-            });
-            let build_dir = place.path(&work.build).display().to_string();
-            diagnose(&read_log(log_path), &Surroundings { build_dir, compilers })
-        };
-        let hint = hint(&diagnosis, target);
-        Err(BuildError::Make { diagnosis, hint })
-    }
-
-    /// Strips, checks, signs and compresses what make made.
-    fn collect(
-        &self,
-        work: &Workspace,
-        conf: &DkmsConf,
-        specs: &[&ModuleSpec],
-        setting: &dyn Fn(Confined) -> Confined,
-    ) -> Result<Vec<RecordedModule>, BuildError> {
-        let target = &self.request.kernel;
-        let built = |spec: &ModuleSpec| {
-            work.build
-                .join(format!("{}{}.ko", spec.built_location, spec.built_name))
-        };
-        for spec in specs {
-            if !built(spec).is_file() {
-                let expected = PathBuf::from(format!("{}{}.ko", spec.built_location, spec.built_name));
-                return Err(BuildError::ModuleMissing {
-                    module: spec.built_name.clone(),
-                    expected,
-                });
-            }
-        }
-        self.step(Step::Check, "");
-        let to_strip: Vec<PathBuf> = specs.iter().filter(|spec| spec.strip).map(|spec| built(spec)).collect();
-        if !to_strip.is_empty() {
-            let clang = target.config().is_enabled("CONFIG_CC_IS_CLANG");
-            let program = if clang { "llvm-strip" } else { "strip" };
-            let place = Place::of(self.tree, target, work);
-            let files = to_strip.iter().map(|path| place.path(path));
-            // A file that cannot be stripped is told by the check.
-            setting(Confined::new(program).arg("-g").args(files))
-                .output(4096)
-                .map_err(|source| BuildError::Program {
-                    program: program.into(),
-                    source,
-                })?;
-        }
-        let symvers = work.product.join("module/Module.symvers");
-        let own = own_symvers(&work.build, specs);
-        if !own.is_empty() {
-            fs::write(&symvers, &own).map_err(io_error("write", &symvers))?;
-        }
-        let mut exports = parse_symvers(&own);
-        for path in depends_symvers(self.tree, &self.kernel, &conf.build_depends) {
-            exports.extend(Symbols::read(&path).unwrap_or_default());
-        }
-        let mut problems = Vec::new();
-        let mut files = Vec::new();
-        for spec in specs {
-            let path = built(spec);
-            let bytes = fs::read(&path).map_err(io_error("read", &path))?;
-            match ModuleInfo::parse(&bytes) {
-                Ok(info) => problems.extend(check_module(&spec.built_name, &info, target, &exports)),
-                Err(what) => problems.push(CheckProblem::NotAModule {
-                    module: spec.built_name.clone(),
-                    what,
-                }),
-            }
-            files.push(bytes);
-        }
-        if !problems.is_empty() {
-            return Err(BuildError::Unfit(problems));
-        }
-        specs
-            .iter()
-            .zip(files)
-            .map(|(spec, bytes)| self.finish_module(work, spec, &bytes))
-            .collect()
-    }
-
-    fn finish_module(&self, work: &Workspace, spec: &ModuleSpec, bytes: &[u8]) -> Result<RecordedModule, BuildError> {
-        let target = &self.request.kernel;
-        let dir = work.product.join("module");
-        let plain = dir.join(format!("{}.ko", spec.dest_name));
-        fs::write(&plain, bytes).map_err(io_error("write", &plain))?;
-        if let Some(signer) = self.signers.of(target) {
-            self.step(Step::Sign, &spec.dest_name);
-            signer.sign(&plain)?;
-        }
-        let compression = Compression::from_suffix(target.module_compression());
-        let file = format!("{}.ko{}", spec.dest_name, compression.suffix());
-        if compression != Compression::None {
-            let packed = dir.join(&file);
-            let pack = || {
-                fs::write(&packed, compress(&fs::read(&plain)?, compression)?).and_then(|()| fs::remove_file(&plain))
-            };
-            pack().map_err(io_error("compress", &plain))?;
-        }
-        let declared = spec.declared_location.trim_end_matches('/').to_owned();
-        let mut locations = vec![spec.dest_location.clone()];
-        if declared != spec.dest_location {
-            locations.push(declared);
-        }
-        Ok(RecordedModule {
-            name: spec.dest_name.clone(),
-            file,
-            locations,
-        })
-    }
-
     /// Puts the product in its place in one step; the old build goes with the workspace.
     fn store(&self, work: &Workspace) -> io::Result<PathBuf> {
         self.step(Step::Store, "");
@@ -560,111 +296,13 @@ impl Job<'_> {
         failure
     }
 
-    fn step(&self, step: Step, detail: &str) {
+    pub(super) fn step(&self, step: Step, detail: &str) {
         let subject = self.request.package.subject(Some(&self.kernel));
         self.sink.emit(Event::Started {
             subject,
             step,
             detail: detail.to_owned(),
         });
-    }
-}
-
-/// Where and as whom a build runs: here, or in a chroot of a root that has its own toolchain.
-struct Place {
-    chroot: Option<PathBuf>,
-    user: User,
-}
-
-impl Place {
-    /// Nobody builds where nobody can reach the directory and the headers; else it is done as we are.
-    fn of(tree: &Tree, kernel: &KernelTarget, work: &Workspace) -> Place {
-        let reachable = readable_by_all(&work.build) && readable_by_all(&kernel.headers);
-        let user = if is_root() && reachable {
-            User::Unprivileged
-        } else {
-            User::Same
-        };
-        Place {
-            chroot: kernel
-                .chroot()
-                .filter(|root| tree.path().starts_with(root))
-                .map(Path::to_owned),
-            user,
-        }
-    }
-
-    /// What a path on the running system is called there.
-    fn path(&self, path: &Path) -> PathBuf {
-        match &self.chroot {
-            Some(root) => path
-                .strip_prefix(root)
-                .map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest)),
-            None => path.to_owned(),
-        }
-    }
-
-    /// A command that holds such paths.
-    fn text(&self, text: &str) -> String {
-        match &self.chroot {
-            Some(root) => text.replace(&root.display().to_string(), ""),
-            None => text.to_owned(),
-        }
-    }
-}
-
-/// What the package exports: Module.symvers at the top of the build, and those of packages that build each module in a directory of its own.
-fn own_symvers(build: &Path, specs: &[&ModuleSpec]) -> String {
-    let mut dirs: Vec<&str> = specs
-        .iter()
-        .map(|spec| spec.built_location.as_str())
-        .chain([""])
-        .collect();
-    dirs.sort_unstable();
-    dirs.dedup();
-    let mut lines = std::collections::BTreeSet::new();
-    for dir in dirs {
-        let bytes = fs::read(build.join(dir).join("Module.symvers")).unwrap_or_default();
-        lines.extend(
-            String::from_utf8_lossy(&bytes)
-                .lines()
-                .map(|line| line.to_owned() + "\n"),
-        );
-    }
-    lines.into_iter().collect()
-}
-
-/// What is added to MAKE: a leading `make` gets the release (and `LLVM=1` for kernels built by clang); its jobs come from the jobserver.
-/// In quotes it is left alone.
-fn make_line(line: &str, release: &str, is_clang: bool) -> String {
-    match line
-        .strip_prefix("make")
-        .filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
-    {
-        Some(rest) if is_clang => format!("make KERNELRELEASE={release} LLVM=1{rest}"),
-        Some(rest) => format!("make KERNELRELEASE={release}{rest}"),
-        None => line.to_owned(),
-    }
-}
-
-/// The way out for a cause.
-fn hint(diagnosis: &Diagnosis, kernel: &KernelTarget) -> Option<String> {
-    let distribution = &kernel.distribution;
-    match diagnosis {
-        Diagnosis::ToolMissing { program } => Some(distribution.install_command(program)),
-        Diagnosis::CompilerMismatch { .. } => {
-            let cc = kernel
-                .toolchain()
-                .wanted
-                .as_deref()?
-                .split_whitespace()
-                .next()?
-                .to_owned();
-            Some(distribution.install_command(&cc))
-        }
-        Diagnosis::HeadersIncomplete { .. } => Some(distribution.headers_command(&kernel.release)),
-        Diagnosis::NoSpace => Some("df".into()),
-        _ => None,
     }
 }
 
@@ -680,23 +318,6 @@ fn exchange(new: &Path, old: &Path, spare: &Path) -> io::Result<()> {
     }
 }
 
-/// Copies what POST_BUILD added to the stage. The modules themselves are not taken from there.
-fn take_extras(stage: &Path, product: &Path) -> io::Result<()> {
-    for dir in ["", "module"] {
-        for entry in fs::read_dir(stage.join(dir))? {
-            let entry = entry?;
-            let to = product.join(dir).join(entry.file_name());
-            let is_new = fs::symlink_metadata(&to).is_err();
-            if is_new && entry.file_type()?.is_file() {
-                fs::copy(entry.path(), to)?;
-            } else if is_new && entry.file_type()?.is_dir() {
-                copy_tree(&entry.path(), &to)?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Removes what is remembered about failures, and the build directory that upstream leaves for them.
 pub(crate) fn forget_failure(tree: &Tree, package: &PackageId, kernel: &KernelId) -> io::Result<()> {
     let dir = tree.failed_dir(package, kernel);
@@ -707,7 +328,7 @@ pub(crate) fn forget_failure(tree: &Tree, package: &PackageId, kernel: &KernelId
     remove_any(&tree.version_dir(package).join("build"))
 }
 
-fn read_log(path: &Path) -> String {
+pub(super) fn read_log(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     let start = bytes.len().saturating_sub(MAX_LOG_LEN);
     String::from_utf8_lossy(&bytes[start..]).into_owned()
@@ -721,7 +342,7 @@ fn tail(log: &str) -> Vec<String> {
         .collect()
 }
 
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
     let path = path.to_owned();
     move |source| BuildError::Io { what, path, source }
 }
@@ -729,16 +350,6 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildE
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_becomes_of_make() {
-        let check = |line: &str, clang: bool, expected: &str| assert_eq!(make_line(line, "6.1", clang), expected);
-        check("make -C x", false, "make KERNELRELEASE=6.1 -C x");
-        check("make", true, "make KERNELRELEASE=6.1 LLVM=1");
-        check("'make' all", false, "'make' all");
-        check("makepkg", false, "makepkg");
-        check("(./configure && make)", false, "(./configure && make)");
-    }
 
     #[test]
     fn the_end_of_a_log() {

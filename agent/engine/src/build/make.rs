@@ -1,0 +1,273 @@
+//! What runs in the build directory: patches, scripts, make.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::diagnose::{Diagnosis, Surroundings, diagnose};
+use super::error::BuildError;
+use super::key::depends_symvers;
+use super::one::{Job, io_error, read_log};
+use super::workspace::Workspace;
+use crate::command::{Confined, User, is_root, readable_by_all};
+use crate::conf::{ConfContext, DkmsConf};
+use crate::event::Step;
+use crate::kernel::KernelTarget;
+use crate::script::{self, ScriptKind};
+use crate::tree::Tree;
+
+impl Job<'_> {
+    pub(super) fn patch(&self, work: &Workspace, conf: &DkmsConf, log: &File) -> Result<(), BuildError> {
+        let source_dir = work.build.join("patches");
+        let local_dir = self.tree.root().join(
+            Path::new("/etc/dkms")
+                .join(&self.request.package.module)
+                .join("patches"),
+        );
+        for patch in &conf.patches {
+            let Some(path) = [&local_dir, &source_dir]
+                .map(|dir| dir.join(patch))
+                .into_iter()
+                .find(|p| p.is_file())
+            else {
+                let (patch, source_dir) = (
+                    patch.clone(),
+                    self.tree.source_dir(&self.request.package).join("patches"),
+                );
+                return Err(BuildError::PatchMissing {
+                    patch,
+                    source_dir,
+                    local_dir,
+                });
+            };
+            self.step(Step::Patch, patch);
+            let ended = Confined::new("patch")
+                .args(["-p1", "--batch", "--forward", "-i"])
+                .arg(&path)
+                .dir(&work.build)
+                .run_logged(log)
+                .map_err(|source| BuildError::Program {
+                    program: "patch".into(),
+                    source,
+                })?;
+            if !ended.status.success() {
+                return Err(BuildError::PatchFailed { patch: patch.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn script(
+        &self,
+        kind: ScriptKind,
+        line: Option<&str>,
+        work: &Workspace,
+        setting: &dyn Fn(Confined) -> Confined,
+        log: &File,
+    ) -> Result<(), BuildError> {
+        let Some(line) = line else {
+            return Ok(());
+        };
+        if !self.options.run_scripts {
+            return Err(BuildError::ScriptsForbidden(kind.directive()));
+        }
+        let package = &self.request.package;
+        script::run_logged(
+            self.tree,
+            package,
+            kind,
+            line,
+            &work.build,
+            &self.kernel,
+            setting,
+            log,
+            self.sink,
+        )?;
+        Ok(())
+    }
+
+    /// The environment, user and limits of what runs in the build directory.
+    pub(super) fn settle(&self, command: Confined, place: &Place, conf: &DkmsConf, work: &Workspace) -> Confined {
+        let target = &self.request.kernel;
+        let map = format!(
+            "-ffile-prefix-map={}=/usr/src/{}",
+            place.path(&work.build).display(),
+            self.request.package.dashed()
+        );
+        let mut command = command
+            .user(place.user)
+            .chroot(place.chroot.as_deref())
+            .time_limit(self.options.time_limit)
+            .env("KCFLAGS", map)
+            .jobserver(self.client);
+        if target.headers.join(".kernelvariables").exists() {
+            command = command.env("CC", &target.toolchain().cc);
+        }
+        let symvers: Vec<String> = depends_symvers(self.tree, &self.kernel, &conf.build_depends)
+            .iter()
+            .map(|path| place.path(path).display().to_string())
+            .collect();
+        if !symvers.is_empty() {
+            command = command.env("KBUILD_EXTRA_SYMBOLS", symvers.join(" "));
+        }
+        for assignment in self
+            .tree
+            .framework()
+            .build_environment
+            .as_deref()
+            .unwrap_or_default()
+            .split_whitespace()
+        {
+            if let Some((name, value)) = assignment.split_once('=') {
+                command = command.env(name, value);
+            }
+        }
+        command
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step of one job; the arguments are its surroundings"
+    )]
+    pub(super) fn make(
+        &self,
+        work: &Workspace,
+        conf: &DkmsConf,
+        ctx: &ConfContext,
+        place: &Place,
+        setting: &dyn Fn(Confined) -> Confined,
+        mut log: &File,
+        log_path: &Path,
+    ) -> Result<(), BuildError> {
+        let target = &self.request.kernel;
+        let line = place.text(&conf.make_command(&ctx.kernel_source_dir, &work.build));
+        let line = make_line(
+            &line,
+            &self.kernel.release,
+            target.config().is_enabled("CONFIG_CC_IS_CLANG"),
+        );
+        self.step(Step::Make, &line);
+        writeln!(log, "\nBuilding module(s)\n# command: {line}").map_err(io_error("write", log_path))?;
+        let command = setting(
+            Confined::new("/bin/bash")
+                .args(["-c", &line])
+                .dir(place.path(&work.build)),
+        );
+        let ended = command.run_logged(log).map_err(|source| BuildError::Program {
+            program: "bash".into(),
+            source,
+        })?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        let toolchain = target.toolchain();
+        let diagnosis = if ended.timed_out {
+            Diagnosis::TimedOut {
+                limit_s: self.options.time_limit.as_secs(),
+            }
+        } else {
+            let compilers = toolchain.major_mismatch().is_some().then(|| {
+                (
+                    toolchain.wanted.clone().unwrap_or_default(),
+                    toolchain.present.clone().unwrap_or_default(),
+                )
+            });
+            let build_dir = place.path(&work.build).display().to_string();
+            diagnose(&read_log(log_path), &Surroundings { build_dir, compilers })
+        };
+        let hint = hint(&diagnosis, target);
+        Err(BuildError::Make { diagnosis, hint })
+    }
+}
+
+/// Where and as whom a build runs: here, or in a chroot of a root that has its own toolchain.
+pub(super) struct Place {
+    chroot: Option<PathBuf>,
+    pub(super) user: User,
+}
+
+impl Place {
+    /// Nobody builds where nobody can reach the directory and the headers; else it is done as we are.
+    pub(super) fn of(tree: &Tree, kernel: &KernelTarget, work: &Workspace) -> Place {
+        let reachable = readable_by_all(&work.build) && readable_by_all(&kernel.headers);
+        let user = if is_root() && reachable {
+            User::Unprivileged
+        } else {
+            User::Same
+        };
+        Place {
+            chroot: kernel
+                .chroot()
+                .filter(|root| tree.path().starts_with(root))
+                .map(Path::to_owned),
+            user,
+        }
+    }
+
+    /// What a path on the running system is called there.
+    pub(super) fn path(&self, path: &Path) -> PathBuf {
+        match &self.chroot {
+            Some(root) => path
+                .strip_prefix(root)
+                .map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest)),
+            None => path.to_owned(),
+        }
+    }
+
+    /// A command that holds such paths.
+    fn text(&self, text: &str) -> String {
+        match &self.chroot {
+            Some(root) => text.replace(&root.display().to_string(), ""),
+            None => text.to_owned(),
+        }
+    }
+}
+
+/// What is added to MAKE: a leading `make` gets the release (and `LLVM=1` for kernels built by clang); its jobs come from the jobserver.
+/// In quotes it is left alone.
+fn make_line(line: &str, release: &str, is_clang: bool) -> String {
+    match line
+        .strip_prefix("make")
+        .filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
+    {
+        Some(rest) if is_clang => format!("make KERNELRELEASE={release} LLVM=1{rest}"),
+        Some(rest) => format!("make KERNELRELEASE={release}{rest}"),
+        None => line.to_owned(),
+    }
+}
+
+/// The way out for a cause.
+fn hint(diagnosis: &Diagnosis, kernel: &KernelTarget) -> Option<String> {
+    let distribution = &kernel.distribution;
+    match diagnosis {
+        Diagnosis::ToolMissing { program } => Some(distribution.install_command(program)),
+        Diagnosis::CompilerMismatch { .. } => {
+            let cc = kernel
+                .toolchain()
+                .wanted
+                .as_deref()?
+                .split_whitespace()
+                .next()?
+                .to_owned();
+            Some(distribution.install_command(&cc))
+        }
+        Diagnosis::HeadersIncomplete { .. } => Some(distribution.headers_command(&kernel.release)),
+        Diagnosis::NoSpace => Some("df".into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_of_make() {
+        let check = |line: &str, clang: bool, expected: &str| assert_eq!(make_line(line, "6.1", clang), expected);
+        check("make -C x", false, "make KERNELRELEASE=6.1 -C x");
+        check("make", true, "make KERNELRELEASE=6.1 LLVM=1");
+        check("'make' all", false, "'make' all");
+        check("makepkg", false, "makepkg");
+        check("(./configure && make)", false, "(./configure && make)");
+    }
+}
