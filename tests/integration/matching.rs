@@ -157,12 +157,13 @@ fn machines() -> Vec<Modalias> {
     devices
 }
 
-/// A device for a pattern of a real kernel; none for the few that have nested or odd sets.
+/// A device for a pattern of a real kernel; none for patterns whose sets are more than a list of members.
 fn made_from(pattern: &Pattern) -> Option<Modalias> {
-    let text = pattern.as_bytes();
-    let odd = text.windows(2).any(|w| matches!(w, b"[!" | b"[^" | b"[]"))
-        || !pattern.faults().is_empty() && !text.contains(&b':');
-    (!odd).then(|| device_for(pattern))
+    let odd = pattern
+        .as_bytes()
+        .windows(2)
+        .any(|w| matches!(w, b"[!" | b"[^" | b"[]"));
+    (!odd && !pattern.faults().contains(&Fault::UnpairedBracket)).then(|| device_for(pattern))
 }
 
 /// To kmod `-` and `_` are the same, but for inside brackets.
