@@ -9,8 +9,12 @@ use dkms_tests::inputs;
 /// Every page: README, CHANGELOG and docs/*.md.
 fn pages() -> Vec<PathBuf> {
     let top = inputs::workspace();
-    let docs = fs::read_dir(top.join("docs")).expect("docs").filter_map(|entry| Some(entry.ok()?.path()));
-    let mut pages: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
+    let docs = fs::read_dir(top.join("docs"))
+        .expect("docs")
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    let mut pages: Vec<PathBuf> = docs
+        .filter(|path| path.extension().is_some_and(|e| e == "md"))
+        .collect();
     pages.extend([top.join("README.md"), top.join("CHANGELOG.md")]);
     pages
 }
@@ -35,7 +39,11 @@ fn links_lead_somewhere() {
                 continue;
             }
             let target = page.parent().unwrap_or(Path::new(".")).join(file);
-            assert!(target.exists(), "{}: a link to {link}, which is not there", page.display());
+            assert!(
+                target.exists(),
+                "{}: a link to {link}, which is not there",
+                page.display()
+            );
         }
     }
 }
@@ -45,7 +53,14 @@ fn the_tutorial_runs() {
     let [kernel, _] = inputs::kernels();
     let dir = tempfile::tempdir().expect("a temporary directory");
     let source = inputs::workspace().join("fixtures/sources/edu");
-    run(dir.path(), &format!("cp -r '{}' edu && cp -al '{}' machine", source.display(), inputs::kernel_root(&kernel).display()));
+    run(
+        dir.path(),
+        &format!(
+            "cp -r '{}' edu && cp -al '{}' machine",
+            source.display(),
+            inputs::kernel_root(&kernel).display()
+        ),
+    );
     let text = fs::read_to_string(inputs::workspace().join("docs/tutorial.md")).expect("readable");
     let commands = commands(&text);
     assert!(commands.len() > 10, "the tutorial has its commands in console blocks");
@@ -53,17 +68,38 @@ fn the_tutorial_runs() {
     for command in commands {
         outputs.push((command, run(dir.path(), &command.replace("6.1.0-56-amd64", &kernel))));
     }
-    let said: Vec<&str> =
-        outputs.iter().filter(|(command, _)| command.ends_with("dkms status")).map(|(_, out)| out.as_str()).collect();
-    assert_eq!(said, [format!("edu/1.0, {kernel}, x86_64: installed\n").as_str(), ""], "installed, then removed");
+    let said: Vec<&str> = outputs
+        .iter()
+        .filter(|(command, _)| command.ends_with("dkms status"))
+        .map(|(_, out)| out.as_str())
+        .collect();
+    assert_eq!(
+        said,
+        [format!("edu/1.0, {kernel}, x86_64: installed\n").as_str(), ""],
+        "installed, then removed"
+    );
 }
 
 /// Runs one line of a page as a person would, with our programs on PATH. Gives its standard output.
 fn run(dir: &Path, line: &str) -> String {
     let programs = assert_cmd::cargo::cargo_bin("dkms-fetch");
-    let path = format!("{}:{}", programs.parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
-    let output = Command::new("bash").args(["-ec", line]).current_dir(dir).env("PATH", path).output().expect("bash runs");
+    let path = format!(
+        "{}:{}",
+        programs.parent().expect("a folder").display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let output = Command::new("bash")
+        .args(["-ec", line])
+        .current_dir(dir)
+        .env("PATH", path)
+        .output()
+        .expect("bash runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "$ {line}\n{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "$ {line}\n{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }

@@ -1,6 +1,7 @@
 //! The integration tests of the whole workspace, one module a topic.
 
 mod device;
+mod dkms_better;
 mod dkms_compat;
 mod dkms_conf;
 mod docs;

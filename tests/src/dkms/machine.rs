@@ -18,6 +18,7 @@ mount --rbind "$machine/src" /usr/src
 mount --bind "$machine/modules" /usr/lib/modules
 mount --bind "$machine/dkms" /var/lib/dkms
 mount --bind "$machine/etc" /etc/dkms
+mount --bind "$machine/boot" /boot
 # First on the PATH of both programs, whatever theirs is: our depmod, which counts.
 mount --bind "$machine/bin" /usr/local/sbin
 if [ -d "$machine/glue" ]; then mount --bind "$machine/glue" /usr/lib/dkms; fi
@@ -59,7 +60,7 @@ impl Machine {
             .prefix("dkms-machine-")
             .tempdir()
             .unwrap_or_else(|e| panic!("temp dir: {e}"));
-        for part in ["dkms", "src", "modules", "etc", "bin", "tmp"] {
+        for part in ["dkms", "src", "modules", "etc", "boot", "bin", "tmp"] {
             create_dir(&dir.path().join(part));
         }
         let machine = Self { dir, program };
