@@ -318,3 +318,27 @@ fn what_is_no_module_for_the_kernel_is_not_accepted() {
     check("nothing", "true", "make ended well but did not make nothing.ko");
     check("slow", "echo it is broken >&2; exit 3", "make failed: it is broken");
 }
+
+#[test]
+fn make_has_no_power() {
+    let world = World::new();
+    let lock = world.lock();
+    let dir = sources::open_tempdir();
+    let conf = "PACKAGE_NAME=power\nPACKAGE_VERSION=1\nDEST_MODULE_LOCATION=/extra\nMAKE='make all'\n";
+    std::fs::write(dir.path().join("dkms.conf"), conf).expect("write");
+    let makefile = "all:\n\t@echo \"error: uid `id -u` home $$HOME secret $$CARGO_MANIFEST_DIR.\"; exit 1\n";
+    std::fs::write(dir.path().join("Makefile"), makefile).expect("write");
+    let package = world.add(&lock, dir.path());
+    let outcomes = world.build(&lock, &[world.request(&package, 1)]);
+    let failure = failed(&outcomes[0]).to_string();
+    assert!(
+        failure.contains("home /nonexistent secret ."),
+        "its environment is ours: {failure}"
+    );
+    let is_root = dkms_engine::command::is_root();
+    assert_eq!(
+        failure.contains("uid 65534"),
+        is_root,
+        "root compiles as nobody: {failure}"
+    );
+}
