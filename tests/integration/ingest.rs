@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use dkms_repo::ingest::bundle::{self, Bundle};
 use dkms_repo::ingest::{self, Limits};
 use dkms_repo::intake::Intake;
+use dkms_repo::package::Vendors;
 use dkms_tests::inputs;
 
 #[test]
 fn every_debian_package_becomes_the_same_bundle_twice() {
-    let intake = Intake::on_this_machine();
+    let intake = Intake::on_this_machine(Vendors::default());
     let mut debs: Vec<_> = std::fs::read_dir(inputs::dir().join("debs"))
         .expect("the packages are there")
         .map(|entry| entry.expect("it can be listed").path())
@@ -47,7 +48,7 @@ fn every_debian_package_becomes_the_same_bundle_twice() {
 
 #[test]
 fn distributions_versions_of_one_source_stay_apart() {
-    let intake = Intake::on_this_machine();
+    let intake = Intake::on_this_machine(Vendors::default());
     let prepare = |prefix: &str| {
         intake
             .prepare(&inputs::deb(prefix))

@@ -1,5 +1,6 @@
 //! The integration tests of the whole workspace, one module a topic.
 
+mod auto;
 mod device;
 mod dkms_better;
 mod dkms_compat;

@@ -52,11 +52,22 @@ pub(super) fn plan(context: &Context) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// What `--auto --check` says: as [`plan`], by the newest index, which is kept nowhere.
+fn check(context: &mut Context) -> Result<Exit, Failure> {
+    context.require_repository()?;
+    let dir = tempfile::tempdir().map_err(Failure::Scratch)?;
+    context.cache = context.paths.scratch(dir.path()).map_err(Failure::Scratch)?;
+    let transport = sync::transport(context);
+    block_on(async { sync::open(context, &transport).await.map(drop) })?;
+    plan(context)
+}
+
 /// Does the whole job.
-pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
+pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
     if context.options.check {
-        return plan(context);
+        return check(context);
     }
+    let context = &*context;
     context.require_repository()?;
     let _lock = context.writer()?;
     let (devices, here) = context.devices()?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
 use dkms_engine::root::Root;
 use dkms_engine::tree::Tree;
+use dkms_index::trust::trusted_now;
 use jiff::Timestamp;
 
 use super::args::Common;
@@ -12,9 +13,9 @@ use super::failure::Failure;
 use crate::candidate::Rules;
 use crate::config::{self, Config};
 use crate::device::{self, Device};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::lock::RunLock;
-use crate::report::progress::Reporter;
+use crate::report::progress::{Happening, Reporter};
 use crate::state::Paths;
 use crate::state::index::Index;
 use crate::state::records::Records;
@@ -31,9 +32,11 @@ pub(super) struct Context {
     pub(super) host: Host,
     /// The agent's own places in it.
     pub(super) paths: Paths,
+    /// Where trust and indexes are: the same, or a copy that a run may write to which must write nothing.
+    pub(super) cache: Paths,
     /// Its configuration.
     pub(super) config: Config,
-    /// When the run began, by the clock.
+    /// When the run began, as far as the clock can be believed.
     pub(super) now: Timestamp,
     /// How to speak.
     pub(super) reporter: Reporter,
@@ -44,21 +47,32 @@ impl Context {
     ///
     /// # Errors
     /// When the root is no directory or the configuration is not usable.
-    pub(super) fn new(options: &Common, now: Timestamp) -> Result<Self, Failure> {
+    pub(super) fn new(options: &Common, clock: Timestamp) -> Result<Self, Failure> {
         let root = match &options.root {
             Some(path) if !path.is_dir() => return Err(Failure::NoRoot { path: path.clone() }),
             Some(path) => Root::at(path),
             None => Root::host(),
         };
         let config = Config::read(&root)?;
-        Ok(Self {
+        // No run can be before this program was built.
+        let now = trusted_now(clock, host::built(), None);
+        let context = Self {
             host: Host::read(&root),
             paths: Paths::of(&root),
+            cache: Paths::of(&root),
             config,
             now,
             reporter: Reporter::new(options.json, options.verbose),
             options: options.clone(),
-        })
+        };
+        if now != clock {
+            let text = format!("this machine's clock is not set; taking {now} for now");
+            context.reporter.tell(Happening::Warning {
+                text,
+                hint: Some("timedatectl set-ntp true".to_owned()),
+            });
+        }
+        Ok(context)
     }
 
     /// The root directory.
@@ -125,7 +139,7 @@ impl Context {
     pub(super) fn index(&self) -> Result<Index, Failure> {
         self.require_repository()?;
         Ok(Index::open(
-            &self.paths,
+            &self.cache,
             self.config.repositories.iter().map(|r| &r.name),
         ))
     }

@@ -107,6 +107,9 @@ pub enum Failure {
     /// The DKMS tree could not be used.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// There is no room for what is only looked at.
+    #[error("make a temporary folder: {0}")]
+    Scratch(std::io::Error),
     /// The machinery that talks to mirrors could not be started.
     #[error("start the network machinery: {0}")]
     Runtime(std::io::Error),
@@ -177,6 +180,7 @@ impl Failure {
             Self::Config(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::InTree(_) | Self::Runtime(_) => None,
+            Self::Scratch(_) => Some("df -h /tmp".to_owned()),
             Self::RemoveSource { path, .. } => Some(format!("rm -r {}", path.display())),
             Self::State(error) => error.hint(),
             Self::Lock(error) => error.hint(),

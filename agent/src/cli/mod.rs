@@ -84,9 +84,9 @@ fn dkms(arguments: &[OsString]) -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<Exit, Failure> {
-    let context = Context::new(&cli.common, Timestamp::now())?;
+    let mut context = Context::new(&cli.common, Timestamp::now())?;
     match &cli.command {
-        None if cli.auto => auto::run(&context),
+        None if cli.auto => auto::run(&mut context),
         None => devices::run(&context, false),
         Some(Command::Devices { all }) => devices::run(&context, *all),
         Some(Command::Explain { device }) => explain::run(&context, device),

@@ -1,13 +1,11 @@
 //! `sync`, and the repositories as a run has them: verified metadata, and an index in the cache that fits it.
 
-use dkms_index::trust::{TrustedMetadata, trusted_now};
-use jiff::Timestamp;
+use dkms_index::trust::TrustedMetadata;
 
 use super::context::Context;
 use super::failure::{Failure, chain};
 use super::{block_on, nothing_cached};
 use crate::exit::Exit;
-use crate::host;
 use crate::report::progress::{Happening, print_json};
 use crate::state::Paths;
 use crate::state::index::Index;
@@ -23,16 +21,11 @@ pub(super) struct Opened<'a> {
     changed: bool,
 }
 
-/// The time that signatures are judged by: no run can be before this program was built.
-fn now(context: &Context) -> Timestamp {
-    trusted_now(context.now, host::built(), None)
-}
-
 /// How mirrors are reached.
 pub(super) fn transport(context: &Context) -> Transport {
     Transport::new(Options {
         allow_plain_http: context.config.policy.allow_plain_http,
-        not_before: now(context),
+        not_before: context.now,
         ..Options::default()
     })
 }
@@ -47,7 +40,7 @@ pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> 
         context.reporter.tell(Happening::Syncing {
             repository: repository.name.to_string(),
         });
-        let session = Session::new(repository, &context.paths, transport, context.network());
+        let session = Session::new(repository, &context.cache, transport, context.network());
         match one(context, session).await {
             Ok(repository) => opened.push(repository),
             // Without a network and a cache this repository has nothing to give; another one may.
@@ -65,7 +58,7 @@ pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> 
 }
 
 async fn one<'a>(context: &'a Context, session: Session<'a>) -> Result<Opened<'a>, SyncError> {
-    let refreshed = session.refresh(now(context), context.config.policy.expiry()).await?;
+    let refreshed = session.refresh(context.now, context.config.policy.expiry()).await?;
     if let Some(error) = &refreshed.from_cache
         && !context.options.offline
     {
@@ -74,14 +67,14 @@ async fn one<'a>(context: &'a Context, session: Session<'a>) -> Result<Opened<'a
     let changed = match session.update_index(&refreshed.metadata).await {
         Ok(update) => matches!(update, Update::Updated { .. }),
         // The old index is still verified, and only a hint.
-        Err(error) if error.is_transport() && has_index(&context.paths, &session) => {
+        Err(error) if error.is_transport() && has_index(&context.cache, &session) => {
             warn(context, &error);
             false
         }
         Err(error) => return Err(error),
     };
     let name = &session.repository().name;
-    let summary = Index::open(&context.paths, [name]).summaries()?;
+    let summary = Index::open(&context.cache, [name]).summaries()?;
     let packages = summary.first().map_or(0, |summary| summary.packages);
     context.reporter.tell(Happening::Synced {
         repository: name.to_string(),

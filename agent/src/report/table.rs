@@ -24,20 +24,18 @@ pub fn devices(kernel: &KernelReport, width: usize, all: bool) -> String {
     let (shown, hidden): (Vec<_>, Vec<_>) = kernel.devices.iter().partition(|d| all || is_of_interest(d));
     let mut shown: Vec<&DeviceReport> = shown;
     shown.sort_by_key(|d| urgency(&d.verdict));
-    let device_columns = (width - VERDICT_COLUMNS - 4) * 55 / 100;
-    let detail_columns = width - VERDICT_COLUMNS - 4 - device_columns;
+    let columns = width - VERDICT_COLUMNS - 4;
+    // Names of drivers are short on most machines; what they leave over is the devices'.
+    let widest = shown.iter().map(|d| beside(d).chars().count()).max().unwrap_or(0);
+    let detail_columns = widest.clamp(columns / 6, columns / 2);
+    let device_columns = columns - detail_columns;
     let dim = Style::new().dimmed();
     for device in &shown {
         let style = style(&device.verdict);
         let word = device.verdict.word();
         let title = fit(&device.device.title(), device_columns);
         let reasons = reasons(&device.verdict);
-        // Reasons are sentences and get lines of their own; names fit beside the device.
-        let detail = if reasons.is_empty() {
-            fit(&device.verdict.detail(), detail_columns)
-        } else {
-            id(device)
-        };
+        let detail = fit(&beside(device), detail_columns);
         let line = format!("{style}{word:VERDICT_COLUMNS$}{style:#}  {title:device_columns$}  {detail}");
         let _ = writeln!(text, "{}", line.trim_end());
         for reason in reasons {
@@ -146,6 +144,14 @@ fn reasons(verdict: &Verdict) -> Vec<String> {
     match verdict {
         Verdict::Refused { why } => why.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
+    }
+}
+
+/// What stands beside a device. Reasons are sentences and get lines of their own; names fit here.
+fn beside(device: &DeviceReport) -> String {
+    match &device.verdict {
+        Verdict::Refused { .. } | Verdict::Unknown => id(device),
+        verdict => verdict.detail(),
     }
 }
 
@@ -283,12 +289,12 @@ mod tests {
     fn what_needs_attention_comes_first_and_no_line_is_too_long() {
         let text = plain(&devices(&kernel(), 80, false));
         let expected = "\
-installable    edu                                 edu 1.0
-refused        RTL8111/8168/8411 PCI Express Gig…  10ec:8168
+installable    edu                                                    edu 1.0
+refused        RTL8111/8168/8411 PCI Express Gigabit Ethernet Contr…  10ec:8168
                r8168 1.0: known not to build on 6.12.95+deb12-amd64 (tried
                2026-01-01): error: implicit declaration of function 'strlcpy';
                did you mean 'strscpy'?
-works in-tree  82801HM SATA                        ahci
+works in-tree  82801HM SATA                                           ahci
 and 1 device unknown, on acpi (--all shows them)
 ";
         assert_eq!(text, expected);

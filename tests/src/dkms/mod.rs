@@ -13,6 +13,6 @@ pub mod upstream_conf;
 pub use differences::{Difference, Documented, compare};
 pub use hello::{Hello, prebuilt};
 pub use machine::{Machine, Outcome};
-pub use program::Program;
+pub use program::{Program, ours};
 pub use scenario::Scenario;
 pub use snapshot::{Fact, Snapshot};

@@ -36,7 +36,10 @@ impl Program {
 }
 
 /// The `dkms-fetch` of this build, compiled once for the whole test run.
-fn ours() -> &'static Path {
+///
+/// # Panics
+/// When it does not compile.
+pub fn ours() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         if let Some(given) = std::env::var_os("DKMS_FETCH_BIN") {
