@@ -56,7 +56,7 @@ impl Paths {
         self.cache.join("index").join(format!("{repository}.db"))
     }
 
-    /// The segments that [`Paths::index`] was made from, as they were served.
+    /// The segments that [`Paths::index`] was made from, for deltas.
     pub fn segments(&self, repository: &Name) -> PathBuf {
         self.cache.join("segments").join(repository.as_str())
     }

@@ -5,6 +5,7 @@
 
 mod error;
 mod keep;
+mod segments;
 
 use std::fs;
 use std::io::Read;
@@ -19,10 +20,10 @@ use jiff::Timestamp;
 pub use error::SyncError;
 
 use crate::config::Repository;
-use crate::files;
 use crate::state::{self, Paths};
 use crate::transport::{Answer, Mirrors, Request, Transport};
 use keep::Keeper;
+use segments::SegmentCache;
 
 /// Whether mirrors beyond this machine may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,56 +166,65 @@ impl<'a> Session<'a> {
             .map(|s| s.decoded_length)
             .sum();
         let mut builder = state::index::Builder::new(&path, bytes)?;
-        let mut fetch = metadata.fetch_index(&[]).map_err(refused)?;
+        let cache = self.segments();
+        let mut fetch = metadata.fetch_index(&cache.held()).map_err(refused)?;
         let mut names = Vec::new();
-        while let Some(SegmentWant::Download(want)) = fetch.want().map_err(refused)? {
-            let segment = self.segment(&mut fetch, &want).await?;
+        while let Some(want) = fetch.want().map_err(refused)? {
+            let Some(segment) = self.segment(&mut fetch, want, &cache).await? else {
+                continue;
+            };
             builder.add_lines(segment.decoded())?;
-            names.extend(file_name(&want.path).map(str::to_owned));
+            let name = segment.info().decoded_sha256.clone();
+            cache
+                .keep(&name, segment.decoded())
+                .map_err(|(path, source)| SyncError::Keep { path, source })?;
+            names.push(name);
         }
         let index = fetch.finish().map_err(refused)?;
         builder.finish(&index)?;
-        self.forget_segments_but(&names);
+        cache.forget_all_but(&names);
         Ok(Update::Updated {
             records: index.records(),
         })
     }
 
-    /// A segment from the cache, or else from a mirror.
-    async fn segment(&self, fetch: &mut IndexFetch<'_>, want: &Want) -> Result<TrustedSegment, SyncError> {
-        let cached = self
-            .paths
-            .segments(&self.repository.name)
-            .join(file_name(&want.path).unwrap_or_default());
-        if let Some(bytes) = read_at_most(&cached, want.max_bytes)
-            && let Ok(segment) = fetch.feed(Fed::Bytes(&bytes))
-        {
-            return Ok(segment);
-        }
+    fn segments(&self) -> SegmentCache {
+        SegmentCache::new(self.paths.segments(&self.repository.name))
+    }
+
+    /// A segment from the cache, by a delta, or whole from a mirror. `None` when a cheaper way did not work: another
+    /// is wanted then.
+    async fn segment(
+        &self,
+        fetch: &mut IndexFetch<'_>,
+        want: SegmentWant,
+        cache: &SegmentCache,
+    ) -> Result<Option<TrustedSegment>, SyncError> {
+        let segment = match want {
+            SegmentWant::Download(want) => return self.whole_segment(fetch, &want).await.map(Some),
+            SegmentWant::Held { decoded_sha256 } => fetch.feed_held(cache.read(&decoded_sha256)),
+            SegmentWant::Delta { file, base } => {
+                let delta = self.get(&file, None).await.ok().flatten();
+                fetch.feed_delta(delta.as_deref().map_or(Fed::Absent, Fed::Bytes), &cache.read(&base))
+            }
+        };
+        Ok(segment
+            .inspect_err(
+                |error| tracing::debug!(%error, repository = %self.repository.name, "fetching the whole segment"),
+            )
+            .ok())
+    }
+
+    async fn whole_segment(&self, fetch: &mut IndexFetch<'_>, want: &Want) -> Result<TrustedSegment, SyncError> {
         let mut tried = 0;
         loop {
             let bytes = self.get(want, None).await?;
             match fetch.feed(bytes.as_deref().map_or(Fed::Absent, Fed::Bytes)) {
-                Ok(segment) => {
-                    files::write_atomically(&cached, bytes.as_deref().unwrap_or_default())
-                        .map_err(|source| SyncError::Keep { path: cached, source })?;
-                    return Ok(segment);
-                }
+                Ok(segment) => return Ok(segment),
                 Err(error) if tried + 1 >= self.mirrors.len() => return Err(SyncError::trust(self.repository, error)),
                 Err(_) => self.mirrors.turn(),
             }
             tried += 1;
-        }
-    }
-
-    /// Segments of older indexes are of no use any more.
-    fn forget_segments_but(&self, names: &[String]) {
-        let dir = self.paths.segments(&self.repository.name);
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            if !names.iter().any(|name| entry.file_name() == name.as_str()) {
-                // What stays costs only room, and the next update tries again.
-                let _ = fs::remove_file(entry.path());
-            }
         }
     }
 

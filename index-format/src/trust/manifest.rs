@@ -168,8 +168,7 @@ impl<'a> ManifestFetch<'a> {
         };
         let core = &self.metadata.core;
         let want = state::want_target(core, &target, &self.path, role, MANIFEST_MAX_BYTES)?;
-        let hash = state::target_sha256(&target, &self.path, role)?;
-        let kept = core.kept.get(&super::kept_target(hash));
+        let kept = core.kept.get(&super::kept_target(&self.path));
         if let Some(bytes) = kept.filter(|b| state::check_target(b, &target, &self.path, role).is_ok()) {
             return Ok(Some(Stage::Done(Box::new(self.read(bytes, role, &want.path)?))));
         }
@@ -208,8 +207,7 @@ impl<'a> ManifestFetch<'a> {
             Stage::Manifest { role, target, want } => {
                 state::check_target(bytes, target, &want.path, role)?;
                 let manifest = self.read(bytes, role, &want.path)?;
-                let hash = state::target_sha256(target, &want.path, role)?.to_owned();
-                self.metadata.core.keep(super::kept_target(&hash), bytes);
+                self.metadata.core.keep(super::kept_target(&self.path), bytes);
                 Ok(Stage::Done(Box::new(manifest)))
             }
             Stage::Done(_) | Stage::Failed(_) => Err(TrustError::Unlisted {

@@ -152,7 +152,7 @@ pub fn replay(
     refresh.finish()
 }
 
-/// The name under which a target's bytes are kept.
-fn kept_target(sha256: &str) -> String {
-    format!("target-{sha256}.json")
+/// The name under which a target is kept: one for each path, so that a new state takes the place of the old one.
+fn kept_target(path: &str) -> String {
+    format!("target-{}.json", crypto::sha256_hex(path.as_bytes()))
 }

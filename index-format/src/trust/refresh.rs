@@ -211,10 +211,8 @@ impl Refresh {
                 target: path.to_owned(),
             })?;
         let want = state::want_target(&self.core, &target, path, REVOCATIONS, REVOCATIONS_MAX_BYTES)?;
-        let kept = state::target_sha256(&target, path, REVOCATIONS)
-            .ok()
-            .and_then(|hash| self.core.kept.get(&super::kept_target(hash)))
-            .filter(|bytes| state::check_target(bytes, &target, path, REVOCATIONS).is_ok());
+        let kept = self.core.kept.get(&super::kept_target(path));
+        let kept = kept.filter(|bytes| state::check_target(bytes, &target, path, REVOCATIONS).is_ok());
         match kept {
             Some(bytes) => Ok(Stage::Done {
                 revocations: parse_revocations(bytes, &want.path)?,
@@ -226,7 +224,7 @@ impl Refresh {
     fn feed_revocations(&mut self, target: &TargetFile, bytes: &[u8], file: &str) -> Result<Stage, TrustError> {
         state::check_target(bytes, target, file, REVOCATIONS)?;
         let revocations = parse_revocations(bytes, file)?;
-        self.core.keep(super::kept_target(&crypto::sha256_hex(bytes)), bytes);
+        self.core.keep(super::kept_target(revocation::TARGET_PATH), bytes);
         Ok(Stage::Done { revocations })
     }
 }

@@ -1,0 +1,74 @@
+//! The decoded segments of the index, kept for deltas. A cache: what is damaged or gone is downloaded again.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use dkms_index::trust::limits::SEGMENT_MAX_BYTES;
+
+use super::read_at_most;
+use crate::files;
+
+/// Quick, and still a sixth of the size.
+const LEVEL: i32 = 3;
+
+/// `segments/<repository>/<sha256 of the decoded lines>.zst`
+pub(super) struct SegmentCache(PathBuf);
+
+impl SegmentCache {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self(dir)
+    }
+
+    /// The hashes of what is there, as the file names say; trust finds out whether they are right.
+    pub(super) fn held(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".zst").map(str::to_owned))
+            .filter(|name| name.len() == 64)
+            .collect()
+    }
+
+    /// The decoded lines; nothing, which no hash fits, when they cannot be read.
+    pub(super) fn read(&self, decoded_sha256: &str) -> Vec<u8> {
+        let mut decoded = Vec::new();
+        let Some(bytes) = read_at_most(&self.path(decoded_sha256), SEGMENT_MAX_BYTES) else {
+            return decoded;
+        };
+        let read = zstd::Decoder::with_buffer(&bytes[..])
+            .and_then(|decoder| decoder.take(SEGMENT_MAX_BYTES).read_to_end(&mut decoded));
+        if read.is_err() {
+            decoded.clear();
+        }
+        decoded
+    }
+
+    /// Keeps verified lines.
+    pub(super) fn keep(&self, decoded_sha256: &str, decoded: &[u8]) -> Result<(), (PathBuf, io::Error)> {
+        let path = self.path(decoded_sha256);
+        if path.exists() && self.read(decoded_sha256) == decoded {
+            return Ok(());
+        }
+        zstd::bulk::compress(decoded, LEVEL)
+            .and_then(|bytes| files::write_atomically(&path, &bytes))
+            .map_err(|source| (path, source))
+    }
+
+    /// Segments of older indexes are of no use any more.
+    pub(super) fn forget_all_but(&self, names: &[String]) {
+        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if !names
+                .iter()
+                .any(|kept| name.to_str().and_then(|n| n.strip_suffix(".zst")) == Some(kept))
+            {
+                // What stays costs only room, and the next update tries again.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn path(&self, decoded_sha256: &str) -> PathBuf {
+        self.0.join(format!("{decoded_sha256}.zst"))
+    }
+}
