@@ -11,6 +11,7 @@ mod key;
 mod make;
 mod one;
 mod product;
+mod retarget;
 mod sign;
 mod workspace;
 

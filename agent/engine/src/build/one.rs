@@ -9,6 +9,7 @@ use super::error::{BuildError, BuildFailure};
 use super::key::{BuildKey, stale};
 use super::make::Place;
 use super::product::take_extras;
+use super::retarget::lead_to_headers;
 use super::sign::Signers;
 use super::workspace::Workspace;
 use super::{BuildOptions, BuildOutcome, BuildRequest, Built};
@@ -150,6 +151,7 @@ impl Job<'_> {
         let key = key.map_err(io_error("read", &source))?;
         self.key = Some(key.clone());
         work.fill(&source)
+            .and_then(|()| lead_to_headers(&work.build, &work.path().join("modules"), target))
             .map_err(io_error("copy the source to", &work.build))?;
         let log_path = work.product.join("log/make.log");
         let result = self.make_product(&work, &conf, &ctx, &log_path);
