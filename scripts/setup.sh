@@ -14,7 +14,7 @@ stage=${1:-build}
 inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
 
 # Compiling our programs, and kernel modules.
-build_packages=(ca-certificates gcc make libc6-dev libelf1 pkg-config libudev-dev bash kmod patch openssl xz-utils)
+build_packages=(ca-certificates gcc make libc6-dev libelf1 pahole pkg-config libudev-dev bash kmod patch openssl xz-utils)
 # What the tests run besides: recorded devices, the peers' libraries, Python for python-tuf.
 test_packages=(umockdev udev libkmod-dev python3 python3-venv openssl patch zstd)
 

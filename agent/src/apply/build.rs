@@ -101,7 +101,7 @@ fn built(outcome: BuildOutcome) -> Result<(), Setback> {
 
 /// Whether a failed build says something about the package, or only about this machine at this time.
 fn fault_of(failure: &BuildFailure) -> Fault {
-    use Diagnosis::{CompilerMismatch, HeadersIncomplete, Killed, NoSpace, TimedOut, ToolMissing};
+    use Diagnosis::{CompilerMismatch, HeadersIncomplete, Killed, LibraryMissing, NoSpace, TimedOut, ToolMissing};
     match &failure.error {
         BuildError::Tree(_)
         | BuildError::Sign(_)
@@ -114,6 +114,7 @@ fn fault_of(failure: &BuildFailure) -> Fault {
                 NoSpace
                 | Killed { .. }
                 | ToolMissing { .. }
+                | LibraryMissing { .. }
                 | CompilerMismatch { .. }
                 | HeadersIncomplete { .. }
                 | TimedOut { .. },

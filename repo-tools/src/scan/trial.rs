@@ -279,6 +279,8 @@ fn is_the_sources_fault(error: &BuildError) -> bool {
             Diagnosis::NoSpace
                 | Diagnosis::Killed { .. }
                 | Diagnosis::ToolMissing { .. }
+                | Diagnosis::LibraryMissing { .. }
+                | Diagnosis::CompilerMismatch { .. }
                 | Diagnosis::HeadersIncomplete { .. }
                 | Diagnosis::TimedOut { .. }
         ),

@@ -20,6 +20,11 @@ pub enum Diagnosis {
         /// Its name.
         program: String,
     },
+    /// A program of the kernel's headers cannot start for want of a shared library.
+    LibraryMissing {
+        /// Its file name, `libelf.so.1`.
+        library: String,
+    },
     /// The compiler does not understand what the kernel was built with.
     CompilerMismatch {
         /// What the kernel was built with.
@@ -80,6 +85,9 @@ impl fmt::Display for Diagnosis {
             Diagnosis::NoSpace => f.write_str("no space is left on the disk"),
             Diagnosis::Killed { program } => write!(f, "{program} was killed, most likely for want of memory"),
             Diagnosis::ToolMissing { program } => write!(f, "the program {program} is not installed"),
+            Diagnosis::LibraryMissing { library } => {
+                write!(f, "a program of the kernel headers needs the library {library}")
+            }
             Diagnosis::CompilerMismatch { wanted, present } => {
                 write!(f, "the kernel was built with {wanted}, the compiler here is {present}")
             }
@@ -172,6 +180,9 @@ pub fn diagnose(log: &str, around: &Surroundings) -> Diagnosis {
     if let Some((symbol, module)) = lines().find_map(symbol_missing) {
         return Diagnosis::SymbolMissing { symbol, module };
     }
+    if let Some(library) = lines().find_map(library_missing) {
+        return Diagnosis::LibraryMissing { library };
+    }
     if let Some(program) = lines().find_map(tool_missing) {
         return Diagnosis::ToolMissing { program };
     }
@@ -202,6 +213,12 @@ fn compiler_error(line: &str, build_dir: &str) -> Option<(String, u32, String)> 
 fn killed(line: &str) -> Option<String> {
     line.split_once("Killed signal terminated program ")
         .map(|(_, program)| program.trim().to_owned())
+}
+
+/// `./tools/objtool/objtool: error while loading shared libraries: libelf.so.1: cannot open shared object file: …`.
+fn library_missing(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("error while loading shared libraries: ")?;
+    rest.split_once(':').map(|(library, _)| library.trim().to_owned())
 }
 
 /// `/bin/sh: 1: bc: not found`, `make: gcc-11: No such file or directory`, `bash: line 1: flex: command not found`.

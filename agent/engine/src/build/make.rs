@@ -241,6 +241,18 @@ fn hint(diagnosis: &Diagnosis, kernel: &KernelTarget) -> Option<String> {
     let distribution = &kernel.distribution;
     match diagnosis {
         Diagnosis::ToolMissing { program } => Some(distribution.install_command(program)),
+        Diagnosis::LibraryMissing { library } => {
+            // libelf.so.1 is in libelf1 on Debian, and in libelf elsewhere; only kbuild's own tools ask for it.
+            let (name, version) = library
+                .split_once(".so.")
+                .unwrap_or((library.trim_end_matches(".so"), ""));
+            let package = if distribution.is_debian() {
+                format!("{name}{version}")
+            } else {
+                name.to_owned()
+            };
+            Some(distribution.install_command(&package))
+        }
         Diagnosis::CompilerMismatch { .. } => {
             let cc = kernel
                 .toolchain()
