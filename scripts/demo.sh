@@ -28,7 +28,7 @@ title "2. A signed repository: Debian's driver packages, and a driver of our own
 show dkms-repo -C "$repo" add "$inputs"/debs/{adv-17v35x,xtrx,digimend,langford,ddcci,tp-smapi,v4l2loopback,r8168}-dkms_*.deb \
   fixtures/sources/edu
 show dkms-repo -C "$repo" scan --root "$root" "${both[@]}"
-show dkms-repo -C "$repo" publish --delegate
+show dkms-repo -C "$repo" publish
 show dkms-repo -C "$repo" verify
 
 title "3. Served on loopback"
@@ -68,4 +68,4 @@ for kernel in "${kernels[@]}"; do
   fetch devices --kernel "$kernel" --devices fixtures/machines/workbench.umockdev
 done
 show dkms-fetch --root "$root" dkms status
-find "$root/lib/modules" -path '*updates*' -name '*.ko*' -printf '%P\n' | sort
+find "$root/lib/modules" -path '*/updates/*' -name '*.ko*' -printf '%P\n' | sort

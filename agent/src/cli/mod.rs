@@ -50,7 +50,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     match &cli.command {
-        Some(Command::Dkms { arguments }) => return dkms(arguments),
+        Some(Command::Dkms { arguments }) => return dkms(&with_root(cli.common.root.as_deref(), arguments)),
         Some(Command::Completions { shell }) => return completions::print(*shell),
         Some(Command::Man) => return completions::man(),
         _ => {}
@@ -71,6 +71,12 @@ fn is_dkms(name: Option<&OsString>) -> bool {
             .file_name()
             .is_some_and(|file| file == "dkms")
     })
+}
+
+/// `dkms-fetch --root DIR dkms …` means what `dkms-fetch dkms … --root DIR` means.
+fn with_root(root: Option<&std::path::Path>, arguments: &[OsString]) -> Vec<OsString> {
+    let root = root.map(|dir| ["--root".into(), dir.as_os_str().to_owned()]);
+    arguments.iter().cloned().chain(root.into_iter().flatten()).collect()
 }
 
 /// The `dkms` command line. Its words are names of packages and kernels, all ASCII; others name nothing that exists.

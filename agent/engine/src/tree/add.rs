@@ -182,7 +182,7 @@ impl Tree {
         sink: &dyn Sink,
     ) -> Result<Added, AddError> {
         let dir = self.version_dir(package);
-        let target = self.framework().source_tree.join(package.dashed());
+        let target = self.source_target(package);
         sink.emit(Event::Started {
             subject: package.subject(None),
             step: Step::Add,

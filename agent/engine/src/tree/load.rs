@@ -77,7 +77,7 @@ impl Tree {
         let relink = || -> io::Result<()> {
             if fs::symlink_metadata(&link)?.is_dir() {
                 remove_any(&link)?;
-                symlink(self.framework().source_tree.join(package.dashed()), &link)?;
+                symlink(self.source_target(package), &link)?;
                 sync_dir(&self.version_dir(package))?;
             }
             Ok(())

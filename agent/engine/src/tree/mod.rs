@@ -151,6 +151,24 @@ impl Tree {
         dir.canonicalize().unwrap_or(dir)
     }
 
+    /// What the `source` link says: the absolute path, as every dkms writes it; in an image a relative one, which leads to the same place
+    /// seen from inside and from outside.
+    pub(crate) fn source_target(&self, package: &PackageId) -> PathBuf {
+        let absolute = self.framework().source_tree.join(package.dashed());
+        let above = self.root.inside(&self.version_dir(package));
+        match above.filter(|_| !self.root.is_host()) {
+            Some(dir) => {
+                let depth = dir
+                    .components()
+                    .filter(|part| matches!(part, std::path::Component::Normal(_)))
+                    .count();
+                let up: PathBuf = std::iter::repeat_n("..", depth).collect();
+                up.join(absolute.strip_prefix("/").unwrap_or(&absolute))
+            }
+            None => absolute,
+        }
+    }
+
     /// `M/V/K/A`: what was built for one kernel.
     pub fn built_dir(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
         self.version_dir(package).join(&kernel.release).join(&kernel.arch)
