@@ -75,7 +75,7 @@ fn the_tutorial_runs() {
         .collect();
     assert_eq!(
         said,
-        [format!("edu/1.0, {kernel}, x86_64: installed\n").as_str(), ""],
+        [format!("qemu-edu/1.0, {kernel}, x86_64: installed\n").as_str(), ""],
         "installed, then removed"
     );
 }

@@ -34,11 +34,12 @@ impl World {
             install_tree: at("lib/modules"),
             ..Framework::default()
         };
-        let options = KernelOptions {
-            install_tree: Some(at("lib/modules")),
-            ..KernelOptions::default()
-        };
         let kernels = inputs::kernels().map(|release| {
+            let options = KernelOptions {
+                install_tree: Some(at("lib/modules")),
+                source_dir: Some(inputs::headers(&release)),
+                ..KernelOptions::default()
+            };
             std::fs::create_dir_all(at("lib/modules").join(&release)).expect("dirs");
             Arc::new(KernelTarget::find(&Root::host(), &release, &options).expect("headers"))
         });
@@ -107,7 +108,7 @@ impl World {
     /// What Debian's dkms says of the same trees.
     fn dkms_status(&self) -> Vec<String> {
         let at = |name: &str| self.dir.path().join(name).display().to_string();
-        let said = Command::new("/usr/sbin/dkms")
+        let said = Command::new(inputs::debian_dkms())
             .args([
                 "status",
                 "--dkmstree",

@@ -10,7 +10,7 @@ pub fn dir() -> PathBuf {
     let dir = std::env::var_os("DKMS_TEST_INPUTS").map_or_else(|| workspace().join("target/inputs"), PathBuf::from);
     assert!(
         dir.join("kernels.txt").is_file(),
-        "no test inputs in {}\nhint: make setup",
+        "no test inputs in {}\nhint: scripts/setup.sh test",
         dir.display()
     );
     dir

@@ -112,9 +112,9 @@ fn compile(release: &str) -> Vec<u8> {
     for (name, text) in [("hello.c", SOURCE.to_owned()), ("Makefile", makefile("1"))] {
         std::fs::write(dir.path().join(name), text).unwrap_or_else(|e| panic!("write {name}: {e}"));
     }
-    let headers = format!("/lib/modules/{release}/build");
     let done = Command::new("make")
-        .args(["-s", "-C", &headers])
+        .args(["-s", "-C"])
+        .arg(inputs::headers(release))
         .arg(format!("M={}", dir.path().display()))
         .output();
     let done = done.unwrap_or_else(|e| panic!("make: {e}"));

@@ -5,16 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Program, Snapshot};
+use crate::inputs;
 
 /// Mounts the machine's directories over the system's and runs the rest of its arguments. `$1` is the machine.
 const ENTER: &str = r#"
 set -eu
 machine=$1; shift
-for headers in /usr/src/linux-*; do
-    mkdir -p "$machine/src/${headers##*/}"
-    mount --bind "$headers" "$machine/src/${headers##*/}"
-done
-mount --rbind "$machine/src" /usr/src
+# A system without kernels or dkms has no such directories; here, and only here, it gets them.
+point() {
+    [ -d "$1" ] && return
+    parent=${1%/*}
+    mkdir -p "$machine/points$1"
+    mount -t overlay overlay -o "lowerdir=$machine/points$parent:$parent" "$parent"
+}
+for dir in /usr/lib/modules /usr/lib/dkms /var/lib/dkms /etc/dkms; do point "$dir"; done
+mount --bind "$machine/src" /usr/src
 mount --bind "$machine/modules" /usr/lib/modules
 mount --bind "$machine/dkms" /var/lib/dkms
 mount --bind "$machine/etc" /etc/dkms
@@ -76,15 +81,15 @@ impl Machine {
         self.dir.path().join(relative)
     }
 
-    /// Gives the machine a kernel: headers as on the host, no modules.
+    /// Gives the machine a kernel of the inputs: its headers, no modules.
     ///
     /// # Panics
     /// When the directory cannot be made.
     pub fn add_kernel(&self, release: &str) {
         let dir = self.path("modules").join(release);
         create_dir(&dir);
-        let build = format!("/usr/src/linux-headers-{release}");
-        symlink(&build, dir.join("build")).unwrap_or_else(|e| panic!("link to {build}: {e}"));
+        let headers = inputs::headers(release);
+        symlink(&headers, dir.join("build")).unwrap_or_else(|e| panic!("link to {}: {e}", headers.display()));
     }
 
     /// Writes a file and the directories above it.

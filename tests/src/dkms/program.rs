@@ -9,7 +9,7 @@ use crate::inputs;
 /// Whose `dkms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// The distribution's, /usr/sbin/dkms.
+    /// Debian's, out of its package.
     Debian,
     /// This workspace's `dkms-fetch`, called by the name `dkms`.
     Ours,
@@ -19,15 +19,15 @@ impl Program {
     /// Makes the program callable as `bin/dkms`.
     ///
     /// # Panics
-    /// When Debian's dkms is not installed or ours does not compile.
+    /// When Debian's dkms is not among the inputs or ours does not compile.
     pub(super) fn link_into(self, bin: &Path) {
         let target = match self {
-            Self::Debian => PathBuf::from("/usr/sbin/dkms"),
+            Self::Debian => inputs::debian_dkms(),
             Self::Ours => ours().to_owned(),
         };
         assert!(
             target.is_file(),
-            "{} is not there\nhint: apt-get install dkms",
+            "{} is not there\nhint: scripts/setup.sh test",
             target.display()
         );
         std::os::unix::fs::symlink(&target, bin.join("dkms"))

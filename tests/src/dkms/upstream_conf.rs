@@ -13,11 +13,11 @@ use crate::inputs;
 /// Name and index → value, such as `built_module_name[0]`.
 pub type Values = BTreeMap<String, String>;
 
-/// Arguments: the conf, module, version, kernel, architecture.
+/// Arguments: the conf, module, version, kernel, architecture, the directory of module trees, Debian's dkms.
 const ORACLE: &str = r#"
 conf_file=$1 module=$2 module_version=$3 k=$4 a=$5
-source <(sed '/^#### Program Starts Here ####/,$d' /usr/sbin/dkms)
-dkms_tree=/var/lib/dkms source_tree=/usr/src install_tree=/lib/modules tmp_location=/tmp current_os=Linux
+source <(sed '/^#### Program Starts Here ####/,$d' "$7")
+dkms_tree=/var/lib/dkms source_tree=/usr/src install_tree=$6 tmp_location=/tmp current_os=Linux
 running_distribution=debian parallel_jobs=2 die_is_fatal=yes
 declare -a directive_array=()
 cd /
@@ -50,6 +50,7 @@ pub fn by_debian(dir: &Path, package: (&str, &str), release: &str) -> Result<Val
         .args(["-c", ORACLE, "oracle"])
         .arg(dir.join("dkms.conf"))
         .args([package.0, package.1, release, std::env::consts::ARCH])
+        .args([install_tree(release), inputs::debian_dkms()])
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .output()
@@ -65,6 +66,11 @@ pub fn by_debian(dir: &Path, package: (&str, &str), release: &str) -> Result<Val
         .collect())
 }
 
+/// The module trees of the inputs' kernel, where its `build` leads to its headers.
+fn install_tree(release: &str) -> PathBuf {
+    inputs::kernel_root(release).join("lib/modules")
+}
+
 /// Our values for the same.
 ///
 /// # Errors
@@ -73,12 +79,16 @@ pub fn by_debian(dir: &Path, package: (&str, &str), release: &str) -> Result<Val
 /// # Panics
 /// When the kernel's headers are not there.
 pub fn by_ours(dir: &Path, package: (&str, &str), release: &str) -> Result<Values, String> {
-    let kernel = KernelTarget::find(&Root::host(), release, &KernelOptions::default())
-        .unwrap_or_else(|e| panic!("{release}: {e}"));
+    let options = KernelOptions {
+        source_dir: Some(inputs::headers(release)),
+        ..KernelOptions::default()
+    };
+    let kernel = KernelTarget::find(&Root::host(), release, &options).unwrap_or_else(|e| panic!("{release}: {e}"));
     let mut context = ConfContext::for_kernel(&kernel).of_package(package.0, package.1);
     context.parallel_jobs = 2;
     // The oracle names the directory as it is called, not where its links lead.
-    context.kernel_source_dir = PathBuf::from(format!("/lib/modules/{release}/build"));
+    context.kernel_source_dir = install_tree(release).join(release).join("build");
+    context.install_tree = install_tree(release);
     let conf = evaluate(dir, &context).map_err(|error| format!("{error}"))?;
     let mut values = Values::new();
     for (index, module) in conf.modules.iter().enumerate() {
