@@ -18,6 +18,7 @@ const ORACLE: &str = r#"
 conf_file=$1 module=$2 module_version=$3 k=$4 a=$5
 source <(sed '/^#### Program Starts Here ####/,$d' "$7")
 dkms_tree=/var/lib/dkms source_tree=/usr/src install_tree=$6 tmp_location=/tmp current_os=Linux
+ksourcedir_fromcli=1 kernel_source_dir=$6/$k/build kernel_config=$6/$k/build/.config
 running_distribution=debian parallel_jobs=2 die_is_fatal=yes
 declare -a directive_array=()
 cd /
