@@ -19,6 +19,7 @@ fetch() { local code=0; show dkms-fetch --root "$root" "$@" || code=$?; case $co
 
 title "1. A target root with two real kernels: ${kernels[*]}"
 mkdir -p "$root/etc/dkms-fetch/repos.d" "$root/lib/modules" "$root/usr/src" "$root/usr/lib"
+cp -L /etc/os-release "$root/etc/os-release"
 for kernel in "${kernels[@]}"; do
   [ -d "$root/lib/modules/$kernel" ] || cp -al "$inputs/kernels/$kernel/." "$root/"
 done
