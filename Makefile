@@ -17,7 +17,7 @@ demo: ## the main job on real drivers, real kernels and recorded machines
 	@scripts/demo.sh
 
 lint: ## formatting and lints, warnings as errors
-	@scripts/setup.sh build
+	@scripts/setup.sh lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 

@@ -2,6 +2,7 @@
 # Sets up what `make build`, `make test` and `make demo` need, and says plainly what that is.
 #
 #   scripts/setup.sh build   programs and libraries to compile with       (installed by apt; sudo only for that)
+#   scripts/setup.sh lint    also looks whether rustfmt and clippy are there
 #   scripts/setup.sh demo    also real kernels' headers and real drivers  (downloaded by apt into target/inputs, nothing installed)
 #   scripts/setup.sh test    also the peers we test against               (the same, and a Python environment there)
 #   scripts/setup.sh full    also more driver packages, for the long suites
@@ -51,11 +52,20 @@ install_packages() {
     die "apt-get could not install: ${missing[*]}" "look at apt's message above; is the network up?"
 }
 
+# The libraries our programs are made of, of the versions in Cargo.lock.
+fetch_crates() {
+  cargo fetch --locked --quiet 2>/dev/null --offline && return 0
+  say "setup: downloading the libraries that Cargo.lock names"
+  cargo fetch --locked --quiet >&2 || die "cargo could not download the libraries" "see cargo's message above; once the network is up: cargo fetch --locked"
+}
+
 updated=
 update_lists() {
   [ -n "$updated" ] && return 0
   say "setup: bringing apt's lists up to date"
-  as_root apt-get update -q >&2 || die "apt-get update failed" "is the network up? try: apt-get update"
+  # Without Error-Mode apt-get only warns about mirrors that it cannot reach, and fails later for another reason.
+  as_root apt-get update -q -o APT::Update::Error-Mode=any >&2 ||
+    die "apt's lists could not be brought up to date" "see apt's message above; once the network is up: apt-get update"
   updated=yes
 }
 
@@ -88,7 +98,8 @@ APT::Sandbox::User "$(id -un)";
 Acquire::Retries "3";
 CONF
   say "setup: reading the lists of Debian 12 with backports into target/inputs/apt"
-  apt-get update -q >&2 || die "the package lists could not be read" "is the network up? try again"
+  apt-get update -q -o APT::Update::Error-Mode=any >&2 ||
+    die "the package lists could not be read" "see apt's message above; try again once the network is up"
   touch "$inputs/apt/updated"
 }
 
@@ -175,9 +186,15 @@ fetch_peers() {
 }
 
 need_tools
-case $stage in build | demo | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|demo|test|full" ;; esac
+case $stage in build | lint | demo | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|lint|demo|test|full" ;; esac
 install_packages "${build_packages[@]}"
+fetch_crates
 [ "$stage" = build ] && exit 0
+if [ "$stage" = lint ]; then
+  cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
+    die "this Rust toolchain has no rustfmt or no clippy" "rustup component add rustfmt clippy"
+  exit 0
+fi
 mkdir -p "$inputs/debs"
 fetch_kernels
 fetch_drivers demo "${demo_drivers[@]}"
