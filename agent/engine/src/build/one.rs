@@ -81,6 +81,7 @@ fn context(tree: &Tree, request: &BuildRequest) -> ConfContext {
         source_tree: tree.source_tree(),
         install_tree: root.join(&tree.framework().install_tree),
         tmp_location: root.join(&tree.framework().tmp_location),
+        addon_modules_dir: tree.framework().addon_modules_dir.clone(),
         conf_file: request.conf_file.clone(),
         directives: request.directives.clone(),
         ..ConfContext::for_kernel(&request.kernel)
@@ -137,6 +138,7 @@ impl Job<'_> {
         };
         let source = tree.source_dir(package);
         let conf = evaluate(&source, &ctx)?;
+        conf.tell_warnings(&source, self.sink);
         if let Some(why) = conf.excluded(&self.kernel.release, Some(target.config())) {
             return Ok(End::Excluded(why));
         }

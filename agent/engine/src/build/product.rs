@@ -107,8 +107,10 @@ impl Job<'_> {
         let file = format!("{}.ko{}", spec.dest_name, compression.suffix());
         if compression != Compression::None {
             let packed = dir.join(&file);
+            let options = &self.tree.framework().compression;
             let pack = || {
-                fs::write(&packed, compress(&fs::read(&plain)?, compression)?).and_then(|()| fs::remove_file(&plain))
+                fs::write(&packed, compress(&fs::read(&plain)?, compression, options)?)
+                    .and_then(|()| fs::remove_file(&plain))
             };
             pack().map_err(io_error("compress", &plain))?;
         }

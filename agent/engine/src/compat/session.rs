@@ -48,6 +48,9 @@ impl Session {
         settings.conf = settings.conf.as_deref().map(absolute);
         let root = settings.root.as_ref().map_or_else(Root::host, Root::at);
         let mut framework = Framework::read(&root)?;
+        if root.is_host() {
+            framework.set_addon_modules_dir(&std::env::var("ADDON_MODULES_DIR").unwrap_or_default())?;
+        }
         let over = |slot: &mut PathBuf, given: &Option<PathBuf>| {
             if let Some(given) = given {
                 *slot = absolute(given);

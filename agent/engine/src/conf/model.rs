@@ -9,6 +9,7 @@ use super::error::ConfProblem;
 use super::evaluate::RawConf;
 use super::exclusive::{Exclusion, Exclusive};
 use super::is_name;
+use crate::event::{Event, Sink};
 use crate::kernel::KernelConfig;
 
 /// The most modules one package may have; the largest real one has about 70.
@@ -105,6 +106,21 @@ const DEPRECATED: [&str; 6] = [
 ];
 
 impl DkmsConf {
+    /// Tells `sink` what a person should know about this conf, which was read from `dir`.
+    pub(crate) fn tell_warnings(&self, dir: &Path, sink: &dyn Sink) {
+        let path = dir.join("dkms.conf");
+        for warning in &self.warnings {
+            let text = format!("{}: {warning}", path.display());
+            sink.emit(match warning {
+                ConfWarning::Deprecated(_) => Event::Warning {
+                    text,
+                    hint: Some(format!("remove it from {}", path.display())),
+                },
+                ConfWarning::Says(_) => Event::Note(text),
+            });
+        }
+    }
+
     pub(super) fn from_raw(raw: &RawConf, ctx: &ConfContext, stderr: &str) -> Result<DkmsConf, Vec<ConfProblem>> {
         let mut reader = Reader {
             raw,

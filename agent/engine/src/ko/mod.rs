@@ -3,6 +3,7 @@
 //! The files come out of builds of code from elsewhere, so every size is bounded and nothing in them is believed.
 
 mod compress;
+mod options;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,6 +13,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use serde::{Deserialize, Serialize};
 
 pub use compress::{Compression, compress, decompress};
+pub use options::{CompressOptions, XzCheck};
 
 /// The largest module we look at, decompressed. Unstripped GPU drivers reach a few hundred MiB.
 pub const MAX_MODULE_LEN: u64 = 1 << 30;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Tree, TreeError, TreeLock};
 use crate::conf::{ConfContext, ConfError, DkmsConf, evaluate};
 use crate::event::{Event, Sink, Step};
-use crate::fsutil::{copy_tree, remove_any, sync_dir};
+use crate::fsutil::{copy_tree, remove_any, remove_empty_dirs, sync_dir};
 use crate::package::PackageId;
 use crate::script::{self, ScriptKind};
 
@@ -188,12 +188,18 @@ impl Tree {
             step: Step::Add,
             detail: format!("{} -> {}", self.source_link(package).display(), target.display()),
         });
+        conf.tell_warnings(&self.source_tree().join(package.dashed()), sink);
         let write = || -> io::Result<()> {
             fs::create_dir_all(dir.join("build"))?;
             symlink(&target, dir.join("source"))?;
             sync_dir(&dir)
         };
-        write().map_err(TreeError::io("create", &dir))?;
+        if let Err(error) = write() {
+            // Nothing half-made stays; that this can fail too is no news.
+            let _ = remove_any(&dir.join("source"));
+            remove_empty_dirs(&dir.join("build"), self.path());
+            return Err(TreeError::io("create", &dir)(error).into());
+        }
         if let (true, Some(line)) = (options.run_scripts, &conf.scripts.post_add) {
             let source = self.source_dir(package);
             script::run(self, package, ScriptKind::PostAdd, line, &source, None, sink)?;

@@ -263,6 +263,7 @@ impl Tree {
             source_tree: self.source_tree(),
             install_tree: root.join(&self.framework().install_tree),
             tmp_location: root.join(&self.framework().tmp_location),
+            addon_modules_dir: self.framework().addon_modules_dir.clone(),
             parallel_jobs: self.framework().jobs(),
             distribution: crate::distribution::Distribution::of(root),
             overrides_dir: root.join("/etc/dkms"),
