@@ -91,6 +91,12 @@ pub(crate) fn remove_any(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The part of `path` that is there, for commands that people paste: what was at its end may be gone by then.
+pub(crate) fn standing(path: &Path) -> &Path {
+    let there = |path: &&Path| fs::symlink_metadata(path).is_ok();
+    path.ancestors().find(there).unwrap_or(Path::new("/"))
+}
+
 /// Removes `dir` and its parents below `top` as long as they are empty.
 pub(crate) fn remove_empty_dirs(dir: &Path, top: &Path) {
     for dir in dir.ancestors().take_while(|dir| *dir != top && dir.starts_with(top)) {

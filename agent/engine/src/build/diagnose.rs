@@ -186,10 +186,15 @@ pub fn diagnose(log: &str, around: &Surroundings) -> Diagnosis {
     if let Some(program) = lines().find_map(tool_missing) {
         return Diagnosis::ToolMissing { program };
     }
+    // What stands before is our own: the log's head and the command itself.
+    let said = log.split_once("\n# command:").map_or(log, |(_, command)| {
+        command.split_once('\n').map_or("", |(_, said)| said)
+    });
     let telling = |line: &&str| line.contains("***") || line.to_ascii_lowercase().contains("error");
-    let line = lines()
+    let line = said
+        .lines()
         .find(telling)
-        .or_else(|| lines().rev().find(|line| !line.trim().is_empty()));
+        .or_else(|| said.lines().rev().find(|line| !line.trim().is_empty()));
     Diagnosis::Unknown {
         line: line.unwrap_or_default().trim().to_owned(),
     }
@@ -326,5 +331,13 @@ mod tests {
             "make failed: make: *** [Makefile:3: all] Error 2",
         );
         check("", "make failed without a word");
+        check(
+            "DKMS make.log\n\nBuilding module(s)\n# command: false\n",
+            "make failed without a word",
+        );
+        check(
+            "DKMS make.log\n\nBuilding module(s)\n# command: ./x\nno\n",
+            "make failed: no",
+        );
     }
 }

@@ -9,6 +9,7 @@ use super::check::CheckProblem;
 use super::diagnose::Diagnosis;
 use super::sign::SignError;
 use crate::conf::ConfError;
+use crate::fsutil::standing;
 use crate::package::{KernelId, PackageId};
 use crate::script::ScriptError;
 use crate::tree::TreeError;
@@ -104,13 +105,12 @@ impl BuildError {
         match self {
             BuildError::Tree(error) => error.hint(),
             BuildError::Conf(error) => error.hint(),
-            BuildError::Script(error) => error.hint(),
             BuildError::Sign(error) => error.hint(),
             BuildError::Make { hint, .. } => hint.clone(),
             BuildError::NoSource(dir) => Some(format!("ls {}", dir.display())),
             BuildError::PatchMissing { source_dir, .. } => Some(format!("ls {}", source_dir.display())),
             BuildError::Io { source, path, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some(format!("df {}", path.display()))
+                Some(format!("df {}", standing(path).display()))
             }
             _ => None,
         }

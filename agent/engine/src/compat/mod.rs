@@ -79,6 +79,10 @@ fn run_action(request: Request) -> Exit {
         .notices
         .iter()
         .for_each(|notice| session.screen.warning(notice, None));
+    if let Err(error) = session.tree.require_readable() {
+        session.screen.error(&error, error.hint());
+        return Exit::from(&error);
+    }
     if let Action::Status(filter) = &request.action {
         let mut text = Vec::new();
         return match status::print(&session, filter, &mut text) {

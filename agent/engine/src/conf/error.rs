@@ -130,7 +130,7 @@ impl ConfError {
             ConfError::Invalid { path, .. } | ConfError::Exits { path } | ConfError::TooSlow { path, .. } => {
                 Some(format!("edit {}", path.display()))
             }
-            ConfError::Bash { .. } => None,
+            ConfError::Bash { path, .. } => Some(format!("less {}", path.display())),
             ConfError::BadDirective(_) => Some("--directive 'AUTOINSTALL=no'".into()),
         }
     }

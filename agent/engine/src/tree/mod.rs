@@ -20,6 +20,7 @@ pub use record::{BuildRecord, FailureRecord, RecordedModule};
 pub use status::{Failure, Filter, State, Status, WeakStatus};
 
 use crate::framework::Framework;
+use crate::fsutil::standing;
 use crate::kernel::is_release;
 use crate::package::{KernelId, PackageId};
 use crate::root::Root;
@@ -68,9 +69,9 @@ impl TreeError {
         match self {
             TreeError::Io { source, path, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied if !crate::command::is_root() => Some("run it as root".into()),
-                io::ErrorKind::StorageFull => Some(format!("df {}", path.display())),
-                io::ErrorKind::ReadOnlyFilesystem => Some(format!("findmnt --target {}", path.display())),
-                _ => None,
+                io::ErrorKind::StorageFull => Some(format!("df {}", standing(path).display())),
+                io::ErrorKind::ReadOnlyFilesystem => Some(format!("findmnt --target {}", standing(path).display())),
+                _ => Some(format!("ls -ld {}", standing(path).display())),
             },
             TreeError::NotAdded { package, .. } => Some(format!("dkms add {package}")),
             TreeError::Broken { package, .. } => Some(format!("dkms remove {package} --all")),
@@ -220,6 +221,17 @@ impl Tree {
                 package: package.clone(),
                 source_dir,
             })
+        }
+    }
+
+    /// Makes sure that a tree that cannot be read is not taken for an empty one. One that is not there is empty.
+    ///
+    /// # Errors
+    /// When the directory is there and cannot be listed.
+    pub fn require_readable(&self) -> Result<(), TreeError> {
+        match fs::read_dir(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(TreeError::io("read", &self.path)(error)),
+            _ => Ok(()),
         }
     }
 

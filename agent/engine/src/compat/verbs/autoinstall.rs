@@ -44,6 +44,10 @@ struct Plan {
     order: Order,
     /// What each package needs first.
     depends: BTreeMap<PackageId, Vec<String>>,
+    /// Packages that are built anew when something that they need was: BUILD_DEPENDS_REBUILD.
+    followers: BTreeSet<PackageId>,
+    /// Packages that are well as they are, but need something that is built.
+    in_place: BTreeSet<PackageId>,
     /// Packages whose conf cannot be used.
     broken: usize,
 }
@@ -57,6 +61,7 @@ impl Plan {
         let target = session.target(&kernel).ok();
         let weak = weakly_installed(session, &kernel);
         let (mut wanted, mut satisfied, mut known, mut broken) = (Vec::new(), BTreeSet::new(), BTreeSet::new(), 0);
+        let (mut in_place, mut followers) = (Vec::new(), BTreeSet::new());
         let packages = session.tree.packages();
         for versions in packages.chunk_by(|a, b| a.module == b.module) {
             let module = versions[0].module.clone();
@@ -72,10 +77,18 @@ impl Plan {
                     satisfied.remove(&module);
                     wanted.push(package);
                 }
+                Choice::InPlace { wanted, follows } => {
+                    followers.extend(follows.then(|| wanted.package.clone()));
+                    in_place.push(wanted);
+                }
                 Choice::Nothing => {}
                 Choice::Broken => broken += 1,
             }
         }
+        let in_place = behind(&mut wanted, in_place);
+        in_place.iter().for_each(|package| {
+            satisfied.remove(&package.module);
+        });
         let depends = wanted
             .iter()
             .map(|wanted| (wanted.package.clone(), wanted.depends.clone()))
@@ -85,15 +98,42 @@ impl Plan {
             kernel,
             order,
             depends,
+            followers,
+            in_place,
             broken,
         }
+    }
+}
+
+/// Moves to `wanted` what is in place but needs something wanted, which may export other symbols once it is built. Whether it is
+/// built anew is decided when its turn comes. Answers what was moved.
+fn behind(wanted: &mut Vec<Wanted>, mut in_place: Vec<Wanted>) -> BTreeSet<PackageId> {
+    let mut moved = BTreeSet::new();
+    loop {
+        let is_wanted = |name: &String| wanted.iter().any(|other| other.package.module == *name);
+        let (next, rest): (Vec<Wanted>, Vec<Wanted>) = in_place
+            .into_iter()
+            .partition(|package| package.depends.iter().any(is_wanted));
+        if next.is_empty() {
+            return moved;
+        }
+        moved.extend(next.iter().map(|next| next.package.clone()));
+        wanted.extend(next);
+        in_place = rest;
     }
 }
 
 enum Choice {
     /// This version has to be built or installed.
     Install(Wanted),
-    /// All is well, or nothing is wanted.
+    /// This version is installed and right as long as what it needs stays as it is.
+    InPlace {
+        /// The version.
+        wanted: Wanted,
+        /// It is built anew whenever that was.
+        follows: bool,
+    },
+    /// Nothing is wanted.
     Nothing,
     /// The newest version's conf is no good; it has been told.
     Broken,
@@ -107,12 +147,17 @@ fn choose(session: &Session, versions: &[PackageId], kernel: &KernelId, target: 
         if let Some(record) = tree.record(package, kernel) {
             let fresh = target.is_none_or(|target| stale(tree, package, target, &context, &record).is_none());
             match (fresh, record.autoinstall) {
-                (true, true) if tree.is_installed(package, kernel) => return Choice::Nothing,
                 (true, true) => {
-                    return Choice::Install(Wanted {
+                    let wanted = Wanted {
                         package: package.clone(),
                         depends: record.build_depends,
-                    });
+                    };
+                    return if tree.is_installed(package, kernel) {
+                        let follows = record.build_depends_rebuild;
+                        Choice::InPlace { wanted, follows }
+                    } else {
+                        Choice::Install(wanted)
+                    };
                 }
                 (true, false) => continue,
                 (false, _) => {}
@@ -159,7 +204,7 @@ fn weakly_installed(session: &Session, kernel: &KernelId) -> BTreeSet<String> {
 /// Goes through the waves of all kernels together: first all that depends on nothing, on every kernel, and so on.
 fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
     let mut run = Run::new(session, lock);
-    let mut failed: BTreeSet<(KernelId, String)> = BTreeSet::new();
+    let (mut failed, mut built) = (BTreeSet::<(KernelId, String)>::new(), BTreeSet::new());
     let mut is_bad = plans.iter().any(|plan| plan.broken > 0);
     let waves = plans
         .iter()
@@ -175,6 +220,8 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
                     .iter()
                     .find(|name| failed.contains(&(plan.kernel.clone(), (*name).clone())));
                 match fallen {
+                    // It goes on with what it was built with, which is there still.
+                    Some(_) if plan.in_place.contains(package) => {}
                     Some(name) => {
                         let subject = package.subject(Some(&plan.kernel));
                         session.screen.complaint(
@@ -187,6 +234,10 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
                     None => jobs.push(Job {
                         package: package.clone(),
                         kernel: plan.kernel.clone(),
+                        anew: plan.followers.contains(package)
+                            && depends
+                                .iter()
+                                .any(|name| built.contains(&(plan.kernel.clone(), name.clone()))),
                     }),
                 }
             }
@@ -194,9 +245,12 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
         for done in run.build_and_install(&jobs) {
             // Excluded, or not newer than the kernel's own: skipped, and what depends on it finds the kernel's own or fails itself.
             let is_failure = !matches!(done.exit, Exit::OK | Exit::EXCLUDED | Exit::NOT_INSTALLABLE);
+            let job = (done.job.kernel, done.job.package.module);
             if is_failure {
-                failed.insert((done.job.kernel, done.job.package.module));
+                failed.insert(job);
                 is_bad = true;
+            } else if !done.was_current {
+                built.insert(job);
             }
         }
     }

@@ -13,19 +13,10 @@ use crate::tree::TreeLock;
 
 /// `build`.
 pub(in crate::compat) fn run(session: &Session, subject: &Subject, kernels: &Kernels) -> Exit {
-    let lock = match session.lock() {
-        Ok(lock) => lock,
+    let Prepared { lock, jobs, exit } = match prepare(session, subject, kernels) {
+        Ok(prepared) => prepared,
         Err(exit) => return exit,
     };
-    let package = match super::add::ensure(session, &lock, subject) {
-        Ok(package) => package,
-        Err(exit) => return exit,
-    };
-    let kernels = match session.kernels_or_complain(kernels, Some(&package)) {
-        Ok(kernels) => kernels,
-        Err(exit) => return exit,
-    };
-    let (jobs, exit) = jobs_with_depends(session, &package, kernels);
     let done = build(session, &lock, &jobs, session.settings.force);
     for job in done.iter().filter(|done| done.was_current) {
         let subject = job.job.package.subject(Some(&job.job.kernel));
@@ -34,8 +25,25 @@ pub(in crate::compat) fn run(session: &Session, subject: &Subject, kernels: &Ker
     done.iter().fold(exit, |exit, done| exit.and(done.exit))
 }
 
+/// What `build` and `install` begin with: a package that is in the tree, and what is to be built of it.
+pub(super) struct Prepared {
+    pub(super) lock: TreeLock,
+    pub(super) jobs: Vec<Job>,
+    /// Not OK when a kernel was left out; that has been told.
+    pub(super) exit: Exit,
+}
+
+/// Takes the lock, adds the package if it is not yet, and finds the kernels meant.
+pub(super) fn prepare(session: &Session, subject: &Subject, kernels: &Kernels) -> Result<Prepared, Exit> {
+    let lock = session.lock()?;
+    let package = super::add::ensure(session, &lock, subject)?;
+    let kernels = session.kernels_or_complain(kernels, Some(&package))?;
+    let (jobs, exit) = jobs_with_depends(session, &package, kernels);
+    Ok(Prepared { lock, jobs, exit })
+}
+
 /// The jobs of one package that have what BUILD_DEPENDS names, and the exit code of those that have not, after saying so.
-pub(super) fn jobs_with_depends(session: &Session, package: &PackageId, kernels: Vec<KernelId>) -> (Vec<Job>, Exit) {
+fn jobs_with_depends(session: &Session, package: &PackageId, kernels: Vec<KernelId>) -> (Vec<Job>, Exit) {
     let tree = &session.tree;
     let (mut jobs, mut exit) = (Vec::new(), Exit::OK);
     for kernel in kernels {
@@ -62,6 +70,7 @@ pub(super) fn jobs_with_depends(session: &Session, package: &PackageId, kernels:
             _ => jobs.push(Job {
                 package: package.clone(),
                 kernel,
+                anew: false,
             }),
         }
     }
@@ -73,6 +82,8 @@ pub(super) fn jobs_with_depends(session: &Session, package: &PackageId, kernels:
 pub(super) struct Job {
     pub(super) package: PackageId,
     pub(super) kernel: KernelId,
+    /// Build it even if there is a build that is right.
+    pub(super) anew: bool,
 }
 
 /// How a job ended.
@@ -92,7 +103,7 @@ pub(super) fn build(session: &Session, lock: &TreeLock, jobs: &[Job], force: boo
         match session.target(&job.kernel) {
             Ok(kernel) => {
                 let mut request = BuildRequest::new(job.package.clone(), Arc::new(kernel));
-                request.force = force;
+                request.force = force || job.anew;
                 request.conf_file.clone_from(&session.settings.conf);
                 request.directives = session.directives();
                 requests.push(request);
@@ -107,6 +118,13 @@ pub(super) fn build(session: &Session, lock: &TreeLock, jobs: &[Job], force: boo
                     was_current: false,
                 });
             }
+        }
+    }
+    if !requests.is_empty() {
+        for word in &session.framework.strange_compression {
+            let text = format!("{word} means nothing to this dkms and is left out of account");
+            let hint = "grep -rn compress_ /etc/dkms/framework.conf /etc/dkms/framework.conf.d/";
+            session.screen.warning(&text, Some(hint.to_owned()));
         }
     }
     let mut options = BuildOptions::new(jiff::Timestamp::now());
@@ -145,11 +163,7 @@ fn explain(session: &Session, outcome: &BuildOutcome) -> Exit {
             Exit::EXCLUDED
         }
         BuildOutcome::Failed(failure) => {
-            let subject = failure.package.subject(Some(&failure.kernel));
-            session
-                .screen
-                .complaint(&format!("failed to build {subject}: {failure}"), failure.hint());
-            session.screen.tail(failure.log.as_deref(), &failure.tail);
+            session.screen.failure(failure);
             Exit::from(&failure.error)
         }
     }

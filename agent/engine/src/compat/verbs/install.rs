@@ -8,23 +8,14 @@ use crate::install::{self, InstallError, InstallOptions, InstallOutcome};
 use crate::package::PackageId;
 use crate::tree::TreeLock;
 
-use super::build::{Done, Job, build, jobs_with_depends};
+use super::build::{Done, Job, Prepared, build, prepare};
 
 /// `install`: adds and builds what is needed.
 pub(in crate::compat) fn run(session: &Session, subject: &Subject, kernels: &Kernels) -> Exit {
-    let lock = match session.lock() {
-        Ok(lock) => lock,
+    let Prepared { lock, jobs, exit } = match prepare(session, subject, kernels) {
+        Ok(prepared) => prepared,
         Err(exit) => return exit,
     };
-    let package = match super::add::ensure(session, &lock, subject) {
-        Ok(package) => package,
-        Err(exit) => return exit,
-    };
-    let kernels = match session.kernels_or_complain(kernels, Some(&package)) {
-        Ok(kernels) => kernels,
-        Err(exit) => return exit,
-    };
-    let (jobs, exit) = jobs_with_depends(session, &package, kernels);
     let mut run = Run::new(session, &lock);
     let done = run.build_and_install(&jobs);
     let exit = done.iter().fold(exit, |exit, done| exit.and(done.exit));

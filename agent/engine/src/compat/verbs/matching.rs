@@ -48,6 +48,7 @@ pub(in crate::compat) fn run(session: &Session, template: &str, kernels: &Kernel
             packages.iter().map(|package| Job {
                 package: package.clone(),
                 kernel: kernel.clone(),
+                anew: false,
             })
         })
         .collect();

@@ -178,7 +178,7 @@ fn register(session: &Session, lock: &TreeLock, package: &PackageId, unpacked: &
         return Ok(());
     }
     let source = tree.source_tree().join(package.dashed());
-    let complain = |error: &dyn std::error::Error, hint: Option<String>, exit| {
+    let complain = |error: &(dyn std::error::Error + 'static), hint: Option<String>, exit| {
         session.screen.error(error, hint);
         Err(exit)
     };
