@@ -1,3 +1,4 @@
 //! The long suites: `make test-full`.
 
 mod dkms_conf;
+mod dkms_packages;

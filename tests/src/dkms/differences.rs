@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Fact, Machine, Outcome, Snapshot};
+use crate::inputs;
 
 /// One thing that the two programs did differently.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +93,25 @@ impl Documented {
             }
         }
         documented
+    }
+
+    /// The document of this workspace.
+    #[must_use]
+    pub fn of_workspace() -> Self {
+        Self::read(&inputs::workspace().join("docs/dkms-compat.md"))
+    }
+
+    /// What was found and is not here, and what is here of the stories that `is_played` names and was not found. Empty when
+    /// the document is right.
+    #[must_use]
+    pub fn disagreements(&self, found: &BTreeSet<Difference>, is_played: impl Fn(&str) -> bool) -> String {
+        let listed = self.behaviour.iter().filter(|row| is_played(&row.scenario));
+        let listed: BTreeSet<Difference> = listed.cloned().collect();
+        let rows = |head: &str, some: &BTreeSet<Difference>, others: &BTreeSet<Difference>| -> String {
+            let rows = some.difference(others).map(|row| format!("{head}: {}\n", row.row()));
+            rows.collect()
+        };
+        rows("not in docs/dkms-compat.md", found, &listed) + &rows("in docs/dkms-compat.md, but not so", &listed, found)
     }
 
     fn explains_path(&self, path: &str) -> bool {

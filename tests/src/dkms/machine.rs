@@ -27,6 +27,7 @@ mount --bind "$machine/boot" /boot
 # First on the PATH of both programs, whatever theirs is: our depmod, which counts.
 mount --bind "$machine/bin" /usr/local/sbin
 if [ -d "$machine/glue" ]; then mount --bind "$machine/glue" /usr/lib/dkms; fi
+if [ -d "$machine/devices" ]; then mount --bind "$machine/devices" /sys/devices; fi
 cd "$machine"
 exec "$@"
 "#;

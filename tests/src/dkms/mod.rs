@@ -5,6 +5,7 @@
 mod differences;
 mod hello;
 mod machine;
+pub mod package;
 mod program;
 mod scenario;
 mod snapshot;
@@ -14,5 +15,5 @@ pub use differences::{Difference, Documented, compare};
 pub use hello::{Hello, prebuilt};
 pub use machine::{Machine, Outcome};
 pub use program::{Program, ours};
-pub use scenario::Scenario;
+pub use scenario::{Comparison, Scenario};
 pub use snapshot::{Fact, Snapshot};

@@ -9,35 +9,37 @@ use crate::inputs;
 ///
 /// In the steps and in what is reported, `K1` and `K2` stand for the two kernels of the inputs and `A` for the
 /// architecture. A step that begins with `sh:` is a shell line run in the machine's directory, the same for both.
-pub struct Scenario {
+pub struct Scenario<'a> {
     /// Its name in docs/dkms-compat.md.
-    pub name: &'static str,
+    pub name: &'a str,
     /// Puts sources and files in place; both kernels are there already.
-    pub set_up: fn(&Machine),
+    pub set_up: &'a (dyn Fn(&Machine) + Sync),
     /// The words of each call of `dkms`.
-    pub steps: &'static [&'static str],
+    pub steps: &'a [&'a str],
 }
 
-impl Scenario {
-    /// Runs the story on `program` alone.
-    #[must_use]
-    pub fn play(&self, program: Program) -> (Machine, Vec<Outcome>) {
-        let machine = self.machine(program);
-        let outcomes = self.steps.iter().map(|step| run(&machine, step)).collect();
-        (machine, outcomes)
-    }
+/// A story that both programs have been through.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// The exit codes of each step, Debian's first.
+    pub codes: Vec<(String, [i32; 2])>,
+    /// What was different, in the order of the steps.
+    pub differences: Vec<Difference>,
+}
 
+impl Scenario<'_> {
     /// Runs the story on both, step by step.
     #[must_use]
-    pub fn differences(&self, known: &Documented) -> Vec<Difference> {
+    pub fn play_on_both(&self, known: &Documented) -> Comparison {
         let (debian, ours) = (self.machine(Program::Debian), self.machine(Program::Ours));
-        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+        let (mut codes, mut found, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
         for step in self.steps {
             let outcomes = std::thread::scope(|scope| {
                 let theirs = scope.spawn(|| run(&debian, step));
                 let mine = run(&ours, step);
                 [theirs.join().unwrap_or_else(|_| panic!("{}: {step}", self.name)), mine]
             });
+            codes.push(((*step).to_owned(), [outcomes[0].code, outcomes[1].code]));
             for difference in compare(self.name, step, [(&debian, &outcomes[0]), (&ours, &outcomes[1])], known) {
                 let difference = placeholders(difference);
                 // What lies on disk differently stays so; it is told once.
@@ -52,7 +54,10 @@ impl Scenario {
                 }
             }
         }
-        found
+        Comparison {
+            codes,
+            differences: found,
+        }
     }
 
     fn machine(&self, program: Program) -> Machine {
