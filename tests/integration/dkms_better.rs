@@ -1,5 +1,6 @@
 //! Faults of upstream's dkms that ours does not have, each as a story on a machine of its own.
 
+use dkms_engine::command::readable_by_all;
 use dkms_tests::dkms::{Fact, Hello, Machine, Program};
 use dkms_tests::inputs;
 
@@ -178,6 +179,138 @@ fn build_depends_are_asked_for() {
     dkms(&machine, 13, "build needy/1 -k K1");
     dkms(&machine, 0, "build hello/1 -k K1");
     dkms(&machine, 0, "build needy/1 -k K1");
+}
+
+#[test]
+fn what_waits_for_an_unknown_package_is_left_for_later() {
+    let machine = machine();
+    HELLO.put(&machine);
+    Hello::quick("needy", "1")
+        .with("BUILD_DEPENDS[0]=stranger")
+        .put(&machine);
+    dkms(&machine, 0, "add hello/1");
+    dkms(&machine, 0, "add needy/1");
+    dkms(&machine, 0, "autoinstall -k K1");
+    assert_eq!(state(&machine), "hello/1, K1, A: installed\nneedy/1: added");
+}
+
+#[test]
+fn what_needs_a_package_follows_it_in_the_same_run() {
+    let machine = machine();
+    // It exports what the file says. One dependent looks at that alone, the other follows every build.
+    let exports = "MAKE[0]=\"'cp' prebuilt/$kernelver hello.ko; cp symbols Module.symvers\"";
+    Hello::quick("base", "1").with(exports).put(&machine);
+    machine.write("src/base-1/symbols", "0x11111111\thello\tbase\tEXPORT_SYMBOL\n");
+    Hello::quick("after", "1").with("BUILD_DEPENDS[0]=base").put(&machine);
+    Hello::quick("follows", "1")
+        .with("BUILD_DEPENDS[0]=base\nBUILD_DEPENDS_REBUILD=yes")
+        .put(&machine);
+    for name in ["base", "after", "follows"] {
+        dkms(&machine, 0, &format!("add {name}/1"));
+    }
+    dkms(&machine, 0, "autoinstall -k K1");
+    let times = || {
+        ["base", "after", "follows"].map(|name| {
+            let [release, _] = inputs::kernels();
+            let log = format!("dkms/{name}/1/{release}/{}/log/make.log", std::env::consts::ARCH);
+            let meta = machine.path(&log).metadata();
+            meta.and_then(|meta| meta.modified()).expect("the log")
+        })
+    };
+    let built_again = |before: [std::time::SystemTime; 3]| {
+        dkms(&machine, 0, "autoinstall -k K1");
+        let after = times();
+        assert_eq!(state(&machine).matches(": installed").count(), 3);
+        [0, 1, 2].map(|index| after[index] != before[index])
+    };
+    assert_eq!(built_again(times()), [false, false, false]);
+    machine.write("src/base-1/hello.c", "// other source, the same symbols");
+    assert_eq!(built_again(times()), [true, false, true]);
+    machine.write("src/base-1/symbols", "0x22222222\thello\tbase\tEXPORT_SYMBOL\n");
+    assert_eq!(built_again(times()), [true, true, true]);
+    assert_eq!(built_again(times()), [false, false, false]);
+    // What it needs fails: both stay as they were built.
+    Hello::quick("base", "1").with("MAKE[0]=false").put(&machine);
+    let before = times();
+    dkms(&machine, 11, "autoinstall -k K1");
+    assert_eq!(times(), before);
+    assert_eq!(state(&machine).matches(": installed").count(), 3);
+}
+
+#[test]
+fn it_is_built_again_when_the_kernel_s_headers_changed() {
+    let machine = machine();
+    HELLO.put(&machine);
+    let [release, _] = inputs::kernels();
+    // Headers of the machine's own: the real ones, but for a Makefile that can change.
+    let real = inputs::headers(&release);
+    for entry in std::fs::read_dir(&real).expect("headers").flatten() {
+        if entry.file_name() != "Makefile" {
+            machine.write("headers/.keep", "");
+            std::os::unix::fs::symlink(entry.path(), machine.path("headers").join(entry.file_name())).expect("link");
+        }
+    }
+    let makefile = std::fs::read_to_string(real.join("Makefile")).expect("Makefile");
+    machine.write("headers/Makefile", &makefile);
+    let build = machine.path(&format!("modules/{release}/build"));
+    std::fs::remove_file(&build).expect("removes");
+    std::os::unix::fs::symlink(machine.path("headers"), &build).expect("link");
+    dkms(&machine, 0, "install hello/1 -k K1");
+    let record = || {
+        let path = format!("dkms/hello/1/{release}/{}/log/build.json", std::env::consts::ARCH);
+        std::fs::read(machine.path(&path)).expect("the record")
+    };
+    let first = record();
+    dkms(&machine, 0, "autoinstall -k K1");
+    assert_eq!(record(), first, "nothing changed");
+    machine.write("headers/Makefile", makefile + "# an update of the headers\n");
+    dkms(&machine, 0, "autoinstall -k K1");
+    assert_ne!(record(), first);
+    assert_eq!(state(&machine), "hello/1, K1, A: installed");
+}
+
+#[test]
+fn make_and_the_build_s_scripts_run_as_nobody() {
+    let machine = machine();
+    let conf = "PRE_BUILD='who pre'\nMAKE[0]=\"./who make; 'cp' prebuilt/$kernelver hello.ko\"\nPOST_BUILD='who post'";
+    HELLO.with(conf).put(&machine);
+    machine.write("src/hello-1/who", "#!/bin/sh\necho $1 runs as $(id -u)\n");
+    machine.make_executable("src/hello-1/who");
+    dkms(&machine, 0, "build hello/1 -k K1");
+    let [release, _] = inputs::kernels();
+    let log = format!("dkms/hello/1/{release}/{}/log/make.log", std::env::consts::ARCH);
+    let log = std::fs::read_to_string(machine.path(&log)).expect("the log");
+    // Nobody can build only where nobody can read the headers, which may lie in somebody's home here.
+    let may_drop = dkms_engine::command::is_root() && readable_by_all(&inputs::headers(&release));
+    for step in ["pre", "make", "post"] {
+        let uid = if may_drop { 65534 } else { 0 };
+        assert!(log.contains(&format!("{step} runs as {uid}")), "{log}");
+    }
+}
+
+#[test]
+fn a_kernel_s_hooks_report_what_failed_and_do_the_rest() {
+    let machine = machine();
+    HELLO.put(&machine);
+    Hello::quick("broken", "1").with("MAKE[0]=false").put(&machine);
+    Hello::quick("manual", "1").with("AUTOINSTALL=no").put(&machine);
+    for name in ["hello", "broken", "manual"] {
+        dkms(&machine, 0, &format!("add {name}/1"));
+    }
+    dkms(&machine, 14, "kernel_postinst -k K1");
+    dkms(&machine, 0, "install manual/1 -k K1");
+    assert_eq!(
+        state(&machine),
+        "broken/1: added\nhello/1, K1, A: installed\nmanual/1, K1, A: installed"
+    );
+    dkms(&machine, 0, "kernel_preinst -k K1");
+    assert_eq!(
+        state(&machine),
+        "broken/1: added\nhello/1: added\nmanual/1, K1, A: installed"
+    );
+    dkms(&machine, 0, "kernel_prerm -k K1");
+    assert_eq!(state(&machine), "broken/1: added\nhello/1: added\nmanual/1: added");
+    dkms(&machine, 1, "kernel_prerm");
 }
 
 #[test]

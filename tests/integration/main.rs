@@ -2,9 +2,11 @@
 
 mod auto;
 mod device;
+mod dkms_bad_input;
 mod dkms_better;
 mod dkms_compat;
 mod dkms_conf;
+mod dkms_settings;
 mod docs;
 mod engine_build;
 mod ingest;

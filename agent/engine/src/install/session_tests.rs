@@ -211,6 +211,21 @@ fn the_kernels_own_module_counts_only_when_it_is_newer_or_the_same() {
 }
 
 #[test]
+fn a_distribution_may_list_modules_whose_version_does_not_count() {
+    let check = |list: &str, installs: bool| {
+        let world = World::new("ID=debian\n");
+        let package = world.built("1", TINY, "");
+        world.write(&format!("lib/modules/{RELEASE}/kernel/tiny.ko"), &other("1.3"));
+        world.write("usr/share/dkms/modules_to_force_install/some-package", list.as_bytes());
+        let installed = world.install(&package, InstallOptions::default());
+        assert_eq!(installed.is_ok(), installs, "{list:?}: {installed:?}");
+    };
+    check("m\n", true);
+    check("other\nm_version-override\n", true);
+    check("mm\nother\n", false);
+}
+
+#[test]
 fn a_new_version_takes_the_place_of_the_old_one() {
     let world = World::new("ID=debian\n");
     let (old, new) = (world.built("1", &other("1.0"), ""), world.built("2", TINY, ""));
