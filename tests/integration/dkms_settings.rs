@@ -213,6 +213,18 @@ fn keys_and_the_program_that_signs_are_the_machine_s_own_choice() {
     assert!(words[3].ends_with("/hello.ko"), "{signed}");
     assert!(!machine.path("dkms/mok.key").exists(), "no key of our own is needed");
     std::fs::remove_file(machine.path("src/signed")).expect("removes");
+    // A program that fails leaves the module unsigned, and that is told.
+    machine.write(
+        "src/sign",
+        "#!/bin/sh\necho half > \"$4\"; echo no such token >&2; exit 1\n",
+    );
+    let said = install(&machine, &["--force", "--directive", "STRIP[0]=no"]);
+    assert!(
+        said.contains("hello.ko is not signed") && said.contains("no such token"),
+        "{said}"
+    );
+    let module = format!("/lib/modules/{}/updates/dkms/hello.ko", inputs::kernels()[0]);
+    assert_eq!(machine.run(&["modinfo", "-F", "name", &module]).stdout, "hello\n");
     machine.write("etc/framework.conf", "sign_file=/usr/src/sign\ntry_sign_modules=no\n");
     install(&machine, &["--force"]);
     assert!(!machine.path("src/signed").exists());

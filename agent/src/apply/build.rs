@@ -104,7 +104,6 @@ fn fault_of(failure: &BuildFailure) -> Fault {
     use Diagnosis::{CompilerMismatch, HeadersIncomplete, Killed, LibraryMissing, NoSpace, TimedOut, ToolMissing};
     match &failure.error {
         BuildError::Tree(_)
-        | BuildError::Sign(_)
         | BuildError::Program { .. }
         | BuildError::Io { .. }
         | BuildError::Jobserver(_)

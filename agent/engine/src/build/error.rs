@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::check::CheckProblem;
 use super::diagnose::Diagnosis;
-use super::sign::SignError;
 use crate::conf::ConfError;
 use crate::fsutil::standing;
 use crate::package::{KernelId, PackageId};
@@ -67,9 +66,6 @@ pub enum BuildError {
     /// A module does not fit the kernel. All problems at once.
     #[error("accept the built modules: {}", list(.0))]
     Unfit(Vec<CheckProblem>),
-    /// A module could not be signed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
     /// A program of the toolchain could not be run.
     #[error("run {program}")]
     Program {
@@ -105,7 +101,6 @@ impl BuildError {
         match self {
             BuildError::Tree(error) => error.hint(),
             BuildError::Conf(error) => error.hint(),
-            BuildError::Sign(error) => error.hint(),
             BuildError::Make { hint, .. } => hint.clone(),
             BuildError::NoSource(dir) => Some(format!("ls {}", dir.display())),
             BuildError::PatchMissing { source_dir, .. } => Some(format!("ls {}", source_dir.display())),

@@ -12,7 +12,7 @@ use super::one::{Job, io_error};
 use super::workspace::Workspace;
 use crate::command::Confined;
 use crate::conf::{DkmsConf, ModuleSpec};
-use crate::event::Step;
+use crate::event::{Event, Step};
 use crate::fsutil::copy_tree;
 use crate::kernel::{Symbols, parse_symvers};
 use crate::ko::{Compression, ModuleInfo, compress};
@@ -101,7 +101,14 @@ impl Job<'_> {
         fs::write(&plain, bytes).map_err(io_error("write", &plain))?;
         if let Some(signer) = self.signers.of(target) {
             self.step(Step::Sign, &spec.dest_name);
-            signer.sign(&plain)?;
+            if let Err(error) = signer.sign(&plain) {
+                // As upstream has it: without Secure Boot the module is as good unsigned.
+                self.sink.emit(Event::Warning {
+                    text: format!("{}.ko is not signed: failed to {error}", spec.dest_name),
+                    hint: error.hint(),
+                });
+                fs::write(&plain, bytes).map_err(io_error("write", &plain))?;
+            }
         }
         let compression = Compression::from_suffix(target.module_compression());
         let file = format!("{}.ko{}", spec.dest_name, compression.suffix());
