@@ -1,7 +1,8 @@
 //! The modules that ours replace: kept in the tree, and put back when ours go.
 //!
 //! `original_module/K/A/x.ko` holds the one that was there; several of one name lie in `collisions/` below the path they came from.
-//! `origins.json` says where each one belongs; archives of other implementations have none and follow their rule.
+//! `origins.json` says where each one belongs. In an archive of upstream 3.4 each module has a file beside it that does, `x.ko.origin`;
+//! one of an older upstream has neither and follows its rule.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -129,6 +130,7 @@ pub(super) fn restore(
         let inside = origins
             .get(kept)
             .cloned()
+            .or_else(|| told_beside(tree, entry.path(), &modules_dir))
             .or_else(|| kept.strip_prefix("collisions").ok().map(Path::to_owned));
         let by_rule = || {
             let module = modules.iter().find(|module| module.name == name)?;
@@ -145,6 +147,15 @@ pub(super) fn restore(
     let module_dir = tree.module_dir(package);
     transaction.prune(dir.parent().unwrap_or(&dir), &module_dir);
     restored
+}
+
+/// Where upstream 3.4 took the archived `module` from, below `modules_dir`.
+fn told_beside(tree: &Tree, module: &Path, modules_dir: &Path) -> Option<PathBuf> {
+    let mut name = module.file_name()?.to_owned();
+    name.push(".origin");
+    let text = fs::read_to_string(module.with_file_name(name)).ok()?;
+    let from = tree.root().join(text.trim_end());
+    from.strip_prefix(modules_dir).ok().map(Path::to_owned)
 }
 
 /// True for a path that only goes down.

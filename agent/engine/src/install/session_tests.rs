@@ -157,6 +157,26 @@ fn originals_go_and_come_back() {
 }
 
 #[test]
+fn originals_that_upstream_archived_go_back_to_where_it_says() {
+    let world = World::new("ID=fedora\n");
+    let package = world.built("1", TINY, "");
+    world.install(&package, InstallOptions::default()).expect("installs");
+    let archive = format!("var/lib/dkms/m/original_module/{RELEASE}/x86_64");
+    world.write(&format!("{archive}/tiny.ko"), &other("1.0"));
+    let origin = format!("/lib/modules/{RELEASE}/kernel/net/tiny.ko\n");
+    world.write(&format!("{archive}/tiny.ko.origin"), origin.as_bytes());
+    let outside = format!("/lib/modules/{RELEASE}/../../../etc/tiny.ko\n");
+    world.write(&format!("{archive}/collisions/extra/tiny.ko"), &other("0.9"));
+    world.write(
+        &format!("{archive}/collisions/extra/tiny.ko.origin"),
+        outside.as_bytes(),
+    );
+    assert!(world.uninstall(&package));
+    assert_eq!(world.names(), ["extra/tiny.ko", "kernel/net/tiny.ko"]);
+    assert!(!world.dir.path().join("etc/tiny.ko").exists());
+}
+
+#[test]
 fn originals_stay_on_debian() {
     let world = World::new("ID=debian\n");
     let package = world.built("1", TINY, "");
