@@ -138,7 +138,6 @@ impl Job<'_> {
         };
         let source = tree.source_dir(package);
         let conf = evaluate(&source, &ctx)?;
-        conf.tell_warnings(&source, self.sink);
         if let Some(why) = conf.excluded(&self.kernel.release, Some(target.config())) {
             return Ok(End::Excluded(why));
         }
