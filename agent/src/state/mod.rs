@@ -12,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rusqlite::ffi::ErrorCode;
+use rusqlite::{Connection, Params, Row};
 
 pub use paths::Paths;
 
@@ -99,4 +100,14 @@ impl StateError {
             Self::Io { .. } => return None,
         })
     }
+}
+
+/// All that a query gives.
+fn rows<T>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    db.prepare_cached(sql)?.query_map(params, read)?.collect()
 }

@@ -8,10 +8,10 @@ use dkms_index::keys::KeyFilter;
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::Pattern;
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
 use serde::Serialize;
 
-use super::super::{Paths, StateError};
+use super::super::{Paths, StateError, rows};
 use super::{APPLICATION_ID, SCHEMA_VERSION};
 use crate::config::Name;
 
@@ -137,7 +137,7 @@ impl Index {
     /// When `package` is of another [`Index`].
     pub fn patterns(&self, package: PackageId) -> Result<Vec<String>, StateError> {
         let opened = self.of(package);
-        opened.collect(
+        opened.rows(
             "SELECT pattern FROM pattern WHERE package = ?1 ORDER BY rowid",
             params![package.row],
             |row| row.get(0),
@@ -176,7 +176,7 @@ impl Index {
             })
         };
         let sql = "SELECT subject, pattern, reason FROM override ORDER BY rowid";
-        let lists = self.repositories.iter().map(|r| r.collect(sql, [], read));
+        let lists = self.repositories.iter().map(|r| r.rows(sql, [], read));
         Ok(lists.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
@@ -205,7 +205,7 @@ impl Index {
 
     fn ids(&self, sql: &str, text: &str) -> Result<Vec<PackageId>, StateError> {
         let lists = self.repositories.iter().enumerate().map(|(repository, opened)| {
-            opened.collect(sql, [text], |row| {
+            opened.rows(sql, [text], |row| {
                 Ok(PackageId {
                     repository,
                     row: row.get(0)?,
@@ -265,16 +265,13 @@ impl Opened {
         Ok(())
     }
 
-    fn collect<T>(
+    fn rows<T>(
         &self,
         sql: &str,
-        params: impl rusqlite::Params,
+        params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, StateError> {
-        self.db
-            .prepare_cached(sql)
-            .and_then(|mut select| select.query_map(params, read)?.collect())
-            .map_err(|e| self.failed(e))
+        rows(&self.db, sql, params, read).map_err(|e| self.failed(e))
     }
 
     fn meta(&self, key: &str) -> Result<String, StateError> {

@@ -1,0 +1,69 @@
+//! What was done, and how it ended.
+
+use jiff::Timestamp;
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+
+use super::{Records, timestamp};
+use crate::state::StateError;
+
+/// History is cut to this many newest entries.
+const HISTORY_MAX: u64 = 10_000;
+
+/// One thing that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When.
+    pub at: Timestamp,
+    /// Which run did it: entries of one run have the same.
+    pub run: String,
+    /// What was done: `install`, `remove`, `rollback`, `sync`, `hold`, …
+    pub action: String,
+    /// To which package; empty for none.
+    pub package: String,
+    /// To which version; empty for none.
+    pub version: String,
+    /// For which kernel; empty for none.
+    pub kernel: String,
+    /// How it ended: `done`, `failed`, …
+    pub outcome: String,
+    /// The reason, for people; may be empty.
+    pub detail: String,
+}
+
+impl Records {
+    /// Adds to the history and cuts its end.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn log(&self, e: &Entry) -> Result<(), StateError> {
+        let sql = "INSERT INTO history (at, run, action, package, version, kernel, outcome, detail)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let at = e.at.to_string();
+        let values = params![at, e.run, e.action, e.package, e.version, e.kernel, e.outcome, e.detail];
+        self.execute(sql, values)?;
+        let cut = "DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?1";
+        self.execute(cut, [HISTORY_MAX as i64]).map(|_| ())
+    }
+
+    /// The newest entries of the history, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn history(&self, at_most: usize) -> Result<Vec<Entry>, StateError> {
+        let sql = "SELECT at, run, action, package, version, kernel, outcome, detail
+                   FROM history ORDER BY id DESC LIMIT ?1";
+        self.rows(sql, [i64::try_from(at_most).unwrap_or(i64::MAX)], |row| {
+            Ok(Entry {
+                at: timestamp(row, 0)?,
+                run: row.get(1)?,
+                action: row.get(2)?,
+                package: row.get(3)?,
+                version: row.get(4)?,
+                kernel: row.get(5)?,
+                outcome: row.get(6)?,
+                detail: row.get(7)?,
+            })
+        })
+    }
+}

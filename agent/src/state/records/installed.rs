@@ -1,0 +1,79 @@
+//! What this program installed.
+
+use jiff::Timestamp;
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+
+use super::{Records, timestamp};
+use crate::state::StateError;
+
+/// A package that this program installed for a kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// The package.
+    pub package: String,
+    /// The kernel release.
+    pub kernel: String,
+    /// The version in the index.
+    pub version: String,
+    /// `PACKAGE_VERSION`, the version in the DKMS tree.
+    pub dkms_version: String,
+    /// The repository it came from.
+    pub repository: String,
+    /// SHA-256 of its bundle.
+    pub bundle_sha256: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Records {
+    /// Notes that a package is installed for a kernel, instead of what was there before.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn note_installed(&self, i: &Installed) -> Result<(), StateError> {
+        let sql = "INSERT OR REPLACE INTO installed
+                       (package, kernel, version, dkms_version, repository, bundle_sha256, at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let at = i.at.to_string();
+        let values = params![
+            i.package,
+            i.kernel,
+            i.version,
+            i.dkms_version,
+            i.repository,
+            i.bundle_sha256,
+            at
+        ];
+        self.execute(sql, values).map(|_| ())
+    }
+
+    /// Notes that a package is gone from a kernel; says whether it was there.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn note_removed(&self, package: &str, kernel: &str) -> Result<bool, StateError> {
+        let sql = "DELETE FROM installed WHERE package = ?1 AND kernel = ?2";
+        Ok(self.execute(sql, [package, kernel])? > 0)
+    }
+
+    /// All that this program installed.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn installed(&self) -> Result<Vec<Installed>, StateError> {
+        let sql = "SELECT package, kernel, version, dkms_version, repository, bundle_sha256, at
+                   FROM installed ORDER BY package, kernel";
+        self.rows(sql, [], |row| {
+            Ok(Installed {
+                package: row.get(0)?,
+                kernel: row.get(1)?,
+                version: row.get(2)?,
+                dkms_version: row.get(3)?,
+                repository: row.get(4)?,
+                bundle_sha256: row.get(5)?,
+                at: timestamp(row, 6)?,
+            })
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! Opening the database, and bringing its tables to the newest form.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::Records;
+use crate::state::{Paths, StateError};
+
+/// Marks the file as ours (`PRAGMA application_id`): "DKMS".
+const APPLICATION_ID: i64 = 0x444b_4d53;
+
+/// Each step leads from the schema of its number to the next one.
+const STEPS: [&str; 1] = ["
+    CREATE TABLE hold (package TEXT PRIMARY KEY, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE quarantine (
+        bundle_sha256 TEXT NOT NULL, kernel TEXT NOT NULL,
+        package TEXT NOT NULL, version TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL,
+        PRIMARY KEY (bundle_sha256, kernel)
+    ) WITHOUT ROWID;
+    CREATE TABLE installed (
+        package TEXT NOT NULL, kernel TEXT NOT NULL,
+        version TEXT NOT NULL, dkms_version TEXT NOT NULL, repository TEXT NOT NULL, bundle_sha256 TEXT NOT NULL,
+        at TEXT NOT NULL,
+        PRIMARY KEY (package, kernel)
+    ) WITHOUT ROWID;
+    CREATE TABLE history (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL, run TEXT NOT NULL, action TEXT NOT NULL,
+        package TEXT NOT NULL, version TEXT NOT NULL, kernel TEXT NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL
+    );
+"];
+
+/// How long to wait for another run's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Records {
+    /// Opens the records to write, and makes them if there are none.
+    ///
+    /// # Errors
+    /// When the file cannot be written, is damaged, or of a newer version.
+    pub fn open(paths: &Paths) -> Result<Self, StateError> {
+        let path = paths.records();
+        let dir = path.parent().unwrap_or(&path);
+        fs::create_dir_all(dir).map_err(|source| StateError::Io {
+            path: dir.to_owned(),
+            source,
+        })?;
+        let db = Connection::open(&path).map_err(|e| StateError::sqlite(&path, e))?;
+        let mut records = Self { path, db };
+        records.prepare()?;
+        Ok(records)
+    }
+
+    /// Opens the records to read only: nothing on disk changes. Where there are none, they are empty.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or of a newer version.
+    pub fn open_to_read(paths: &Paths) -> Result<Self, StateError> {
+        let path = paths.records();
+        if !path.exists() {
+            return Self::empty(path);
+        }
+        let open = |target: &Path, flags| Connection::open_with_flags(target, flags | OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let usable = |db: Connection| {
+            db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+                .map(|()| db)
+        };
+        let db = open(&path, OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .and_then(usable)
+            .or_else(|e| {
+                // On a read-only medium SQLite cannot make the files that reading beside a writer needs; there is no writer.
+                let uri = url::Url::from_file_path(&path).map_err(|()| e)?;
+                open(Path::new(&format!("{uri}?immutable=1")), OpenFlags::SQLITE_OPEN_URI).and_then(usable)
+            })
+            .map_err(|e| StateError::sqlite(&path, e))?;
+        let records = Self { path, db };
+        match records.schema()? {
+            0 => Self::empty(records.path),
+            _ => Ok(records),
+        }
+    }
+
+    /// Records in memory: for a run that must not write.
+    fn empty(path: PathBuf) -> Result<Self, StateError> {
+        let db = Connection::open_in_memory().map_err(|e| StateError::sqlite(&path, e))?;
+        let mut records = Self { path, db };
+        records.migrate(0)?;
+        Ok(records)
+    }
+
+    fn prepare(&mut self) -> Result<(), StateError> {
+        let failed = |e| self.failed(e);
+        self.db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        // A hold must outlive a power cut: WAL with a sync at every commit.
+        self.db
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            .map_err(failed)?;
+        let schema = self.schema()?;
+        self.migrate(schema)
+    }
+
+    /// The number of the schema; 0 for a new file.
+    fn schema(&self) -> Result<usize, StateError> {
+        let number = |pragma: &str| {
+            self.db
+                .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
+                .map_err(|e| self.failed(e))
+        };
+        let found = number("user_version")?;
+        if found != 0 && number("application_id")? != APPLICATION_ID {
+            return Err(StateError::Damaged {
+                path: self.path.clone(),
+            });
+        }
+        usize::try_from(found)
+            .ok()
+            .filter(|&n| n <= STEPS.len())
+            .ok_or(StateError::Newer {
+                path: self.path.clone(),
+                found,
+                known: STEPS.len() as i64,
+            })
+    }
+
+    fn migrate(&mut self, from: usize) -> Result<(), StateError> {
+        if from == STEPS.len() {
+            return Ok(());
+        }
+        let migrate = |db: &mut Connection| -> rusqlite::Result<()> {
+            let transaction = db.transaction()?;
+            for step in &STEPS[from..] {
+                transaction.execute_batch(step)?;
+            }
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", STEPS.len() as i64)?;
+            transaction.commit()
+        };
+        migrate(&mut self.db).map_err(|e| self.failed(e))
+    }
+}
