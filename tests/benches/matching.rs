@@ -12,6 +12,7 @@ use dkms_index::document::segment;
 use dkms_index::matcher::Matcher;
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::Pattern;
+use dkms_repo::publish::segments;
 use dkms_tests::synthetic::{Synthetic, device_for};
 use dkms_tests::{inputs, kernel_aliases, native};
 
@@ -86,11 +87,17 @@ fn building_the_look_up_of_a_million(bencher: Bencher<'_, '_>) {
 /// From the verified bytes of an index to a look-up: decompress, read and check every line, file every pattern.
 #[divan::bench(args = [1000, 10_000], sample_count = 5, sample_size = 1)]
 fn loading_an_index(bencher: Bencher<'_, '_>, packages: usize) {
-    let segments = segment::pack(Synthetic::new(4).index(packages), 3).expect("a valid index");
+    let mut records = Synthetic::new(4).index(packages);
+    segments::sort(&mut records);
+    let segments = segments::cut(&records, 16 << 20).expect("a valid index");
+    let packed: Vec<(Vec<u8>, u64)> = segments
+        .iter()
+        .map(|lines| (zstd::bulk::compress(lines, 3).expect("zstd"), lines.len() as u64))
+        .collect();
     bencher.bench_local(|| {
         let mut patterns = Vec::new();
-        for packed in &segments {
-            let decoded = segment::decode(&packed.compressed, packed.decoded_length).expect("it decodes");
+        for (compressed, length) in &packed {
+            let decoded = segment::decode(compressed, *length).expect("it decodes");
             for (n, record) in (0_u32..).zip(segment::read(&decoded).records) {
                 if let Record::Package(package) = record {
                     patterns.extend(

@@ -4,27 +4,14 @@
 
 use std::io::{self, Read};
 
-use sha2::{Digest, Sha256};
-
+use super::DocumentError;
 use super::limits::SEGMENT_MAX_BYTES;
 use super::record::Record;
-use super::{DocumentError, canonical};
 
 /// The largest zstd window a reader allows, as a power of two: a segment's own size.
 const WINDOW_LOG_MAX: u32 = 24;
 
-/// A segment as it is published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
-    /// The bytes of the file.
-    pub compressed: Vec<u8>,
-    /// Length of the decoded lines in bytes; at most [`SEGMENT_MAX_BYTES`].
-    pub decoded_length: u64,
-    /// SHA-256 of the decoded lines in lower-case hex.
-    pub decoded_sha256: String,
-}
-
-/// Why a segment could not be made or read.
+/// Why a segment or a delta could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
     /// Its decoded length is above the limit.
@@ -36,54 +23,6 @@ pub enum SegmentError {
     /// Not zstd, or damaged.
     #[error("the segment does not decompress: {0}")]
     Zstd(#[source] io::Error),
-    /// A record is too large for a segment, or is the second of its name and version.
-    #[error("the record of {0} {1} {2}")]
-    Record(String, String, &'static str),
-    /// JSON could not be written.
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
-}
-
-/// Sorts the records and packs them into as few segments as will do; no records make one empty segment.
-///
-/// `level` is zstd's; 19 is right for publishing, 3 for tests.
-///
-/// # Errors
-/// When two records have the same [`Record::place`], or one is larger than a segment.
-pub fn pack(mut records: Vec<Record>, level: i32) -> Result<Vec<Segment>, SegmentError> {
-    let named = |record: &Record, why| {
-        let (_, name, version) = record.place();
-        SegmentError::Record(name.to_owned(), version.to_owned(), why)
-    };
-    records.sort_by(|a, b| a.place().cmp(&b.place()));
-    if let Some(pair) = records.windows(2).find(|pair| pair[0].place() == pair[1].place()) {
-        return Err(named(&pair[0], "is there twice"));
-    }
-    let mut segments = Vec::new();
-    let mut lines = Vec::new();
-    for record in &records {
-        let mut line = canonical::to_bytes(record)?;
-        line.push(b'\n');
-        if line.len() > super::limits::LINE_MAX_BYTES {
-            return Err(named(record, "is too long for a line"));
-        }
-        if lines.len() + line.len() > SEGMENT_MAX_BYTES {
-            segments.push(compress(&std::mem::take(&mut lines), level)?);
-        }
-        lines.append(&mut line);
-    }
-    if segments.is_empty() || !lines.is_empty() {
-        segments.push(compress(&lines, level)?);
-    }
-    Ok(segments)
-}
-
-fn compress(lines: &[u8], level: i32) -> Result<Segment, SegmentError> {
-    Ok(Segment {
-        compressed: zstd::bulk::compress(lines, level).map_err(SegmentError::Zstd)?,
-        decoded_length: lines.len() as u64,
-        decoded_sha256: hex::encode(Sha256::digest(lines)),
-    })
 }
 
 /// Decompresses a segment whose compressed bytes are verified already.
@@ -187,47 +126,31 @@ pub fn read(decoded: &[u8]) -> Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::canonical;
     use crate::document::record::OverrideRecord;
 
-    fn record(n: usize, reason_bytes: usize) -> Record {
+    fn record(reason: &str) -> Record {
         Record::Override(OverrideRecord {
-            subject: format!("kernel:m{n:05}"),
+            subject: "kernel:r8169".into(),
             pattern: "pci:v*d*sv*sd*bc02sc80i*".into(),
-            reason: "x".repeat(reason_bytes),
+            reason: reason.into(),
         })
     }
 
-    fn unpack(segment: &Segment) -> Vec<Record> {
-        let contents = read(&decode(&segment.compressed, segment.decoded_length).unwrap());
-        assert!(contents.passed_over.is_empty(), "{:?}", contents.passed_over);
-        contents.records
-    }
-
     #[test]
-    fn records_are_sorted_and_split_at_the_limit() {
-        let count = SEGMENT_MAX_BYTES / 1050;
-        let records: Vec<Record> = (0..count).rev().map(|n| record(n, 1000)).collect();
-        let segments = pack(records.clone(), 1).unwrap();
-        assert_eq!(segments.len(), 2);
-        assert!(segments.iter().all(|s| s.decoded_length <= SEGMENT_MAX_BYTES as u64));
-        let read: Vec<Record> = segments.iter().flat_map(unpack).collect();
-        assert_eq!(read, records.into_iter().rev().collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn nothing_is_one_empty_segment() {
-        let segments = pack(Vec::new(), 3).unwrap();
-        assert_eq!((segments.len(), segments[0].decoded_length), (1, 0));
-        assert_eq!(unpack(&segments[0]), []);
-    }
-
-    #[test]
-    fn a_record_is_there_once() {
-        let error = pack(vec![record(1, 1), record(2, 1), record(1, 9)], 3).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the record of kernel:m00001 pci:v*d*sv*sd*bc02sc80i* is there twice"
-        );
+    fn lines_come_out_as_they_went_in() {
+        for records in [vec![], vec![record("wrong"), record("as wrong")]] {
+            let lines = records.iter().map(|r| canonical::to_bytes(r).unwrap());
+            let lines = lines
+                .map(|line| [&line[..], b"\n"].concat())
+                .collect::<Vec<_>>()
+                .concat();
+            let compressed = zstd::bulk::compress(&lines, 3).unwrap();
+            let decoded = decode(&compressed, lines.len() as u64).unwrap();
+            let contents = read(&decoded);
+            assert_eq!((decoded, contents.records), (lines, records));
+            assert!(contents.passed_over.is_empty(), "{:?}", contents.passed_over);
+        }
     }
 
     #[test]
@@ -245,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_faulty_line_costs_only_itself() {
-        let good = String::from_utf8(canonical::to_bytes(&record(1, 1)).unwrap()).unwrap();
+        let good = String::from_utf8(canonical::to_bytes(&record("wrong")).unwrap()).unwrap();
         let text = format!("{good}\n{{\"type\":\"novelty\"}}\n\n{good}\n");
         let contents = read(text.as_bytes());
         assert_eq!(contents.records.len(), 2);
