@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::keys::{Key, KeyBuilder, KeyFilter};
+use crate::keys::{Key, KeyBuilder, KeyFilter, KeyRange};
 use crate::modalias::Modalias;
 use crate::pattern::Pattern;
 
@@ -12,6 +12,7 @@ pub struct Matcher<T> {
     filter: KeyFilter,
     /// Where each key's patterns lie in `entries`.
     places: HashMap<Key, (u32, u32), BuildHasherDefault<KeyHasher>>,
+    /// In the order of keys.
     entries: Vec<(Pattern, T)>,
 }
 
@@ -63,12 +64,23 @@ impl<T> Matcher<T> {
         self.filter
             .keys(device)
             .into_iter()
-            .filter_map(|key| self.places.get(&key))
-            .flat_map(|&(from, to)| &self.entries[from as usize..to as usize])
+            .filter_map(|range| self.place(range))
+            .flat_map(|(from, to)| &self.entries[from as usize..to as usize])
+    }
+
+    fn place(&self, range: KeyRange) -> Option<(u32, u32)> {
+        if range.first == range.last {
+            return self.places.get(&range.first).copied();
+        }
+        // Rare: a device that is not written as its bus does it. Keys that follow each other lie side by side.
+        let places = self.places.iter().filter(|(key, _)| range.contains(**key));
+        places
+            .map(|(_, &place)| place)
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 }
 
-/// Keys are hashes already.
+/// Keys are hashes already, but for their highest bits: those are spread from the others.
 #[derive(Default)]
 struct KeyHasher(u64);
 
@@ -84,12 +96,14 @@ impl Hasher for KeyHasher {
     }
 
     fn write_i64(&mut self, n: i64) {
-        self.0 = u64::from_ne_bytes(n.to_ne_bytes());
+        self.0 = u64::from_ne_bytes(n.to_ne_bytes()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy;
+
     use super::*;
 
     fn check(patterns: &[&str], device: &str, expected: &[usize]) {
@@ -126,5 +140,77 @@ mod tests {
         );
         check(&patterns, "pci:v00001234d00008168sv00001043sd00008677bc02sc01i00", &[4]);
         check(&[], "pci:v00001234", &[]);
+    }
+
+    proptest::proptest! {
+        /// On every bus, also for devices that are not written as their bus does it.
+        #[test]
+        fn a_look_up_finds_what_trying_every_pattern_finds(
+            devices in proptest::collection::vec(device(), 4),
+            holes in proptest::collection::vec((0..4_usize, holes()), 1..40),
+        ) {
+            let pattern = |(n, holes): &(usize, Holes)| open(&devices[*n], holes).parse().ok();
+            let patterns: Vec<Pattern> = holes.iter().filter_map(pattern).collect();
+            let matcher = Matcher::new(patterns.iter().cloned().zip(0_usize..).collect());
+            for device in &devices {
+                let device: Modalias = device.parse().unwrap();
+                let mut found: Vec<usize> = matcher.find(&device).iter().map(|(_, n)| **n).collect();
+                found.sort_unstable();
+                let expected: Vec<usize> = (0..patterns.len()).filter(|&n| patterns[n].matches(&device)).collect();
+                proptest::prop_assert_eq!(found, expected, "{} {:?}", device, &patterns);
+            }
+        }
+    }
+
+    /// Few digits, so that many pairs match; mostly as a kernel writes it, and sometimes cut, longer, or in lower case.
+    fn device() -> impl Strategy<Value = String> {
+        let digits = |n: usize| format!("[01A]{{{n}}}");
+        let forms = [
+            format!("pci:v0{0}d0{0}sv0{0}sd0{0}bc{1}sc{1}i{1}", digits(7), digits(2)),
+            format!(
+                "usb:v{0}p{0}d{0}dc{1}dsc{1}dp{1}ic{1}isc{1}ip{1}(in{1})?",
+                digits(4),
+                digits(2)
+            ),
+            format!("hid:b{0}g{0}v0{1}p0{1}", digits(4), digits(7)),
+            format!("sdio:c{1}v{0}d{0}", digits(4), digits(2)),
+            format!("virtio:d0{0}v0{0}", digits(7)),
+            "(of|acpi|dmi):[NTCab:,01A]{0,12}".to_owned(),
+        ];
+        let odd = |(device, cut, tail): (String, usize, String)| match cut {
+            0..=7 => device,
+            8 => device + &tail,
+            9 => device.to_lowercase(),
+            _ => device[..device.len() * (cut % 10) / 10].to_owned() + "0" + &tail,
+        };
+        let form = proptest::sample::select(forms.to_vec()).prop_flat_map(|form| regex(&form));
+        (form, 0..20_usize, regex("[a-z01A:]{0,6}")).prop_map(odd)
+    }
+
+    fn regex(text: &str) -> impl Strategy<Value = String> + use<> {
+        proptest::string::string_regex(text).unwrap()
+    }
+
+    /// What of a device is left open to make a pattern of it: place, length, and how.
+    type Holes = Vec<(usize, usize, usize)>;
+
+    fn holes() -> impl Strategy<Value = Holes> {
+        let length = proptest::sample::select(vec![1, 2, 4, 8, 9, 17, 30, 64]);
+        proptest::collection::vec((0..64_usize, length, 0..10_usize), 0..6)
+    }
+
+    fn open(device: &str, holes: &Holes) -> String {
+        let mut pattern: Vec<String> = device.chars().map(String::from).collect();
+        for &(at, length, kind) in holes {
+            let at = at % pattern.len();
+            let end = pattern.len().min(at + length);
+            match kind {
+                0..=6 => drop(pattern.splice(at..end, ["*".to_owned()])),
+                7 => pattern[at] = "?".to_owned(),
+                8 => pattern[at] = "[01v]".to_owned(),
+                _ => pattern[at] = "[!0:]".to_owned(),
+            }
+        }
+        pattern.concat()
     }
 }

@@ -89,7 +89,9 @@ fn few_patterns_are_tried_in_vain_however_they_are_skewed() {
             .map(|device| matcher.tried(device) - matcher.find(device).len())
             .sum();
         let mean = in_vain / devices.len();
-        assert!(mean < 150, "{bus}: {mean} of 40,000 patterns tried in vain a device");
+        // Where a modalias has fields, nothing is tried that names other digits than the device's.
+        let most = if devices[0].fields().is_some() { 1 } else { 150 };
+        assert!(mean <= most, "{bus}: {mean} of 40,000 patterns tried in vain a device");
     }
 }
 

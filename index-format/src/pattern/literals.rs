@@ -1,14 +1,19 @@
-//! The parts of a pattern that a matching device must hold literally.
+//! The parts of a pattern that a matching device must hold.
 
 use super::glob;
 
-/// The stretches of literal bytes between the wildcards, in order, without empty ones.
-pub(super) fn of(pattern: &[u8]) -> Vec<Vec<u8>> {
-    let mut stretches = vec![Vec::new()];
+/// What stands between the stars, `None` for a byte that `?` or a set leaves open; also empty runs.
+pub(super) fn runs(pattern: &[u8]) -> Vec<Vec<Option<u8>>> {
+    let mut runs = vec![Vec::new()];
     let mut p = 0;
     while let Some(&byte) = pattern.get(p) {
-        let (literal, next) = match byte {
-            b'*' | b'?' => (None, p + 1),
+        let (one, next) = match byte {
+            b'*' => {
+                runs.push(Vec::new());
+                p += 1;
+                continue;
+            }
+            b'?' => (None, p + 1),
             b'\\' => (pattern.get(p + 1).copied(), p + 2),
             b'[' => match glob::set_end(pattern, p) {
                 Some(end) => (None, end),
@@ -17,12 +22,18 @@ pub(super) fn of(pattern: &[u8]) -> Vec<Vec<u8>> {
             },
             plain => (Some(plain), p + 1),
         };
-        match (literal, stretches.last_mut()) {
-            (Some(byte), Some(last)) => last.push(byte),
-            _ => stretches.push(Vec::new()),
+        if let Some(run) = runs.last_mut() {
+            run.push(one);
         }
         p = next;
     }
-    stretches.retain(|s| !s.is_empty());
-    stretches
+    runs
+}
+
+/// The stretches of literal bytes between the wildcards, in order, without empty ones.
+pub(super) fn of(pattern: &[u8]) -> Vec<Vec<u8>> {
+    let runs = runs(pattern);
+    let stretches = runs.iter().flat_map(|run| run.split(Option::is_none));
+    let stretches = stretches.map(|stretch| stretch.iter().flatten().copied().collect());
+    stretches.filter(|stretch: &Vec<u8>| !stretch.is_empty()).collect()
 }

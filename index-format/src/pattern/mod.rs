@@ -99,6 +99,12 @@ impl Pattern {
         literals::of(&self.0)
     }
 
+    /// What stands between the stars: bytes that a matching device holds side by side, `None` for any one byte. The first
+    /// run is at the beginning.
+    pub(crate) fn runs(&self) -> Vec<Vec<Option<u8>>> {
+        literals::runs(&self.0)
+    }
+
     /// The bus, when it is spelt out: all before the first `:`.
     pub fn bus(&self) -> Option<&[u8]> {
         let prefix = self.literal_prefix();

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use tempfile::NamedTempFile;
 
 use super::super::StateError;
-use super::{APPLICATION_ID, INDEXES, SCHEMA, SCHEMA_VERSION};
+use super::{APPLICATION_ID, FINISH, SCHEMA, SCHEMA_VERSION};
 use crate::files;
 
 /// A database in the making. Dropped, it leaves nothing behind.
@@ -113,7 +113,7 @@ impl Builder {
                 .prepare_cached("INSERT INTO package (name, version, record) VALUES (?1, ?2, ?3)")?
                 .execute(params![package.name, package.version, record])?;
             let id = self.db.last_insert_rowid();
-            let mut insert = self.db.prepare_cached("INSERT INTO pattern VALUES (?1, ?2, ?3)")?;
+            let mut insert = self.db.prepare_cached("INSERT INTO arrived VALUES (?1, ?2, ?3)")?;
             let mut count = 0;
             for text in &patterns {
                 // `Record::parse` let only good ones through.
@@ -172,7 +172,7 @@ impl Builder {
                 insert.execute(params![key, count.to_string()])?;
             }
             insert.execute(params!["filter", filter])?;
-            db.execute_batch(INDEXES)?;
+            db.execute_batch(FINISH)?;
             db.execute_batch("COMMIT")
         };
         write().map_err(|e| StateError::sqlite(&path, e))?;

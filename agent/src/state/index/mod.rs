@@ -2,7 +2,8 @@
 //!
 //! A database is built aside, synced and renamed into place, and never changed after that. So readers never wait and never
 //! see half an update, a power cut leaves the old one or the new one, and nothing of the old one has to be deleted row by
-//! row. Its patterns are filed under the keys of [`dkms_index::keys`]: a device asks for a handful of integers.
+//! row. Its patterns lie in the order of the keys of [`dkms_index::keys`], under which they are filed: a device asks for a
+//! handful of integers, and what it gets for each lies side by side.
 
 mod build;
 mod read;
@@ -14,7 +15,7 @@ pub use read::{Index, Match, PackageId, Summary};
 /// Marks the file as ours (`PRAGMA application_id`): "DKMI".
 const APPLICATION_ID: i64 = 0x444b_4d49;
 /// Raised with every change of the tables; another version's cache is rebuilt.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -26,12 +27,21 @@ const SCHEMA: &str = "
         record TEXT NOT NULL
     );
     CREATE TABLE override (subject TEXT NOT NULL, pattern TEXT NOT NULL, reason TEXT NOT NULL);
-    CREATE TABLE pattern (key INTEGER NOT NULL, package INTEGER NOT NULL, pattern TEXT NOT NULL);
+    CREATE TABLE pattern (
+        key INTEGER NOT NULL,
+        -- Tells apart the patterns of one key.
+        number INTEGER NOT NULL,
+        package INTEGER NOT NULL,
+        pattern TEXT NOT NULL,
+        PRIMARY KEY (key, number)
+    ) WITHOUT ROWID;
+    -- The patterns as they come: sorting them once is quicker than inserting each in its place.
+    CREATE TEMP TABLE arrived (key INTEGER NOT NULL, package INTEGER NOT NULL, pattern TEXT NOT NULL);
 ";
 
-/// Made after the rows are in: sorting them once is quicker than inserting each in its place.
-const INDEXES: &str = "
-    CREATE INDEX pattern_by_key ON pattern (key);
+/// When all rows are in.
+const FINISH: &str = "
+    INSERT INTO pattern SELECT key, rowid, package, pattern FROM arrived ORDER BY key, rowid;
     CREATE INDEX package_by_name ON package (name);
 ";
 

@@ -8,7 +8,7 @@ use dkms_index::keys::KeyFilter;
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::Pattern;
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row};
 use serde::Serialize;
 
 use super::super::{Paths, StateError, rows};
@@ -128,22 +128,6 @@ impl Index {
         opened.parse(&json)
     }
 
-    /// All patterns of a package.
-    ///
-    /// # Errors
-    /// As [`Index::find`].
-    ///
-    /// # Panics
-    /// When `package` is of another [`Index`].
-    pub fn patterns(&self, package: PackageId) -> Result<Vec<String>, StateError> {
-        let opened = self.of(package);
-        opened.rows(
-            "SELECT pattern FROM pattern WHERE package = ?1 ORDER BY rowid",
-            params![package.row],
-            |row| row.get(0),
-        )
-    }
-
     /// The versions of the package with this name, in all repositories.
     ///
     /// # Errors
@@ -247,9 +231,9 @@ impl Opened {
     fn find(&self, repository: usize, device: &Modalias, matches: &mut Vec<Match>) -> rusqlite::Result<()> {
         let mut select = self
             .db
-            .prepare_cached("SELECT package, pattern FROM pattern WHERE key = ?1")?;
-        for key in self.filter.keys(device) {
-            let mut rows = select.query([key.0])?;
+            .prepare_cached("SELECT package, pattern FROM pattern WHERE key BETWEEN ?1 AND ?2")?;
+        for range in self.filter.keys(device) {
+            let mut rows = select.query([range.first.0, range.last.0])?;
             while let Some(row) = rows.next()? {
                 if let Ok(pattern) = Pattern::parse(row.get_ref(1)?.as_bytes()?)
                     && pattern.matches(device)

@@ -4,6 +4,7 @@ use dkms_engine::root::Root;
 use dkms_index::document::BundleRef;
 use dkms_index::document::record::{OverrideRecord, PackageRecord, Record, Status};
 use dkms_index::modalias::Modalias;
+use dkms_index::pattern::Pattern;
 
 use super::super::Paths;
 use super::*;
@@ -130,7 +131,6 @@ fn packages_can_be_looked_up_by_name_and_by_word() {
     assert_eq!(names(index.search("button_mod").unwrap()), ["button"]);
     assert_eq!(names(index.search("'; DROP TABLE package --").unwrap()), [""; 0]);
     let id = index.named("r8168").unwrap()[0];
-    assert_eq!(index.patterns(id).unwrap().len(), 2);
     assert_eq!(index.repository(id), &machine.name);
     assert_eq!(index.overrides().unwrap().len(), 1);
     assert_eq!(index.revocations().unwrap()[0].1.revoked, []);
@@ -205,4 +205,69 @@ fn damage_that_shows_late_removes_the_cache() {
     let error = index.search("anything").expect_err("the pages are gone");
     assert!(error.is_damaged(), "{error}");
     assert!(!path.exists());
+}
+
+/// Patterns of buses with and without fields, and devices that some of them match; also one that is not written as its
+/// bus does it, and asks for all patterns of the bus.
+#[test]
+fn a_look_up_finds_what_trying_every_pattern_finds() {
+    let digits = ["0000", "0001", "00A1"];
+    let mut patterns = Vec::new();
+    for a in digits {
+        for b in digits {
+            patterns.extend([
+                format!("usb:v{a}p{b}d*dc*dsc*dp*ic*isc*ip*in*"),
+                format!("usb:v{a}p*d*dc*dsc*dp*ic{0}isc*ip*in*", &b[2..]),
+                format!("usb:v*p*d00[0-4]*dc*dsc*dp*ic{0}isc{0}ip{1}in*", &a[2..], &b[2..]),
+                format!("usb:v{a}*ic{0}isc*", &b[2..]),
+                format!("pci:v*d0000{a}*"),
+                format!("pci:v0000{a}d0000{b}sv*sd*bc*sc*i*"),
+                format!("pci:v*d*sv0000{a}sd0000{b}bc*sc*i*"),
+                format!("hid:b0003g*v0000{a}p0000{b}"),
+                format!("acpi*:DEV{a}:*{b}*"),
+                format!("of:N*T*Cacme,{a}-uartC*"),
+            ]);
+        }
+    }
+    patterns.extend(["usb:*", "*:v0001*", "pci:*bc02*", "acpi*:*"].map(str::to_owned));
+    let mut devices = Vec::new();
+    for a in digits {
+        for b in digits {
+            let (two, usb) = (&b[2..], format!("usb:v{a}p{b}d0010dc00dsc00dp00ic"));
+            devices.extend([
+                format!("{usb}{two}isc{two}ip{two}in00"),
+                format!("{usb}{two}isc{two}ip{two}"),
+                format!("{usb}{two}isc{two}ip{two}in00new00"),
+                usb.to_lowercase(),
+                format!("pci:v0000{a}d0000{b}sv0000{b}sd0000{a}bc02sc00i00"),
+                format!("pci:v0000{a}d0000{b}sv0000{b}sd0000{a}bc02sc00i0a"),
+                format!("hid:b0003g0001v0000{a}p0000{b}"),
+                format!("acpi:DEV{a}:DEV{b}:"),
+                format!("of:NuartT(null)Cacme,{a}-uartC{b}"),
+            ]);
+        }
+    }
+    let machine = machine();
+    let half = patterns.len() / 2;
+    let texts: Vec<&str> = patterns.iter().map(String::as_str).collect();
+    machine.fill(
+        "1",
+        vec![package("a", "1", &texts[..half]), package("b", "1", &texts[half..])],
+    );
+    let mut matched = 0;
+    for device in &devices {
+        let parsed: Modalias = device.parse().unwrap();
+        let matches = |text: &&String| text.parse::<Pattern>().unwrap().matches(&parsed);
+        let mut expected: Vec<&String> = patterns.iter().filter(matches).collect();
+        expected.sort_unstable();
+        let mut found: Vec<String> = machine.found(device).into_iter().map(|(_, pattern)| pattern).collect();
+        found.sort_unstable();
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{device}");
+        matched += found.len();
+    }
+    assert!(
+        matched > devices.len(),
+        "{matched} matches of {} devices",
+        devices.len()
+    );
 }
