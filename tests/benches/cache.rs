@@ -77,7 +77,8 @@ impl Machine {
     }
 }
 
-/// Prints the cost of a first sync, of one without a change, and of one after 1 % more packages.
+/// Prints the cost of a first sync, of one without a change, and of one after 1 % of the packages changed. Bytes are those
+/// of the files sent, without HTTP's own.
 fn sync_of_ten_thousand() {
     let published = Published::empty();
     published.add_many(10_000, 11);
@@ -88,19 +89,24 @@ fn sync_of_ten_thousand() {
     println!("sync of 10000 packages over loopback");
     let measure = |what: &str| {
         mirror.asked();
+        mirror.sent();
         let sync = Command::new(std::env::current_exe().expect("this program"))
             .env(SYNC_ROOT, machine.root.path())
             .output()
             .expect("it runs");
         assert!(sync.status.success(), "{}", String::from_utf8_lossy(&sync.stderr));
         let said = String::from_utf8_lossy(&sync.stdout);
-        println!("  {what:<10} {} {:>3} requests", said.trim_end(), mirror.asked().len());
+        let (requests, bytes) = (mirror.asked().len(), mirror.sent());
+        println!(
+            "  {what:<12} {} {requests:>3} requests {bytes:>8} bytes",
+            said.trim_end()
+        );
     };
     measure("first");
     measure("no change");
-    published.add_many(100, 12);
+    published.change_many(10_000, 11, 100);
     published.publish(now());
-    measure("1 % more");
+    measure("1 % changed");
     let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
     println!(
         "  the cache has {} KiB",

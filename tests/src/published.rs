@@ -4,10 +4,12 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::{self, Next};
 use dkms_index::document::BundleFormat;
 use dkms_index::document::manifest::{self, Manifest, Module};
@@ -99,6 +101,17 @@ impl Published {
         }
     }
 
+    /// Stages every `every`-th package of the same [`Published::add_many`] again, with another bundle and summary.
+    pub fn change_many(&self, packages: usize, seed: u64, every: usize) {
+        let mut synthetic = Synthetic::new(seed);
+        let packages = (0..packages).map(|n| synthetic.package(n));
+        for mut record in packages.step_by(every) {
+            record.summary.push_str(" (now also for newer kernels)");
+            let bundle = format!("mended {}", record.name);
+            self.stage(record, bundle.as_bytes());
+        }
+    }
+
     /// Stages so many packages of so many patterns each, and returns one pattern of each package.
     pub fn add_large(&self, packages: usize, patterns: usize, seed: u64) -> Vec<Pattern> {
         let mut synthetic = Synthetic::new(seed);
@@ -159,13 +172,7 @@ impl Published {
 
     /// A copy of the tree as it is now, to be tampered with.
     pub fn copy(&self) -> tempfile::TempDir {
-        let copy = tempfile::tempdir().expect("a temporary folder");
-        for file in files(&self.public()) {
-            let to = copy.path().join(file.strip_prefix(self.public()).expect("below it"));
-            fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
-            fs::copy(&file, &to).expect("a copy");
-        }
-        copy
+        copy_of(&self.public())
     }
 
     /// The root that machines pin.
@@ -192,10 +199,25 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// A copy of a tree in a folder of its own.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn copy_of(tree: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a temporary folder");
+    for file in files(tree) {
+        let to = copy.path().join(file.strip_prefix(tree).expect("below it"));
+        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        fs::copy(&file, &to).expect("a copy");
+    }
+    copy
+}
+
 /// A mirror on loopback that remembers what it was asked for.
 pub struct Mirror {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    sent: Arc<AtomicU64>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<io::Result<()>>>,
 }
@@ -207,12 +229,20 @@ impl Mirror {
     /// When no port is free.
     pub fn of(tree: &Path) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&asked);
+        let sent = Arc::new(AtomicU64::new(0));
+        let (log, bytes) = (Arc::clone(&asked), Arc::clone(&sent));
         let remember = middleware::from_fn(move |request: Request, next: Next| {
             if let Ok(mut log) = log.lock() {
                 log.push(request.uri().path().to_owned());
             }
-            next.run(request)
+            let bytes = Arc::clone(&bytes);
+            async move {
+                let response = next.run(request).await;
+                let length = response.headers().get(CONTENT_LENGTH).and_then(|l| l.to_str().ok());
+                let length = length.and_then(|l| l.parse().ok()).unwrap_or(0);
+                bytes.fetch_add(length, Ordering::Relaxed);
+                response
+            }
         });
         let app = Router::new().fallback_service(ServeDir::new(tree)).layer(remember);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -232,6 +262,7 @@ impl Mirror {
         Self {
             address,
             asked,
+            sent,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -248,6 +279,11 @@ impl Mirror {
     /// When the server panicked.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().expect("the server lives"))
+    }
+
+    /// How many bytes of files it sent since the last call.
+    pub fn sent(&self) -> u64 {
+        self.sent.swap(0, Ordering::Relaxed)
     }
 }
 
