@@ -46,17 +46,9 @@ pub fn ours() -> &'static Path {
             return given.into();
         }
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+        // The whole workspace, as `make test` does: one package alone would have other features, and be compiled once more.
         let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "dkms-fetch",
-                "--bin",
-                "dkms-fetch",
-                "--profile",
-                profile,
-            ])
+            .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
             .current_dir(inputs::workspace())
             .status();
         assert!(
