@@ -1,15 +1,20 @@
 //! Loading what was installed into the running kernel, and looking whether the devices are bound then.
 
+use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dkms_engine::build::ensure_key_pair;
 use dkms_engine::install::{InstallOptions, Session as InstallSession};
+use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::KernelId;
 
-use super::{Attempt, End, Fault, Setback, Worker, tree_id};
-use crate::candidate::Rules;
-use crate::device::Binding;
+use super::{Attempt, End, Fault, Setback, Worker, modprobe, tree_id};
+use crate::candidate::{Offer, Rules};
+use crate::cli::failure::chain;
+use crate::device::{Binding, Device};
+use crate::host::SecureBoot;
 use crate::report::progress::Happening;
 use crate::state::StateError;
 use crate::survey::{Machine, Survey, standing};
@@ -22,30 +27,40 @@ const BIND_POLL: Duration = Duration::from_millis(50);
 enum Loaded {
     /// Loaded, and every device it is for is bound.
     Bound,
-    /// It waits for something that only a person or a reboot can do.
-    Pending(String),
+    /// It waits for something that only a person or a reboot can do: what, and how.
+    Pending { why: String, hint: String },
     /// It does no good here.
     Useless(String),
 }
 
 impl Worker<'_> {
-    /// Loads every package that was installed. One that does not bind is taken away again and put in quarantine; the next
-    /// run gives the next candidate its turn.
+    /// Loads every package that was installed. One that does not bind is taken away again and put in quarantine, and the
+    /// answer is that the next candidate may have its turn.
     pub(super) fn load(
         &self,
         machine: &Machine<'_>,
         survey: &mut Survey,
         rules: &mut Rules,
         attempts: &mut [Attempt],
-    ) -> Result<(), StateError> {
+    ) -> Result<bool, StateError> {
         let mut useless = false;
         for attempt in attempts.iter_mut() {
             let End::Installed { loaded, pending, .. } = &mut attempt.end else {
                 continue;
             };
-            match self.load_one(machine, &attempt.offer.record.modules, &attempt.serves) {
-                Loaded::Bound => *loaded = true,
-                Loaded::Pending(why) => *pending = Some(why),
+            match self.load_one(machine, survey, &attempt.offer, &attempt.serves) {
+                Loaded::Bound => {
+                    *loaded = true;
+                    let name = &attempt.offer.id.name;
+                    self.records.note_at_work(name, &survey.kernel.release)?;
+                }
+                Loaded::Pending { why, hint } => {
+                    self.reporter.tell(Happening::Warning {
+                        text: why.clone(),
+                        hint: Some(hint),
+                    });
+                    *pending = Some(why);
+                }
                 Loaded::Useless(reason) => {
                     useless = true;
                     let setback = Setback::of(Fault::Package, reason);
@@ -58,27 +73,66 @@ impl Worker<'_> {
         if useless {
             survey.standing = standing(self.tree, &survey.kernel, &self.records.installed()?);
         }
-        Ok(())
+        Ok(useless)
     }
 
-    fn load_one(&self, machine: &Machine<'_>, modules: &[String], serves: &[usize]) -> Loaded {
-        for module in modules {
+    /// What is installed for the running kernel and was never seen to serve its devices: a power cut came before it was
+    /// loaded, or it waits for a key. `done` are the packages of this run.
+    pub(super) fn unproven(
+        &self,
+        machine: &Machine<'_>,
+        survey: &Survey,
+        rules: &Rules,
+        done: &[Attempt],
+    ) -> Result<Vec<Attempt>, StateError> {
+        let mut found = Vec::new();
+        for noted in self.records.never_at_work(&survey.kernel.release)? {
+            let is_meant = |offer: &Offer| offer.id.repository == noted.repository && offer.id.name == noted.package;
+            let is_noted = |offer: &Offer| is_meant(offer) && offer.id.version == noted.version;
+            if rules.held.contains(&noted.package) || done.iter().any(|attempt| is_meant(&attempt.offer)) {
+                continue;
+            }
+            let (mut offered, mut serves) = (None, Vec::new());
+            for (n, matches) in machine.matches.iter().enumerate() {
+                if let Some((offer, _)) = matches.iter().find(|(offer, _)| is_noted(offer)) {
+                    offered = Some(Arc::clone(offer));
+                    serves.push(n);
+                }
+            }
+            if serves.iter().any(|&n| is_served(machine, n)) {
+                // Loaded by udev at this boot. Others of its devices may be another package's.
+                self.records.note_at_work(&noted.package, &noted.kernel)?;
+            } else if let Some(offer) = offered {
+                let (files, loaded, pending) = (Vec::new(), false, None);
+                let end = End::Installed { files, loaded, pending };
+                found.push(Attempt { offer, serves, end });
+            }
+        }
+        Ok(found)
+    }
+
+    fn load_one(&self, machine: &Machine<'_>, survey: &Survey, offer: &Offer, serves: &[usize]) -> Loaded {
+        for module in &offer.record.modules {
+            if self.is_other_build(machine, survey, offer, module) && !make_way(machine, module) {
+                return Loaded::Pending {
+                    why: format!("the running kernel uses another build of {module}"),
+                    hint: "systemctl reboot".to_owned(),
+                };
+            }
             self.reporter.tell(Happening::Loading { module: module.clone() });
-            if let Err(said) = modprobe(module) {
+            if let Err(said) = modprobe::load(module) {
                 let refused = said.contains("Key was rejected") || said.contains("Required key not available");
                 return if refused && machine.host.signatures.required() {
-                    Loaded::Pending(format!(
-                        "{module} is signed by a key that this machine does not know yet"
-                    ))
+                    Loaded::Pending {
+                        why: format!("{module} is not signed by a key that this kernel trusts"),
+                        hint: self.enrolment(machine, survey),
+                    }
                 } else {
                     Loaded::Useless(format!("the kernel does not load {module}: {said}"))
                 };
             }
         }
-        let unbound = |n: &&usize| {
-            let device = &machine.devices[**n];
-            device.binding != Binding::NeverBinds && !is_bound(&machine.host.root.join(format!("/sys{}", device.path)))
-        };
+        let unbound = |n: &&usize| machine.devices[**n].binding != Binding::NeverBinds && !is_served(machine, **n);
         let deadline = Instant::now() + BIND_TIMEOUT;
         loop {
             let Some(&missing) = serves.iter().find(unbound) else {
@@ -92,20 +146,53 @@ impl Worker<'_> {
         }
     }
 
-    /// Uninstalls a package that does no good.
+    /// Whether the kernel has loaded another build of a module than the one that is installed: modprobe would do nothing then.
+    fn is_other_build(&self, machine: &Machine<'_>, survey: &Survey, offer: &Offer, module: &str) -> bool {
+        let name = module.replace('-', "_");
+        let path = machine.host.root.join(format!("/sys/module/{name}/srcversion"));
+        let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
+        let (Ok(loaded), Some(package), Some(kernel)) = (fs::read_to_string(path), tree_id(offer), kernel) else {
+            return false;
+        };
+        let modules = self.tree.recorded_modules(&package, &kernel);
+        let installed = modules
+            .iter()
+            .filter(|recorded| recorded.name.replace('-', "_") == name)
+            .find_map(|recorded| {
+                ModuleInfo::read(&self.tree.installed_file(recorded, &kernel)?)
+                    .ok()?
+                    .srcversion
+            });
+        installed.is_some_and(|installed| installed != loaded.trim())
+    }
+
+    /// How this machine gets to trust the key that signs modules here.
+    fn enrolment(&self, machine: &Machine<'_>, survey: &Survey) -> String {
+        let is_ubuntu = machine.host.distribution.is_ubuntu();
+        let release = Some(survey.kernel.release.as_str());
+        match ensure_key_pair(self.tree, self.lock, is_ubuntu, release, self.reporter) {
+            Ok(pair) => way_to_trust(machine.host.signatures.secure_boot, &pair.certificate),
+            Err(error) => error.hint().unwrap_or_else(|| "dkms generate_mok".to_owned()),
+        }
+    }
+
+    /// Removes a package that does no good. Nothing of it stays for this kernel: what is only built, a later `dkms autoinstall`
+    /// would install again.
     fn take_back(&self, attempt: &Attempt, survey: &Survey) -> Result<(), StateError> {
         let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
         if let (Some(package), Some(kernel)) = (tree_id(&attempt.offer), kernel) {
             for module in attempt.offer.record.modules.iter().rev() {
                 // In use by something else: it stays until the next boot, which will not find it any more.
-                let _ = run("modprobe", &["-r", "--", module]);
+                let _ = modprobe::unload(module);
             }
             let options = InstallOptions {
                 run_scripts: self.scripts_allowed,
                 ..InstallOptions::default()
             };
             let mut session = InstallSession::new(self.tree, self.lock, options, self.reporter);
-            let gone = session.uninstall(&package, &kernel).map_err(|e| e.to_string());
+            let gone = session
+                .remove(&package, std::slice::from_ref(&kernel))
+                .map_err(|e| chain(&e));
             let told = session
                 .finish()
                 .map_err(|errors| errors.iter().map(ToString::to_string).collect::<String>());
@@ -122,35 +209,50 @@ impl Worker<'_> {
     }
 }
 
-fn is_bound(syspath: &Path) -> bool {
+/// Unloads another build of a module, if no device works by it; says whether it is gone.
+fn make_way(machine: &Machine<'_>, module: &str) -> bool {
+    let name = module.replace('-', "_");
+    let is_served = |device: &Device| matches!(&device.binding, Binding::Bound { module: Some(m), .. } if *m == name);
+    !machine.devices.iter().any(is_served) && modprobe::unload(module).is_ok()
+}
+
+/// The way out where the kernel refuses our key. Without Secure Boot there is no list of keys that an owner could add to.
+fn way_to_trust(secure_boot: SecureBoot, certificate: &Path) -> String {
+    let certificate = certificate.display();
+    match secure_boot {
+        SecureBoot::Absent | SecureBoot::Disabled => format!(
+            "switch Secure Boot on and run: mokutil --import {certificate}; or start the kernel without module.sig_enforce=1"
+        ),
+        SecureBoot::ShimOff | SecureBoot::Enabled | SecureBoot::Unknown => format!(
+            "mokutil --import {certificate}, then restart, choose `Enroll MOK` and give the password that mokutil asked for"
+        ),
+    }
+}
+
+/// Whether a driver is bound to a device at this moment.
+fn is_served(machine: &Machine<'_>, device: usize) -> bool {
+    let path = &machine.devices[device].path;
+    let syspath = machine.host.root.join(format!("/sys{path}"));
     syspath.join("driver").exists() || syspath.join("physical_node/driver").exists()
 }
 
-/// Loads a module with what it needs.
-fn modprobe(module: &str) -> Result<(), String> {
-    run("modprobe", &["--", module])
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Runs one of the kernel's own programs with nothing in its environment but where programs are.
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("cannot run {program}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
+    #[test]
+    fn the_way_to_trust_is_one_that_the_machine_has() {
+        let check = |secure_boot: SecureBoot, beginning: &str| {
+            let hint = way_to_trust(secure_boot, Path::new("/var/lib/dkms/mok.pub"));
+            assert!(hint.starts_with(beginning), "{secure_boot:?}: {hint}");
+            assert!(
+                hint.contains("mokutil --import /var/lib/dkms/mok.pub"),
+                "{secure_boot:?}: {hint}"
+            );
+        };
+        check(SecureBoot::Enabled, "mokutil");
+        check(SecureBoot::Unknown, "mokutil");
+        check(SecureBoot::Absent, "switch Secure Boot on");
+        check(SecureBoot::Disabled, "switch Secure Boot on");
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(said
-        .lines()
-        .last()
-        .unwrap_or("no word of why")
-        .trim()
-        .chars()
-        .take(300)
-        .collect())
 }

@@ -6,8 +6,10 @@
 
 mod build;
 mod load;
+mod modprobe;
 mod obtain;
 mod source;
+mod unload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::state::records::{Entry, Installed as InstalledRecord, Quarantined, Re
 use crate::survey::{Machine, Survey, standing};
 
 pub use obtain::{Obtain, Obtained};
+pub use unload::{Unloaded, adopt, unload};
 
 /// Rounds of planning and building; each rules out at least one version, and nobody has so many.
 const ROUNDS_MAX: usize = 32;
@@ -138,6 +141,36 @@ impl Worker<'_> {
         obtain: &mut Obtain<'_, '_>,
     ) -> Result<Vec<Attempt>, StateError> {
         let mut attempts: Vec<Attempt> = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            let mut done = self.install(goal, machine, survey, rules, obtain).await?;
+            let mut useless = false;
+            if survey.live {
+                // Once: what waits for a key now will wait in the next round too.
+                if let Goal::Devices = goal
+                    && attempts.is_empty()
+                {
+                    done.extend(self.unproven(machine, survey, rules, &done)?);
+                }
+                useless = self.load(machine, survey, rules, &mut done)?;
+            }
+            attempts.extend(done);
+            if !useless || matches!(goal, Goal::Named(_)) {
+                break;
+            }
+        }
+        Ok(attempts)
+    }
+
+    /// Plans, builds and installs until nothing is left to do but loading.
+    async fn install(
+        &self,
+        goal: &Goal<'_>,
+        machine: &Machine<'_>,
+        survey: &mut Survey,
+        rules: &mut Rules,
+        obtain: &mut Obtain<'_, '_>,
+    ) -> Result<Vec<Attempt>, StateError> {
+        let mut attempts: Vec<Attempt> = Vec::new();
         let options = InstallOptions {
             run_scripts: self.scripts_allowed,
             ..InstallOptions::default()
@@ -163,9 +196,6 @@ impl Worker<'_> {
             }
         }
         self.settle_depmod(session, survey, &mut attempts)?;
-        if survey.live {
-            self.load(machine, survey, rules, &mut attempts)?;
-        }
         Ok(attempts)
     }
 

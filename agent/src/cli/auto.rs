@@ -100,7 +100,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
             report.kernels.push(kernel);
             attempts.extend(done);
         }
-        report.changed = attempts.iter().any(work::is_installed);
+        report.changed = attempts.iter().any(work::has_changed);
         let exit = detailed(context, &report, work::exit(&attempts), &view);
         report.exit = exit.code();
         finish(context, &report);

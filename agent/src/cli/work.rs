@@ -99,6 +99,11 @@ pub(super) fn is_installed(attempt: &Attempt) -> bool {
     matches!(attempt.end, End::Installed { .. })
 }
 
+/// Whether anything is different now: a package may also be there from an earlier run and still wait for its key.
+pub(super) fn has_changed(attempt: &Attempt) -> bool {
+    matches!(&attempt.end, End::Installed { files, loaded, .. } if !files.is_empty() || *loaded)
+}
+
 /// The exit code for what was tried. A package whose next version was installed has not failed.
 pub(super) fn exit(attempts: &[Attempt]) -> Exit {
     let made_good = |failed: &Attempt| {

@@ -63,7 +63,7 @@ pub enum Binding {
 
 impl Device {
     /// A device of which only the modaliases are known.
-    fn unnamed(path: String, modaliases: Vec<Modalias>) -> Self {
+    pub(crate) fn unnamed(path: String, modaliases: Vec<Modalias>) -> Self {
         let first = modaliases.first();
         let binding = match first {
             Some(modalias) if never_binds(modalias) => Binding::NeverBinds,

@@ -57,14 +57,37 @@ impl Records {
         Ok(self.execute(sql, [package, kernel])? > 0)
     }
 
+    /// Notes that an installed package was seen to serve its devices under a kernel.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn note_at_work(&self, package: &str, kernel: &str) -> Result<(), StateError> {
+        let sql = "UPDATE installed SET at_work = 1 WHERE package = ?1 AND kernel = ?2";
+        self.execute(sql, [package, kernel]).map(|_| ())
+    }
+
+    /// What this program installed for a kernel and never saw at work there.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn never_at_work(&self, kernel: &str) -> Result<Vec<Installed>, StateError> {
+        self.installed_where("at_work = 0 AND kernel = ?1", [kernel])
+    }
+
     /// All that this program installed.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn installed(&self) -> Result<Vec<Installed>, StateError> {
-        let sql = "SELECT package, kernel, version, dkms_version, repository, bundle_sha256, at
-                   FROM installed ORDER BY package, kernel";
-        self.rows(sql, [], |row| {
+        self.installed_where("TRUE", [])
+    }
+
+    fn installed_where(&self, condition: &str, params: impl rusqlite::Params) -> Result<Vec<Installed>, StateError> {
+        let sql = format!(
+            "SELECT package, kernel, version, dkms_version, repository, bundle_sha256, at
+             FROM installed WHERE {condition} ORDER BY package, kernel"
+        );
+        self.rows(&sql, params, |row| {
             Ok(Installed {
                 package: row.get(0)?,
                 kernel: row.get(1)?,

@@ -10,10 +10,11 @@ use super::Records;
 use crate::state::{Paths, StateError};
 
 /// Marks the file as ours (`PRAGMA application_id`): "DKMS".
-const APPLICATION_ID: i64 = 0x444b_4d53;
+pub(super) const APPLICATION_ID: i64 = 0x444b_4d53;
 
 /// Each step leads from the schema of its number to the next one.
-const STEPS: [&str; 1] = ["
+pub(super) const STEPS: [&str; 2] = [
+    "
     CREATE TABLE hold (package TEXT PRIMARY KEY, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE quarantine (
         bundle_sha256 TEXT NOT NULL, kernel TEXT NOT NULL,
@@ -31,7 +32,10 @@ const STEPS: [&str; 1] = ["
         at TEXT NOT NULL, run TEXT NOT NULL, action TEXT NOT NULL,
         package TEXT NOT NULL, version TEXT NOT NULL, kernel TEXT NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL
     );
-"];
+",
+    // Whether the running kernel was seen to serve its devices by it.
+    "ALTER TABLE installed ADD COLUMN at_work INTEGER NOT NULL DEFAULT 0;",
+];
 
 /// How long to wait for another run's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -60,9 +60,29 @@ fn decisions_outlive_the_run() {
     assert_eq!(records.installed().unwrap(), [installed]);
     assert!(records.hold(&hold("x", 1)).is_err(), "reading must not write");
     let records = Records::open(&paths).unwrap();
+    assert_eq!(records.never_at_work("6.1.0").unwrap().len(), 1);
+    records.note_at_work("ddcci", "6.1.0").unwrap();
+    assert_eq!(records.never_at_work("6.1.0").unwrap(), []);
     assert_eq!(records.release("r8168").unwrap(), 1);
     assert!(records.note_removed("ddcci", "6.1.0").unwrap());
     assert_eq!(records.installed().unwrap(), []);
+}
+
+#[test]
+fn an_older_database_is_brought_up_to_date() {
+    let (_dir, paths) = machine();
+    fs::create_dir_all(paths.records().parent().unwrap()).unwrap();
+    let old = Connection::open(paths.records()).unwrap();
+    old.execute_batch(open::STEPS[0]).unwrap();
+    let row =
+        "INSERT INTO installed VALUES ('ddcci', '6.1.0', '0.4.5-1', '0.4.5', 'acme', '00', '2026-05-03T12:00:00Z')";
+    old.execute_batch(row).unwrap();
+    old.pragma_update(None, "application_id", open::APPLICATION_ID).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    assert_eq!(Records::open_to_read(&paths).unwrap().installed().unwrap().len(), 1);
+    assert_eq!(Records::open(&paths).unwrap().never_at_work("6.1.0").unwrap().len(), 1);
+    assert_eq!(Records::open(&paths).unwrap().installed().unwrap().len(), 1);
 }
 
 #[test]

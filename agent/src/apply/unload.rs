@@ -1,0 +1,96 @@
+//! Taking modules out of the running kernel before their files go, and giving their devices to the kernel's own afterwards.
+
+use dkms_engine::root::Root;
+
+use super::modprobe;
+use crate::device::{Binding, Device};
+use crate::report::progress::{Happening, Reporter};
+
+/// What became of a package's modules in the running kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unloaded {
+    /// Modaliases of the devices that they served.
+    pub orphans: Vec<String>,
+    /// Whether one stays until the next boot, because something else uses it.
+    pub stays: bool,
+}
+
+/// Unloads those of `modules` that are loaded. What is in use stays, with a warning: the files can go all the same.
+pub fn unload(root: &Root, modules: &[String], devices: &[Device], reporter: &Reporter) -> Unloaded {
+    let mut unloaded = Unloaded {
+        orphans: served_by(modules, devices),
+        stays: false,
+    };
+    for module in modules.iter().rev().map(|module| in_kernel(module)) {
+        if !root.join(format!("/sys/module/{module}/refcnt")).exists() {
+            continue;
+        }
+        if let Err(said) = modprobe::unload(&module) {
+            unloaded.stays = true;
+            reporter.tell(Happening::Warning {
+                text: format!("the running kernel keeps {module} until the next boot: {said}"),
+                hint: Some("systemctl reboot".to_owned()),
+            });
+        }
+    }
+    unloaded
+}
+
+/// Gives devices that lost their driver to what the kernel has for them.
+pub fn adopt(orphans: &[String]) {
+    orphans.iter().for_each(|modalias| modprobe::load_for(modalias));
+}
+
+/// The modaliases of the devices that one of `modules` serves now.
+fn served_by(modules: &[String], devices: &[Device]) -> Vec<String> {
+    let ours = |found: &str| modules.iter().any(|module| in_kernel(module) == found);
+    let is_served = |device: &&Device| matches!(&device.binding, Binding::Bound { module: Some(m), .. } if ours(m));
+    let modaliases = devices.iter().filter(is_served).flat_map(|device| &device.modaliases);
+    modaliases.map(ToString::to_string).collect()
+}
+
+/// The kernel's spelling of a module's name.
+fn in_kernel(module: &str) -> String {
+    module.replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_of_a_module_are_found_however_its_name_is_spelt() {
+        let device = |modalias: &str, module: Option<&str>| {
+            let mut device = Device::unnamed(modalias.to_owned(), vec![modalias.parse().unwrap()]);
+            device.binding = Binding::Bound {
+                driver: "some-driver".to_owned(),
+                module: module.map(str::to_owned),
+            };
+            device
+        };
+        let devices = [
+            device("pci:v1d1sv1sd1bc00sc00i00", Some("qemu_edu")),
+            device("pci:v1d2sv1sd1bc00sc00i00", Some("other")),
+            device("pci:v1d3sv1sd1bc00sc00i00", None),
+        ];
+        let check = |modules: &[&str], expected: &[&str]| {
+            let modules: Vec<String> = modules.iter().map(|&m| m.to_owned()).collect();
+            assert_eq!(served_by(&modules, &devices), expected, "{modules:?}");
+        };
+        check(&["qemu-edu"], &["pci:v1d1sv1sd1bc00sc00i00"]);
+        check(
+            &["other", "qemu_edu"],
+            &["pci:v1d1sv1sd1bc00sc00i00", "pci:v1d2sv1sd1bc00sc00i00"],
+        );
+        check(&["some-driver"], &[]);
+        check(&[], &[]);
+    }
+
+    #[test]
+    fn what_is_not_loaded_is_not_unloaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let reporter = Reporter::new(false, false);
+        let unloaded = unload(&Root::at(dir.path()), &["qemu-edu".to_owned()], &[], &reporter);
+        assert_eq!(unloaded, Unloaded::default());
+    }
+}
