@@ -1,11 +1,11 @@
 # Everything a newcomer types. Each target sets up what it needs by itself (scripts/setup.sh says what that is).
 .DELETE_ON_ERROR:
-.PHONY: help build demo test test-full lint bench doc install clean
+.PHONY: help build demo test test-full e2e lint bench doc install clean
 
 CARGO ?= cargo
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the programs, in target/release
 	@scripts/setup.sh build
@@ -30,6 +30,11 @@ test-full: test ## the long suites too
 	@scripts/setup.sh full
 	$(CARGO) test --locked -p dkms-tests --features full --test full
 	@scripts/deny.sh
+
+e2e: ## the proof on a real running kernel, in an emulator
+	@scripts/setup.sh e2e
+	$(CARGO) build --locked --release --bins
+	@for proof in $$(find scripts/e2e -maxdepth 1 -type f -executable | sort); do $$proof || exit; done
 
 bench: ## the benchmarks beside their peers
 	@scripts/setup.sh test

@@ -5,6 +5,7 @@
 #   scripts/setup.sh lint    also looks whether rustfmt and clippy are there
 #   scripts/setup.sh demo    also real kernels' headers and real drivers  (downloaded by apt into target/inputs, nothing installed)
 #   scripts/setup.sh test    also the peers we test against               (the same, and a Python environment there)
+#   scripts/setup.sh e2e     an emulator besides, for the proof on a running kernel (installed by apt)
 #   scripts/setup.sh full    also more driver packages, for the long suites
 #
 # A second run finds everything in place and does nothing.
@@ -18,6 +19,8 @@ inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
 build_packages=(ca-certificates gcc make libc6-dev libelf1 pahole pkg-config libudev-dev bash kmod patch openssl xz-utils)
 # What the tests run besides: recorded devices, the peers' libraries, Python for python-tuf.
 test_packages=(umockdev udev libkmod-dev python3 python3-venv openssl patch zstd)
+# A machine to boot in: the emulator, and what its disk is made with.
+e2e_packages=(mmdebstrap debian-archive-keyring e2fsprogs kmod binutils)
 
 demo_drivers=(adv-17v35x-dkms xtrx-dkms digimend-dkms langford-dkms ddcci-dkms tp-smapi-dkms v4l2loopback-dkms r8168-dkms)
 full_drivers=(acpi-call-dkms bbswitch-dkms dpdk-kmods-dkms lime-forensics-dkms west-chamber-dkms rtpengine-kernel-dkms
@@ -185,8 +188,20 @@ fetch_peers() {
   fi
 }
 
+# QEMU's packages are of one version: where tools of it are installed from backports, the emulator comes from there too.
+install_emulator() {
+  is_installed qemu-system-x86 && return 0
+  case $(dpkg-query -W -f '${Version}' qemu-utils 2>/dev/null) in
+    *bpo*) private_apt ;;
+    *) install_packages qemu-system-x86; return ;;
+  esac
+  say "setup: installing by apt, from backports: qemu-system-x86"
+  as_root env APT_CONFIG="$APT_CONFIG" DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove \
+    -t bookworm-backports qemu-system-x86 >&2 || die "apt-get could not install qemu-system-x86" "look at apt's message above"
+}
+
 need_tools
-case $stage in build | lint | demo | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|lint|demo|test|full" ;; esac
+case $stage in build | lint | demo | e2e | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|lint|demo|e2e|test|full" ;; esac
 install_packages "${build_packages[@]}"
 fetch_crates
 [ "$stage" = build ] && exit 0
@@ -197,6 +212,11 @@ if [ "$stage" = lint ]; then
 fi
 mkdir -p "$inputs/debs"
 fetch_kernels
+if [ "$stage" = e2e ]; then
+  install_packages "${e2e_packages[@]}"
+  install_emulator
+  exit 0
+fi
 fetch_drivers demo "${demo_drivers[@]}"
 [ "$stage" = demo ] && exit 0
 install_packages "${test_packages[@]}"
