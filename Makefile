@@ -1,8 +1,13 @@
 # Everything a newcomer types. Each target sets up what it needs by itself (scripts/setup.sh says what that is).
 .DELETE_ON_ERROR:
-.PHONY: help build demo test test-full e2e lint bench doc install clean
+.PHONY: help build demo test test-full e2e lint bench doc install deb clean
 
 CARGO ?= cargo
+# Where `make install` puts things; DESTDIR goes before every path, for packages. Kernels and *-dkms packages look for the
+# scripts of dkms in fixed places (/usr/lib/dkms, /etc/kernel, /usr/lib/kernel), so these do not follow PREFIX.
+DESTDIR ?=
+PREFIX ?= /usr/local
+PROGRAMS ?= $(or $(CARGO_TARGET_DIR),target)/release
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +36,7 @@ test-full: test ## the long suites too
 	$(CARGO) test --locked -p dkms-tests --features full --test full
 	@scripts/deny.sh
 
-e2e: ## the proof on a real running kernel, in an emulator
+e2e: ## the proofs: a real running kernel in an emulator; Debian's packages and kernels, beside Debian's dkms (root)
 	@scripts/setup.sh e2e
 	$(CARGO) build --locked --release --bins
 	@for proof in $$(find scripts/e2e -maxdepth 1 -type f -executable | sort); do $$proof || exit; done
@@ -40,6 +45,12 @@ bench: ## the benchmarks beside their peers
 	@scripts/setup.sh test
 	$(CARGO) build --locked --release --bins
 	$(CARGO) bench --locked -p dkms-tests
+
+install: ## what `make build` made: the programs, the name dkms, man pages, completions, hooks (DESTDIR=, PREFIX=/usr/local)
+	@PROGRAMS=$(PROGRAMS) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install.sh
+
+deb: ## a Debian package of what `make build` made, in the place of the package dkms
+	@PROGRAMS=$(PROGRAMS) scripts/make-deb
 
 doc: ## the API documentation, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

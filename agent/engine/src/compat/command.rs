@@ -1,8 +1,7 @@
-//! The definition of the command line: help, man page and completions all come from it.
+//! The definition of the command line: help, man page and completions (`glue`) all come from it.
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 
 /// What `dkms --version` prints: the upstream behaviour this program stands in for, then who it really is.
@@ -10,7 +9,7 @@ use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 pub const VERSION: &str = concat!("dkms-3.4.3+fetch", env!("CARGO_PKG_VERSION"));
 
 /// Each verb with one line about it.
-pub(super) const VERBS: &[(&str, &str)] = &[
+pub(crate) const VERBS: &[(&str, &str)] = &[
     (
         "add",
         "register a source tree: MODULE/VERSION, a directory, a dkms.conf or a tarball",
@@ -195,27 +194,4 @@ fn output() -> [Arg; 4] {
 fn without_effect() -> [Arg; 4] {
     ["no-initrd", "no-clean-kernel", "no-prepare-kernel", "debug"]
         .map(|id| flag(id, "accepted, without effect").hide(true))
-}
-
-/// The man page dkms(8) in roff.
-///
-/// # Errors
-/// When `out` cannot be written.
-pub fn write_man_page(out: &mut dyn std::io::Write) -> std::io::Result<()> {
-    clap_mangen::Man::new(command()).section("8").title("DKMS").render(out)
-}
-
-/// The completion script for `shell`.
-pub fn write_completions(shell: clap_complete::Shell, out: &mut dyn std::io::Write) {
-    let verbs = VERBS.iter().map(|(verb, _)| *verb);
-    let mut completed = command().mut_arg("words", |words| words.value_parser(PossibleValuesParser::new(verbs)));
-    clap_complete::generate(shell, &mut completed, "dkms", out);
-    if shell == clap_complete::Shell::Fish {
-        // clap's generator for fish leaves positional words out.
-        for (verb, about) in VERBS {
-            let about = about.replace('\'', "\\'");
-            // A closed pipe is the reader's wish, not an error of ours.
-            writeln!(out, "complete -c dkms -f -a {verb} -d '{about}'").unwrap_or_default();
-        }
-    }
 }

@@ -11,8 +11,7 @@ use crate::glue::{self, KernelsHere, Reason, kernels_for_package};
 use crate::package::PackageId;
 use crate::root::Root;
 
-const USAGE: &str =
-    "dkms glue install ROOT | man | completions SHELL | package-postinst NAME VERSION [SHARE [ARCH [OLD-VERSION]]]";
+const USAGE: &str = "dkms glue install ROOT [PREFIX] | man | completions SHELL | package-postinst NAME VERSION [SHARE [ARCH [OLD-VERSION]]]";
 
 pub(super) fn run(args: &[String]) -> Exit {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -20,25 +19,27 @@ pub(super) fn run(args: &[String]) -> Exit {
         loudness: Loudness::Normal,
     };
     match words.as_slice() {
-        ["install", root] => match glue::install(&Root::at(root)) {
-            Ok(files) => super::print_all(
-                files
-                    .iter()
-                    .map(|file| format!("{}\n", file.display()))
-                    .collect::<String>()
-                    .as_bytes(),
-            ),
-            Err(error) => {
-                screen.complaint(
-                    &format!("failed to put dkms's files below {root}: {error}"),
-                    Some(format!("ls -ld {root}")),
-                );
-                Exit::REFUSED
+        ["install", root, prefix @ ..] if prefix.len() <= 1 => {
+            match glue::install(&Root::at(root), Path::new(prefix.first().copied().unwrap_or("/usr"))) {
+                Ok(files) => super::print_all(
+                    files
+                        .iter()
+                        .map(|file| format!("{}\n", file.display()))
+                        .collect::<String>()
+                        .as_bytes(),
+                ),
+                Err(error) => {
+                    screen.complaint(
+                        &format!("failed to put dkms's files below {root}: {error}"),
+                        Some(format!("ls -ld {root}")),
+                    );
+                    Exit::REFUSED
+                }
             }
-        },
+        }
         ["man"] => {
             let mut man = Vec::new();
-            match super::command::write_man_page(&mut man) {
+            match glue::write_man_page(&mut man) {
                 Ok(()) => super::print_all(&man),
                 Err(_) => Exit::REFUSED,
             }
@@ -46,7 +47,7 @@ pub(super) fn run(args: &[String]) -> Exit {
         ["completions", shell] => match shell.parse() {
             Ok(shell) => {
                 let mut text = Vec::new();
-                super::command::write_completions(shell, &mut text);
+                glue::write_completions(shell, &mut text);
                 super::print_all(&text)
             }
             Err(_) => usage(screen),

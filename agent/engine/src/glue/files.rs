@@ -2,12 +2,14 @@
 
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
 
-use crate::compat::command;
+use crate::distribution::Distribution;
 use crate::root::Root;
+
+use super::{write_completions, write_man_page};
 
 /// A file to be put in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,36 +66,47 @@ pub const FILES: &[GlueFile] = &[
     data("etc/dkms/framework.conf", include_str!("../../glue/framework.conf")),
 ];
 
-/// Writes every file below `root`, with the man page and the completions for bash, zsh and fish. An existing
-/// framework.conf is the administrator's and stays. Returns what was written.
+/// Writes every file below `root`, with the man page and the completions for bash, zsh and fish below `prefix` in there (`/usr`,
+/// `/usr/local`). An existing framework.conf is the administrator's and stays. Returns what was written.
 ///
 /// # Errors
 /// When a directory or file cannot be written.
-pub fn install(root: &Root) -> io::Result<Vec<PathBuf>> {
+pub fn install(root: &Root, prefix: &Path) -> io::Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     for file in FILES {
         if file.path.starts_with("etc/dkms/") && root.join(file.path).exists() {
             continue;
         }
-        written.push(write(root, file.path, file.mode, file.text.as_bytes())?);
+        written.push(write(root, Path::new(file.path), file.mode, file.text.as_bytes())?);
     }
+    let share = prefix.join("share");
     let mut man = Vec::new();
-    command::write_man_page(&mut man)?;
-    written.push(write(root, "usr/share/man/man8/dkms.8", 0o644, &man)?);
+    write_man_page(&mut man)?;
+    written.push(write(root, &share.join("man/man8/dkms.8"), 0o644, &man)?);
     for (shell, path) in [
-        (Shell::Bash, "usr/share/bash-completion/completions/dkms"),
-        (Shell::Zsh, "usr/share/zsh/vendor-completions/_dkms"),
-        (Shell::Fish, "usr/share/fish/vendor_completions.d/dkms.fish"),
+        (Shell::Bash, "bash-completion/completions/dkms"),
+        (Shell::Zsh, zsh_file(prefix, &Distribution::of(&Root::host()))),
+        (Shell::Fish, "fish/vendor_completions.d/dkms.fish"),
     ] {
         let mut text = Vec::new();
-        command::write_completions(shell, &mut text);
-        written.push(write(root, path, 0o644, &text)?);
+        write_completions(shell, &mut text);
+        written.push(write(root, &share.join(path), 0o644, &text)?);
     }
     Ok(written)
 }
 
+/// Below `share`, where zsh looks: packages of Debian's kind have a directory of their own.
+fn zsh_file(prefix: &Path, distribution: &Distribution) -> &'static str {
+    let is_package = prefix == Path::new("/usr");
+    if is_package && (distribution.is_debian() || distribution.is_ubuntu()) {
+        "zsh/vendor-completions/_dkms"
+    } else {
+        "zsh/site-functions/_dkms"
+    }
+}
+
 /// Replaces a file as a whole: a reader sees the old or the new one.
-fn write(root: &Root, path: &str, mode: u32, bytes: &[u8]) -> io::Result<PathBuf> {
+fn write(root: &Root, path: &Path, mode: u32, bytes: &[u8]) -> io::Result<PathBuf> {
     let path = root.join(path);
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     std::fs::create_dir_all(dir)?;
@@ -120,7 +133,7 @@ mod tests {
     fn everything_is_installed_and_every_script_is_sh() {
         let dir = tempfile::tempdir().expect("temp dir");
         let root = Root::at(dir.path());
-        let written = install(&root).expect("install");
+        let written = install(&root, Path::new("/usr/local")).expect("install");
         assert_eq!(written.len(), FILES.len() + 4);
         for file in FILES.iter().filter(|file| file.mode == 0o755) {
             let path = root.join(file.path);
@@ -141,10 +154,22 @@ mod tests {
         let root = Root::at(dir.path());
         std::fs::create_dir_all(root.join("etc/dkms")).expect("dir");
         std::fs::write(root.join("etc/dkms/framework.conf"), "mine").expect("file");
-        install(&root).expect("install");
+        install(&root, Path::new("/usr")).expect("install");
         assert_eq!(
             std::fs::read_to_string(root.join("etc/dkms/framework.conf")).expect("file"),
             "mine"
         );
+    }
+
+    #[test]
+    fn zsh_looks_elsewhere_for_packages_of_debian() {
+        let check = |prefix: &str, os_release: &str, expected: &str| {
+            let found = zsh_file(Path::new(prefix), &Distribution::parse(os_release));
+            assert_eq!(found, expected, "{prefix} on {os_release}");
+        };
+        check("/usr", "ID=debian\n", "zsh/vendor-completions/_dkms");
+        check("/usr", "ID=ubuntu\nID_LIKE=debian\n", "zsh/vendor-completions/_dkms");
+        check("/usr", "ID=fedora\n", "zsh/site-functions/_dkms");
+        check("/usr/local", "ID=debian\n", "zsh/site-functions/_dkms");
     }
 }

@@ -152,24 +152,3 @@ fn every_refusal_but_clap_s_own_says_the_way_out() {
         Some("run them one after the other: dkms add … && dkms build …")
     );
 }
-
-#[test]
-fn man_page_and_completions_name_every_verb_and_option() {
-    let mut man = Vec::new();
-    command::write_man_page(&mut man).expect("man page");
-    let man = String::from_utf8(man).expect("text");
-    for shell in [
-        clap_complete::Shell::Bash,
-        clap_complete::Shell::Zsh,
-        clap_complete::Shell::Fish,
-    ] {
-        let mut script = Vec::new();
-        command::write_completions(shell, &mut script);
-        let script = String::from_utf8(script).expect("text");
-        for (verb, _) in command::VERBS {
-            assert!(script.contains(verb), "{verb} in {shell}");
-            assert!(man.contains(verb), "{verb} in the man page");
-        }
-        assert!(script.contains("kernelsourcedir"), "{shell}");
-    }
-}

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Installs what `make build` made: the programs, the name `dkms`, manual pages, completions, and what kernels and packages call.
+# Called by `make install`. $DESTDIR goes before every path; $PREFIX is for all that has no fixed place.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+programs=${PROGRAMS:-${CARGO_TARGET_DIR:-target}/release}
+prefix=${PREFIX:-/usr/local}
+root=${DESTDIR:-}
+bin=$root$prefix/bin sbin=$root$prefix/sbin share=$root$prefix/share
+
+die() { printf 'install: %s\nhint: %s\n' "$1" "$2" >&2; exit 1; }
+for name in dkms-fetch dkms-repo; do
+  [ -x "$programs/$name" ] || die "$programs/$name is not there" "make build"
+done
+# Two programs that both are dkms would overwrite each other's hooks.
+if [ -z "$root" ] && [ -e /usr/sbin/dkms ] && [ ! -L /usr/sbin/dkms ]; then
+  die "another dkms is installed (/usr/sbin/dkms)" "make deb && sudo apt-get install ./target/dkms-fetch_*.deb (it takes the place of the package dkms)"
+fi
+
+install -d "$bin" "$sbin" "$share/man/man8"
+install -m 755 "$programs/dkms-fetch" "$programs/dkms-repo" "$bin/"
+ln -sfn ../bin/dkms-fetch "$sbin/dkms"
+fetch=$programs/dkms-fetch
+"$fetch" dkms glue install "${root:-/}" "$prefix"
+"$fetch" man >"$share/man/man8/dkms-fetch.8"
+install -d "$share/bash-completion/completions" "$share/fish/vendor_completions.d"
+"$fetch" completions bash >"$share/bash-completion/completions/dkms-fetch"
+"$fetch" completions fish >"$share/fish/vendor_completions.d/dkms-fetch.fish"
+# Beside that of dkms, wherever this distribution's zsh looks.
+zsh=$(dirname "$(find "$share/zsh" -name _dkms)")
+"$fetch" completions zsh >"$zsh/_dkms-fetch"
