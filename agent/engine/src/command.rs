@@ -136,6 +136,14 @@ impl Confined {
         self
     }
 
+    /// Gives other names to its program and directory, such as those that they have in a chroot.
+    #[must_use]
+    pub fn renamed(mut self, name: impl Fn(&Path) -> PathBuf) -> Confined {
+        self.program = name(Path::new(&self.program)).into();
+        self.dir = name(&self.dir);
+        self
+    }
+
     /// Lets a `make` in it take its jobs from `client`.
     #[must_use]
     pub fn jobserver(mut self, client: &jobserver::Client) -> Confined {
@@ -229,11 +237,21 @@ impl Confined {
         Ok(file.into())
     }
 
+    fn drops_to_nobody(&self) -> bool {
+        self.user == User::Unprivileged && is_root()
+    }
+
     fn command(&self) -> Command {
         let mut command = match &self.chroot {
             None => Command::new(&self.program),
             Some(root) => {
                 let mut command = Command::new("chroot");
+                if self.drops_to_nobody() {
+                    // As numbers, because the root may know no users.
+                    command
+                        .arg(format!("--userspec={NOBODY}:{NOBODY}"))
+                        .arg(format!("--groups={NOBODY}"));
+                }
                 command
                     .arg(root)
                     .args(["/usr/bin/env", "-C"])
@@ -246,7 +264,7 @@ impl Confined {
         if self.chroot.is_none() {
             command.current_dir(&self.dir);
         }
-        if self.user == User::Unprivileged && is_root() && self.chroot.is_none() {
+        if self.drops_to_nobody() && self.chroot.is_none() {
             command.uid(NOBODY).gid(NOBODY);
         }
         if let Some(client) = &self.jobserver {
@@ -263,16 +281,24 @@ pub fn is_root() -> bool {
 
 /// True when a user who owns nothing may read the file or directory `path` and reach it.
 pub fn readable_by_all(path: &Path) -> bool {
+    path.exists() && closed_to_others(path, Path::new("/")).is_none()
+}
+
+/// What keeps a user who owns nothing from reading `path`: itself, or the first directory above it, up to `root`, that others may not
+/// pass. None if nothing does; `path` itself where it is not there.
+pub fn closed_to_others(path: &Path, root: &Path) -> Option<PathBuf> {
     let Ok(path) = path.canonicalize() else {
-        return false;
+        return Some(path.to_owned());
     };
+    let allows = |path: &Path, needed: u32| std::fs::metadata(path).is_ok_and(|m| m.mode() & needed == needed);
+    let above = path
+        .ancestors()
+        .skip(1)
+        .take_while(|dir| dir.starts_with(root))
+        .filter(|dir| !allows(dir, 0o1));
+    let first = above.last().map(Path::to_owned);
     let needed = if path.is_dir() { 0o5 } else { 0o4 };
-    let itself = std::fs::metadata(&path).is_ok_and(|m| m.mode() & needed == needed);
-    itself
-        && path
-            .ancestors()
-            .skip(1)
-            .all(|dir| std::fs::metadata(dir).is_ok_and(|m| m.mode() & 0o1 != 0))
+    first.or_else(|| (!allows(&path, needed)).then_some(path))
 }
 
 /// The place of a program on [`PATH`] inside `root`.
@@ -311,5 +337,31 @@ mod tests {
             .expect("runs");
         let uid = String::from_utf8_lossy(&said.stdout).trim().to_owned();
         assert!(uid != "0", "ran as {uid}");
+    }
+
+    #[test]
+    fn what_is_closed_to_others_is_named() {
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().expect("temp dir");
+        let top = temp.path().canonicalize().expect("path");
+        let (home, inner) = (top.join("home"), top.join("home/a/b"));
+        std::fs::create_dir_all(&inner).expect("dirs");
+        std::fs::write(inner.join("file"), "").expect("file");
+        let check = |modes: [u32; 3], path: &Path, expected: Option<&Path>| {
+            for (path, mode) in [(&home, modes[0]), (&inner, modes[1]), (&inner.join("file"), modes[2])] {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+            }
+            // What is above the root does not count.
+            assert_eq!(closed_to_others(path, &home).as_deref(), expected, "{modes:?}");
+        };
+        let file = inner.join("file");
+        check([0o755, 0o755, 0o644], &file, None);
+        check([0o700, 0o700, 0o600], &file, Some(&home));
+        check([0o711, 0o700, 0o600], &file, Some(&inner));
+        check([0o711, 0o711, 0o600], &file, Some(&file));
+        check([0o755, 0o711, 0o644], &inner, Some(&inner));
+        check([0o755, 0o755, 0o644], &top.join("none"), Some(&top.join("none")));
+        std::fs::set_permissions(&top, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+        assert_eq!(closed_to_others(&file, &top).as_deref(), Some(&*top));
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::command::{Confined, User};
+use crate::command::{Confined, User, find_program};
 use crate::event::{Event, Sink, Step};
 use crate::package::{KernelId, PackageId};
 use crate::tree::Tree;
@@ -94,6 +94,7 @@ pub(crate) fn command(tree: &Tree, package: &PackageId, line: &str, dir: &Path) 
 }
 
 /// Runs a script of `package` in `dir` as we run; what it says becomes notes. One that is not executable is warned of and passed over.
+/// Those of an image that has a shell see the image as their system.
 pub(crate) fn run(
     tree: &Tree,
     package: &PackageId,
@@ -107,6 +108,14 @@ pub(crate) fn run(
         return Ok(());
     };
     let directive = kind.directive();
+    let root = tree.root();
+    let command = if root.is_host() || find_program(root, "sh").is_none() {
+        command
+    } else {
+        command
+            .renamed(|path| root.inside(path).unwrap_or_else(|| path.to_owned()))
+            .chroot(Some(root.path()))
+    };
     let said = command.output(64 << 10).map_err(|source| ScriptError::Start {
         package: package.clone(),
         directive,

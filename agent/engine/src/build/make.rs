@@ -9,7 +9,7 @@ use super::error::BuildError;
 use super::key::depends_symvers;
 use super::one::{Job, io_error, read_log};
 use super::workspace::Workspace;
-use crate::command::{Confined, User, is_root, readable_by_all};
+use crate::command::{Confined, User, closed_to_others, is_root};
 use crate::conf::{ConfContext, DkmsConf};
 use crate::event::{Event, Step};
 use crate::kernel::KernelTarget;
@@ -95,6 +95,7 @@ impl Job<'_> {
             self.request.package.dashed()
         );
         let mut command = command
+            .renamed(|path| place.path(path))
             .user(place.user)
             .chroot(place.chroot.as_deref())
             .time_limit(self.options.time_limit)
@@ -184,24 +185,28 @@ impl Job<'_> {
 pub(super) struct Place {
     chroot: Option<PathBuf>,
     pub(super) user: User,
+    /// What keeps root from building as nobody.
+    pub(super) closed: Option<PathBuf>,
 }
 
 impl Place {
     /// Nobody builds where nobody can reach the directory and the headers; else it is done as we are.
     pub(super) fn of(tree: &Tree, kernel: &KernelTarget, work: &Workspace) -> Place {
-        let reachable = readable_by_all(&work.build) && readable_by_all(&kernel.headers);
-        let user = if is_root() && reachable {
-            User::Unprivileged
-        } else {
-            User::Same
+        let chroot = kernel
+            .chroot()
+            .filter(|root| tree.path().starts_with(root))
+            .map(Path::to_owned);
+        // In a chroot, what is above it does not count.
+        let top = chroot.as_deref().unwrap_or(Path::new("/"));
+        let closed = [&work.build, &kernel.headers]
+            .into_iter()
+            .find_map(|path| closed_to_others(path, top));
+        let (user, closed) = match closed {
+            _ if !is_root() => (User::Same, None),
+            Some(path) => (User::Same, Some(path)),
+            None => (User::Unprivileged, None),
         };
-        Place {
-            chroot: kernel
-                .chroot()
-                .filter(|root| tree.path().starts_with(root))
-                .map(Path::to_owned),
-            user,
-        }
+        Place { chroot, user, closed }
     }
 
     /// What a path on the running system is called there.

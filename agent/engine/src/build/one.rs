@@ -194,6 +194,9 @@ impl Job<'_> {
         if place.user == User::Unprivileged {
             work.give_away().map_err(io_error("give away", &work.build))?;
         }
+        if let Some(closed) = &place.closed {
+            self.warn_of_root(closed);
+        }
         let setting = |command: Confined| self.settle(command, &place, conf, work);
         self.script(
             ScriptKind::PreBuild,
@@ -226,6 +229,19 @@ impl Job<'_> {
             take_extras(&work.stage, &work.product).map_err(io_error("copy", &work.stage))?;
         }
         Ok(modules)
+    }
+
+    /// Code of a package runs as root here, which people should know.
+    fn warn_of_root(&self, closed: &Path) {
+        let subject = self.request.package.subject(Some(&self.kernel));
+        let bits = if closed.is_dir() { "o+rx" } else { "o+r" };
+        self.sink.emit(Event::Warning {
+            text: format!(
+                "{subject}: make runs as root, because the user nobody, who builds else, cannot get past {}",
+                closed.display()
+            ),
+            hint: Some(format!("chmod {bits} {}", closed.display())),
+        });
     }
 
     fn start_log(&self, path: &Path) -> io::Result<File> {
