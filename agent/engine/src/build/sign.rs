@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::command::{Confined, find_program};
 use crate::event::{Event, Sink};
-use crate::fsutil::sync_dir;
+use crate::fsutil::{remove_any, sync_dir};
 use crate::kernel::KernelTarget;
+use crate::root::Root;
 use crate::tree::{Tree, TreeLock};
 
 /// Why a module could not be signed.
@@ -175,10 +176,11 @@ fn expand(text: &str, release: &str) -> String {
     text.replace("${kernelver}", release).replace("$kernelver", release)
 }
 
-/// The key pair of this machine, made if it is not there: RSA 2048, for code signing, the key readable by root alone.
+/// The key pair of this machine, made if it is not there: RSA 2048, for code signing, the key readable by root alone. On Ubuntu it is
+/// that of the shim, which `update-secureboot-policy` makes where it is installed.
 ///
 /// # Errors
-/// When it has to be made and cannot be.
+/// When it has to be made and cannot be, or there is no certificate for a `pkcs11:` key.
 pub fn ensure_key_pair(
     tree: &Tree,
     _lock: &TreeLock,
@@ -186,32 +188,18 @@ pub fn ensure_key_pair(
     release: Option<&str>,
     sink: &dyn Sink,
 ) -> Result<KeyPair, SignError> {
-    let framework = tree.framework();
-    let named = |name: &Option<String>| name.as_deref().map(|text| expand(text, release.unwrap_or_default()));
-    let default = |name: &str, shim: &str| {
-        if ubuntu {
-            tree.root().join("/var/lib/shim-signed/mok").join(shim)
-        } else {
-            tree.path().join(name)
-        }
-    };
-    let certificate = named(&framework.mok_certificate).map(|path| tree.root().join(path));
-    let certificate = certificate.unwrap_or_else(|| default("mok.pub", "MOK.der"));
-    let key = match named(&framework.mok_signing_key) {
-        Some(uri) if uri.starts_with("pkcs11:") => {
-            return Ok(KeyPair {
-                key: uri,
-                certificate,
-                is_new: false,
-            });
-        }
-        Some(path) => tree.root().join(path),
-        None => default("mok.key", "MOK.priv"),
-    };
-    let is_new = !(key.is_file() && certificate.is_file());
-    if is_new {
-        generate(&key, &certificate).map_err(|error| SignError::NoKey {
-            key: key.clone(),
+    let place = KeyPlace::of(tree, ubuntu, release.unwrap_or_default());
+    let KeyPlace { key, certificate, .. } = &place;
+    if key.starts_with("pkcs11:") && !certificate.is_file() {
+        return Err(SignError::NoKey {
+            key: key.into(),
+            said: format!("its certificate is not there ({})", certificate.display()),
+        });
+    }
+    let is_there = key.starts_with("pkcs11:") || (Path::new(key).is_file() && certificate.is_file());
+    if !is_there {
+        place.make(tree.root()).map_err(|error| SignError::NoKey {
+            key: key.into(),
             said: error.to_string(),
         })?;
         sink.emit(Event::Warning {
@@ -220,10 +208,75 @@ pub fn ensure_key_pair(
         });
     }
     Ok(KeyPair {
-        key: key.display().to_string(),
-        certificate,
-        is_new,
+        key: place.key,
+        certificate: place.certificate,
+        is_new: !is_there,
     })
+}
+
+/// Where the key pair is, or will be.
+struct KeyPlace {
+    /// A file on the running system, or a `pkcs11:` URI.
+    key: String,
+    certificate: PathBuf,
+    /// True for the keys of Ubuntu's shim.
+    is_shim: bool,
+}
+
+impl KeyPlace {
+    /// framework.conf decides; on Ubuntu the shim's pair counts where it names no key.
+    fn of(tree: &Tree, ubuntu: bool, release: &str) -> KeyPlace {
+        let (root, framework) = (tree.root(), tree.framework());
+        let shim = |name: &str| root.join("/var/lib/shim-signed/mok").join(name);
+        let certificate = match &framework.mok_certificate {
+            Some(path) => root.join(expand(path, release)),
+            None => tree.path().join("mok.pub"),
+        };
+        match &framework.mok_signing_key {
+            None if ubuntu => KeyPlace {
+                key: shim("MOK.priv").display().to_string(),
+                certificate: shim("MOK.der"),
+                is_shim: true,
+            },
+            None => KeyPlace {
+                key: tree.path().join("mok.key").display().to_string(),
+                certificate,
+                is_shim: false,
+            },
+            Some(key) => {
+                let key = expand(key, release);
+                let is_uri = key.starts_with("pkcs11:");
+                KeyPlace {
+                    key: if is_uri {
+                        key
+                    } else {
+                        root.join(key).display().to_string()
+                    },
+                    certificate,
+                    is_shim: false,
+                }
+            }
+        }
+    }
+
+    fn make(&self, root: &Root) -> io::Result<()> {
+        let tool = find_program(root, "update-secureboot-policy").filter(|_| self.is_shim);
+        if let Some(tool) = tool {
+            let tool = root.inside(&tool).unwrap_or(tool);
+            // It makes no key where there is half a pair.
+            remove_any(&self.certificate)?;
+            Confined::new(tool)
+                .arg("--new-key")
+                .env("SHIM_NOTRIGGER", "y")
+                .chroot((!root.is_host()).then(|| root.path()))
+                .time_limit(Duration::from_secs(120))
+                .output(64 << 10)?;
+        }
+        if Path::new(&self.key).is_file() && self.certificate.is_file() {
+            return Ok(());
+        }
+        generate(Path::new(&self.key), &self.certificate)
+    }
 }
 
 /// Makes a key pair with openssl in a private directory and puts both files in their places, the key first.
