@@ -6,6 +6,8 @@ mod dkms_bad_input;
 mod dkms_better;
 mod dkms_compat;
 mod dkms_conf;
+mod dkms_distributions;
+mod dkms_glue;
 mod dkms_settings;
 mod docs;
 mod engine_build;

@@ -18,7 +18,12 @@ point() {
     mkdir -p "$machine/points$1"
     mount -t overlay overlay -o "lowerdir=$machine/points$parent:$parent" "$parent"
 }
+# Programs that this machine has and the system has not: `over/usr/bin/kmodsign`.
+for dir in /usr/sbin /usr/bin; do
+    if [ -d "$machine/over$dir" ]; then mount -t overlay overlay -o "lowerdir=$machine/over$dir:$dir" "$dir"; fi
+done
 for dir in /usr/lib/modules /usr/lib/dkms /var/lib/dkms /etc/dkms; do point "$dir"; done
+if [ -d "$machine/shim-signed" ]; then point /var/lib/shim-signed; fi
 mount --bind "$machine/src" /usr/src
 mount --bind "$machine/modules" /usr/lib/modules
 mount --bind "$machine/dkms" /var/lib/dkms
@@ -28,6 +33,8 @@ mount --bind "$machine/boot" /boot
 mount --bind "$machine/bin" /usr/local/sbin
 if [ -d "$machine/glue" ]; then mount --bind "$machine/glue" /usr/lib/dkms; fi
 if [ -d "$machine/devices" ]; then mount --bind "$machine/devices" /sys/devices; fi
+if [ -d "$machine/shim-signed" ]; then mount --bind "$machine/shim-signed" /var/lib/shim-signed; fi
+if [ -f "$machine/os-release" ]; then mount --bind "$machine/os-release" /etc/os-release; fi
 cd "$machine"
 exec "$@"
 "#;
@@ -71,8 +78,7 @@ impl Machine {
         }
         let machine = Self { dir, program };
         program.link_into(&machine.path("bin"));
-        machine.write("bin/depmod", COUNT_DEPMOD);
-        machine.make_executable("bin/depmod");
+        machine.write_program("bin/depmod", COUNT_DEPMOD);
         machine
     }
 
@@ -101,6 +107,12 @@ impl Machine {
         let path = self.path(relative);
         create_dir(path.parent().unwrap_or(&path));
         std::fs::write(&path, text).unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
+    }
+
+    /// Writes a program: `bin/NAME` comes first on the PATH of every run, `over/usr/sbin/NAME` is /usr/sbin/NAME.
+    pub fn write_program(&self, relative: &str, text: &str) {
+        self.write(relative, text);
+        self.make_executable(relative);
     }
 
     /// Sets the mode bits of a program.
