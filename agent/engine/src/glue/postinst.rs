@@ -27,7 +27,8 @@ pub enum Reason {
 }
 
 /// Chooses as Debian's common.postinst does: the running kernel and the newest bootable one; where the running kernel is
-/// not of this system, the newest on an upgrade and all on a first installation.
+/// not of this system, the newest on an upgrade and all on a first installation. Kernels older than the running one are never
+/// the newest, so in a chroot on a machine with a newer kernel all are chosen.
 #[must_use]
 pub fn kernels_for_package(here: &KernelsHere, is_upgrade: bool, all_kernels: bool) -> (Vec<String>, Reason) {
     let is_installed = |release: &&String| here.installed.contains(release);
@@ -35,6 +36,7 @@ pub fn kernels_for_package(here: &KernelsHere, is_upgrade: bool, all_kernels: bo
         .bootable
         .iter()
         .filter(is_installed)
+        .filter(|release| version::compare(abi(release), abi(&here.running)).is_ge())
         .max_by(|a, b| version::compare(a, b));
     if all_kernels {
         return (here.installed.clone(), Reason::AllByConfiguration);
@@ -48,6 +50,14 @@ pub fn kernels_for_package(here: &KernelsHere, is_upgrade: bool, all_kernels: bo
         Some(newest) if is_upgrade => (vec![newest.clone()], Reason::NewestInChroot),
         _ => (here.installed.clone(), Reason::AllInChroot),
     }
+}
+
+/// The release without its flavour: what comes before the second hyphen.
+fn abi(release: &str) -> &str {
+    release
+        .match_indices('-')
+        .nth(1)
+        .map_or(release, |(at, _)| &release[..at])
 }
 
 #[cfg(test)]
@@ -76,9 +86,18 @@ mod tests {
         check(all[2], &all, true, false, &[all[2]], Reason::RunningAndNewest);
         check(all[0], &[], false, false, &[all[0]], Reason::RunningAndNewest);
         check(all[0], &["7.0-gone"], false, false, &[all[0]], Reason::RunningAndNewest);
-        check("host", &all, true, false, &[all[2]], Reason::NewestInChroot);
-        check("host", &all, false, false, &all, Reason::AllInChroot);
-        check("host", &[], true, false, &all, Reason::AllInChroot);
+        check("5.10.0-9-amd64", &all, true, false, &[all[2]], Reason::NewestInChroot);
+        check(
+            "6.12.9-cloud-amd64",
+            &all,
+            true,
+            false,
+            &[all[2]],
+            Reason::NewestInChroot,
+        );
+        check("6.18.44-host", &all, true, false, &all, Reason::AllInChroot);
+        check("5.10.0-9-amd64", &all, false, false, &all, Reason::AllInChroot);
+        check("5.10.0-9-amd64", &[], true, false, &all, Reason::AllInChroot);
         check(all[0], &all, false, true, &all, Reason::AllByConfiguration);
     }
 }
