@@ -203,13 +203,14 @@ fn keys_and_the_program_that_signs_are_the_machine_s_own_choice() {
     machine.make_executable("src/sign");
     machine.write(
         "etc/framework.conf",
-        "sign_file=/usr/src/sign\nmok_signing_key='pkcs11:token=x;object=$kernelver'\nmok_certificate=\"/keys/x.der\"\n",
+        "sign_file=/usr/src/sign\nmok_signing_key='pkcs11:token=x;object=$kernelver'\nmok_certificate=\"/usr/src/x.der\"\n",
     );
+    machine.write("src/x.der", "");
     install(&machine, &[]);
     let signed = std::fs::read_to_string(machine.path("src/signed")).expect("the program ran");
     let words: Vec<&str> = signed.lines().collect();
     let uri = format!("pkcs11:token=x;object={}", inputs::kernels()[0]);
-    assert_eq!(words[..3], ["sha256", uri.as_str(), "/keys/x.der"]);
+    assert_eq!(words[..3], ["sha256", uri.as_str(), "/usr/src/x.der"]);
     assert!(words[3].ends_with("/hello.ko"), "{signed}");
     assert!(!machine.path("dkms/mok.key").exists(), "no key of our own is needed");
     std::fs::remove_file(machine.path("src/signed")).expect("removes");
