@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -299,6 +299,14 @@ impl Tree {
         failures
     }
 
+    /// Where `path` leads to: through all links, those of an image inside of it.
+    fn followed(&self, path: &Path) -> Option<PathBuf> {
+        if self.root().is_host() {
+            return path.canonicalize().ok();
+        }
+        self.root().inside(path).map(|path| self.root().join(path))
+    }
+
     /// The kernels that use a module of another kernel: links in `weak-updates/` to files that we installed.
     pub fn weak_status(&self, filter: &Filter) -> Vec<WeakStatus> {
         let tree = self.root().join(&self.framework().install_tree);
@@ -308,19 +316,14 @@ impl Tree {
             let Ok(links) = fs::read_dir(tree.join(&release).join("weak-updates")) else {
                 continue;
             };
-            let targets: Vec<PathBuf> = links
-                .filter_map(|entry| {
-                    self.root()
-                        .inside(&entry.ok()?.path())
-                        .map(|path| self.root().join(path))
-                })
-                .collect();
+            let targets: Vec<PathBuf> = links.filter_map(|entry| self.followed(&entry.ok()?.path())).collect();
             for (package, from, files) in installed.get_or_insert_with(|| self.installed_files()) {
                 let kernel = KernelId {
                     release: release.clone(),
                     arch: from.arch.clone(),
                 };
-                let all = !files.is_empty() && files.iter().all(|file| targets.contains(file));
+                let is_linked = |file: &PathBuf| self.followed(file).is_some_and(|file| targets.contains(&file));
+                let all = !files.is_empty() && files.iter().all(is_linked);
                 if all && filter.wants(package) && filter.wants_kernel(&kernel) {
                     found.push(WeakStatus {
                         package: package.clone(),
