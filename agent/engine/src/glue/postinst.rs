@@ -88,11 +88,11 @@ mod tests {
         check(all[0], &["7.0-gone"], false, false, &[all[0]], Reason::RunningAndNewest);
         check("5.10.0-9-amd64", &all, true, false, &[all[2]], Reason::NewestInChroot);
         check(
-            "6.12.9-cloud-amd64",
-            &all,
+            "6.1.0-56-cloud",
+            &all[..2],
             true,
             false,
-            &[all[2]],
+            &[all[1]],
             Reason::NewestInChroot,
         );
         check("6.18.44-host", &all, true, false, &all, Reason::AllInChroot);
