@@ -22,6 +22,14 @@ pub enum BuildError {
     /// Its dkms.conf is not usable for this kernel.
     #[error(transparent)]
     Conf(#[from] ConfError),
+    /// BUILD_DEPENDS names a package that is neither installed nor built for this kernel.
+    #[error("find {needed}, which it needs: that is not built for kernel {release}")]
+    DependsMissing {
+        /// The package's name.
+        needed: String,
+        /// The kernel.
+        release: String,
+    },
     /// There is only a dkms.conf: binaries were loaded without source.
     #[error("build without source: {} holds nothing but a dkms.conf", .0.display())]
     NoSource(PathBuf),
@@ -102,6 +110,9 @@ impl BuildError {
             BuildError::Tree(error) => error.hint(),
             BuildError::Conf(error) => error.hint(),
             BuildError::Make { hint, .. } => hint.clone(),
+            BuildError::DependsMissing { needed, release } => Some(format!(
+                "dkms status -m {needed}; then dkms install {needed}/VERSION -k {release}"
+            )),
             BuildError::NoSource(dir) => Some(format!("ls {}", dir.display())),
             BuildError::PatchMissing { source_dir, .. } => Some(format!("ls {}", source_dir.display())),
             BuildError::Io { source, path, .. } if source.kind() == io::ErrorKind::StorageFull => {

@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::find_program;
 use crate::conf::{ConfContext, override_files};
-use crate::fsutil::{files_digest, stamp, tree_digest, tree_stamp};
+use crate::fsutil::{files_digest, tree_digest, tree_stamp};
 use crate::kernel::KernelTarget;
 use crate::package::{KernelId, PackageId};
-use crate::root::Root;
 use crate::tree::{BuildRecord, Tree};
 
 /// The ingredients of a build. For files there are two marks: a digest of the contents, which decides, and a stamp of what `stat` says,
@@ -70,19 +68,18 @@ impl BuildKey {
         depends: &[String],
     ) -> std::io::Result<BuildKey> {
         let source = tree.source_dir(package);
-        let headers = header_files(kernel);
         Ok(BuildKey {
             source: Mark {
                 digest: tree_digest(&source)?,
                 stamp: tree_stamp(&source),
             },
             kernel: Mark {
-                digest: digest_of(&headers),
-                stamp: stamp_of(&headers),
+                digest: kernel.headers_digest().to_owned(),
+                stamp: kernel.headers_stamp().to_owned(),
             },
             settings: settings(tree, ctx),
             compiler: kernel.toolchain().present.clone().unwrap_or_default(),
-            compiler_stamp: compiler_stamp(kernel, &kernel.toolchain().cc),
+            compiler_stamp: kernel.compiler_stamp(&kernel.toolchain().cc),
             depends: depends_digest(tree, &KernelId::from(kernel), depends),
         })
     }
@@ -106,12 +103,11 @@ pub fn stale(
     if key.source.stamp != tree_stamp(&source) && tree_digest(&source).is_ok_and(|digest| digest != key.source.digest) {
         return Some(Stale::Source);
     }
-    let headers = header_files(kernel);
-    if key.kernel.stamp != stamp_of(&headers) && key.kernel.digest != digest_of(&headers) {
+    if key.kernel.stamp != kernel.headers_stamp() && key.kernel.digest != kernel.headers_digest() {
         return Some(Stale::Kernel);
     }
     let compiler = key.compiler.split_whitespace().next().unwrap_or_default();
-    if key.compiler_stamp != compiler_stamp(kernel, compiler)
+    if key.compiler_stamp != kernel.compiler_stamp(compiler)
         && key.compiler != kernel.toolchain().present.clone().unwrap_or_default()
     {
         return Some(Stale::Compiler);
@@ -119,30 +115,8 @@ pub fn stale(
     (key.depends != depends_digest(tree, &KernelId::from(kernel), &record.build_depends)).then_some(Stale::Depends)
 }
 
-/// The files that tell one set of headers from another.
-fn header_files(kernel: &KernelTarget) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = [
-        "include/config/auto.conf",
-        "include/generated/autoconf.h",
-        "include/generated/utsrelease.h",
-        "include/generated/compile.h",
-        "Module.symvers",
-        ".kernelvariables",
-        "Makefile",
-    ]
-    .iter()
-    .map(|name| kernel.headers.join(name))
-    .collect();
-    files.push(kernel.config_file.clone());
-    files
-}
-
 fn digest_of(files: &[PathBuf]) -> String {
     files_digest(files.iter().map(PathBuf::as_path))
-}
-
-fn stamp_of(files: &[PathBuf]) -> String {
-    stamp(files.iter().map(PathBuf::as_path))
 }
 
 fn settings(tree: &Tree, ctx: &ConfContext) -> String {
@@ -163,16 +137,6 @@ fn settings(tree: &Tree, ctx: &ConfContext) -> String {
         return String::new();
     }
     format!("{} {local} {}", digest_of(&files), directives.join(" "))
-}
-
-/// A stamp of the program behind `cc`.
-fn compiler_stamp(kernel: &KernelTarget, cc: &str) -> String {
-    let root = kernel.chroot().map_or_else(Root::host, Root::at);
-    let Some(path) = find_program(&root, cc) else {
-        return String::new();
-    };
-    let path = path.canonicalize().unwrap_or(path);
-    stamp([path.as_path()])
 }
 
 /// What the dependencies' builds for `kernel` export.

@@ -31,6 +31,7 @@ pub use sign::{KeyPair, SignError, Signer, ensure_key_pair};
 
 use crate::conf::{Directive, Exclusion};
 use crate::event::{Event, Sink};
+use crate::framework::processors;
 use crate::kernel::KernelTarget;
 use crate::package::{KernelId, PackageId};
 use crate::tree::{RecordedModule, Tree, TreeLock};
@@ -44,6 +45,8 @@ pub struct BuildRequest {
     pub kernel: Arc<KernelTarget>,
     /// Build even if there is a build that is right.
     pub force: bool,
+    /// Do not build without what BUILD_DEPENDS names.
+    pub require_depends: bool,
     /// The conf to use instead of the source's.
     pub conf_file: Option<PathBuf>,
     /// `--directive`, in order.
@@ -57,6 +60,7 @@ impl BuildRequest {
             package,
             kernel,
             force: false,
+            require_depends: false,
             conf_file: None,
             directives: Vec::new(),
         }
@@ -87,7 +91,7 @@ impl BuildOptions {
     /// All processors, an hour for each make, signatures and scripts as the package has them.
     pub fn new(now: Timestamp) -> BuildOptions {
         BuildOptions {
-            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            jobs: processors(),
             time_limit: Duration::from_secs(3600),
             sign: true,
             run_scripts: true,

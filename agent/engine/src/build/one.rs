@@ -141,6 +141,19 @@ impl Job<'_> {
         if let Some(why) = conf.excluded(&self.kernel.release, Some(target.config())) {
             return Ok(End::Excluded(why));
         }
+        let missing = || {
+            conf.build_depends
+                .iter()
+                .find(|name| !tree.has_any_build(name, &self.kernel))
+        };
+        if self.request.require_depends
+            && let Some(needed) = missing()
+        {
+            return Err(BuildError::DependsMissing {
+                needed: needed.clone(),
+                release: self.kernel.release.clone(),
+            });
+        }
         if fs::read_dir(&source).map_or(0, Iterator::count) < 2 {
             return Err(BuildError::NoSource(source));
         }

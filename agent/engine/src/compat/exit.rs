@@ -88,6 +88,7 @@ impl From<&BuildError> for Exit {
         match error {
             BuildError::Tree(error) => error.into(),
             BuildError::Conf(error) => error.into(),
+            BuildError::DependsMissing { .. } => Exit::DEPENDS,
             BuildError::NoSource(_) => Exit(8),
             BuildError::PatchMissing { .. } => Exit(5),
             BuildError::PatchFailed { .. } => Exit(6),

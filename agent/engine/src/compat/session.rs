@@ -1,6 +1,8 @@
 //! One call: where everything is, and how much is said.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::exit::Exit;
 use super::request::{KernelName, Kernels, Package, Settings};
@@ -20,6 +22,8 @@ pub(super) struct Session {
     pub(super) framework: Framework,
     pub(super) tree: Tree,
     pub(super) screen: Screen,
+    /// The kernels found so far: what is read of one is read once for all packages.
+    targets: Mutex<BTreeMap<KernelId, Arc<KernelTarget>>>,
 }
 
 /// Why no kernel can be worked on.
@@ -74,6 +78,7 @@ impl Session {
             framework,
             tree,
             screen: Screen { loudness },
+            targets: Mutex::default(),
         })
     }
 
@@ -88,8 +93,22 @@ impl Session {
     }
 
     /// The target for building: its headers must be there.
-    pub(super) fn target(&self, kernel: &KernelId) -> Result<KernelTarget, KernelError> {
-        KernelTarget::find(&self.root, &kernel.release, &self.kernel_options(Some(&kernel.arch)))
+    pub(super) fn target(&self, kernel: &KernelId) -> Result<Arc<KernelTarget>, KernelError> {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(target) = targets.get(kernel) {
+            return Ok(Arc::clone(target));
+        }
+        let options = self.kernel_options(Some(&kernel.arch));
+        let target = Arc::new(KernelTarget::find(&self.root, &kernel.release, &options)?);
+        targets.insert(kernel.clone(), Arc::clone(&target));
+        Ok(target)
+    }
+
+    /// The target of kernel `release` with the architecture that its headers tell.
+    fn target_of_release(&self, release: &str) -> Result<Arc<KernelTarget>, KernelError> {
+        let target = Arc::new(KernelTarget::find(&self.root, release, &self.kernel_options(None))?);
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(targets.entry(KernelId::from(&*target)).or_insert(target)))
     }
 
     /// The kernels that the command line means; with `--all`, those that `package` is built for.
@@ -115,10 +134,8 @@ impl Session {
     /// A kernel by name, which need not be there. Its architecture is the one given, else that of its headers, else this
     /// machine's.
     pub(super) fn kernel_id(&self, name: KernelName) -> KernelId {
-        let arch = name.arch.or_else(|| {
-            let target = KernelTarget::find(&self.root, &name.release, &self.kernel_options(None));
-            target.ok().map(|target| target.arch)
-        });
+        let told = || Some(self.target_of_release(&name.release).ok()?.arch.clone());
+        let arch = name.arch.clone().or_else(told);
         let arch = arch.unwrap_or_else(|| rustix::system::uname().machine().to_string_lossy().into_owned());
         KernelId {
             release: name.release,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::ConfError;
 use crate::distribution::Distribution;
+use crate::framework::processors;
 use crate::kernel::KernelTarget;
 
 /// One `--directive NAME=VALUE`: the last word on a variable.
@@ -89,13 +90,17 @@ impl ConfContext {
             source_tree: kernel.root.join("/usr/src"),
             install_tree: kernel.root.join("/lib/modules"),
             overrides_dir: kernel.root.join("/etc/dkms"),
-            distribution: kernel.distribution.clone(),
-            ..ConfContext::without_kernel(&kernel.release, &kernel.arch)
+            ..ConfContext::of_distribution(&kernel.release, &kernel.arch, kernel.distribution.clone())
         }
     }
 
     /// A world with a kernel that may not be there: for reading what does not depend on it.
     pub fn without_kernel(release: &str, arch: &str) -> ConfContext {
+        ConfContext::of_distribution(release, arch, Distribution::of(&crate::root::Root::host()))
+    }
+
+    /// The usual places, under the rules of `distribution`. Nothing is read for it.
+    pub(crate) fn of_distribution(release: &str, arch: &str, distribution: Distribution) -> ConfContext {
         let headers = Path::new("/lib/modules").join(release).join("build");
         ConfContext {
             module: String::new(),
@@ -108,8 +113,8 @@ impl ConfContext {
             source_tree: "/usr/src".into(),
             install_tree: "/lib/modules".into(),
             tmp_location: "/tmp".into(),
-            parallel_jobs: std::thread::available_parallelism().map_or(1, usize::from),
-            distribution: Distribution::of(&crate::root::Root::host()),
+            parallel_jobs: processors(),
+            distribution,
             addon_modules_dir: None,
             overrides_dir: "/etc/dkms".into(),
             conf_file: None,

@@ -5,6 +5,7 @@ mod read;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use self::read::{SYSCONFIG, by_bash, files, plain, sysconfig};
 use crate::ko::CompressOptions;
@@ -182,9 +183,14 @@ impl Framework {
 
     /// How many jobs run at once.
     pub fn jobs(&self) -> usize {
-        self.parallel_jobs
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        self.parallel_jobs.unwrap_or_else(processors)
     }
+}
+
+/// The processors that we may use. Asked once: the answer comes from several files of /proc and /sys.
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 #[cfg(test)]

@@ -1,16 +1,27 @@
 //! The configuration of a kernel: .config, or auto.conf where headers come without it.
 
-use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// The largest configuration we read; real ones have 300 KB.
 const MAX_LEN: u64 = 16 << 20;
 
 /// The options of a kernel by name, with `CONFIG_`; those not set are not there.
+///
+/// Ten thousand options are read for every kernel, and a dozen are asked for: so the text is kept as it is, with the places of the
+/// options in it, and going through those is cheaper than a map would be.
 #[derive(Debug, Clone, Default)]
 pub struct KernelConfig {
-    options: HashMap<String, String>,
+    text: String,
+    options: Vec<Place>,
+}
+
+/// Where an option is in the text.
+#[derive(Debug, Clone)]
+struct Place {
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 impl KernelConfig {
@@ -20,23 +31,36 @@ impl KernelConfig {
     /// When neither can be read.
     pub fn read(config: &Path, fallback: &Path) -> io::Result<KernelConfig> {
         let text = read_bounded(config).or_else(|error| read_bounded(fallback).map_err(|_| error))?;
-        Ok(KernelConfig::parse(&text))
+        Ok(KernelConfig::parse(text))
     }
 
     /// Takes the options from the text of either file.
-    pub fn parse(text: &str) -> KernelConfig {
-        let options = text
-            .lines()
-            .filter(|line| line.starts_with("CONFIG_"))
-            .filter_map(|line| line.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.trim().trim_matches('"').to_owned()))
-            .collect();
-        KernelConfig { options }
+    pub fn parse(text: impl Into<String>) -> KernelConfig {
+        let text = text.into();
+        let (mut options, mut start) = (Vec::new(), 0);
+        for line in text.split_inclusive('\n') {
+            if line.starts_with("CONFIG_")
+                && let Some(len) = line.find('=')
+            {
+                options.push(Place {
+                    name: start..start + len,
+                    value: start + len + 1..start + line.len(),
+                });
+            }
+            start += line.len();
+        }
+        KernelConfig { text, options }
     }
 
     /// The value of an option, such as `y`, `m`, a number, or a text without its quotes.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.options.get(name).map(String::as_str)
+        // Where one is set twice, the later line counts.
+        let option = self
+            .options
+            .iter()
+            .rev()
+            .find(|option| &self.text[option.name.clone()] == name)?;
+        Some(self.text[option.value.clone()].trim().trim_matches('"'))
     }
 
     /// True when an option is `y` or `m`.
@@ -70,9 +94,11 @@ impl KernelConfig {
 
 fn read_bounded(path: &Path) -> io::Result<String> {
     use std::io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_LEN).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let file = std::fs::File::open(path)?;
+    let len = file.metadata()?.len().min(MAX_LEN);
+    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default() + 1);
+    file.take(MAX_LEN).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 #[cfg(test)]
@@ -82,7 +108,7 @@ mod tests {
     #[test]
     fn options() {
         let config = KernelConfig::parse(
-            "# CONFIG_A is not set\nCONFIG_B=y\nCONFIG_C=m\nCONFIG_D=\"gcc-12 (x) 12\"\nCONFIG_E=n\n",
+            "# CONFIG_A is not set\nCONFIG_B=y\nCONFIG_C=m\nCONFIG_D=\"gcc-12 (x) 12\"\nCONFIG_E=n\nCONFIG_F=m\nCONFIG_F=y",
         );
         let check = |name: &str, value: Option<&str>, on: bool| {
             assert_eq!((config.get(name), config.is_enabled(name)), (value, on), "{name}");
@@ -92,5 +118,7 @@ mod tests {
         check("CONFIG_C", Some("m"), true);
         check("CONFIG_D", Some("gcc-12 (x) 12"), false);
         check("CONFIG_E", Some("n"), false);
+        check("CONFIG_F", Some("y"), true);
+        check("CONFIG", None, false);
     }
 }

@@ -1,6 +1,7 @@
 //! The kernels that modules are built for: where their headers are and what a module must be to fit.
 
 mod config;
+mod mark;
 mod symvers;
 mod toolchain;
 mod vermagic;
@@ -97,6 +98,9 @@ pub struct KernelTarget {
     config: KernelConfig,
     symbols: OnceLock<Symbols>,
     toolchain: OnceLock<Toolchain>,
+    headers_digest: OnceLock<String>,
+    headers_stamp: OnceLock<String>,
+    compiler_stamp: OnceLock<(String, String)>,
 }
 
 impl KernelTarget {
@@ -160,6 +164,9 @@ impl KernelTarget {
             config,
             symbols: OnceLock::new(),
             toolchain: OnceLock::new(),
+            headers_digest: OnceLock::new(),
+            headers_stamp: OnceLock::new(),
+            compiler_stamp: OnceLock::new(),
         })
     }
 

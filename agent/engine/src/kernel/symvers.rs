@@ -17,7 +17,10 @@ impl Symbols {
     /// When it cannot be read.
     pub fn read(path: &Path) -> io::Result<Symbols> {
         let bytes = std::fs::read(path)?;
-        Ok(parse_symvers(&String::from_utf8_lossy(&bytes)))
+        Ok(match std::str::from_utf8(&bytes) {
+            Ok(text) => parse_symvers(text),
+            Err(_) => parse_symvers(&String::from_utf8_lossy(&bytes)),
+        })
     }
 
     /// The CRC of `symbol`; None if it is not exported.
@@ -38,13 +41,12 @@ impl Symbols {
 
 /// Reads lines `0xCRC<tab>symbol<tab>module<tab>export type[<tab>namespace]`; others are passed over.
 pub fn parse_symvers(text: &str) -> Symbols {
-    let crcs = text
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split('\t');
-            let crc = u32::from_str_radix(fields.next()?.strip_prefix("0x")?, 16).ok()?;
-            Some((fields.next()?.to_owned(), crc))
-        })
-        .collect();
+    // A kernel has tens of thousands, on lines of some sixty bytes: a map that grew by and by would be filled several times.
+    let mut crcs = HashMap::with_capacity(text.len() / 60);
+    crcs.extend(text.split('\n').filter_map(|line| {
+        let (crc, rest) = line.strip_prefix("0x")?.split_once('\t')?;
+        let symbol = rest.split_once('\t').map_or(rest, |(symbol, _)| symbol);
+        Some((symbol.to_owned(), u32::from_str_radix(crc, 16).ok()?))
+    }));
     Symbols { crcs }
 }

@@ -202,6 +202,12 @@ impl Tree {
         fs::symlink_metadata(self.source_link(package)).is_ok()
     }
 
+    /// True when the source is there, as far as its dkms.conf tells.
+    pub(crate) fn has_source(&self, package: &PackageId) -> bool {
+        let conf = self.source_link(package).join("dkms.conf");
+        self.root.join(self.root.inside(&conf).unwrap_or(conf)).is_file()
+    }
+
     /// Makes sure that the package was added and has its source.
     ///
     /// # Errors
@@ -213,13 +219,12 @@ impl Tree {
                 tree: self.path.clone(),
             });
         }
-        let source_dir = self.source_dir(package);
-        if source_dir.join("dkms.conf").is_file() {
+        if self.has_source(package) {
             Ok(())
         } else {
             Err(TreeError::Broken {
                 package: package.clone(),
-                source_dir,
+                source_dir: self.source_dir(package),
             })
         }
     }
@@ -277,12 +282,15 @@ impl Tree {
     pub fn is_built(&self, package: &PackageId, kernel: &KernelId) -> bool {
         let dir = self.built_dir(package, kernel);
         match BuildRecord::read(&dir) {
-            Some(record) => record
-                .modules
-                .iter()
-                .all(|module| dir.join("module").join(&module.file).is_file()),
+            Some(record) => self.has_modules_of(package, kernel, &record),
             None => !built_files(&dir).is_empty(),
         }
+    }
+
+    /// True when every module of the build in `record` is there.
+    pub(crate) fn has_modules_of(&self, package: &PackageId, kernel: &KernelId, record: &BuildRecord) -> bool {
+        let dir = self.built_dir(package, kernel).join("module");
+        record.modules.iter().all(|module| dir.join(&module.file).is_file())
     }
 
     /// The version of `module` that is installed for `kernel`.
@@ -292,6 +300,12 @@ impl Tree {
         let mut parts = target.iter().rev().filter_map(|part| part.to_str());
         let (arch, release, version) = (parts.next()?, parts.next()?, parts.next()?);
         (arch == kernel.arch && release == kernel.release).then(|| version.to_owned())
+    }
+
+    /// True when some version of `module` is installed or built for `kernel`.
+    pub(crate) fn has_any_build(&self, module: &str, kernel: &KernelId) -> bool {
+        let is_one = |package: &PackageId| package.module == module && self.is_built(package, kernel);
+        self.installed_version(module, kernel).is_some() || self.packages().iter().any(is_one)
     }
 
     /// True when this version is the installed one.

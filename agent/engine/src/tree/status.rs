@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::record::{BuildRecord, FailureRecord, RecordedModule};
 use super::{Tree, built_files, subdirs};
 use crate::conf::{ConfContext, evaluate};
+use crate::distribution::Distribution;
 use crate::fsutil::same_content;
 use crate::kernel::is_release;
 use crate::ko::module_name;
@@ -167,7 +168,7 @@ impl Tree {
             modules_differ: false,
             failures,
         };
-        if !self.source_dir(package).join("dkms.conf").is_file() {
+        if !self.has_source(package) {
             return vec![line(State::Broken, failures)];
         }
         let built = self.built_kernels(package);
@@ -254,6 +255,11 @@ impl Tree {
 
     /// The world in which a package's conf is evaluated for a kernel that need not be there.
     pub fn context(&self, package: &PackageId, kernel: &KernelId) -> ConfContext {
+        self.world(kernel).of_package(&package.module, &package.version)
+    }
+
+    /// [`Tree::context`] before it is any package's: read once where many packages are looked at.
+    pub(crate) fn world(&self, kernel: &KernelId) -> ConfContext {
         let root = self.root();
         let headers = root.join(format!("/lib/modules/{}/build", kernel.release));
         ConfContext {
@@ -265,11 +271,9 @@ impl Tree {
             tmp_location: root.join(&self.framework().tmp_location),
             addon_modules_dir: self.framework().addon_modules_dir.clone(),
             parallel_jobs: self.framework().jobs(),
-            distribution: crate::distribution::Distribution::of(root),
             overrides_dir: root.join("/etc/dkms"),
-            ..ConfContext::without_kernel(&kernel.release, &kernel.arch)
+            ..ConfContext::of_distribution(&kernel.release, &kernel.arch, Distribution::of(root))
         }
-        .of_package(&package.module, &package.version)
     }
 
     /// The failed builds of a package, by kernel.

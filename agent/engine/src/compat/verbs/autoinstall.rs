@@ -1,13 +1,14 @@
 //! `autoinstall`: for each kernel, the newest version of every package that wants it, each after those it depends on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::build::stale;
 use crate::compat::exit::Exit;
 use crate::compat::order::{Order, Wanted, order};
 use crate::compat::request::Kernels;
 use crate::compat::session::Session;
-use crate::conf::evaluate;
+use crate::conf::{ConfContext, evaluate};
 use crate::kernel::KernelTarget;
 use crate::package::{KernelId, PackageId};
 use crate::tree::{Filter, TreeLock};
@@ -58,7 +59,7 @@ impl Plan {
     }
 
     fn make(session: &Session, kernel: KernelId) -> Plan {
-        let target = session.target(&kernel).ok();
+        let place = Place::of(session, &kernel);
         let weak = weakly_installed(session, &kernel);
         let (mut wanted, mut satisfied, mut known, mut broken) = (Vec::new(), BTreeSet::new(), BTreeSet::new(), 0);
         let (mut in_place, mut followers) = (Vec::new(), BTreeSet::new());
@@ -66,13 +67,14 @@ impl Plan {
         for versions in packages.chunk_by(|a, b| a.module == b.module) {
             let module = versions[0].module.clone();
             known.insert(module.clone());
-            if weak.contains(&module) || session.tree.installed_version(&module, &kernel).is_some() {
+            let installed = session.tree.installed_version(&module, &kernel);
+            if weak.contains(&module) || installed.is_some() {
                 satisfied.insert(module.clone());
             }
             if weak.contains(&module) {
                 continue;
             }
-            match choose(session, versions, &kernel, target.as_ref()) {
+            match place.choose(versions, installed.as_deref()) {
                 Choice::Install(package) => {
                     satisfied.remove(&module);
                     wanted.push(package);
@@ -139,51 +141,77 @@ enum Choice {
     Broken,
 }
 
-/// The newest version that wants to be installed by itself, unless that is the one in place and still right.
-fn choose(session: &Session, versions: &[PackageId], kernel: &KernelId, target: Option<&KernelTarget>) -> Choice {
-    let tree = &session.tree;
-    for package in versions.iter().rev() {
-        let context = tree.context(package, kernel);
-        if let Some(record) = tree.record(package, kernel) {
-            let fresh = target.is_none_or(|target| stale(tree, package, target, &context, &record).is_none());
-            match (fresh, record.autoinstall) {
-                (true, true) => {
-                    let wanted = Wanted {
-                        package: package.clone(),
-                        depends: record.build_depends,
-                    };
-                    return if tree.is_installed(package, kernel) {
-                        let follows = record.build_depends_rebuild;
-                        Choice::InPlace { wanted, follows }
-                    } else {
-                        Choice::Install(wanted)
-                    };
-                }
-                (true, false) => continue,
-                (false, _) => {}
-            }
-        } else if tree.is_installed(package, kernel) {
-            // Built by another implementation: as good as it was yesterday.
-            return Choice::Nothing;
-        }
-        if tree.require(package).is_err() {
-            continue;
-        }
-        match evaluate(&tree.source_dir(package), &context) {
-            Ok(conf) if conf.autoinstall => {
-                return Choice::Install(Wanted {
-                    package: package.clone(),
-                    depends: conf.build_depends,
-                });
-            }
-            Ok(_) => {}
-            Err(error) => {
-                session.screen.error(&error, error.hint());
-                return Choice::Broken;
-            }
+/// Where a plan is for. What all packages share is read once.
+struct Place<'a> {
+    session: &'a Session,
+    kernel: &'a KernelId,
+    world: ConfContext,
+    /// None where the kernel has no headers.
+    target: Option<Arc<KernelTarget>>,
+}
+
+impl<'a> Place<'a> {
+    fn of(session: &'a Session, kernel: &'a KernelId) -> Place<'a> {
+        Place {
+            session,
+            kernel,
+            world: session.tree.world(kernel),
+            target: session.target(kernel).ok(),
         }
     }
-    Choice::Nothing
+
+    /// The newest version that wants to be installed by itself, unless that is the one in place and still right. `installed` is the
+    /// version that is in place.
+    fn choose(&self, versions: &[PackageId], installed: Option<&str>) -> Choice {
+        let tree = &self.session.tree;
+        for package in versions.iter().rev() {
+            let context = self.world.clone().of_package(&package.module, &package.version);
+            let is_marked = installed == Some(package.version.as_str());
+            if let Some(record) = tree.record(package, self.kernel) {
+                let is_fresh = match &self.target {
+                    Some(target) => stale(tree, package, target, &context, &record).is_none(),
+                    None => true,
+                };
+                match (is_fresh, record.autoinstall) {
+                    (true, true) => {
+                        let is_in_place = is_marked && tree.has_modules_of(package, self.kernel, &record);
+                        let wanted = Wanted {
+                            package: package.clone(),
+                            depends: record.build_depends,
+                        };
+                        return if is_in_place {
+                            let follows = record.build_depends_rebuild;
+                            Choice::InPlace { wanted, follows }
+                        } else {
+                            Choice::Install(wanted)
+                        };
+                    }
+                    (true, false) => continue,
+                    (false, _) => {}
+                }
+            } else if is_marked && tree.is_built(package, self.kernel) {
+                // Built by another implementation: as good as it was yesterday.
+                return Choice::Nothing;
+            }
+            if tree.require(package).is_err() {
+                continue;
+            }
+            match evaluate(&tree.source_dir(package), &context) {
+                Ok(conf) if conf.autoinstall => {
+                    return Choice::Install(Wanted {
+                        package: package.clone(),
+                        depends: conf.build_depends,
+                    });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.session.screen.error(&error, error.hint());
+                    return Choice::Broken;
+                }
+            }
+        }
+        Choice::Nothing
+    }
 }
 
 /// The packages that this kernel uses through another kernel's build.
@@ -238,6 +266,8 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
                             && depends
                                 .iter()
                                 .any(|name| built.contains(&(plan.kernel.clone(), name.clone()))),
+                        // The order has seen to it.
+                        require_depends: false,
                     }),
                 }
             }

@@ -1,19 +1,16 @@
 //! `build`: compile a package for each kernel given.
 
-use std::sync::Arc;
-
 use crate::build::{BuildOptions, BuildOutcome, BuildRequest, build_all};
 use crate::compat::exit::Exit;
 use crate::compat::request::{Kernels, Subject};
 use crate::compat::session::Session;
-use crate::conf::evaluate;
 use crate::event::{Event, Sink};
 use crate::package::{KernelId, PackageId};
 use crate::tree::TreeLock;
 
 /// `build`.
 pub(in crate::compat) fn run(session: &Session, subject: &Subject, kernels: &Kernels) -> Exit {
-    let Prepared { lock, jobs, exit } = match prepare(session, subject, kernels) {
+    let Prepared { lock, jobs } = match prepare(session, subject, kernels) {
         Ok(prepared) => prepared,
         Err(exit) => return exit,
     };
@@ -22,15 +19,13 @@ pub(in crate::compat) fn run(session: &Session, subject: &Subject, kernels: &Ker
         let subject = job.job.package.subject(Some(&job.job.kernel));
         session.screen.done(&subject, "already built (--force builds again)");
     }
-    done.iter().fold(exit, |exit, done| exit.and(done.exit))
+    done.iter().fold(Exit::OK, |exit, done| exit.and(done.exit))
 }
 
 /// What `build` and `install` begin with: a package that is in the tree, and what is to be built of it.
 pub(super) struct Prepared {
     pub(super) lock: TreeLock,
     pub(super) jobs: Vec<Job>,
-    /// Not OK when a kernel was left out; that has been told.
-    pub(super) exit: Exit,
 }
 
 /// Takes the lock, adds the package if it is not yet, and finds the kernels meant.
@@ -38,43 +33,19 @@ pub(super) fn prepare(session: &Session, subject: &Subject, kernels: &Kernels) -
     let lock = session.lock()?;
     let package = super::add::ensure(session, &lock, subject)?;
     let kernels = session.kernels_or_complain(kernels, Some(&package))?;
-    let (jobs, exit) = jobs_with_depends(session, &package, kernels);
-    Ok(Prepared { lock, jobs, exit })
+    let jobs = jobs_of(session, &package, kernels);
+    Ok(Prepared { lock, jobs })
 }
 
-/// The jobs of one package that have what BUILD_DEPENDS names, and the exit code of those that have not, after saying so.
-fn jobs_with_depends(session: &Session, package: &PackageId, kernels: Vec<KernelId>) -> (Vec<Job>, Exit) {
-    let tree = &session.tree;
-    let (mut jobs, mut exit) = (Vec::new(), Exit::OK);
-    for kernel in kernels {
-        let conf = evaluate(&tree.source_dir(package), &tree.context(package, &kernel)).ok();
-        let is_there = |name: &String| {
-            let versions = tree.packages().into_iter().filter(|other| other.module == *name);
-            tree.installed_version(name, &kernel).is_some()
-                || versions.into_iter().any(|other| tree.is_built(&other, &kernel))
-        };
-        let depends = conf.map(|conf| conf.build_depends).unwrap_or_default();
-        match depends.iter().find(|name| !is_there(name)) {
-            Some(name) if !session.settings.force => {
-                let subject = package.subject(Some(&kernel));
-                let hint = format!(
-                    "dkms status -m {name}; then dkms install {name}/VERSION -k {}",
-                    kernel.release
-                );
-                session.screen.complaint(
-                    &format!("{subject}: needs {name}, which is not built for that kernel"),
-                    Some(hint),
-                );
-                exit = exit.and(Exit::DEPENDS);
-            }
-            _ => jobs.push(Job {
-                package: package.clone(),
-                kernel,
-                anew: false,
-            }),
-        }
-    }
-    (jobs, exit)
+/// The jobs of one package; they need what BUILD_DEPENDS names, unless they are forced.
+fn jobs_of(session: &Session, package: &PackageId, kernels: Vec<KernelId>) -> Vec<Job> {
+    let job = |kernel| Job {
+        package: package.clone(),
+        kernel,
+        anew: false,
+        require_depends: !session.settings.force,
+    };
+    kernels.into_iter().map(job).collect()
 }
 
 /// A package to build for a kernel.
@@ -84,6 +55,8 @@ pub(super) struct Job {
     pub(super) kernel: KernelId,
     /// Build it even if there is a build that is right.
     pub(super) anew: bool,
+    /// Do not build without what BUILD_DEPENDS names.
+    pub(super) require_depends: bool,
 }
 
 /// How a job ended.
@@ -102,8 +75,9 @@ pub(super) fn build(session: &Session, lock: &TreeLock, jobs: &[Job], force: boo
     for (place, job) in jobs.iter().enumerate() {
         match session.target(&job.kernel) {
             Ok(kernel) => {
-                let mut request = BuildRequest::new(job.package.clone(), Arc::new(kernel));
+                let mut request = BuildRequest::new(job.package.clone(), kernel);
                 request.force = force || job.anew;
+                request.require_depends = job.require_depends;
                 request.conf_file.clone_from(&session.settings.conf);
                 request.directives = session.directives();
                 requests.push(request);

@@ -12,13 +12,13 @@ use super::build::{Done, Job, Prepared, build, prepare};
 
 /// `install`: adds and builds what is needed.
 pub(in crate::compat) fn run(session: &Session, subject: &Subject, kernels: &Kernels) -> Exit {
-    let Prepared { lock, jobs, exit } = match prepare(session, subject, kernels) {
+    let Prepared { lock, jobs } = match prepare(session, subject, kernels) {
         Ok(prepared) => prepared,
         Err(exit) => return exit,
     };
     let mut run = Run::new(session, &lock);
     let done = run.build_and_install(&jobs);
-    let exit = done.iter().fold(exit, |exit, done| exit.and(done.exit));
+    let exit = done.iter().fold(Exit::OK, |exit, done| exit.and(done.exit));
     exit.and(run.finish())
 }
 

@@ -49,6 +49,7 @@ pub(in crate::compat) fn run(session: &Session, template: &str, kernels: &Kernel
                 package: package.clone(),
                 kernel: kernel.clone(),
                 anew: false,
+                require_depends: false,
             })
         })
         .collect();
