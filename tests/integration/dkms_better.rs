@@ -145,33 +145,6 @@ fn a_run_has_one_depmod_for_each_kernel_and_none_with_nothing_to_do() {
 }
 
 #[test]
-fn it_is_built_again_when_its_source_changed_and_not_otherwise() {
-    let machine = machine();
-    HELLO.put(&machine);
-    dkms(&machine, 0, "install hello/1 -k K1");
-    let built_at = || {
-        let log = format!(
-            "dkms/hello/1/{}/{}/log/make.log",
-            inputs::kernels()[0],
-            std::env::consts::ARCH
-        );
-        machine
-            .path(&log)
-            .metadata()
-            .and_then(|meta| meta.modified())
-            .expect("the log")
-    };
-    let first = built_at();
-    dkms(&machine, 0, "autoinstall -k K1");
-    dkms(&machine, 0, "build hello/1 -k K1");
-    assert_eq!(built_at(), first);
-    machine.write("src/hello-1/more.c", "// more");
-    dkms(&machine, 0, "autoinstall -k K1");
-    assert_ne!(built_at(), first);
-    assert_eq!(state(&machine), "hello/1, K1, A: installed");
-}
-
-#[test]
 fn build_depends_are_asked_for() {
     let machine = machine();
     HELLO.put(&machine);

@@ -9,6 +9,7 @@ mod dkms_conf;
 mod dkms_distributions;
 mod dkms_glue;
 mod dkms_settings;
+mod dkms_rebuild;
 mod docs;
 mod engine_build;
 mod ingest;
