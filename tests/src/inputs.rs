@@ -1,6 +1,7 @@
 //! The real packages and kernels that `make setup` fetches for the tests.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The folder of inputs: `$DKMS_TEST_INPUTS`, else `target/inputs` of the workspace.
 ///
@@ -51,6 +52,26 @@ pub fn headers(release: &str) -> PathBuf {
     kernel_root(release)
         .join("usr/src")
         .join(format!("linux-headers-{release}"))
+}
+
+/// Puts the file or directory `from` into the directory `to`, by hard links where that can be done: nothing changes files of a kernel in
+/// place. `from` may end in `.`, which stands for all that is in it.
+///
+/// # Panics
+/// When it cannot be copied either.
+pub fn link_tree(from: &Path, to: &Path) {
+    let cp = |flags: &str| Command::new("cp").arg(flags).arg(from).arg(to).output();
+    if cp("-al").is_ok_and(|done| done.status.success()) {
+        return;
+    }
+    let copied = cp("-a").unwrap_or_else(|e| panic!("cp: {e}"));
+    assert!(
+        copied.status.success(),
+        "cp -a {} {}: {}",
+        from.display(),
+        to.display(),
+        String::from_utf8_lossy(&copied.stderr)
+    );
 }
 
 /// Debian's `dkms`, to compare with: the script out of its package, not installed.

@@ -16,6 +16,8 @@ use dkms_index::document::manifest::{self, Manifest, Module};
 use dkms_index::document::record::PackageRecord;
 use dkms_index::pattern::Pattern;
 use dkms_repo::init::{Plan, Quorum};
+use dkms_repo::intake::{self, Intake};
+use dkms_repo::package::Vendors;
 use dkms_repo::publish::{self, Extent};
 use dkms_repo::repository::{Config, Expiry, Repository};
 use dkms_repo::stage::{Stage, StagedPackage};
@@ -48,6 +50,14 @@ impl Published {
     /// # Panics
     /// When it cannot be made, as all of this.
     pub fn empty() -> Self {
+        Self::empty_at(now())
+    }
+
+    /// The same, made at another time.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn empty_at(now: Timestamp) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let one = Quorum { threshold: 1, keys: 1 };
         let plan = Plan {
@@ -60,7 +70,7 @@ impl Published {
             targets: one,
             curated: one,
         };
-        dkms_repo::init::init(dir.path(), &plan, now()).expect("a new repository");
+        dkms_repo::init::init(dir.path(), &plan, now).expect("a new repository");
         Self {
             repository: Repository::open(dir.path()).expect("the new repository"),
             dir,
@@ -91,6 +101,13 @@ impl Published {
         record.version = version.to_owned();
         record.patterns = vec!["pci:v00001234d000011E8sv*sd*bc*sc*i*".to_owned()];
         self.stage(record, &bundle);
+    }
+
+    /// Stages the driver whose source is in the folder `dir`, as `dkms-repo add` does.
+    pub fn add_source(&self, dir: &Path) {
+        let intake = Intake::on_this_machine(Vendors::of(&self.repository));
+        let prepared = intake.prepare(dir).expect("a package");
+        intake::stage(&Stage::of(&self.repository), &prepared, dir, true).expect("staged");
     }
 
     /// Stages so many packages that differ in all that matters; they share one bundle.

@@ -1,9 +1,12 @@
 //! Oracles that are C libraries, each behind a small program that the tests compile: no unsafe code of ours.
 
+mod measure;
+
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+pub use measure::{Cost, Meter};
 use tempfile::TempDir;
 
 /// A compiled C program; gone when dropped.
