@@ -85,6 +85,7 @@ impl Worker<'_> {
         rules: &Rules,
         done: &[Attempt],
     ) -> Result<Vec<Attempt>, StateError> {
+        self.load_unnoted(machine, survey);
         let mut found = Vec::new();
         for noted in self.records.never_at_work(&survey.kernel.release)? {
             let is_meant = |offer: &Offer| offer.id.repository == noted.repository && offer.id.name == noted.package;
@@ -109,6 +110,19 @@ impl Worker<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// Loads what the tree has installed and no record knows, because a power cut came between the two, for devices that have
+    /// no driver. Who installed it is not known, so that it is not taken away where it does not bind.
+    fn load_unnoted(&self, machine: &Machine<'_>, survey: &Survey) {
+        let unnoted = |name: &str| survey.standing.iter().any(|s| s.source.is_none() && s.name == name);
+        for (n, device) in machine.devices.iter().enumerate() {
+            let is_meant = machine.matches[n].iter().any(|(offer, _)| unnoted(&offer.id.name));
+            if is_meant && device.binding == Binding::Unbound && !is_served(machine, n) {
+                let modaliases = device.modaliases.iter();
+                modaliases.for_each(|modalias| modprobe::load_for(&modalias.to_string()));
+            }
+        }
     }
 
     fn load_one(&self, machine: &Machine<'_>, survey: &Survey, offer: &Offer, serves: &[usize]) -> Loaded {
