@@ -9,9 +9,11 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// The search path of every program we start.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/dkms";
@@ -28,6 +30,40 @@ pub enum User {
     Unprivileged,
 }
 
+/// What runs now. Signals meet the whole process, and so does this.
+static RUNNING: Mutex<Running> = Mutex::new(Running {
+    stopped: false,
+    groups: Vec::new(),
+});
+
+struct Running {
+    /// Whether nothing may be started any more.
+    stopped: bool,
+    /// The process groups of what runs and may be ended.
+    groups: Vec<Pid>,
+}
+
+fn running() -> MutexGuard<'static, Running> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every command that runs, with its children, and lets no other one start, except those that [`Confined::finishes`].
+pub fn stop_all() {
+    let mut running = running();
+    running.stopped = true;
+    running.groups.drain(..).for_each(kill);
+}
+
+/// True after [`stop_all`]: a command that failed may have been ended by it.
+pub fn is_stopped() -> bool {
+    running().stopped
+}
+
+/// A group that is gone already is what we want.
+fn kill(group: Pid) {
+    let _ = kill_process_group(group, Signal::KILL);
+}
+
 /// A command in preparation.
 #[derive(Debug, Clone)]
 pub struct Confined {
@@ -40,6 +76,7 @@ pub struct Confined {
     chroot: Option<PathBuf>,
     jobserver: Option<jobserver::Client>,
     stdin: Vec<u8>,
+    finishes: bool,
 }
 
 /// How a command ended.
@@ -84,7 +121,15 @@ impl Confined {
             chroot: None,
             jobserver: None,
             stdin: Vec::new(),
+            finishes: false,
         }
+    }
+
+    /// Lets it come to its end when the program is told to stop: what it does must not stay half done.
+    #[must_use]
+    pub fn finishes(mut self) -> Confined {
+        self.finishes = true;
+        self
     }
 
     /// Adds an argument.
@@ -190,40 +235,48 @@ impl Confined {
     fn run(&self, stdout: File, stderr: File) -> io::Result<Ended> {
         let mut command = self.command();
         command.stdin(self.stdin_file()?).stdout(stdout).stderr(stderr);
-        let Some(limit) = self.time_limit else {
-            let status = command.status()?;
-            return Ok(Ended {
-                status,
-                timed_out: false,
-            });
-        };
-        let mut child = command.process_group(0).spawn()?;
-        let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        let kill = || {
-            if let Some(group) = group {
-                // A group that is gone already is what we want.
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-        };
+        let (mut child, group) = self.start(command.process_group(0))?;
         let (done, wait) = mpsc::channel::<()>();
         let (status, timed_out) = std::thread::scope(|scope| {
-            let kill = &kill;
-            let watchdog = scope.spawn(move || {
-                let timed_out = wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
-                if timed_out {
-                    kill();
-                }
-                timed_out
+            let watchdog = self.time_limit.map(|limit| {
+                scope.spawn(move || {
+                    let timed_out = wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+                    if timed_out {
+                        group.into_iter().for_each(kill);
+                    }
+                    timed_out
+                })
             });
             let status = child.wait();
             drop(done);
-            (status, watchdog.join().unwrap_or(false))
+            (
+                status,
+                watchdog.is_some_and(|watchdog| watchdog.join().unwrap_or(false)),
+            )
         });
-        kill();
+        running().groups.retain(|other| Some(*other) != group);
+        if self.time_limit.is_some() {
+            group.into_iter().for_each(kill);
+        }
         Ok(Ended {
             status: status?,
             timed_out,
         })
+    }
+
+    /// Starts it in a process group of its own, which [`stop_all`] knows of.
+    fn start(&self, command: &mut Command) -> io::Result<(Child, Option<Pid>)> {
+        // Nothing can start between the order to stop and the look at it.
+        let mut running = running();
+        if running.stopped && !self.finishes {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "this run was told to stop"));
+        }
+        let child = command.spawn()?;
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        if !self.finishes {
+            running.groups.extend(group);
+        }
+        Ok((child, group))
     }
 
     /// A file rather than a pipe: a program that does not read all of it cannot hold us up.

@@ -49,6 +49,7 @@ pub(super) fn run(tree: &Tree, release: &str) -> io::Result<()> {
         }
         let said = command
             .arg(release)
+            .finishes()
             .time_limit(Duration::from_secs(600))
             .output(64 << 10)?;
         if !said.ended.status.success() {
