@@ -27,6 +27,8 @@ pub enum Exit {
     NoMatch,
     /// Not now: another run is in progress, the disk is full, or the index is too old.
     TryAgain,
+    /// Ended by this signal.
+    Interrupted(u8),
 }
 
 impl Exit {
@@ -44,6 +46,7 @@ impl Exit {
             Self::Changed => 10,
             Self::NoMatch => 11,
             Self::TryAgain => 75,
+            Self::Interrupted(signal) => crate::interrupt::exit_code(signal),
         }
     }
 }
@@ -66,6 +69,7 @@ Exit codes:
    6  partly done
    7  done, and a reboot or the enrolment of a key is pending
   75  try again later: another run is in progress, the disk is full, or the index is out of date
+ 130  interrupted by SIGINT (129 by SIGHUP, 143 by SIGTERM); the next run goes on
 With --detailed-exitcode also:
   10  converged, and something was changed (with --check: would be)
   11  converged, and no package matches any device";

@@ -4,6 +4,40 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+/// How the names of files begin that are not whole yet.
+pub(crate) const TEMPORARY: &str = ".new-";
+
+/// Whether the disk, a quota or a limit is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// The way out where a file or folder at `path` cannot be read or written.
+pub(crate) fn hint(path: &Path, error: &io::Error) -> Option<String> {
+    match error.kind() {
+        _ if is_full(error) => Some(free_some(path)),
+        io::ErrorKind::PermissionDenied => Some("run it as root".to_owned()),
+        io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+            "`findmnt --target {}` shows what is read-only",
+            there(path).display()
+        )),
+        _ => None,
+    }
+}
+
+/// What to do about a full disk.
+pub(crate) fn free_some(path: &Path) -> String {
+    format!("free some space: `df -h {}`", there(path).display())
+}
+
+/// The part of a path that is there.
+fn there(path: &Path) -> &Path {
+    path.ancestors().find(|path| path.exists()).unwrap_or(path)
+}
+
 /// Replaces the file at `path` by `bytes`, durably. Folders on the way are made.
 ///
 /// # Errors
@@ -11,7 +45,7 @@ use std::path::Path;
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = folder_of(path)?;
     fs::create_dir_all(dir)?;
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(dir)?;
     file.write_all(bytes)?;
     persist(file, path)
 }

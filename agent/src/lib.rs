@@ -13,6 +13,7 @@ pub mod exit;
 pub mod fetch;
 mod files;
 pub mod host;
+pub mod interrupt;
 pub mod intree;
 pub mod lock;
 pub mod plan;

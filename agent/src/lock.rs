@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use dkms_engine::root::Root;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::files;
+
 /// The right to change what is below a root. It ends with the value, or with the process.
 #[derive(Debug)]
 pub struct RunLock {
@@ -37,10 +39,7 @@ impl LockError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Busy { path } => Some(format!("wait for it to end; who is it? `fuser -v {}`", path.display())),
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("run it as root".to_owned())
-            }
-            Self::Io { .. } => None,
+            Self::Io { path, source } => files::hint(path, source),
         }
     }
 }

@@ -144,6 +144,8 @@ impl<'a> Machine<'a> {
     /// Decides, by the rules as they are now.
     pub fn plan(&self, survey: &Survey, rules: &Rules) -> Plan {
         let facts = self.facts(survey, rules);
+        let withdrawal = plan::withdraw(&survey.standing, rules);
+        let standing = withdrawal.staying(&survey.standing);
         let situations: Vec<Situation> = self
             .devices
             .iter()
@@ -153,11 +155,14 @@ impl<'a> Machine<'a> {
                 let assessment = candidate::assess(matches, facts);
                 let names: BTreeSet<&str> = matches.iter().map(|(offer, _)| offer.id.name.as_str()).collect();
                 let names: Vec<&str> = names.into_iter().collect();
-                let settled = plan::settle(device, survey.live, claims, &survey.standing, &names, &assessment);
+                let settled = plan::settle(device, survey.live, claims, &standing, &names, &assessment);
                 Situation { settled, assessment }
             })
             .collect();
-        plan::plan(&situations, &self.library, &survey.standing, facts)
+        Plan {
+            withdrawal,
+            ..plan::plan(&situations, &self.library, &standing, facts)
+        }
     }
 
     /// What the deciding functions look at.
@@ -291,6 +296,7 @@ pub fn standing(tree: &Tree, kernel: &TargetKernel, installed: &[Installed]) -> 
                     version: i.version.clone(),
                     repository: i.repository.clone(),
                 }),
+                bundle_sha256: noted.map(|i| i.bundle_sha256.clone()).unwrap_or_default(),
                 modules: modules.into_iter().map(|m: String| m.replace('-', "_")).collect(),
             })
         })

@@ -12,6 +12,7 @@ mod dkms_rebuild;
 mod dkms_settings;
 mod docs;
 mod engine_build;
+mod errors;
 mod ingest;
 mod matching;
 mod sync;

@@ -7,4 +7,5 @@ pub mod native;
 pub mod published;
 pub mod repo;
 pub mod sources;
+pub mod story;
 pub mod synthetic;

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dkms_engine::build::{BuildError, BuildFailure, BuildOptions, BuildOutcome, BuildRequest, Diagnosis, build_all};
+use dkms_engine::command;
 use dkms_engine::install::{InstallError, InstallOutcome, Session as InstallSession};
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::package::{KernelId, PackageId as TreeId};
 
-use super::{End, Fault, Obtained, Setback, Worker, source, tree_id};
+use super::source::{self, Origin};
+use super::{End, Fault, Obtained, Setback, Worker, tree_id};
 use crate::candidate::PackageId;
-use crate::cli::failure::chain;
+use crate::cli::failure::{chain, is_disk_full_at_last};
+use crate::files;
 use crate::plan::{Plan, Step};
 
 /// Builds and installs wave by wave: a step has its turn when all it needs is installed, and fails when one of those did.
@@ -53,12 +56,12 @@ fn one_wave(
     ends: &mut BTreeMap<PackageId, End>,
 ) {
     let kernel = KernelId::from(&**target);
-    let mut added: Vec<(&Step, BuildRequest)> = Vec::new();
+    let mut added: Vec<(&Step, BuildRequest, Origin)> = Vec::new();
     for step in steps {
         let id = &step.offer.id;
         let outcome = match (tree_id(&step.offer), sources.get(id)) {
             (Some(package), Some(obtained)) => {
-                source::add(worker, session, &package, &kernel, obtained).map(|()| package)
+                source::add(worker, session, &package, &kernel, obtained).map(|origin| (package, origin))
             }
             _ => Err(Setback::of(
                 Fault::Package,
@@ -66,35 +69,55 @@ fn one_wave(
             )),
         };
         match outcome {
-            Ok(package) => added.push((*step, BuildRequest::new(package, Arc::clone(target)))),
+            Ok((package, origin)) => added.push((*step, BuildRequest::new(package, Arc::clone(target)), origin)),
             Err(setback) => {
+                worker.tell_failure(step, &kernel, &setback);
                 ends.insert(id.clone(), End::Failed(setback));
             }
         }
     }
-    let requests: Vec<BuildRequest> = added.iter().map(|(_, request)| request.clone()).collect();
+    let requests: Vec<BuildRequest> = added.iter().map(|(_, request, _)| request.clone()).collect();
     let outcomes = build_all(worker.tree, worker.lock, &requests, options, worker.reporter);
-    for ((step, request), outcome) in added.iter().zip(outcomes) {
-        let end = match built(outcome) {
-            Ok(()) => install(session, &request.package, &kernel),
+    for ((step, request, origin), outcome) in added.iter().zip(outcomes) {
+        // The builder has told of its own failures, but not of the way out.
+        let is_told = matches!(outcome, BuildOutcome::Failed(_));
+        let end = match built(worker, outcome) {
+            // What was ended halfway says nothing about itself, and what was not installed yet can wait.
+            _ if command::is_stopped() => {
+                End::Failed(Setback::of(Fault::Machine, "the run was interrupted".to_owned()))
+            }
+            Ok(()) => install(worker, session, &request.package, &kernel),
             Err(setback) => End::Failed(setback),
         };
         if let End::Failed(setback) = &end {
-            forget(worker, session, &request.package, setback);
+            match &setback.hint {
+                Some(hint) if is_told => worker.reporter.hint(hint),
+                // What is not meant for this kernel has not failed.
+                _ if is_told || setback.fault == Fault::Unfit => {}
+                _ => worker.tell_failure(step, &kernel, setback),
+            }
+            forget(worker, session, &request.package, setback, *origin);
         }
         ends.insert(step.offer.id.clone(), end);
     }
 }
 
-fn built(outcome: BuildOutcome) -> Result<(), Setback> {
+fn built(worker: &Worker<'_>, outcome: BuildOutcome) -> Result<(), Setback> {
     match outcome {
         BuildOutcome::Built(_) | BuildOutcome::Current(_) => Ok(()),
         BuildOutcome::Excluded { why, .. } => Err(Setback::of(Fault::Unfit, why.to_string())),
-        BuildOutcome::Failed(failure) => Err(Setback {
-            reason: failure.to_string(),
-            hint: failure.hint(),
-            log: failure.log.clone(),
-            fault: fault_of(&failure),
+        BuildOutcome::Failed(failure) => Err(match fault_of(&failure) {
+            // Its log would only take more of what there is too little of.
+            Fault::NoSpace => Setback {
+                hint: Some(files::free_some(worker.tree.path())),
+                ..Setback::of(Fault::NoSpace, failure.to_string())
+            },
+            fault => Setback {
+                reason: failure.to_string(),
+                hint: failure.hint(),
+                log: failure.log.clone(),
+                fault,
+            },
         }),
     }
 }
@@ -103,15 +126,16 @@ fn built(outcome: BuildOutcome) -> Result<(), Setback> {
 fn fault_of(failure: &BuildFailure) -> Fault {
     use Diagnosis::{CompilerMismatch, HeadersIncomplete, Killed, LibraryMissing, NoSpace, TimedOut, ToolMissing};
     match &failure.error {
+        error if is_disk_full_at_last(error) => Fault::NoSpace,
         BuildError::Tree(_)
         | BuildError::Program { .. }
         | BuildError::Io { .. }
         | BuildError::Jobserver(_)
         | BuildError::ScriptsForbidden(_) => Fault::Machine,
         error => match error.diagnosis() {
+            Some(NoSpace) => Fault::NoSpace,
             Some(
-                NoSpace
-                | Killed { .. }
+                Killed { .. }
                 | ToolMissing { .. }
                 | LibraryMissing { .. }
                 | CompilerMismatch { .. }
@@ -123,7 +147,7 @@ fn fault_of(failure: &BuildFailure) -> Fault {
     }
 }
 
-fn install(session: &mut InstallSession<'_>, package: &TreeId, kernel: &KernelId) -> End {
+fn install(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &TreeId, kernel: &KernelId) -> End {
     match session.install(package, kernel) {
         Ok(InstallOutcome::Installed(installed)) => End::Installed {
             files: installed.files,
@@ -137,25 +161,31 @@ fn install(session: &mut InstallSession<'_>, package: &TreeId, kernel: &KernelId
         },
         Err(error) => {
             let fault = match &error {
+                error if is_disk_full_at_last(error) => Fault::NoSpace,
                 InstallError::NotNewer { .. } => Fault::Unfit,
                 InstallError::Tree(_) | InstallError::NoKernel { .. } => Fault::Machine,
                 _ => Fault::Package,
             };
             let reason = format!("failed to {}", chain(&error));
+            let hint = match fault {
+                Fault::NoSpace => Some(files::free_some(&worker.tree.modules_dir(&kernel.release))),
+                _ => error.hint(),
+            };
             End::Failed(Setback {
-                hint: error.hint(),
+                hint,
                 ..Setback::of(fault, reason)
             })
         }
     }
 }
 
-/// Takes a package that failed out of the tree again, unless another kernel uses it. Its log stays where it is until then.
-fn forget(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &TreeId, setback: &Setback) {
+/// Takes a package that failed out of the tree again, unless another kernel uses it. One that has a log stays with it.
+fn forget(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &TreeId, setback: &Setback, origin: Origin) {
     // The log of the failure is inside the tree, and people want to read it.
     if setback.log.is_some() || !worker.tree.is_added(package) || !worker.tree.built_kernels(package).is_empty() {
         return;
     }
     // What stays is a source that nothing uses; the next run replaces it.
     let _ = session.remove(package, &[]);
+    source::take_back(worker.tree, package, origin);
 }

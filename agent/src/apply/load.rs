@@ -10,7 +10,8 @@ use dkms_engine::install::{InstallOptions, Session as InstallSession};
 use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::KernelId;
 
-use super::{Attempt, End, Fault, Setback, Worker, modprobe, tree_id};
+use super::refusal::{Meaning, Refusal};
+use super::{Attempt, End, Fault, Setback, Waiting, Worker, tree_id};
 use crate::candidate::{Offer, Rules};
 use crate::cli::failure::chain;
 use crate::device::{Binding, Device};
@@ -19,8 +20,6 @@ use crate::report::progress::Happening;
 use crate::state::StateError;
 use crate::survey::{Machine, Survey, standing};
 
-/// How long a driver may take to bind after its module is loaded.
-const BIND_TIMEOUT: Duration = Duration::from_secs(5);
 const BIND_POLL: Duration = Duration::from_millis(50);
 
 /// What came of loading.
@@ -30,7 +29,7 @@ enum Loaded {
     /// It waits for something that only a person or a reboot can do: what, and how.
     Pending { why: String, hint: String },
     /// It does no good here.
-    Useless(String),
+    Useless(Setback),
 }
 
 impl Worker<'_> {
@@ -56,14 +55,16 @@ impl Worker<'_> {
                 }
                 Loaded::Pending { why, hint } => {
                     self.reporter.tell(Happening::Warning {
-                        text: why.clone(),
+                        text: format!("{} is installed and not in use yet: {why}", attempt.offer.id),
+                        hint: Some(hint.clone()),
+                    });
+                    *pending = Some(Waiting {
+                        reason: why,
                         hint: Some(hint),
                     });
-                    *pending = Some(why);
                 }
-                Loaded::Useless(reason) => {
+                Loaded::Useless(setback) => {
                     useless = true;
-                    let setback = Setback::of(Fault::Package, reason);
                     self.take_back(attempt, survey)?;
                     attempt.end = End::Failed(setback);
                     self.remember(attempt, survey, rules)?;
@@ -120,44 +121,63 @@ impl Worker<'_> {
             let is_meant = machine.matches[n].iter().any(|(offer, _)| unnoted(&offer.id.name));
             if is_meant && device.binding == Binding::Unbound && !is_served(machine, n) {
                 let modaliases = device.modaliases.iter();
-                modaliases.for_each(|modalias| modprobe::load_for(&modalias.to_string()));
+                modaliases.for_each(|modalias| self.loader.load_for(&modalias.to_string()));
             }
         }
     }
 
     fn load_one(&self, machine: &Machine<'_>, survey: &Survey, offer: &Offer, serves: &[usize]) -> Loaded {
         for module in &offer.record.modules {
-            if self.is_other_build(machine, survey, offer, module) && !make_way(machine, module) {
+            if self.is_other_build(machine, survey, offer, module) && !self.make_way(machine, module) {
                 return Loaded::Pending {
                     why: format!("the running kernel uses another build of {module}"),
                     hint: "systemctl reboot".to_owned(),
                 };
             }
             self.reporter.tell(Happening::Loading { module: module.clone() });
-            if let Err(said) = modprobe::load(module) {
-                let refused = said.contains("Key was rejected") || said.contains("Required key not available");
-                return if refused && machine.host.signatures.required() {
-                    Loaded::Pending {
-                        why: format!("{module} is not signed by a key that this kernel trusts"),
-                        hint: self.enrolment(machine, survey),
-                    }
-                } else {
-                    Loaded::Useless(format!("the kernel does not load {module}: {said}"))
-                };
+            if let Err(said) = self.loader.load(module) {
+                return self.refused(machine, survey, module, &Refusal::of(&said));
             }
         }
         let unbound = |n: &&usize| machine.devices[**n].binding != Binding::NeverBinds && !is_served(machine, **n);
-        let deadline = Instant::now() + BIND_TIMEOUT;
+        let deadline = Instant::now() + self.loader.patience;
         loop {
             let Some(&missing) = serves.iter().find(unbound) else {
                 return Loaded::Bound;
             };
             if Instant::now() >= deadline {
                 let device = machine.devices[missing].title();
-                return Loaded::Useless(format!("it was loaded and did not bind to {device}"));
+                let reason = format!("it was loaded and did not bind to {device}");
+                return Loaded::Useless(Setback::of(Fault::Package, reason));
             }
             std::thread::sleep(BIND_POLL);
         }
+    }
+
+    /// What follows from the kernel's word against a module.
+    fn refused(&self, machine: &Machine<'_>, survey: &Survey, module: &str, refusal: &Refusal) -> Loaded {
+        let reason = refusal.reason(module);
+        let hint = match refusal.hint(module, &survey.kernel.release) {
+            Some(hint) => hint,
+            None => self.enrolment(machine, survey),
+        };
+        let fault = match refusal.meaning() {
+            Meaning::Waits => return Loaded::Pending { why: reason, hint },
+            Meaning::Useless => Fault::Package,
+            Meaning::Machine => Fault::Machine,
+        };
+        Loaded::Useless(Setback {
+            hint: Some(hint),
+            ..Setback::of(fault, reason)
+        })
+    }
+
+    /// Unloads another build of a module, if no device works by it; says whether it is gone.
+    fn make_way(&self, machine: &Machine<'_>, module: &str) -> bool {
+        let name = module.replace('-', "_");
+        let is_served =
+            |device: &Device| matches!(&device.binding, Binding::Bound { module: Some(m), .. } if *m == name);
+        !machine.devices.iter().any(is_served) && self.loader.unload(module).is_ok()
     }
 
     /// Whether the kernel has loaded another build of a module than the one that is installed: modprobe would do nothing then.
@@ -197,7 +217,7 @@ impl Worker<'_> {
         if let (Some(package), Some(kernel)) = (tree_id(&attempt.offer), kernel) {
             for module in attempt.offer.record.modules.iter().rev() {
                 // In use by something else: it stays until the next boot, which will not find it any more.
-                let _ = modprobe::unload(module);
+                let _ = self.loader.unload(module);
             }
             let options = InstallOptions {
                 run_scripts: self.scripts_allowed,
@@ -221,13 +241,6 @@ impl Worker<'_> {
             .note_removed(&attempt.offer.id.name, &survey.kernel.release)?;
         Ok(())
     }
-}
-
-/// Unloads another build of a module, if no device works by it; says whether it is gone.
-fn make_way(machine: &Machine<'_>, module: &str) -> bool {
-    let name = module.replace('-', "_");
-    let is_served = |device: &Device| matches!(&device.binding, Binding::Bound { module: Some(m), .. } if *m == name);
-    !machine.devices.iter().any(is_served) && modprobe::unload(module).is_ok()
 }
 
 /// The way out where the kernel refuses our key. Without Secure Boot there is no list of keys that an owner could add to.

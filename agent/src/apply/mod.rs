@@ -8,6 +8,9 @@ mod build;
 mod load;
 mod modprobe;
 mod obtain;
+mod outcome;
+mod refusal;
+mod remove;
 mod source;
 mod unload;
 
@@ -15,8 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dkms_engine::build::BuildOptions;
+use dkms_engine::command;
 use dkms_engine::event::{Event, Sink as _};
 use dkms_engine::install::{InstallOptions, Session as InstallSession};
+use dkms_engine::kernel::KernelTarget;
 use dkms_engine::package::{KernelId, PackageId as TreeId};
 use dkms_engine::tree::{Tree, TreeLock};
 use jiff::Timestamp;
@@ -28,7 +33,10 @@ use crate::state::StateError;
 use crate::state::records::{Entry, Installed as InstalledRecord, Quarantined, Records};
 use crate::survey::{Machine, Survey, standing};
 
+pub use modprobe::Loader;
 pub use obtain::{Obtain, Obtained};
+pub use outcome::{Attempt, Done, End, Fault, Setback, Waiting};
+pub use remove::{Farewell, RemoveError, Withdrawn};
 pub use unload::{Unloaded, adopt, unload};
 
 /// Rounds of planning and building; each rules out at least one version, and nobody has so many.
@@ -50,73 +58,8 @@ pub struct Worker<'a> {
     pub run: String,
     /// Packages whose scripts may run as root.
     pub scripts_allowed: bool,
-}
-
-/// What became of a package that was to be installed.
-#[derive(Debug, Clone)]
-pub struct Attempt {
-    /// The package.
-    pub offer: Arc<Offer>,
-    /// The devices it was for.
-    pub serves: Vec<usize>,
-    /// How it ended.
-    pub end: End,
-}
-
-/// How the work on one package ended.
-#[derive(Debug, Clone)]
-pub enum End {
-    /// It is installed.
-    Installed {
-        /// The files.
-        files: Vec<std::path::PathBuf>,
-        /// Whether the running kernel has loaded it.
-        loaded: bool,
-        /// Why it waits for a reboot or for a key, if it does.
-        pending: Option<String>,
-    },
-    /// It is not, and nothing of it is left.
-    Failed(Setback),
-}
-
-/// Why a package was not installed, and what follows from that.
-#[derive(Debug, Clone)]
-pub struct Setback {
-    /// In one sentence.
-    pub reason: String,
-    /// The way out.
-    pub hint: Option<String>,
-    /// The log of the build.
-    pub log: Option<std::path::PathBuf>,
-    /// Whose fault it is.
-    pub fault: Fault,
-}
-
-impl Setback {
-    /// Without a way out or a log.
-    fn of(fault: Fault, reason: String) -> Self {
-        Self {
-            reason,
-            hint: None,
-            log: None,
-            fault,
-        }
-    }
-}
-
-/// Whose fault a failure is decides what is tried next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The package's: this version is not tried again on this machine for this kernel, the next one is.
-    Package,
-    /// The package says itself that it is not for this kernel: the next one is tried.
-    Unfit,
-    /// This machine's: a full disk, a missing compiler. Nothing is held against the package.
-    Machine,
-    /// Not what its keys promise. No other version is tried: that would let a mirror choose an old one.
-    Trust,
-    /// No mirror gave it. No other version is tried either.
-    Network,
+    /// How the running kernel is asked to load modules.
+    pub loader: Loader,
 }
 
 /// Where the packages of a loop come from.
@@ -139,29 +82,35 @@ impl Worker<'_> {
         survey: &mut Survey,
         rules: &mut Rules,
         obtain: &mut Obtain<'_, '_>,
-    ) -> Result<Vec<Attempt>, StateError> {
-        let mut attempts: Vec<Attempt> = Vec::new();
+    ) -> Result<Done, StateError> {
+        let mut done = Done::default();
+        if let Goal::Devices = goal {
+            let plan = machine.plan(survey, rules);
+            done.withdrawn = self.withdraw(&plan.withdrawal, machine, survey)?;
+        }
         for _ in 0..ROUNDS_MAX {
-            let mut done = self.install(goal, machine, survey, rules, obtain).await?;
+            let mut attempts = self.install(goal, machine, survey, rules, obtain).await?;
+            // Whoever told us to stop waits for this moment: all that was done is recorded.
+            tokio::task::yield_now().await;
             let mut useless = false;
             if survey.live {
                 // Once: what waits for a key now will wait in the next round too.
                 if let Goal::Devices = goal
-                    && attempts.is_empty()
+                    && done.attempts.is_empty()
                 {
-                    done.extend(self.unproven(machine, survey, rules, &done)?);
+                    attempts.extend(self.unproven(machine, survey, rules, &attempts)?);
                 }
-                useless = self.load(machine, survey, rules, &mut done)?;
+                useless = self.load(machine, survey, rules, &mut attempts)?;
             }
-            attempts.extend(done);
+            done.attempts.extend(attempts);
             if !useless || matches!(goal, Goal::Named(_)) {
                 break;
             }
         }
-        Ok(attempts)
+        Ok(done)
     }
 
-    /// Plans, builds and installs until nothing is left to do but loading.
+    /// Installs until nothing is left to do, and runs depmod once.
     async fn install(
         &self,
         goal: &Goal<'_>,
@@ -191,7 +140,7 @@ impl Worker<'_> {
                 attempts.push(attempt);
             }
             survey.standing = standing(self.tree, &survey.kernel, &self.records.installed()?);
-            if !failed || matches!(goal, Goal::Named(_)) {
+            if !failed || matches!(goal, Goal::Named(_)) || command::is_stopped() {
                 break;
             }
         }
@@ -208,13 +157,9 @@ impl Worker<'_> {
         obtain: &mut Obtain<'_, '_>,
         session: &mut InstallSession<'_>,
     ) -> Vec<Attempt> {
-        let target = match &survey.target {
-            Ok(target) => Arc::clone(target),
-            Err(error) => {
-                let setback = Setback {
-                    hint: error.hint(),
-                    ..Setback::of(Fault::Machine, format!("failed to {error}"))
-                };
+        let target = match usable(survey) {
+            Ok(target) => target,
+            Err(setback) => {
                 return plan
                     .steps
                     .iter()
@@ -222,6 +167,7 @@ impl Worker<'_> {
                     .collect();
             }
         };
+        let kernel = KernelId::from(&*target);
         let mut sources = BTreeMap::new();
         let mut ends: BTreeMap<PackageId, End> = BTreeMap::new();
         for step in &plan.steps {
@@ -231,7 +177,7 @@ impl Worker<'_> {
                     sources.insert(step.offer.id.clone(), obtained);
                 }
                 Err(setback) => {
-                    self.tell_failure(step, survey, &setback);
+                    self.tell_failure(step, &kernel, &setback);
                     ends.insert(step.offer.id.clone(), End::Failed(setback));
                 }
             }
@@ -255,7 +201,9 @@ impl Worker<'_> {
     }
 
     fn failed(&self, step: &Step, survey: &Survey, setback: Setback) -> Attempt {
-        self.tell_failure(step, survey, &setback);
+        if let Some(kernel) = KernelId::new(&survey.kernel.release, &survey.kernel.arch) {
+            self.tell_failure(step, &kernel, &setback);
+        }
         Attempt {
             offer: Arc::clone(&step.offer),
             serves: step.serves.clone(),
@@ -263,11 +211,10 @@ impl Worker<'_> {
         }
     }
 
-    fn tell_failure(&self, step: &Step, survey: &Survey, setback: &Setback) {
+    fn tell_failure(&self, step: &Step, kernel: &KernelId, setback: &Setback) {
         if let Some(package) = tree_id(&step.offer) {
-            let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
             self.reporter.emit(Event::Failed {
-                subject: package.subject(kernel.as_ref()),
+                subject: package.subject(Some(kernel)),
                 reason: setback.reason.clone(),
                 log: setback.log.clone(),
             });
@@ -314,7 +261,7 @@ impl Worker<'_> {
                         rules.quarantine.push(entry);
                     }
                     Fault::Unfit => rules.quarantine.push(entry),
-                    Fault::Machine | Fault::Trust | Fault::Network => {
+                    Fault::Machine | Fault::NoSpace | Fault::Trust | Fault::Network => {
                         let why = Rejection::Failed {
                             reason: setback.reason.clone(),
                         };
@@ -377,6 +324,30 @@ impl Worker<'_> {
         survey.standing = standing(self.tree, &survey.kernel, &self.records.installed()?);
         Ok(())
     }
+}
+
+/// What there is to build against, and with.
+fn usable(survey: &Survey) -> Result<Arc<KernelTarget>, Setback> {
+    let target = survey.target.as_ref().map_err(|error| Setback {
+        hint: error.hint(),
+        ..Setback::of(Fault::Machine, format!("failed to {error}"))
+    })?;
+    let toolchain = target.toolchain();
+    if toolchain.present.is_some() {
+        return Ok(Arc::clone(target));
+    }
+    let wanted = toolchain.wanted.as_deref().unwrap_or(&toolchain.cc);
+    let program = wanted.split_whitespace().next().unwrap_or("gcc");
+    Err(Setback {
+        hint: Some(target.distribution.install_command(program)),
+        ..Setback::of(
+            Fault::Machine,
+            format!(
+                "failed to find a compiler: kernel {} was built with {wanted}",
+                target.release
+            ),
+        )
+    })
 }
 
 /// What the DKMS tree calls a package.

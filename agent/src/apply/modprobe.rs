@@ -1,36 +1,57 @@
 //! The running kernel's modules, through kmod's own program.
 
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-/// Loads a module with what it needs. The error is what modprobe says.
-pub(super) fn load(module: &str) -> Result<(), String> {
-    run(&["--", module])
+/// How the running kernel is asked for modules.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    /// Where `modprobe` is looked for, as in `PATH`; it gets this and nothing else of our environment.
+    pub path: OsString,
+    /// How long a driver may take to bind after its module is loaded.
+    pub patience: Duration,
 }
 
-/// Unloads a module and what only it needed. The error is what modprobe says: mostly that it is in use.
-pub(super) fn unload(module: &str) -> Result<(), String> {
-    run(&["-r", "--", module])
-}
-
-/// Loads what the kernel has for a modalias, as udev does when a device appears. Having nothing is no error.
-pub(super) fn load_for(modalias: &str) {
-    let _ = run(&["-q", "-b", "--", modalias]);
-}
-
-/// Runs modprobe with nothing in its environment but where programs are.
-fn run(arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("modprobe")
-        .args(arguments)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("cannot run modprobe: {error}"))?;
-    if output.status.success() {
-        return Ok(());
+impl Default for Loader {
+    fn default() -> Self {
+        Self {
+            path: "/usr/sbin:/usr/bin:/sbin:/bin".into(),
+            patience: Duration::from_secs(5),
+        }
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().last().unwrap_or("no word of why");
-    Err(last.trim().chars().take(300).collect())
+}
+
+impl Loader {
+    /// Loads a module with what it needs. The error is what modprobe says.
+    pub(super) fn load(&self, module: &str) -> Result<(), String> {
+        self.run(&["--", module])
+    }
+
+    /// Unloads a module and what only it needed. The error is what modprobe says: mostly that it is in use.
+    pub(super) fn unload(&self, module: &str) -> Result<(), String> {
+        self.run(&["-r", "--", module])
+    }
+
+    /// Loads what the kernel has for a modalias, as udev does when a device appears. Having nothing is no error.
+    pub(super) fn load_for(&self, modalias: &str) {
+        let _ = self.run(&["-q", "-b", "--", modalias]);
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<(), String> {
+        let output = Command::new("modprobe")
+            .args(arguments)
+            .env_clear()
+            .env("PATH", &self.path)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("cannot run modprobe: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().last().unwrap_or("no word of why");
+        Err(last.trim().chars().take(300).collect())
+    }
 }

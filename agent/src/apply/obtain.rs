@@ -9,6 +9,7 @@ use dkms_index::trust::TrustedMetadata;
 
 use super::{Fault, Setback};
 use crate::candidate::Offer;
+use crate::cli::failure::{chain, is_disk_full_at_last};
 use crate::device::Device;
 use crate::fetch::{self, FetchError, SourceTree, Store};
 use crate::report::progress::{Happening, Reporter};
@@ -122,11 +123,11 @@ fn agrees(offer: &Offer, manifest: &Manifest, devices: &[&Device]) -> Result<(),
 fn setback(error: &FetchError) -> Setback {
     let fault = match error {
         error if error.is_trust() => Fault::Trust,
-        error if error.is_disk_full() => Fault::Machine,
+        error if is_disk_full_at_last(error) => Fault::NoSpace,
         FetchError::Io { .. } => Fault::Machine,
         _ => Fault::Network,
     };
-    let reason = format!("failed to {}", crate::cli::failure::chain(error));
+    let reason = format!("failed to {}", chain(error));
     Setback {
         hint: error.hint(),
         ..Setback::of(fault, reason)

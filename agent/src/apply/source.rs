@@ -7,10 +7,28 @@ use std::path::{Path, PathBuf};
 
 use dkms_engine::install::Session as InstallSession;
 use dkms_engine::package::{KernelId, PackageId as TreeId};
-use dkms_engine::tree::{AddError, AddOptions};
+use dkms_engine::tree::{AddError, AddOptions, Tree};
 
 use super::{Fault, Obtained, Setback, Worker};
-use crate::cli::failure::chain;
+use crate::cli::failure::{chain, is_disk_full_at_last};
+use crate::files;
+
+/// Where a source in the source tree comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It was there before.
+    Found,
+    /// We put it there.
+    Ours,
+}
+
+/// Removes a source that we put into the source tree and that nothing uses. One that stays is replaced by the next run.
+pub(super) fn take_back(tree: &Tree, package: &TreeId, origin: Origin) {
+    let dir = tree.source_tree().join(package.dashed());
+    if origin == Origin::Ours && !tree.is_added(package) {
+        let _ = fs::remove_dir_all(dir);
+    }
+}
 
 /// Adds the source. Where the tree has the same version from another source, that one gives way if it came through us and
 /// nothing was built of it for another kernel: distributions ship different sources under one version.
@@ -20,12 +38,12 @@ pub(super) fn add(
     package: &TreeId,
     kernel: &KernelId,
     obtained: &Obtained,
-) -> Result<(), Setback> {
+) -> Result<Origin, Setback> {
     let tree = worker.tree;
     let there = tree.source_tree().join(package.dashed());
     if tree.is_added(package) {
         if same_tree(obtained.source.path(), &there).unwrap_or(false) {
-            return Ok(());
+            return Ok(Origin::Found);
         }
         let installed = worker.records.installed().unwrap_or_default();
         let is_ours = installed
@@ -53,21 +71,31 @@ pub(super) fn add(
         run_scripts: worker.scripts_allowed,
     };
     let context = tree.context(package, kernel);
-    match tree.add_directory(worker.lock, obtained.source.path(), &context, &options, worker.reporter) {
-        Ok(added) if added.package == *package => Ok(()),
+    let origin = if there.exists() { Origin::Found } else { Origin::Ours };
+    let failure = match tree.add_directory(worker.lock, obtained.source.path(), &context, &options, worker.reporter) {
+        Ok(added) if added.package == *package => return Ok(origin),
         Ok(added) => {
             let reason = format!("its dkms.conf calls it {}, its manifest {package}", added.package);
-            Err(Setback::of(Fault::Package, reason))
+            Setback::of(Fault::Package, reason)
         }
-        Err(AddError::Tree(error)) => {
-            let reason = format!("failed to {}", chain(&error));
-            Err(Setback {
-                hint: error.hint(),
-                ..Setback::of(Fault::Machine, reason)
-            })
+        Err(error) => {
+            let fault = match &error {
+                error if is_disk_full_at_last(error) => Fault::NoSpace,
+                AddError::Tree(_) => Fault::Machine,
+                _ => Fault::Package,
+            };
+            let hint = match fault {
+                Fault::NoSpace => Some(files::free_some(&there)),
+                _ => error.hint(),
+            };
+            Setback {
+                hint,
+                ..Setback::of(fault, format!("failed to {}", chain(&error)))
+            }
         }
-        Err(error) => Err(Setback::of(Fault::Package, format!("failed to {}", chain(&error)))),
-    }
+    };
+    take_back(tree, package, origin);
+    Err(failure)
 }
 
 /// Whether two source trees hold the same files with the same bytes.

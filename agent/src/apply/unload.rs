@@ -2,7 +2,7 @@
 
 use dkms_engine::root::Root;
 
-use super::modprobe;
+use super::Loader;
 use crate::device::{Binding, Device};
 use crate::report::progress::{Happening, Reporter};
 
@@ -16,7 +16,7 @@ pub struct Unloaded {
 }
 
 /// Unloads those of `modules` that are loaded. What is in use stays, with a warning: the files can go all the same.
-pub fn unload(root: &Root, modules: &[String], devices: &[Device], reporter: &Reporter) -> Unloaded {
+pub fn unload(loader: &Loader, root: &Root, modules: &[String], devices: &[Device], reporter: &Reporter) -> Unloaded {
     let mut unloaded = Unloaded {
         orphans: served_by(modules, devices),
         stays: false,
@@ -25,7 +25,7 @@ pub fn unload(root: &Root, modules: &[String], devices: &[Device], reporter: &Re
         if !root.join(format!("/sys/module/{module}/refcnt")).exists() {
             continue;
         }
-        if let Err(said) = modprobe::unload(&module) {
+        if let Err(said) = loader.unload(&module) {
             unloaded.stays = true;
             reporter.tell(Happening::Warning {
                 text: format!("the running kernel keeps {module} until the next boot: {said}"),
@@ -37,8 +37,8 @@ pub fn unload(root: &Root, modules: &[String], devices: &[Device], reporter: &Re
 }
 
 /// Gives devices that lost their driver to what the kernel has for them.
-pub fn adopt(orphans: &[String]) {
-    orphans.iter().for_each(|modalias| modprobe::load_for(modalias));
+pub fn adopt(loader: &Loader, orphans: &[String]) {
+    orphans.iter().for_each(|modalias| loader.load_for(modalias));
 }
 
 /// The modaliases of the devices that one of `modules` serves now.
@@ -90,7 +90,13 @@ mod tests {
     fn what_is_not_loaded_is_not_unloaded() {
         let dir = tempfile::tempdir().unwrap();
         let reporter = Reporter::new(false, false);
-        let unloaded = unload(&Root::at(dir.path()), &["qemu-edu".to_owned()], &[], &reporter);
+        let unloaded = unload(
+            &Loader::default(),
+            &Root::at(dir.path()),
+            &["qemu-edu".to_owned()],
+            &[],
+            &reporter,
+        );
         assert_eq!(unloaded, Unloaded::default());
     }
 }

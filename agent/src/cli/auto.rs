@@ -1,7 +1,5 @@
 //! `--auto` and `plan`: the whole job, and what it would be.
 
-use std::path::PathBuf;
-
 use super::block_on;
 use super::context::Context;
 use super::devices::show;
@@ -9,9 +7,9 @@ use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::view::View;
 use super::work;
-use crate::apply::{Attempt, Goal};
+use crate::apply::{Done, Goal};
 use crate::exit::Exit;
-use crate::report::progress::print_json;
+use crate::report::progress::{print_json, say};
 use crate::report::{Report, table};
 use crate::state::records::Records;
 
@@ -27,12 +25,15 @@ pub(super) fn plan(context: &Context) -> Result<Exit, Failure> {
     let view = View::open(context, &devices, here, &index, &records)?;
     let mut report = view.report("plan", &index)?;
     for survey in &view.surveys {
-        view.warn_about(context, survey, &mut report);
+        view.warn_about(context, survey, &rules, &mut report);
         report
             .kernels
             .push(view.kernel(survey, &view.machine.plan(survey, &rules)));
     }
-    report.changed = report.kernels.iter().any(|kernel| !kernel.packages.is_empty());
+    report.changed = report
+        .kernels
+        .iter()
+        .any(|kernel| !kernel.packages.is_empty() || !kernel.removals.is_empty());
     let exit = detailed(context, &report, Exit::Converged, &view);
     report.exit = exit.code();
     if context.options.json {
@@ -47,7 +48,10 @@ pub(super) fn plan(context: &Context) -> Result<Exit, Failure> {
         } else {
             format!("{} would be installed", table::count(packages, "package"))
         };
-        anstream::println!("{what}");
+        say(what);
+        for removal in &kernel.removals {
+            say(table::removal(removal, &kernel.release));
+        }
     }
     Ok(exit)
 }
@@ -56,7 +60,7 @@ pub(super) fn plan(context: &Context) -> Result<Exit, Failure> {
 fn check(context: &mut Context) -> Result<Exit, Failure> {
     context.require_repository()?;
     let dir = tempfile::tempdir().map_err(Failure::Scratch)?;
-    context.cache = context.paths.scratch(dir.path()).map_err(Failure::Scratch)?;
+    context.use_scratch(dir.path())?;
     let transport = sync::transport(context);
     block_on(async { sync::open(context, &transport).await.map(drop) })?;
     plan(context)
@@ -80,11 +84,11 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
         let mut rules = context.rules(&index, &records)?;
         let mut view = View::open(context, &devices, here, &index, &records)?;
         let mut report = view.report("auto", &index)?;
-        let mut attempts: Vec<Attempt> = Vec::new();
+        let mut all = Done::default();
         let mut surveys = std::mem::take(&mut view.surveys);
         let work = work::begin(context, &view.tree, &records)?;
         for survey in &mut surveys {
-            view.warn_about(context, survey, &mut report);
+            view.warn_about(context, survey, &rules, &mut report);
             // What was set aside for one kernel may be tried for the next.
             rules.set_aside.clear();
             let mut obtain = work::obtain(context, &mut opened);
@@ -93,15 +97,13 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
                 .converge(&Goal::Devices, &view.machine, survey, &mut rules, &mut obtain)
                 .await?;
             let mut kernel = view.kernel(survey, &view.machine.plan(survey, &rules));
-            kernel.packages = done
-                .iter()
-                .map(|attempt| work::report(context, &view.machine, attempt))
-                .collect();
+            work::tell(&mut kernel, context, &view.machine, &done);
             report.kernels.push(kernel);
-            attempts.extend(done);
+            all.attempts.extend(done.attempts);
+            all.withdrawn.extend(done.withdrawn);
         }
-        report.changed = attempts.iter().any(work::has_changed);
-        let exit = detailed(context, &report, work::exit(&attempts), &view);
+        report.changed = work::is_change(&all);
+        let exit = detailed(context, &report, work::exit(&all), &view);
         report.exit = exit.code();
         finish(context, &report);
         Ok(exit)
@@ -131,12 +133,10 @@ fn finish(context: &Context, report: &Report) {
 pub(super) fn show_packages(report: &Report) {
     for kernel in &report.kernels {
         for package in &kernel.packages {
-            anstream::println!("{} for {}", table::package(package), kernel.release);
+            say(table::package(package, &kernel.release));
+        }
+        for removal in &kernel.removals {
+            say(table::removal(removal, &kernel.release));
         }
     }
-}
-
-/// Where sources are unpacked before they go to the source tree.
-pub(super) fn scratch(context: &Context) -> PathBuf {
-    context.root().join("/var/cache/dkms-fetch/unpacked")
 }

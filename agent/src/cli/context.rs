@@ -1,6 +1,7 @@
 //! What every subcommand starts from: the target, its configuration, and how to speak.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
 use dkms_engine::root::Root;
@@ -40,6 +41,8 @@ pub(super) struct Context {
     pub(super) now: Timestamp,
     /// How to speak.
     pub(super) reporter: Reporter,
+    /// A cached index that an earlier attempt found damaged.
+    pub(super) distrusted: Option<PathBuf>,
 }
 
 impl Context {
@@ -64,6 +67,7 @@ impl Context {
             now,
             reporter: Reporter::new(options.json, options.verbose),
             options: options.clone(),
+            distrusted: None,
         };
         if now != clock {
             let text = format!("this machine's clock is not set; taking {now} for now");
@@ -73,6 +77,20 @@ impl Context {
             });
         }
         Ok(context)
+    }
+
+    /// Lets the run work on a copy of trust and indexes below `dir`: it must write nothing here.
+    ///
+    /// # Errors
+    /// When the copy cannot be made.
+    pub(super) fn use_scratch(&mut self, dir: &Path) -> Result<(), Failure> {
+        self.cache = self.paths.scratch(dir).map_err(Failure::Scratch)?;
+        let distrusted = self.distrusted.as_deref().and_then(Path::file_name);
+        if let Some(name) = distrusted {
+            // One that was not copied is as good as removed.
+            let _ = std::fs::remove_file(dir.join("cache/index").join(name));
+        }
+        Ok(())
     }
 
     /// The root directory.
@@ -200,6 +218,8 @@ impl Context {
                 path: self.root().path().to_owned(),
             });
         }
-        Ok(RunLock::take(self.root())?)
+        let lock = RunLock::take(self.root())?;
+        self.paths.sweep();
+        Ok(lock)
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
     let view = View::open(context, &devices, here, &index, &records)?;
     let mut report = view.report("devices", &index)?;
     for survey in &view.surveys {
-        view.warn_about(context, survey, &mut report);
+        view.warn_about(context, survey, &rules, &mut report);
         report
             .kernels
             .push(view.kernel(survey, &view.machine.plan(survey, &rules)));

@@ -4,11 +4,13 @@ use anstyle::{AnsiColor, Style};
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
 use jiff::SignedDuration;
 use serde::Serialize;
+use serde_json::json;
 
 use super::context::Context;
 use super::failure::{Failure, chain};
 use crate::exit::Exit;
-use crate::report::progress::print_json;
+use crate::report::Document;
+use crate::report::progress::{print_json, say};
 use crate::state::records::Records;
 
 /// Less free space than this is too little to build in.
@@ -53,27 +55,33 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         Err(failure) => findings.push(Finding::bad("kernel", failure.to_string(), failure.hint())),
     }
     findings.extend([signatures(context), space(context)]);
-    for finding in &findings {
-        if context.options.json {
-            print_json(finding);
-            continue;
-        }
-        let (word, colour) = if finding.good {
-            ("good", AnsiColor::Green)
-        } else {
-            ("bad", AnsiColor::Red)
-        };
-        let style = Style::new().fg_color(Some(colour.into())).bold();
-        anstream::println!("{style}{word:<5}{style:#} {:<12} {}", finding.what, finding.detail);
-        if let Some(hint) = &finding.hint {
-            anstream::println!("{:18} hint: {hint}", "");
-        }
-    }
-    Ok(if findings.iter().all(|finding| finding.good) {
+    let exit = if findings.iter().all(|finding| finding.good) {
         Exit::Converged
     } else {
         Exit::Failed
-    })
+    };
+    if context.options.json {
+        print_json(&Document::new("doctor", exit, json!({ "findings": findings })));
+    } else {
+        findings.iter().for_each(show);
+    }
+    Ok(exit)
+}
+
+fn show(finding: &Finding) {
+    let (word, colour) = if finding.good {
+        ("good", AnsiColor::Green)
+    } else {
+        ("bad", AnsiColor::Red)
+    };
+    let style = Style::new().fg_color(Some(colour.into())).bold();
+    say(format_args!(
+        "{style}{word:<5}{style:#} {:<12} {}",
+        finding.what, finding.detail
+    ));
+    if let Some(hint) = &finding.hint {
+        say(format_args!("{:18} hint: {hint}", ""));
+    }
 }
 
 fn repositories(context: &Context) -> Finding {

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use dkms_index::modalias::{Fields, Modalias};
 use serde::Serialize;
+use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -11,6 +12,7 @@ use super::view::View;
 use crate::candidate::Rejected;
 use crate::device::{Binding, Device};
 use crate::exit::Exit;
+use crate::report::Document;
 use crate::report::progress::print_json;
 use crate::state::records::Records;
 use crate::verdict::Verdict;
@@ -54,6 +56,7 @@ pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
     let records = Records::open_to_read(&context.paths)?;
     let rules = context.rules(&index, &records)?;
     let view = View::open(context, &devices, here, &index, &records)?;
+    let mut explanations = Vec::new();
     for survey in &view.surveys {
         let plan = view.machine.plan(survey, &rules);
         for ((device, decision), claims) in devices.iter().zip(&plan.decisions).zip(&survey.claims) {
@@ -71,12 +74,16 @@ pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
                 losers: &decision.losers,
             };
             if context.options.json {
-                print_json(&explanation);
+                explanations.push(json!(explanation));
             } else {
                 // A closed pipe is the reader's wish.
                 let _ = anstream::stdout().write_all(explanation.text().as_bytes());
             }
         }
+    }
+    if context.options.json {
+        let body = json!({ "explanations": explanations });
+        print_json(&Document::new("explain", Exit::Converged, body));
     }
     Ok(Exit::Converged)
 }

@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use dkms_engine::kernel::KernelError;
 use dkms_engine::tree::TreeError;
 
+use crate::apply::RemoveError;
 use crate::candidate::Rejected;
 use crate::config::ConfigError;
 use crate::device::DeviceError;
 use crate::exit::Exit;
 use crate::fetch::FetchError;
+use crate::files::is_full;
+use crate::interrupt;
 use crate::intree::InTreeError;
 use crate::lock::LockError;
-use crate::state::StateError;
+use crate::state::{Paths, StateError};
 use crate::sync::SyncError;
-use crate::transport::is_full;
 
 /// Why a run stopped. The text fits after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -113,20 +115,18 @@ pub enum Failure {
     /// The machinery that talks to mirrors could not be started.
     #[error("start the network machinery: {0}")]
     Runtime(std::io::Error),
-    /// Modules could not be taken away.
+    /// A package could not be taken away.
     #[error(transparent)]
-    Remove(#[from] dkms_engine::install::InstallError),
-    /// A source could not be deleted.
-    #[error("remove {}: {source}", path.display())]
-    RemoveSource {
-        /// Where it is.
-        path: PathBuf,
-        /// The operating system's answer.
-        source: std::io::Error,
-    },
+    Remove(#[from] RemoveError),
     /// depmod failed.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Depmod(Vec<dkms_engine::install::DepmodError>),
+    /// A signal ended the run.
+    #[error("finish: interrupted by {}", interrupt::name(*signal))]
+    Interrupted {
+        /// Its number.
+        signal: u8,
+    },
     /// framework.conf could not be read.
     #[error(transparent)]
     Framework(#[from] dkms_engine::framework::FrameworkError),
@@ -147,6 +147,7 @@ impl Failure {
             | Self::Config(_)
             | Self::Device(_) => Exit::Usage,
             Self::NothingCached { .. } => Exit::NoNetwork,
+            Self::Interrupted { signal } => Exit::Interrupted(*signal),
             Self::Kernel(KernelError::BadRelease(_)) => Exit::Usage,
             Self::Kernel(_) => Exit::BuildsFailed,
             Self::Sync(error) => sync_exit(error),
@@ -160,10 +161,9 @@ impl Failure {
     /// The way out.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoRepository { dir } => Some(format!(
-                "put NAME.toml with name, urls and root (the pinned root.json) there; see `dkms-fetch --help` ({})",
-                dir.join("NAME.toml").display()
-            )),
+            Self::NoRepository { .. } => {
+                Some("put a NAME.toml with name, urls and root there: `dkms-fetch --help` says more".to_owned())
+            }
             Self::NothingCached { .. } => Some("dkms-fetch sync".to_owned()),
             Self::NotRoot { .. } => Some("run it as root, or try it with --check".to_owned()),
             Self::NoRoot { .. } => None,
@@ -180,15 +180,33 @@ impl Failure {
             Self::Config(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::InTree(_) | Self::Runtime(_) => None,
-            Self::Scratch(_) => Some("df -h /tmp".to_owned()),
-            Self::RemoveSource { path, .. } => Some(format!("rm -r {}", path.display())),
+            Self::Scratch(error) => crate::files::hint(&std::env::temp_dir(), error),
             Self::State(error) => error.hint(),
             Self::Lock(error) => error.hint(),
             Self::Tree(error) => error.hint(),
             Self::Framework(error) => error.hint(),
             Self::Remove(error) => error.hint(),
+            Self::Interrupted { .. } => Some("run it again: it goes on where this one stopped".to_owned()),
             Self::Depmod(errors) => errors.first().and_then(dkms_engine::install::DepmodError::hint),
         }
+    }
+}
+
+/// Whether an error, or a cause of it, is a full disk.
+pub(crate) fn is_disk_full_at_last(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes(error).any(is_disk_full)
+}
+
+impl Failure {
+    /// The cached index that is damaged, where that is all that is wrong: it can be made anew.
+    pub fn damaged_index(&self, paths: &Paths) -> Option<PathBuf> {
+        let (Self::State(error) | Self::Sync(SyncError::State(error))) = self else {
+            return None;
+        };
+        let (StateError::Damaged { path } | StateError::Value { path, .. }) = error else {
+            return None;
+        };
+        (*path != paths.records()).then(|| path.clone())
     }
 }
 

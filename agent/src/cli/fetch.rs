@@ -6,28 +6,66 @@ use super::context::Context;
 use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::{block_on, packages};
+use crate::candidate::PackageId;
 use crate::exit::Exit;
 use crate::fetch::Store;
-use crate::report::progress::{Happening, print_json};
+use crate::report::Document;
+use crate::report::progress::{Happening, print_json, say};
 
-/// A source that is on this machine now.
+/// A source that is on this machine now, or would be.
 #[derive(Serialize)]
 struct Fetched {
-    package: String,
-    version: String,
+    #[serde(flatten)]
+    package: PackageId,
     sha256: String,
-    path: String,
+    length: u64,
+    /// Where it is; absent with `--check`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
+/// The final document of `fetch`.
+#[derive(Serialize)]
+struct Answer {
+    packages: Vec<Fetched>,
+}
+
+fn finish(context: &Context, packages: Vec<Fetched>) -> Exit {
+    let exit = Exit::Converged;
+    if context.options.json {
+        print_json(&Document::new("fetch", exit, Answer { packages }));
+        return exit;
+    }
+    for fetched in &packages {
+        match &fetched.path {
+            Some(path) => say(path),
+            None => say(format_args!(
+                "would fetch {} ({} bytes)",
+                fetched.package, fetched.length
+            )),
+        }
+    }
+    exit
 }
 
 pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> {
     context.require_repository()?;
     if context.options.check {
         let index = context.index()?;
+        if index.repositories().next().is_none() {
+            return Err(super::nothing_cached(context));
+        }
+        let mut planned = Vec::new();
         for name in names {
             let offer = packages::find(context, &index, name, None)?;
-            anstream::println!("would fetch {} ({} bytes)", offer.id, offer.record.bundle.length);
+            planned.push(Fetched {
+                package: offer.id.clone(),
+                sha256: offer.record.bundle.sha256.clone(),
+                length: offer.record.bundle.length,
+                path: None,
+            });
         }
-        return Ok(Exit::Converged);
+        return Ok(finish(context, planned));
     }
     let _lock = context.writer()?;
     let transport = sync::transport(context);
@@ -35,6 +73,7 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
         let mut opened: Vec<Opened<'_>> = sync::open(context, &transport).await?;
         let index = context.index()?;
         let store = Store::of(&context.paths);
+        let mut fetched = Vec::new();
         for name in names {
             let offer = packages::find(context, &index, name, None)?;
             let repository = opened
@@ -54,18 +93,13 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
             context.reporter.tell(Happening::Fetched {
                 package: offer.id.clone(),
             });
-            let path = bundle.path().display().to_string();
-            if context.options.json {
-                print_json(&Fetched {
-                    package: offer.id.name.clone(),
-                    version: offer.id.version.clone(),
-                    sha256: manifest.manifest().bundle.sha256.clone(),
-                    path,
-                });
-            } else {
-                anstream::println!("{path}");
-            }
+            fetched.push(Fetched {
+                package: offer.id.clone(),
+                sha256: manifest.manifest().bundle.sha256.clone(),
+                length,
+                path: Some(bundle.path().display().to_string()),
+            });
         }
-        Ok(Exit::Converged)
+        Ok(finish(context, fetched))
     })
 }

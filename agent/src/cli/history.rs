@@ -5,6 +5,7 @@ use std::io::Write as _;
 use super::context::Context;
 use super::failure::Failure;
 use crate::exit::Exit;
+use crate::report::Document;
 use crate::report::progress::print_json;
 use crate::state::records::Records;
 
@@ -13,7 +14,8 @@ pub(super) fn run(context: &Context, last: u32) -> Result<Exit, Failure> {
     let mut entries = records.history(last as usize)?;
     entries.reverse();
     if context.options.json {
-        entries.iter().for_each(print_json);
+        let body = serde_json::json!({ "entries": entries });
+        print_json(&Document::new("history", Exit::Converged, body));
         return Ok(Exit::Converged);
     }
     let mut out = anstream::stdout();

@@ -1,8 +1,12 @@
 //! `hold` and `unhold`: the owner's word on a package.
 
+use serde_json::json;
+
 use super::context::Context;
 use super::failure::Failure;
 use crate::exit::Exit;
+use crate::report::Document;
+use crate::report::progress::{print_json, remark};
 use crate::state::records::{Entry, Hold, Records};
 
 pub(super) fn hold(context: &Context, packages: &[String]) -> Result<Exit, Failure> {
@@ -30,14 +34,14 @@ pub(super) fn unhold(context: &Context, packages: &[String]) -> Result<Exit, Fai
 fn change(
     context: &Context,
     packages: &[String],
-    action: &str,
+    action: &'static str,
     work: impl Fn(&Records, &str) -> Result<&'static str, Failure>,
 ) -> Result<Exit, Failure> {
     if context.options.check {
         packages
             .iter()
-            .for_each(|package| eprintln!("{package}: would {action}"));
-        return Ok(Exit::Converged);
+            .for_each(|package| remark(format_args!("{package}: would {action}")));
+        return Ok(finish(context, packages, action));
     }
     let _lock = context.writer()?;
     let records = Records::open(&context.paths)?;
@@ -53,7 +57,15 @@ fn change(
             outcome: "done".to_owned(),
             detail: String::new(),
         })?;
-        eprintln!("{package} {outcome}");
+        remark(format_args!("{package} {outcome}"));
     }
-    Ok(Exit::Converged)
+    Ok(finish(context, packages, action))
+}
+
+fn finish(context: &Context, packages: &[String], action: &'static str) -> Exit {
+    if context.options.json {
+        let body = json!({ "check": context.options.check, "packages": packages });
+        print_json(&Document::new(action, Exit::Converged, body));
+    }
+    Exit::Converged
 }

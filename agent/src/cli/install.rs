@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::view::View;
 use super::{block_on, packages, work};
-use crate::apply::Goal;
+use crate::apply::{Done, Goal};
 use crate::exit::Exit;
 use crate::plan;
 use crate::report::progress::print_json;
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
         rules.quarantine.retain(|entry| !named(&entry.package));
         let mut view = View::open(context, &[], false, &index, &records)?;
         let mut report = view.report("install", &index)?;
-        let mut attempts = Vec::new();
+        let mut all = Done::default();
         let mut surveys = std::mem::take(&mut view.surveys);
         let work = if check {
             None
@@ -74,16 +74,13 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
                     .worker()
                     .converge(&goal, &view.machine, survey, &mut rules, &mut obtain)
                     .await?;
-                kernel.packages = done
-                    .iter()
-                    .map(|attempt| work::report(context, &view.machine, attempt))
-                    .collect();
-                attempts.extend(done);
+                work::tell(&mut kernel, context, &view.machine, &done);
+                all.attempts.extend(done.attempts);
             }
             report.kernels.push(kernel);
         }
         report.changed = report.kernels.iter().any(|kernel| !kernel.packages.is_empty());
-        let exit = match work::exit(&attempts) {
+        let exit = match work::exit(&all) {
             Exit::Converged if context.options.detailed_exitcode && report.changed => Exit::Changed,
             exit => exit,
         };

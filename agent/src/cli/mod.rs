@@ -27,6 +27,7 @@ use clap::Parser;
 use jiff::Timestamp;
 
 use crate::exit::Exit;
+use crate::interrupt::{self, Interrupt};
 use crate::report::progress::{Happening, Reporter};
 use args::{Cli, Command};
 use context::Context;
@@ -81,6 +82,11 @@ fn with_root(root: Option<&std::path::Path>, arguments: &[OsString]) -> Vec<OsSt
 
 /// The `dkms` command line. Its words are names of packages and kernels, all ASCII; others name nothing that exists.
 fn dkms(arguments: &[OsString]) -> ExitCode {
+    // The one verb that runs nothing is the one that has to be quick.
+    if arguments.first().is_none_or(|verb| verb != "status") {
+        // Without it the compilers would outlive us; everything else works as well.
+        let _ = interrupt::end_with_commands();
+    }
     dkms_engine::compat::main(
         arguments
             .iter()
@@ -89,24 +95,51 @@ fn dkms(arguments: &[OsString]) -> ExitCode {
     )
 }
 
+/// Runs what was asked for. Where the cached index turns out to be damaged it is thrown away, and all is done once more: whatever
+/// brings it up to date makes it anew, and whatever only looks says that there is none.
 fn run(cli: &Cli) -> Result<Exit, Failure> {
     let mut context = Context::new(&cli.common, Timestamp::now())?;
+    let ended = command(cli, &mut context);
+    let Some(damaged) = ended
+        .as_ref()
+        .err()
+        .and_then(|failure| failure.damaged_index(&context.cache))
+    else {
+        return ended;
+    };
+    context.reporter.tell(Happening::Warning {
+        text: format!("the cached index {} is damaged: it is not used", damaged.display()),
+        hint: None,
+    });
+    if !cli.common.check
+        && let Err(error) = std::fs::remove_file(&damaged)
+        // Whoever found the damage may have removed it.
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return ended;
+    }
+    let mut context = Context::new(&cli.common, Timestamp::now())?;
+    context.distrusted = Some(damaged);
+    command(cli, &mut context)
+}
+
+fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
     match &cli.command {
-        None if cli.auto => auto::run(&mut context),
-        None => devices::run(&context, false),
-        Some(Command::Devices { all }) => devices::run(&context, *all),
-        Some(Command::Explain { device }) => explain::run(&context, device),
-        Some(Command::Plan) => auto::plan(&context),
-        Some(Command::Sync) => sync::run(&context),
-        Some(Command::Search { terms }) => search::run(&context, terms),
-        Some(Command::Fetch { packages }) => fetch::run(&context, packages),
-        Some(Command::Install { packages }) => install::run(&context, packages),
-        Some(Command::Remove { packages }) => remove::run(&context, packages),
-        Some(Command::Status) => status::run(&context),
-        Some(Command::History { last }) => history::run(&context, *last),
-        Some(Command::Hold { packages }) => hold::hold(&context, packages),
-        Some(Command::Unhold { packages }) => hold::unhold(&context, packages),
-        Some(Command::Doctor) => doctor::run(&context),
+        None if cli.auto => auto::run(context),
+        None => devices::run(context, false),
+        Some(Command::Devices { all }) => devices::run(context, *all),
+        Some(Command::Explain { device }) => explain::run(context, device),
+        Some(Command::Plan) => auto::plan(context),
+        Some(Command::Sync) => sync::run(context),
+        Some(Command::Search { terms }) => search::run(context, terms),
+        Some(Command::Fetch { packages }) => fetch::run(context, packages),
+        Some(Command::Install { packages }) => install::run(context, packages),
+        Some(Command::Remove { packages }) => remove::run(context, packages),
+        Some(Command::Status) => status::run(context),
+        Some(Command::History { last }) => history::run(context, *last),
+        Some(Command::Hold { packages }) => hold::hold(context, packages),
+        Some(Command::Unhold { packages }) => hold::unhold(context, packages),
+        Some(Command::Doctor) => doctor::run(context),
         Some(Command::Dkms { .. } | Command::Completions { .. } | Command::Man) => Ok(Exit::Converged),
     }
 }
@@ -127,10 +160,18 @@ fn report(cli: &Cli, failure: &Failure) {
     }
 }
 
-/// A small runtime for what talks to mirrors: one thread, no more than is needed.
+/// A small runtime for what talks to mirrors: one thread, no more than is needed. A signal ends the work where it waits next;
+/// what it holds is dropped then.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(Failure::Runtime)?.block_on(work)
+    runtime.map_err(Failure::Runtime)?.block_on(async {
+        tokio::select! {
+            biased;
+            signal = interrupt.received() => Err(Failure::Interrupted { signal }),
+            done = work => done,
+        }
+    })
 }
 
 /// Nothing can be looked up.

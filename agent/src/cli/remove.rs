@@ -3,14 +3,17 @@
 use dkms_engine::install::{InstallOptions, Session};
 use dkms_engine::package::{KernelId, PackageId};
 use dkms_engine::tree::Tree;
+use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
 use super::{packages, work};
-use crate::apply::{self, Unloaded};
+use crate::apply::{self, Loader, Unloaded};
 use crate::device;
 use crate::exit::Exit;
-use crate::state::records::{Entry, Records};
+use crate::report::Document;
+use crate::report::progress::{print_json, say};
+use crate::state::records::Records;
 
 pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> {
     let tree = context.tree()?;
@@ -24,10 +27,7 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
         found.extend(of_name);
     }
     if context.options.check {
-        found
-            .iter()
-            .for_each(|package| anstream::println!("would remove {package}"));
-        return Ok(changed(context));
+        return Ok(finish(context, &found, "would remove", changed(context)));
     }
     let _run = context.writer()?;
     let records = Records::open(&context.paths)?;
@@ -36,6 +36,7 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
         run_scripts: true,
         ..InstallOptions::default()
     };
+    let worker = work.worker();
     let mut session = Session::new(&tree, work.lock(), options, &context.reporter);
     let mut unloaded = Unloaded::default();
     for package in &found {
@@ -43,14 +44,31 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
         let one = unload_running(context, &tree, package, &kernels)?;
         unloaded.orphans.extend(one.orphans);
         unloaded.stays |= one.stays;
-        remove(context, &records, &mut session, &tree, package, &kernels)?;
+        worker.remove(&mut session, package, &kernels, "")?;
     }
     session.finish().map_err(Failure::Depmod)?;
-    apply::adopt(&unloaded.orphans);
-    if unloaded.stays {
-        return Ok(Exit::Pending);
+    apply::adopt(&worker.loader, &unloaded.orphans);
+    let exit = if unloaded.stays {
+        Exit::Pending
+    } else {
+        changed(context)
+    };
+    Ok(finish(context, &found, "removed", exit))
+}
+
+/// Says what was done, or would be.
+fn finish(context: &Context, packages: &[PackageId], done: &str, exit: Exit) -> Exit {
+    if context.options.json {
+        let named = |p: &PackageId| json!({"package": p.module, "dkms_version": p.version});
+        let packages: Vec<_> = packages.iter().map(named).collect();
+        let body = json!({ "check": context.options.check, "packages": packages });
+        print_json(&Document::new("remove", exit, body));
+    } else {
+        packages
+            .iter()
+            .for_each(|package| say(format_args!("{done} {package}")));
     }
-    Ok(changed(context))
+    exit
 }
 
 fn changed(context: &Context) -> Exit {
@@ -103,41 +121,11 @@ fn unload_running(
     let modules = tree.recorded_modules(package, kernel);
     let modules: Vec<String> = modules.into_iter().map(|module| module.name).collect();
     let devices = device::scan()?;
-    Ok(apply::unload(context.root(), &modules, &devices, &context.reporter))
-}
-
-fn remove(
-    context: &Context,
-    records: &Records,
-    session: &mut Session<'_>,
-    tree: &Tree,
-    package: &PackageId,
-    kernels: &[KernelId],
-) -> Result<(), Failure> {
-    let is_ours = records
-        .installed()?
-        .iter()
-        .any(|i| i.package == package.module && i.dkms_version == package.version);
-    // The source that we put there goes with the package; anybody else's stays, as with dkms.
-    if session.remove(package, kernels)? && is_ours {
-        let source = tree.source_tree().join(package.dashed());
-        std::fs::remove_dir_all(&source).map_err(|error| Failure::RemoveSource {
-            path: source,
-            source: error,
-        })?;
-    }
-    for kernel in kernels {
-        records.note_removed(&package.module, &kernel.release)?;
-        records.log(&Entry {
-            at: context.now,
-            run: context.run(),
-            action: "remove".to_owned(),
-            package: package.module.clone(),
-            version: package.version.clone(),
-            kernel: kernel.release.clone(),
-            outcome: "done".to_owned(),
-            detail: String::new(),
-        })?;
-    }
-    Ok(())
+    Ok(apply::unload(
+        &Loader::default(),
+        context.root(),
+        &modules,
+        &devices,
+        &context.reporter,
+    ))
 }

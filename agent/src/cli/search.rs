@@ -5,10 +5,12 @@ use std::io::Write as _;
 
 use dkms_index::modalias::Modalias;
 use serde::Serialize;
+use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
 use crate::exit::Exit;
+use crate::report::Document;
 use crate::report::progress::print_json;
 use crate::state::index::{Index, PackageId};
 
@@ -57,8 +59,13 @@ pub(super) fn run(context: &Context, terms: &[String]) -> Result<Exit, Failure> 
             modules: record.modules,
         });
     }
+    let exit = if packages.is_empty() && context.options.detailed_exitcode {
+        Exit::NoMatch
+    } else {
+        Exit::Converged
+    };
     if context.options.json {
-        packages.iter().for_each(print_json);
+        print_json(&Document::new("search", exit, json!({ "packages": packages })));
     } else {
         let mut out = anstream::stdout();
         let bold = anstyle::Style::new().bold();
@@ -80,11 +87,7 @@ pub(super) fn run(context: &Context, terms: &[String]) -> Result<Exit, Failure> 
             let _ = writeln!(out, "    modules {}; builds on {kernels}", package.modules.join(", "));
         }
     }
-    Ok(if packages.is_empty() && context.options.detailed_exitcode {
-        Exit::NoMatch
-    } else {
-        Exit::Converged
-    })
+    Ok(exit)
 }
 
 /// What one term finds: a modalias or `vendor:device` by the patterns, everything else by the text.

@@ -7,13 +7,13 @@ use dkms_engine::tree::{Filter, State};
 use super::context::Context;
 use super::failure::Failure;
 use crate::exit::Exit;
-use crate::report::progress::print_json;
+use crate::report::Document;
+use crate::report::progress::{print_json, remark, say};
 use crate::state::records::{Hold, Installed, Quarantined, Records};
 
 /// The whole answer.
 #[derive(Serialize)]
 struct Answer {
-    schema: u32,
     installed: Vec<Line>,
     held: Vec<Hold>,
     quarantined: Vec<Quarantined>,
@@ -63,13 +63,12 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
             }
         });
     let answer = Answer {
-        schema: 1,
         installed: installed.collect(),
         held: records.holds()?,
         quarantined: records.quarantined()?,
     };
     if context.options.json {
-        print_json(&answer);
+        print_json(&Document::new("status", Exit::Converged, &answer));
     } else {
         show(&answer);
     }
@@ -88,16 +87,16 @@ fn show(answer: &Answer) {
             .iter()
             .map(|problem| format!("  ({problem})"))
             .collect::<String>();
-        anstream::println!(
+        say(format_args!(
             "{:<10} {} {}  kernel {}{from}{problems}",
             line.state.word(),
             line.package,
             line.dkms_version,
             line.kernel
-        );
+        ));
     }
     for hold in &answer.held {
-        anstream::println!("{:<10} {}", "held", hold.package);
+        say(format_args!("{:<10} {}", "held", hold.package));
     }
     for entry in &answer.quarantined {
         let Quarantined {
@@ -107,9 +106,12 @@ fn show(answer: &Answer) {
             reason,
             ..
         } = entry;
-        anstream::println!("{:<10} {package} {version}  kernel {kernel}: {reason}", "quarantine");
+        say(format_args!(
+            "{:<10} {package} {version}  kernel {kernel}: {reason}",
+            "quarantine"
+        ));
     }
     if answer.installed.is_empty() && answer.held.is_empty() && answer.quarantined.is_empty() {
-        eprintln!("nothing is installed, held or quarantined");
+        remark("nothing is installed, held or quarantined");
     }
 }

@@ -1,14 +1,16 @@
 //! `sync`, and the repositories as a run has them: verified metadata, and an index in the cache that fits it.
 
 use dkms_index::trust::TrustedMetadata;
+use serde::Serialize;
 
+use super::block_on;
 use super::context::Context;
 use super::failure::{Failure, chain};
-use super::{block_on, nothing_cached};
 use crate::exit::Exit;
+use crate::report::Document;
 use crate::report::progress::{Happening, print_json};
 use crate::state::Paths;
-use crate::state::index::Index;
+use crate::state::index::{Index, Summary};
 use crate::state::records::{Entry, Records};
 use crate::sync::{Session, SyncError, Update};
 use crate::transport::{Options, Transport};
@@ -35,7 +37,7 @@ pub(super) fn transport(context: &Context) -> Transport {
 pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> Result<Vec<Opened<'a>>, Failure> {
     context.require_repository()?;
     let mut opened = Vec::new();
-    let mut unreached = None;
+    let mut unreached = Vec::new();
     for repository in &context.config.repositories {
         context.reporter.tell(Happening::Syncing {
             repository: repository.name.to_string(),
@@ -44,17 +46,17 @@ pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> 
         match one(context, session).await {
             Ok(repository) => opened.push(repository),
             // Without a network and a cache this repository has nothing to give; another one may.
-            Err(error) if error.is_transport() => {
-                warn(context, &error);
-                unreached = Some(error);
-            }
+            Err(error) if error.is_transport() => unreached.push(error),
             Err(error) => return Err(error.into()),
         }
     }
-    match unreached {
-        Some(error) if opened.is_empty() => Err(error.into()),
-        _ => Ok(opened),
+    if opened.is_empty()
+        && let Some(error) = unreached.pop()
+    {
+        return Err(error.into());
     }
+    unreached.iter().for_each(|error| warn(context, error));
+    Ok(opened)
 }
 
 async fn one<'a>(context: &'a Context, session: Session<'a>) -> Result<Opened<'a>, SyncError> {
@@ -102,20 +104,27 @@ fn warn(context: &Context, error: &SyncError) {
     });
 }
 
-pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
+/// The final document of `sync`.
+#[derive(Serialize)]
+struct Answer {
+    changed: bool,
+    repositories: Vec<Summary>,
+}
+
+pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
     context.require_repository()?;
-    if context.options.check {
-        let index = context.index()?;
-        return if index.repositories().next().is_none() {
-            Err(nothing_cached(context))
-        } else {
-            Ok(Exit::Converged)
-        };
-    }
-    let _lock = context.writer()?;
+    // With --check, what comes is kept nowhere.
+    let scratch = tempfile::tempdir().map_err(Failure::Scratch)?;
+    let _lock = if context.options.check {
+        context.use_scratch(scratch.path())?;
+        None
+    } else {
+        Some(context.writer()?)
+    };
+    let context = &*context;
     let transport = transport(context);
     let changed = block_on(async { Ok(open(context, &transport).await?.iter().any(|opened| opened.changed)) })?;
-    if changed {
+    if changed && !context.options.check {
         Records::open(&context.paths)?.log(&Entry {
             at: context.now,
             run: context.run(),
@@ -127,12 +136,14 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
             detail: String::new(),
         })?;
     }
-    if context.options.json {
-        context.index()?.summaries()?.iter().for_each(print_json);
-    }
-    Ok(if changed && context.options.detailed_exitcode {
+    let exit = if changed && context.options.detailed_exitcode {
         Exit::Changed
     } else {
         Exit::Converged
-    })
+    };
+    if context.options.json {
+        let repositories = context.index()?.summaries()?;
+        print_json(&Document::new("sync", exit, Answer { changed, repositories }));
+    }
+    Ok(exit)
 }

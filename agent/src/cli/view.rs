@@ -4,10 +4,13 @@ use dkms_engine::tree::Tree;
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::candidate::Rules;
 use crate::device::Device;
-use crate::plan::Plan;
+use crate::plan::{self, Plan, Remaining};
 use crate::report::progress::Happening;
-use crate::report::{DeviceReport, KernelReport, Outcome, PackageReport, Report, RepositoryReport, SCHEMA, Warning};
+use crate::report::{
+    DeviceReport, Gone, KernelReport, Outcome, PackageReport, RemovalReport, Report, RepositoryReport, SCHEMA, Warning,
+};
 use crate::state::index::Index;
 use crate::state::records::Records;
 use crate::survey::{Machine, Survey};
@@ -91,22 +94,57 @@ impl<'a> View<'a> {
                     outcome: Outcome::Planned,
                 })
                 .collect(),
+            removals: plan
+                .withdrawal
+                .removals
+                .iter()
+                .map(|removal| RemovalReport {
+                    package: removal.package.clone(),
+                    dkms_version: removal.dkms_version.clone(),
+                    revoked: removal.reason.clone(),
+                    outcome: Gone::Planned,
+                })
+                .collect(),
         }
     }
 
-    /// Says what limits the answers for a kernel.
-    pub(super) fn warn_about(&self, context: &Context, survey: &Survey, report: &mut Report) {
+    /// Says what limits the answers for a kernel, and what is installed that its repository wants gone and that stays.
+    pub(super) fn warn_about(&self, context: &Context, survey: &Survey, rules: &Rules, report: &mut Report) {
+        let mut warnings = Vec::new();
         if !survey.has_modules {
             let text = format!(
                 "the modules of kernel {} are not in {}: which devices it drives by itself is not known",
                 survey.kernel.release,
                 self.machine.host.root.join("/lib/modules").display()
             );
-            context.reporter.tell(Happening::Warning {
-                text: text.clone(),
-                hint: None,
-            });
-            report.warnings.push(Warning { text, hint: None });
+            warnings.push(Warning { text, hint: None });
         }
+        let withdrawal = plan::withdraw(&survey.standing, rules);
+        warnings.extend(withdrawal.remaining.iter().map(remaining));
+        for Warning { text, hint } in warnings.iter().cloned() {
+            context.reporter.tell(Happening::Warning { text, hint });
+        }
+        report.warnings.extend(warnings);
+    }
+}
+
+/// What to say of a package that was revoked and stays.
+fn remaining(remaining: &Remaining) -> Warning {
+    let Remaining {
+        package,
+        revoked_by,
+        reason,
+        held,
+    } = remaining;
+    let (why, hint) = if *held {
+        let hint = format!("dkms-fetch unhold {} && dkms-fetch --auto", package.name);
+        ("it is held on this machine", hint)
+    } else {
+        let hint = format!("dkms remove {}/{} --all", package.name, package.version);
+        ("it was not installed by dkms-fetch", hint)
+    };
+    Warning {
+        text: format!("{package} was revoked by {revoked_by} ({reason}) and stays: {why}"),
+        hint: Some(hint),
     }
 }

@@ -2,15 +2,15 @@
 
 use dkms_engine::tree::{Tree, TreeLock};
 
-use super::auto::scratch;
 use super::context::Context;
 use super::failure::Failure;
 use super::sync::Opened;
-use crate::apply::{Attempt, End, Fault, Obtain, Worker};
+use crate::apply::{Attempt, Done, End, Farewell, Fault, Loader, Obtain, Withdrawn, Worker};
 use crate::exit::Exit;
 use crate::fetch::Store;
+use crate::plan::Removal;
 use crate::report::progress::inside;
-use crate::report::{Outcome, PackageReport};
+use crate::report::{Gone, KernelReport, Outcome, PackageReport, RemovalReport};
 use crate::state::records::Records;
 use crate::survey::Machine;
 
@@ -45,6 +45,7 @@ impl Work<'_> {
             run: self.context.run(),
             // Which packages may, `admit` has decided; those that may not never come this far.
             scripts_allowed: true,
+            loader: Loader::default(),
         }
     }
 
@@ -62,12 +63,40 @@ pub(super) fn obtain<'s, 'a>(context: &Context, opened: &'s mut [Opened<'a>]) ->
             .map(|opened| (&opened.session, &mut opened.metadata))
             .collect(),
         store: Store::of(&context.paths),
-        scratch: scratch(context),
+        scratch: context.paths.unpacked(),
     }
 }
 
-/// One package of the plan in the report.
-pub(super) fn report(context: &Context, machine: &Machine<'_>, attempt: &Attempt) -> PackageReport {
+/// Puts what was done into the report on a kernel.
+pub(super) fn tell(kernel: &mut KernelReport, context: &Context, machine: &Machine<'_>, done: &Done) {
+    let packages = done.attempts.iter().map(|attempt| package(context, machine, attempt));
+    kernel.packages = packages.collect();
+    kernel.removals = done.withdrawn.iter().map(removal).collect();
+}
+
+fn removal(withdrawn: &Withdrawn) -> RemovalReport {
+    let Removal {
+        package,
+        dkms_version,
+        reason,
+        ..
+    } = &withdrawn.removal;
+    RemovalReport {
+        package: package.clone(),
+        dkms_version: dkms_version.clone(),
+        revoked: reason.clone(),
+        outcome: match &withdrawn.end {
+            Farewell::Gone => Gone::Removed { until_reboot: false },
+            Farewell::AtReboot => Gone::Removed { until_reboot: true },
+            Farewell::Failed(setback) => Gone::Failed {
+                reason: setback.reason.clone(),
+                hint: setback.hint.clone(),
+            },
+        },
+    }
+}
+
+fn package(context: &Context, machine: &Machine<'_>, attempt: &Attempt) -> PackageReport {
     let shown = |path: &std::path::Path| inside(context.root(), path).display().to_string();
     let record = &attempt.offer.record;
     PackageReport {
@@ -83,7 +112,8 @@ pub(super) fn report(context: &Context, machine: &Machine<'_>, attempt: &Attempt
             End::Installed { files, loaded, pending } => Outcome::Installed {
                 modules: files.iter().map(|file| shown(file)).collect(),
                 loaded: *loaded,
-                pending: pending.clone(),
+                pending: pending.as_ref().map(|waiting| waiting.reason.clone()),
+                hint: pending.as_ref().and_then(|waiting| waiting.hint.clone()),
             },
             End::Failed(setback) => Outcome::Failed {
                 reason: setback.reason.clone(),
@@ -94,41 +124,136 @@ pub(super) fn report(context: &Context, machine: &Machine<'_>, attempt: &Attempt
     }
 }
 
-/// Whether something was installed.
-pub(super) fn is_installed(attempt: &Attempt) -> bool {
+/// Whether the machine is another than before.
+pub(super) fn is_change(done: &Done) -> bool {
+    let gone = |withdrawn: &Withdrawn| !matches!(withdrawn.end, Farewell::Failed(_));
+    done.attempts.iter().any(has_changed) || done.withdrawn.iter().any(gone)
+}
+
+fn is_installed(attempt: &Attempt) -> bool {
     matches!(attempt.end, End::Installed { .. })
 }
 
 /// Whether anything is different now: a package may also be there from an earlier run and still wait for its key.
-pub(super) fn has_changed(attempt: &Attempt) -> bool {
+fn has_changed(attempt: &Attempt) -> bool {
     matches!(&attempt.end, End::Installed { files, loaded, .. } if !files.is_empty() || *loaded)
 }
 
-/// The exit code for what was tried. A package whose next version was installed has not failed.
-pub(super) fn exit(attempts: &[Attempt]) -> Exit {
+/// The exit code for what was done. A package whose next version was installed has not failed.
+pub(super) fn exit(done: &Done) -> Exit {
     let made_good = |failed: &Attempt| {
-        let covered = |n: &usize| attempts.iter().any(|a| is_installed(a) && a.serves.contains(n));
+        let covered = |n: &usize| done.attempts.iter().any(|a| is_installed(a) && a.serves.contains(n));
         !failed.serves.is_empty() && failed.serves.iter().all(covered)
     };
-    let failures: Vec<Fault> = attempts
-        .iter()
-        .filter(|attempt| !made_good(attempt))
-        .filter_map(|attempt| match &attempt.end {
-            // A package that is not meant for this kernel by its own word has not failed either.
-            End::Failed(setback) if setback.fault != Fault::Unfit => Some(setback.fault),
-            _ => None,
-        })
-        .collect();
-    let installed = attempts.iter().any(is_installed);
-    let pending = attempts
-        .iter()
-        .any(|a| matches!(&a.end, End::Installed { pending: Some(_), .. }));
+    let attempts = done.attempts.iter().filter(|attempt| !made_good(attempt));
+    let tried = attempts.filter_map(|attempt| match &attempt.end {
+        // A package that is not meant for this kernel by its own word has not failed either.
+        End::Failed(setback) if setback.fault != Fault::Unfit => Some(setback.fault),
+        _ => None,
+    });
+    let failures: Vec<Fault> = tried.collect();
+    let stayed = |withdrawn: &Withdrawn| matches!(withdrawn.end, Farewell::Failed(_));
+    let waits = |attempt: &Attempt| matches!(&attempt.end, End::Installed { pending: Some(_), .. });
+    let lingers = |withdrawn: &Withdrawn| matches!(withdrawn.end, Farewell::AtReboot);
     match failures.as_slice() {
         failures if failures.contains(&Fault::Trust) => Exit::Untrusted,
-        [] if pending => Exit::Pending,
+        _ if done.withdrawn.iter().any(stayed) => Exit::Partly,
+        [] if done.attempts.iter().any(waits) || done.withdrawn.iter().any(lingers) => Exit::Pending,
         [] => Exit::Converged,
-        _ if installed => Exit::Partly,
+        _ if is_change(done) => Exit::Partly,
         failures if failures.iter().all(|fault| *fault == Fault::Network) => Exit::NoNetwork,
+        failures if failures.contains(&Fault::NoSpace) => Exit::TryAgain,
         _ => Exit::BuildsFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use crate::apply::{Setback, Waiting};
+    use crate::candidate::PackageId;
+    use crate::candidate::tests::offer;
+
+    fn installed(pending: bool) -> End {
+        End::Installed {
+            files: Vec::new(),
+            loaded: !pending,
+            pending: pending.then(|| Waiting {
+                reason: "its key is not enrolled".into(),
+                hint: None,
+            }),
+        }
+    }
+
+    fn setback(fault: Fault) -> Setback {
+        Setback {
+            reason: "it failed".into(),
+            hint: None,
+            log: None,
+            fault,
+        }
+    }
+
+    /// Each attempt is for the device of its number.
+    fn check(attempts: &[(usize, End)], farewells: &[Farewell], expected: Exit) {
+        let attempt = |(device, end): &(usize, End)| Attempt {
+            offer: Arc::new(offer("edu", "1.0")),
+            serves: vec![*device],
+            end: end.clone(),
+        };
+        let removal = Removal {
+            package: PackageId {
+                name: "edu".into(),
+                version: "1.0".into(),
+                repository: "test".into(),
+            },
+            dkms_version: "1.0".into(),
+            modules: Vec::new(),
+            reason: "it burns".into(),
+        };
+        let done = Done {
+            attempts: attempts.iter().map(attempt).collect(),
+            withdrawn: farewells
+                .iter()
+                .map(|end| Withdrawn {
+                    removal: removal.clone(),
+                    end: end.clone(),
+                })
+                .collect(),
+        };
+        assert_eq!(exit(&done), expected, "{attempts:?} {farewells:?}");
+    }
+
+    #[test]
+    fn the_exit_code_says_what_is_left_to_do() {
+        let failed = |fault| End::Failed(setback(fault));
+        check(&[], &[], Exit::Converged);
+        check(&[(0, installed(false))], &[], Exit::Converged);
+        check(&[(0, installed(true))], &[], Exit::Pending);
+        check(&[(0, failed(Fault::Package))], &[], Exit::BuildsFailed);
+        check(&[(0, failed(Fault::Machine))], &[], Exit::BuildsFailed);
+        check(&[(0, failed(Fault::Unfit))], &[], Exit::Converged);
+        check(&[(0, failed(Fault::Network))], &[], Exit::NoNetwork);
+        check(&[(0, failed(Fault::NoSpace))], &[], Exit::TryAgain);
+        check(
+            &[(0, failed(Fault::Trust)), (1, installed(false))],
+            &[],
+            Exit::Untrusted,
+        );
+        check(&[(0, failed(Fault::Package)), (1, installed(false))], &[], Exit::Partly);
+        // The next candidate served the same device.
+        check(
+            &[(0, failed(Fault::Package)), (0, installed(false))],
+            &[],
+            Exit::Converged,
+        );
+        check(&[(0, failed(Fault::Package)), (0, installed(true))], &[], Exit::Pending);
+        check(&[], &[Farewell::Gone], Exit::Converged);
+        check(&[], &[Farewell::AtReboot], Exit::Pending);
+        check(&[], &[Farewell::Failed(setback(Fault::Machine))], Exit::Partly);
+        check(&[(0, failed(Fault::Network))], &[Farewell::Gone], Exit::Partly);
     }
 }

@@ -8,6 +8,7 @@ mod repository;
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use dkms_engine::root::Root;
@@ -120,14 +121,37 @@ fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
             .filter(|b| **b == b'\n')
             .count(),
         why: "not UTF-8".to_owned(),
+        shown: String::new(),
     })?;
-    toml::from_str(&text).map_err(|e| ConfigError::Syntax {
-        path: path.to_owned(),
-        line: 1 + e
-            .span()
-            .map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count()),
-        why: e.message().to_owned(),
+    toml::from_str(&text).map_err(|e| {
+        let span = e.span().unwrap_or_default();
+        let before = &text.as_bytes()[..span.start.min(text.len())];
+        ConfigError::Syntax {
+            path: path.to_owned(),
+            line: 1 + before.iter().filter(|b| **b == b'\n').count(),
+            why: e.message().to_owned(),
+            shown: show(&text, span),
+        }
     })
+}
+
+/// The line where `span` begins, with carets below what is meant; empty where that says nothing.
+fn show(text: &str, span: Range<usize>) -> String {
+    const COLUMNS_MAX: usize = 70;
+    let (Some(before), Some(meant)) = (text.get(..span.start), text.get(span)) else {
+        return String::new();
+    };
+    let begin = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = text[begin..].lines().next().unwrap_or_default();
+    let indent = before[begin..].chars().count();
+    let carets = meant.lines().next().unwrap_or_default().chars().count().max(1);
+    if line.trim().is_empty() || indent + carets > COLUMNS_MAX {
+        return String::new();
+    }
+    // Control characters of a hostile file are not for a terminal.
+    let plain = line.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let line: String = plain.take(COLUMNS_MAX).collect();
+    format!("\n    {line}\n    {:indent$}{}", "", "^".repeat(carets))
 }
 
 /// Why the configuration is not usable.
@@ -158,7 +182,7 @@ pub enum ConfigError {
         limit: usize,
     },
     /// A line is not TOML, or has a key that does not exist or a value of the wrong type.
-    #[error("read {}, line {line}: {why}", path.display())]
+    #[error("read {}, line {line}: {why}{shown}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -166,6 +190,8 @@ pub enum ConfigError {
         line: usize,
         /// What is wrong.
         why: String,
+        /// The line with a mark below it, beginning with a new line; or nothing.
+        shown: String,
     },
     /// A value is well formed and still not allowed.
     #[error("read {}: `{key}`: {why}", path.display())]
@@ -184,7 +210,7 @@ impl ConfigError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                Some("run as root".to_owned())
+                Some("run it as root".to_owned())
             }
             Self::Read { .. } | Self::TooMany { .. } => None,
             Self::TooBig { path, .. } => Some(format!("is `{}` the file you meant?", path.display())),

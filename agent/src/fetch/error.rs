@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::files::{self, is_full};
 use crate::sync::SyncError;
-use crate::transport::{TransportError, is_full};
+use crate::transport::TransportError;
 
 /// Why a bundle could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -122,13 +123,7 @@ impl FetchError {
             Self::Sync(source) => source.hint(),
             Self::Missing { .. } => Some("the mirror may be in the middle of an update: try again later".to_owned()),
             Self::NotCached { .. } => Some("run without `--offline`, or add a file:// mirror".to_owned()),
-            Self::Io { source, path, .. } if is_full(source) => {
-                Some(format!("free some space: `df -h {}`", path.display()))
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("run as root".to_owned())
-            }
-            Self::Io { .. } => None,
+            Self::Io { source, path, .. } => files::hint(path, source),
             Self::Hash { .. } => Some(
                 "the mirror or the connection may be hostile or broken: try another mirror, and tell the publisher"
                     .to_owned(),

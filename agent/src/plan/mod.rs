@@ -6,6 +6,7 @@
 mod choose;
 mod needs;
 mod settle;
+mod withdraw;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::verdict::Verdict;
 
 pub use needs::Library;
 pub use settle::{Standing, settle};
+pub use withdraw::{Remaining, Removal, Withdrawal, withdraw};
 
 use choose::Contest;
 use needs::Shelf;
@@ -27,6 +29,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// One for each device, in the order of the devices.
     pub decisions: Vec<Decision>,
+    /// What is installed and was revoked. It goes before the first step.
+    pub withdrawal: Withdrawal,
 }
 
 /// One package to install.
@@ -58,7 +62,7 @@ pub struct Situation {
     pub assessment: Assessment,
 }
 
-/// Plans for one kernel. `standing` are the packages that are installed for it already.
+/// Plans for one kernel. `standing` are the packages that are installed for it already and stay.
 pub fn plan(situations: &[Situation], library: &Library, standing: &[Standing], facts: Facts<'_>) -> Plan {
     let mut shelf = Shelf::new(library, standing, facts);
     let wishes: Vec<Wish> = situations
@@ -94,6 +98,7 @@ pub fn plan(situations: &[Situation], library: &Library, standing: &[Standing], 
         kernel: facts.kernel.release.clone(),
         steps,
         decisions,
+        withdrawal: Withdrawal::default(),
     }
 }
 
@@ -133,6 +138,7 @@ pub fn plan_for(
         kernel: facts.kernel.release.clone(),
         steps,
         decisions: Vec::new(),
+        withdrawal: Withdrawal::default(),
     })
 }
 

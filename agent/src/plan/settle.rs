@@ -16,6 +16,8 @@ pub struct Standing {
     pub dkms_version: String,
     /// The version in the index and the repository, where it came from one through us.
     pub source: Option<PackageId>,
+    /// SHA-256 of the bundle it came in; empty where it did not come through us.
+    pub bundle_sha256: String,
     /// The names of its modules, `-` written as `_`.
     pub modules: Vec<String>,
 }
@@ -153,6 +155,7 @@ mod tests {
                 name: name.into(),
                 dkms_version: "1".into(),
                 source: None,
+                bundle_sha256: String::new(),
                 modules: vec![name.into()],
             })
             .collect();

@@ -33,6 +33,7 @@ fn standing(name: &str, modules: &[&str]) -> Standing {
         name: name.into(),
         dkms_version: "0".into(),
         source: None,
+        bundle_sha256: String::new(),
         modules: modules.iter().map(|&m| m.to_owned()).collect(),
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::candidate::PackageId;
 use crate::device::Device;
+use crate::exit::Exit;
 use crate::verdict::Verdict;
 
 /// The version of [`Report`] on standard output. It grows when a field changes its meaning or goes away.
@@ -58,6 +59,8 @@ pub struct KernelReport {
     pub devices: Vec<DeviceReport>,
     /// Every package that was to be installed, in building order.
     pub packages: Vec<PackageReport>,
+    /// Every package that its repository wants gone.
+    pub removals: Vec<RemovalReport>,
 }
 
 /// One device with its verdict.
@@ -103,6 +106,9 @@ pub enum Outcome {
         /// What it waits for, if it does.
         #[serde(skip_serializing_if = "Option::is_none")]
         pending: Option<String>,
+        /// What to do about that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
     /// It is not, and nothing of it is left.
     Failed {
@@ -115,6 +121,67 @@ pub enum Outcome {
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
+}
+
+/// A package that its repository revoked and wants gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RemovalReport {
+    /// Which.
+    #[serde(flatten)]
+    pub package: PackageId,
+    /// The version under which the DKMS tree knows it.
+    pub dkms_version: String,
+    /// Why it was revoked.
+    pub revoked: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Gone,
+}
+
+/// What became of a package that was to go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Gone {
+    /// It would be removed.
+    Planned,
+    /// It is removed.
+    Removed {
+        /// Whether the running kernel uses its modules until the next boot.
+        until_reboot: bool,
+    },
+    /// It is still there.
+    Failed {
+        /// Why, in one sentence.
+        reason: String,
+        /// The way out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+}
+
+/// The final document of every other command: a name and a version beside what is its own.
+#[derive(Debug, Serialize)]
+pub struct Document<T> {
+    /// [`SCHEMA`].
+    schema: u32,
+    /// Its name: that of the command.
+    document: &'static str,
+    /// The exit code.
+    exit: u8,
+    #[serde(flatten)]
+    body: T,
+}
+
+impl<T: Serialize> Document<T> {
+    /// The document `name` of a run that ends with `exit`.
+    pub fn new(name: &'static str, exit: Exit, body: T) -> Self {
+        Self {
+            schema: SCHEMA,
+            document: name,
+            exit: exit.code(),
+            body,
+        }
+    }
 }
 
 /// Something that a person should look at.

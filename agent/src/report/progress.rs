@@ -156,9 +156,18 @@ impl Reporter {
 
     /// How far a download is; shown where there are bars.
     pub fn received(&self, package: &PackageId, received: u64, length: u64) {
-        if let Mode::Bars { .. } = self.mode {
-            let share = received.saturating_mul(100).checked_div(length).unwrap_or(100);
-            self.begin(&package.to_string(), &format!("fetching {package} {share} %"));
+        if let Mode::Bars { running, .. } = &self.mode
+            && let Some(bar) = running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&package.to_string())
+        {
+            if bar.length() != Some(length) {
+                bar.set_style(download());
+                bar.set_message(format!("fetching {package}"));
+                bar.set_length(length);
+            }
+            bar.set_position(received);
         }
     }
 
@@ -277,6 +286,23 @@ fn failure() -> Style {
 
 fn spinner() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn download() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg} [{bar:24}] {bytes}/{total_bytes}")
+        .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+}
+
+/// Text for people on standard output, without colours where nobody wants them.
+pub fn say(text: impl std::fmt::Display) {
+    // A closed pipe is the reader's wish.
+    let _ = writeln!(anstream::stdout(), "{text}");
+}
+
+/// Text for people on standard error.
+pub fn remark(text: impl std::fmt::Display) {
+    // As above.
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// One line of JSON on standard output.

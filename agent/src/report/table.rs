@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use dkms_index::modalias::Fields;
 
-use super::{DeviceReport, KernelReport, Outcome, PackageReport};
+use super::{DeviceReport, Gone, KernelReport, Outcome, PackageReport, RemovalReport};
 use crate::verdict::Verdict;
 
 /// Below this the table does not get narrower.
@@ -83,16 +83,17 @@ pub fn summary(kernel: &KernelReport) -> String {
     )
 }
 
-/// One line about what became of a package.
-pub fn package(package: &PackageReport) -> String {
+/// One line about what became of a package for kernel `release`.
+pub fn package(package: &PackageReport, release: &str) -> String {
     let name = &package.package;
     let colour = |c: AnsiColor| Style::new().fg_color(Some(c.into())).bold();
     match &package.outcome {
-        Outcome::Planned => format!("would install {name}"),
+        Outcome::Planned => format!("would install {name} for {release}"),
         Outcome::Installed {
             modules,
             loaded,
             pending,
+            ..
         } => {
             let style = colour(AnsiColor::Green);
             let loaded = if *loaded { ", loaded" } else { "" };
@@ -102,13 +103,36 @@ pub fn package(package: &PackageReport) -> String {
                 .unwrap_or_default();
             let files: Vec<&str> = modules.iter().filter_map(|path| path.rsplit('/').next()).collect();
             format!(
-                "{style}installed{style:#} {name} ({}){loaded}{pending}",
+                "{style}installed{style:#} {name} for {release} ({}){loaded}{pending}",
                 files.join(", ")
             )
         }
         Outcome::Failed { reason, .. } => {
             let style = colour(AnsiColor::Red);
-            format!("{style}failed{style:#} {name}: {reason}")
+            format!("{style}failed{style:#} {name}: {reason} (kernel {release})")
+        }
+    }
+}
+
+/// One line about what became of a package that was to go from kernel `release`.
+pub fn removal(removal: &RemovalReport, release: &str) -> String {
+    let RemovalReport { package, revoked, .. } = removal;
+    let why = format!("from {release}, revoked by {}: {revoked}", package.repository);
+    let colour = |c: AnsiColor| Style::new().fg_color(Some(c.into())).bold();
+    match &removal.outcome {
+        Gone::Planned => format!("would remove {package} {why}"),
+        Gone::Removed { until_reboot } => {
+            let style = colour(AnsiColor::Yellow);
+            let later = if *until_reboot {
+                "; in use until the next boot"
+            } else {
+                ""
+            };
+            format!("{style}removed{style:#} {package} {why}{later}")
+        }
+        Gone::Failed { reason, .. } => {
+            let style = colour(AnsiColor::Red);
+            format!("{style}not removed{style:#} {package} {why}: {reason}")
         }
     }
 }
@@ -253,6 +277,7 @@ mod tests {
             release: "6.12.1".into(),
             arch: "x86_64".into(),
             packages: Vec::new(),
+            removals: Vec::new(),
             devices: vec![
                 row(
                     &pci("00008086d00002829"),

@@ -16,6 +16,8 @@ use rusqlite::{Connection, Params, Row};
 
 pub use paths::Paths;
 
+use crate::files;
+
 /// Why something that is kept cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -87,17 +89,14 @@ impl StateError {
             Self::Newer { .. } => "update dkms-fetch".to_owned(),
             Self::Sqlite { source, path } => match source.sqlite_error_code()? {
                 ErrorCode::DiskFull => format!("free some space: `df -h {}`", path.display()),
-                ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => "run as root".to_owned(),
+                ErrorCode::ReadOnly => format!("`findmnt --target {}` shows what is read-only", path.display()),
+                ErrorCode::PermissionDenied | ErrorCode::CannotOpen => "run it as root".to_owned(),
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
                     "another run is at work: wait for it to end".to_owned()
                 }
                 _ => return None,
             },
-            Self::Io { source, path } if crate::transport::is_full(source) => {
-                format!("free some space: `df -h {}`", path.display())
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "run as root".to_owned(),
-            Self::Io { .. } => return None,
+            Self::Io { source, path } => return files::hint(path, source),
         })
     }
 }

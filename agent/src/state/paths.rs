@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use dkms_engine::root::Root;
 
 use crate::config::Name;
+use crate::files;
 
 /// The agent's own places on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,36 @@ impl Paths {
             }
         }
         Ok(copy)
+    }
+
+    /// Removes what a run that was killed left half written. Only the holder of the run's lock may.
+    pub fn sweep(&self) {
+        // What stays takes room, and the next run tries again.
+        let _ = fs::remove_dir_all(self.unpacked());
+        let below = |dir: PathBuf| {
+            fs::read_dir(dir)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+        };
+        let ours = [self.cache.join("index"), self.cache.join("etags")];
+        let by_name = [self.cache.join("segments"), self.lib.join("trust")]
+            .into_iter()
+            .flat_map(below);
+        for path in ours.into_iter().chain(by_name).flat_map(below) {
+            if path
+                .file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(files::TEMPORARY.as_bytes()))
+            {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Where sources are unpacked before they go to the source tree.
+    pub fn unpacked(&self) -> PathBuf {
+        self.cache.join("unpacked")
     }
 
     /// History, holds, quarantine, installed packages.

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use dkms_index::trust::TrustError;
 
 use crate::config::{Name, Repository};
+use crate::files;
 use crate::state::StateError;
-use crate::transport::{TransportError, is_full};
+use crate::transport::TransportError;
 
 /// Why a repository could not be synchronised.
 #[derive(Debug, thiserror::Error)]
@@ -114,13 +115,7 @@ impl SyncError {
             )),
             Self::Transport { source, .. } => source.hint(),
             Self::Trust { source, .. } => source.hint(),
-            Self::Keep { source, path } if is_full(source) => {
-                Some(format!("free some space: `df -h {}`", path.display()))
-            }
-            Self::Keep { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("run as root".to_owned())
-            }
-            Self::Keep { .. } => None,
+            Self::Keep { source, path } => files::hint(path, source),
             Self::State(source) => source.hint(),
             Self::NoMirror { .. } | Self::NotCached { .. } => {
                 Some("run once without `--offline`, or add a file:// mirror".to_owned())

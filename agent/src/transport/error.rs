@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::files::is_full;
+
 /// Why a file could not be got.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
@@ -162,18 +164,11 @@ impl TransportError {
             Self::Status {
                 retry_after: Some(after),
                 ..
-            } => format!("try again in {} s", after.as_secs()),
+            } if !after.is_zero() => format!("try again in {} s", after.as_secs()),
+            Self::Status { .. } if self.may_pass() => "try again later".to_owned(),
             Self::Write { source, .. } if is_full(source) => "free some space: `df -h /var`".to_owned(),
             Self::File { path, .. } => format!("is the medium mounted? `ls -l {}`", path.display()),
             _ => return None,
         })
     }
-}
-
-/// Whether the disk, a quota or a limit is full.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
 }

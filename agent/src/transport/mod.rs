@@ -18,7 +18,6 @@ pub use error::TransportError;
 pub use mirrors::Mirrors;
 pub use sink::{PartFile, Sink};
 
-pub(crate) use error::is_full;
 use http::Clients;
 use retry::Backoff;
 

@@ -1,10 +1,10 @@
 //! Opening the database, and bringing its tables to the newest form.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::Records;
 use crate::state::{Paths, StateError};
@@ -67,17 +67,22 @@ impl Records {
         if !path.exists() {
             return Self::empty(path);
         }
-        let open = |target: &Path, flags| Connection::open_with_flags(target, flags | OpenFlags::SQLITE_OPEN_READ_ONLY);
-        let usable = |db: Connection| {
-            db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-                .map(|()| db)
+        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let read_write = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = |flags: OpenFlags| -> rusqlite::Result<Connection> {
+            let db = Connection::open_with_flags(&path, flags)?;
+            db.busy_timeout(BUSY_TIMEOUT)?;
+            db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            Ok(db)
         };
-        let db = open(&path, OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .and_then(usable)
-            .or_else(|e| {
-                // On a read-only medium SQLite cannot make the files that reading beside a writer needs; there is no writer.
-                let uri = url::Url::from_file_path(&path).map_err(|()| e)?;
-                open(Path::new(&format!("{uri}?immutable=1")), OpenFlags::SQLITE_OPEN_URI).and_then(usable)
+        let db = open(read_only)
+            .or_else(|e| match e.sqlite_error_code() {
+                // A run was cut off in the middle of a change, which has to be taken back first.
+                Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+                    drop(open(read_write)?);
+                    open(read_only)
+                }
+                _ => Err(e),
             })
             .map_err(|e| StateError::sqlite(&path, e))?;
         let records = Self { path, db };
@@ -98,9 +103,9 @@ impl Records {
     fn prepare(&mut self) -> Result<(), StateError> {
         let failed = |e| self.failed(e);
         self.db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        // A hold must outlive a power cut: WAL with a sync at every commit.
+        // A hold must outlive a power cut. And no WAL: with one, even those who only read leave files behind.
         self.db
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            .execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA;")
             .map_err(failed)?;
         let schema = self.schema()?;
         self.migrate(schema)

@@ -1,0 +1,94 @@
+//! What becomes of packages, as values.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Withdrawn;
+use crate::candidate::Offer;
+
+/// What was done for one kernel.
+#[derive(Debug, Clone, Default)]
+pub struct Done {
+    /// What was to be taken away.
+    pub withdrawn: Vec<Withdrawn>,
+    /// What was to be installed.
+    pub attempts: Vec<Attempt>,
+}
+
+/// What became of a package that was to be installed.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The package.
+    pub offer: Arc<Offer>,
+    /// The devices it was for.
+    pub serves: Vec<usize>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How the work on one package ended.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// It is installed.
+    Installed {
+        /// The files.
+        files: Vec<PathBuf>,
+        /// Whether the running kernel has loaded it.
+        loaded: bool,
+        /// What it waits for, if it does.
+        pending: Option<Waiting>,
+    },
+    /// It is not, and nothing of it is left.
+    Failed(Setback),
+}
+
+/// Something that only a person or a reboot can do, before a package is of use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// What is in the way, in one sentence.
+    pub reason: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Why a package was not installed, and what follows from that.
+#[derive(Debug, Clone)]
+pub struct Setback {
+    /// In one sentence.
+    pub reason: String,
+    /// The way out.
+    pub hint: Option<String>,
+    /// The log of the build.
+    pub log: Option<PathBuf>,
+    /// Whose fault it is.
+    pub fault: Fault,
+}
+
+impl Setback {
+    /// Without a way out or a log.
+    pub(super) fn of(fault: Fault, reason: String) -> Self {
+        Self {
+            reason,
+            hint: None,
+            log: None,
+            fault,
+        }
+    }
+}
+
+/// Whose fault a failure is decides what is tried next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The package's: this version is not tried again on this machine for this kernel, the next one is.
+    Package,
+    /// The package says itself that it is not for this kernel: the next one is tried.
+    Unfit,
+    /// This machine's: a missing compiler, a broken tree. Nothing is held against the package.
+    Machine,
+    /// The disk is full. Nothing is held against the package, and it is tried again when there is room.
+    NoSpace,
+    /// Not what its keys promise. No other version is tried: that would let a mirror choose an old one.
+    Trust,
+    /// No mirror gave it. No other version is tried either.
+    Network,
+}

@@ -1,0 +1,249 @@
+//! What becomes of a package after its module is loaded into the running kernel: a modprobe of ours on the loader's path says
+//! yes or no, and a /sys below the root shows whether a driver is bound. Real loading is proved in a virtual machine.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dkms_engine::root::Root;
+use dkms_engine::tree::Tree;
+use dkms_fetch::apply::{Done, End, Goal, Loader, Obtain, Worker};
+use dkms_fetch::candidate::Rules;
+use dkms_fetch::config::Config;
+use dkms_fetch::device::{Binding, Device};
+use dkms_fetch::fetch::Store;
+use dkms_fetch::host::Host;
+use dkms_fetch::report::progress::Reporter;
+use dkms_fetch::state::Paths;
+use dkms_fetch::state::index::Index;
+use dkms_fetch::state::records::Records;
+use dkms_fetch::survey::Machine;
+use dkms_fetch::sync::{Network, Session};
+use dkms_fetch::transport::{Options, Transport};
+use dkms_index::trust::Expiry;
+use dkms_tests::story::{EDU, Source, Story};
+
+/// Where the device is below /sys.
+const DEVICE: &str = "/devices/pci0000:00/0000:00:04.0";
+
+/// A machine that runs its kernel, as far as anybody can see.
+struct Live {
+    story: Story,
+    modprobe: PathBuf,
+}
+
+impl Live {
+    /// `answer` is the body of modprobe, a shell script; `$device` is the device's folder below /sys, `$module` the installed file
+    /// and `$root` the machine. Versions 1.0 and 2.0 of a driver are published.
+    fn new(answer: &str) -> Self {
+        let story = Story::new();
+        story.add("edu", "1.0", 0x11e8, Source::Good);
+        story.add("edu", "2.0", 0x11e8, Source::Good);
+        story.publish();
+        story.write(&format!("sys{DEVICE}/modalias"), EDU);
+        story.write("etc/os-release", "ID=debian\n");
+        let modprobe = story.repo.scratch().join("bin/modprobe");
+        fs::create_dir_all(modprobe.parent().expect("a folder")).expect("a folder");
+        let text = format!(
+            "#!/bin/sh\nroot='{}'\ndevice=\"$root/sys{DEVICE}\"\nmodule='{}'\necho \"$*\" >>\"$root/asked\"\n{answer}\n",
+            story.path("").display(),
+            story.module("edu").display()
+        );
+        fs::write(&modprobe, text).expect("a file");
+        fs::set_permissions(&modprobe, fs::Permissions::from_mode(0o755)).expect("a program");
+        Self { story, modprobe }
+    }
+
+    /// What `--auto` does on the running machine.
+    fn auto(&self) -> Done {
+        let root = Root::at(self.story.path(""));
+        let config = Config::read(&root).expect("a configuration");
+        let paths = Paths::of(&root);
+        let host = Host {
+            running: Some(self.story.kernel.clone()),
+            ..Host::read(&root)
+        };
+        let devices = [Device {
+            path: DEVICE.into(),
+            subsystem: "pci".into(),
+            modaliases: vec![EDU.parse().expect("a modalias")],
+            vendor: None,
+            model: None,
+            class: None,
+            binding: Binding::Unbound,
+        }];
+        let repository = &config.repositories[0];
+        let transport = Transport::new(Options::default());
+        let session = Session::new(repository, &paths, &transport, Network::Online);
+        let reporter = Reporter::new(false, false);
+        let records = Records::open(&paths).expect("records");
+        let tree = Tree::of(&root).expect("a tree");
+        let lock = tree.lock(&reporter).expect("a lock");
+        let worker = Worker {
+            tree: &tree,
+            lock: &lock,
+            records: &records,
+            reporter: &reporter,
+            now: self.story.repo.now,
+            run: "test".to_owned(),
+            scripts_allowed: true,
+            loader: Loader {
+                path: format!("{}:/usr/bin:/bin", self.modprobe.parent().expect("a folder").display()).into(),
+                patience: Duration::from_millis(100),
+            },
+        };
+        let mut rules = Rules {
+            quarantine: records.quarantined().expect("records"),
+            ..Rules::default()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let mut metadata = session
+                .refresh(self.story.repo.now, Expiry::Enforce)
+                .await
+                .expect("a good repository")
+                .metadata;
+            session.update_index(&metadata).await.expect("an index");
+            let index = Index::open(&paths, [&repository.name]);
+            let machine = Machine::look_up(&host, &devices, true, &config.repositories, &index).expect("an index");
+            let installed = records.installed().expect("records");
+            let mut survey = machine.survey(&self.story.kernel, &tree, &installed).expect("a kernel");
+            let mut obtain = Obtain {
+                repositories: vec![(&session, &mut metadata)],
+                store: Store::of(&paths),
+                scratch: self.story.path("var/cache/dkms-fetch/unpacked"),
+            };
+            worker
+                .converge(&Goal::Devices, &machine, &mut survey, &mut rules, &mut obtain)
+                .await
+                .expect("the records are good")
+        })
+    }
+
+    /// What modprobe was asked, a line a call.
+    fn asked(&self) -> String {
+        fs::read_to_string(self.story.path("asked")).unwrap_or_default()
+    }
+
+    /// The versions in quarantine.
+    fn quarantined(&self) -> Vec<String> {
+        let records = Records::open(&Paths::of(&Root::at(self.story.path("")))).expect("records");
+        let quarantined = records.quarantined().expect("records");
+        quarantined.into_iter().map(|entry| entry.version).collect()
+    }
+}
+
+/// How each attempt ended: its version, and in words how.
+fn ends(done: &Done) -> Vec<(String, String)> {
+    let end = |end: &End| match end {
+        End::Installed { loaded: true, .. } => "loaded".to_owned(),
+        End::Installed {
+            pending: Some(waiting), ..
+        } => {
+            format!(
+                "waits: {} ({})",
+                waiting.reason,
+                waiting.hint.as_deref().unwrap_or("no way out")
+            )
+        }
+        End::Installed { .. } => "installed".to_owned(),
+        End::Failed(setback) => format!("{:?}: {}", setback.fault, setback.reason),
+    };
+    let attempts = done.attempts.iter();
+    attempts
+        .map(|attempt| (attempt.offer.id.version.clone(), end(&attempt.end)))
+        .collect()
+}
+
+#[test]
+fn a_driver_that_binds_is_loaded_and_stays() {
+    let live = Live::new("mkdir -p \"$device/driver\"");
+    assert_eq!(ends(&live.auto()), [("2.0".to_owned(), "loaded".to_owned())]);
+    assert_eq!(live.asked(), "-- edu\n");
+    assert!(live.story.module("edu").is_file());
+    assert_eq!(live.quarantined(), [""; 0]);
+    // It is there: nothing is done again.
+    assert!(live.auto().attempts.is_empty());
+}
+
+#[test]
+fn a_driver_that_does_not_bind_gives_way_to_the_next() {
+    let live = Live::new("test \"$1\" = -r && exit 0\ngrep -q version=2.0 \"$module\" || mkdir -p \"$device/driver\"");
+    let found = ends(&live.auto());
+    let failed = format!("Package: it was loaded and did not bind to {EDU}");
+    let expected = [("2.0".to_owned(), failed), ("1.0".to_owned(), "loaded".to_owned())];
+    assert_eq!(found, expected);
+    assert_eq!(live.asked(), "-- edu\n-r -- edu\n-- edu\n");
+    assert_eq!(live.quarantined(), ["2.0"]);
+    let installed = fs::read(live.story.module("edu")).expect("a module");
+    assert!(installed.windows(11).any(|bytes| bytes == b"version=1.0"));
+}
+
+#[test]
+fn when_no_driver_binds_none_is_left() {
+    let live = Live::new("exit 0");
+    let found = ends(&live.auto());
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(live.quarantined(), ["1.0", "2.0"]);
+    assert!(!live.story.module("edu").exists());
+    let alias = live
+        .story
+        .path(&format!("lib/modules/{}/modules.alias", live.story.kernel));
+    let aliases = fs::read_to_string(alias).expect("depmod ran");
+    assert!(!aliases.contains("v00001234d000011E8"), "depmod ran after it, too");
+}
+
+#[test]
+fn what_the_kernel_says_decides() {
+    let refuse = |text: &str| {
+        format!("test \"$1\" = -r && exit 0\necho \"modprobe: ERROR: could not insert 'edu': {text}\" >&2; exit 1")
+    };
+    let symbols = Live::new(&refuse("Unknown symbol in module, or unknown parameter (see dmesg)"));
+    let found = ends(&symbols.auto());
+    assert!(
+        found[0]
+            .1
+            .starts_with("Package: edu needs a symbol that the running kernel does not have"),
+        "{found:?}"
+    );
+    assert_eq!(symbols.quarantined(), ["1.0", "2.0"]);
+
+    // No package's fault: it is taken away, and may be tried again.
+    let memory = Live::new(&refuse("Cannot allocate memory"));
+    let found = ends(&memory.auto());
+    assert_eq!(
+        found,
+        [("2.0".to_owned(), "Machine: there is no memory to load edu".to_owned())]
+    );
+    assert_eq!(memory.quarantined(), [""; 0]);
+    assert!(!memory.story.module("edu").exists());
+}
+
+#[test]
+fn a_key_that_is_not_enrolled_is_explained_and_waited_for() {
+    let live = Live::new("echo \"modprobe: ERROR: could not insert 'edu': Key was rejected by service\" >&2; exit 1");
+    let found = ends(&live.auto());
+    let certificate = live.story.path("var/lib/dkms/mok.pub");
+    let certificate = certificate.canonicalize().expect("a key was made");
+    let expected = format!(
+        "waits: edu is not signed by a key that this kernel trusts \
+         (mokutil --import {}, then restart, choose `Enroll MOK` and give the password that mokutil asked for)",
+        certificate.display()
+    );
+    assert_eq!(found, [("2.0".to_owned(), expected)]);
+    assert!(live.story.module("edu").is_file(), "it stays for the time after");
+    assert_eq!(live.quarantined(), [""; 0]);
+}
+
+#[test]
+fn an_older_module_in_use_waits_for_a_reboot() {
+    let live = Live::new("test \"$1\" = -r && { echo 'modprobe: FATAL: Module edu is in use.' >&2; exit 1; }; exit 0");
+    live.story
+        .write("sys/module/edu/srcversion", "0123456789ABCDEF0123456\n");
+    live.story.write("sys/module/edu/initstate", "live\n");
+    let found = ends(&live.auto());
+    let expected = "waits: the running kernel uses another build of edu (systemctl reboot)";
+    assert_eq!(found, [("2.0".to_owned(), expected.to_owned())]);
+    assert_eq!(live.asked(), "-r -- edu\n");
+}

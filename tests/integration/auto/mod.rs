@@ -1,0 +1,9 @@
+//! The main job on a real kernel, by topic.
+
+mod builds;
+mod job;
+mod load;
+mod modes;
+mod revoked;
+mod trust;
+mod words;

@@ -1,0 +1,49 @@
+//! What the program says of itself and of its decisions.
+
+use dkms_index::document::record::BuildOutcome;
+use dkms_tests::story::{EDU, Source, Story};
+use snapbox::str;
+
+#[test]
+fn losers_are_explained() {
+    let story = Story::new();
+    story.add("edu", "2.0", 0x11e8, Source::Good);
+    story.add("edu", "1.0", 0x11e8, Source::Good);
+    story.fact("edu", "1.0", BuildOutcome::Built);
+    story.publish();
+    assert_eq!(story.run(&["sync"]).code, 0);
+    let run = story.run(&["explain", EDU, "--kernel", &story.kernel]);
+    story.assert_shows(
+        &run.stdout,
+        str![[r#"
+pci:v00001234d000011E8sv00001AF4sd00001100bc00scFFi00
+  path      imagined
+  modalias  pci:v00001234d000011E8sv00001AF4sd00001100bc00scFFi00
+  kernel    [KERNEL]
+  bound     not known
+  in-tree   no module of the kernel claims it
+  verdict   installable: edu 1.0
+  not       edu 2.0: edu 1.0 ranks before it: proven to build on this kernel
+
+"#]],
+    );
+}
+
+#[test]
+fn manual_and_completions_are_complete() {
+    let story = Story::new();
+    let man = story.run(&["man"]);
+    assert_eq!(man.code, 0, "{}", man.stderr);
+    for word in ["--detailed-exitcode", "Exit codes", "partly done", "repos.d"] {
+        assert!(
+            man.stdout.contains(word) || man.stdout.contains(&word.replace('-', "\\-")),
+            "{word}"
+        );
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            story.run(&["completions", shell]).stdout.contains("detailed-exitcode"),
+            "{shell}"
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! Every error that can stop the agent, provoked for real: its exit code, its words, its way out, and that nothing is half done.
+
+mod damage;
+mod network;
+mod runs;
+mod space;
+mod tools;
+mod usage;

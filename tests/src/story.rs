@@ -1,0 +1,466 @@
+//! A machine with one real kernel, a signed repository of small drivers for it, and the program run on both.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+
+use dkms_index::document::record::{BuildFact, BuildOutcome};
+use dkms_repo::authority::delegate;
+use dkms_repo::init::Quorum;
+use dkms_repo::intake::{self, Intake};
+use dkms_repo::package::Vendors;
+use dkms_repo::repository::Expiry;
+use dkms_repo::stage::Stage;
+use jiff::Timestamp;
+use snapbox::{Redactions, assert_data_eq};
+
+use crate::dkms::ours;
+use crate::inputs;
+use crate::repo::TestRepo;
+use crate::synthetic::Synthetic;
+
+/// A device that no kernel has a driver for: QEMU's `edu`.
+pub const EDU: &str = "pci:v00001234d000011E8sv00001AF4sd00001100bc00scFFi00";
+/// Another one of the same maker.
+pub const EDU2: &str = "pci:v00001234d000011E9sv00001AF4sd00001100bc00scFFi00";
+/// One that every kernel drives by itself.
+pub const AHCI: &str = "pci:v00008086d00002829sv000010CFsd00001411bc01sc06i01";
+
+/// How long something that must happen may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A repository, a root with one real kernel, and a list of devices.
+pub struct Story {
+    /// The repository.
+    pub repo: TestRepo,
+    /// The release of the root's kernel.
+    pub kernel: String,
+    root: tempfile::TempDir,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Run {
+    /// Its exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// What it said on standard output.
+    pub stdout: String,
+    /// What it said on standard error.
+    pub stderr: String,
+}
+
+/// A file with its length and its time.
+pub type FileState = (PathBuf, u64, SystemTime);
+
+/// What there is to a driver's source.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Source {
+    /// It compiles.
+    Good,
+    /// It does not compile.
+    Broken,
+    /// It compiles, when [`Story::go_on`] lets it.
+    Waits,
+    /// It compiles, and has a file of a megabyte that cannot be compressed.
+    Big,
+}
+
+impl Story {
+    /// A machine with the 6.1 kernel, an `edu` device and a disk controller; a repository with nothing in it.
+    ///
+    /// # Panics
+    /// When it cannot be made, as all of this.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::published_at(Timestamp::now(), Expiry::default())
+    }
+
+    /// The same, with a repository that was signed at another time.
+    #[must_use]
+    pub fn published_at(time: Timestamp, lifetimes: Expiry) -> Self {
+        let [kernel, _] = inputs::kernels();
+        let root = tempfile::tempdir_in(inputs::dir().join("..")).expect("a temporary folder");
+        image(&kernel, root.path());
+        let repo = TestRepo::at(time, lifetimes).expect("a repository");
+        let one = Quorum { threshold: 1, keys: 1 };
+        delegate(&repo.repository, "pci-1234".parse().expect("a vendor"), one, repo.now).expect("a vendor's role");
+        let etc = root.path().join("etc/dkms-fetch/repos.d");
+        fs::create_dir_all(&etc).expect("a folder");
+        fs::write(etc.join("test.root.json"), repo.pinned().expect("a root")).expect("a file");
+        let story = Self { repo, root, kernel };
+        story.use_mirror(&story.own_mirror());
+        story.devices(&[EDU, AHCI]);
+        story
+    }
+
+    /// The same, with a driver for the `edu` device published.
+    #[must_use]
+    pub fn with_driver() -> Self {
+        let story = Self::new();
+        story.add("edu", "1.0", 0x11e8, Source::Good);
+        story.publish();
+        story
+    }
+
+    /// The repository's own folder as a mirror.
+    #[must_use]
+    pub fn own_mirror(&self) -> String {
+        format!("file://{}/", self.repo.public().display())
+    }
+
+    /// Makes `url` the repository's only mirror.
+    pub fn use_mirror(&self, url: &str) {
+        let text = format!("name = \"test\"\nroot = \"test.root.json\"\nurls = [\"{url}\"]\n");
+        self.write("etc/dkms-fetch/repos.d/test.toml", &text);
+    }
+
+    /// Makes these the machine's devices.
+    pub fn devices(&self, modaliases: &[&str]) {
+        fs::write(self.device_list(), modaliases.join("\n") + "\n").expect("a file");
+    }
+
+    /// The file with the machine's devices.
+    #[must_use]
+    pub fn device_list(&self) -> PathBuf {
+        self.repo.scratch().join("devices")
+    }
+
+    /// Adds a driver for the device `product`.
+    pub fn add(&self, name: &str, version: &str, product: u16, source: Source) {
+        let dir = self.repo.scratch().join(format!("{name}-{version}"));
+        driver(&dir, name, version, product, source);
+        let stage = Stage::of(&self.repo.repository);
+        let prepared = Intake::on_this_machine(Vendors::of(&self.repo.repository))
+            .prepare(&dir)
+            .expect("a package");
+        intake::stage(&stage, &prepared, &dir, true).expect("staged");
+    }
+
+    /// Says in the index how a trial build for our kernel went.
+    pub fn fact(&self, name: &str, version: &str, outcome: BuildOutcome) {
+        let stage = Stage::of(&self.repo.repository);
+        let mut package = stage.get(name, version).expect("a staged package");
+        package.record.builds.push(BuildFact {
+            kernel: self.kernel.clone(),
+            arch: "x86_64".into(),
+            compiler: "gcc".into(),
+            date: "2026-01-01".into(),
+            outcome,
+            reason: if outcome == BuildOutcome::Failed {
+                "strlcpy is gone".into()
+            } else {
+                String::new()
+            },
+        });
+        stage.put(&package).expect("staged");
+    }
+
+    /// Publishes what was added.
+    pub fn publish(&self) {
+        self.repo.publish(0).expect("published");
+    }
+
+    /// A place in the root.
+    #[must_use]
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.root.path().join(below)
+    }
+
+    /// Writes a file in the root.
+    pub fn write(&self, below: &str, text: &str) {
+        let path = self.path(below);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+
+    /// The arguments of a run on the root.
+    #[must_use]
+    pub fn arguments(&self, more: &[&str]) -> Vec<String> {
+        let root = self.root.path().display().to_string();
+        let more = more.iter().map(ToString::to_string);
+        ["--root".to_owned(), root].into_iter().chain(more).collect()
+    }
+
+    /// The arguments of `--auto` for the machine's devices.
+    #[must_use]
+    pub fn auto_arguments(&self, more: &[&str]) -> Vec<String> {
+        let devices = self.device_list().display().to_string();
+        let ours = ["--auto", "--kernel", &self.kernel, "--devices", &devices];
+        self.arguments(&[&ours, more].concat())
+    }
+
+    /// Runs the program on the root.
+    #[must_use]
+    pub fn run(&self, more: &[&str]) -> Run {
+        Run::of(&mut program(&self.arguments(more)))
+    }
+
+    /// Runs `--auto` for the machine's devices.
+    #[must_use]
+    pub fn auto(&self, more: &[&str]) -> Run {
+        Run::of(&mut program(&self.auto_arguments(more)))
+    }
+
+    /// Compares what was printed, without what differs from one machine to the next.
+    pub fn assert_shows(&self, shown: &str, expected: snapbox::data::Inline) {
+        assert_data_eq!(self.redactions().redact(shown), expected);
+    }
+
+    /// What stands in the way of a plain look at the output: names of temporary folders and of the kernel.
+    fn redactions(&self) -> Redactions {
+        let mut redactions = Redactions::new();
+        let paths = [("[ROOT]", self.root.path().to_owned()), ("[REPO]", self.repo.public())];
+        for (name, path) in paths {
+            let path = path.canonicalize().unwrap_or(path);
+            redactions
+                .insert(name, path.display().to_string())
+                .expect("a redaction");
+        }
+        redactions.insert("[KERNEL]", self.kernel.clone()).expect("a redaction");
+        redactions
+    }
+
+    /// Where the module of a driver is installed.
+    #[must_use]
+    pub fn module(&self, name: &str) -> PathBuf {
+        self.path(&format!("lib/modules/{}/updates/dkms/{name}.ko", self.kernel))
+    }
+
+    /// Every file that a run may touch, with its length and time; the kernel's headers are not among them.
+    #[must_use]
+    pub fn files(&self) -> Vec<FileState> {
+        let roots = ["lib/modules", "usr/src", "var", "etc"].map(|part| self.path(part));
+        let entries = roots
+            .iter()
+            .flat_map(|root| walkdir::WalkDir::new(root).sort_by_file_name())
+            .flatten();
+        let read = |entry: walkdir::DirEntry| {
+            let metadata = entry.metadata().expect("metadata");
+            (
+                entry.path().to_owned(),
+                metadata.len(),
+                metadata.modified().expect("a time"),
+            )
+        };
+        let is_header = |entry: &walkdir::DirEntry| entry.path().to_string_lossy().contains("/usr/src/linux-");
+        entries
+            .filter(|entry| entry.file_type().is_file() && !is_header(entry))
+            .map(read)
+            .collect()
+    }
+
+    /// Asserts that the files are what they were.
+    ///
+    /// # Panics
+    /// When some were added, removed or changed.
+    #[track_caller]
+    pub fn assert_unchanged(&self, before: &[FileState]) {
+        let after = self.files();
+        let new: Vec<_> = after.iter().filter(|file| !before.contains(file)).collect();
+        let old: Vec<_> = before.iter().filter(|file| !after.contains(file)).collect();
+        assert!(new.is_empty() && old.is_empty(), "new: {new:#?}, gone: {old:#?}");
+    }
+
+    /// Asserts that a run which stopped left nothing half done: no module, no source, nothing in the DKMS tree but its lock,
+    /// no temporary file anywhere.
+    pub fn assert_nothing_half_done(&self, name: &str) {
+        assert!(!self.module(name).exists(), "a module is there");
+        for (path, ..) in self.files() {
+            let below = path.strip_prefix(self.root.path()).expect("in the root").to_owned();
+            let text = below.to_string_lossy();
+            let is_source = text.starts_with(&format!("usr/src/{name}"));
+            let is_build = text.starts_with(&format!("var/lib/dkms/{name}")) || text.contains("/.work/");
+            let is_journal = text.contains("/.journal/");
+            let is_temporary = text.contains("/.new-") || text.contains("cache/dkms-fetch/unpacked/");
+            assert!(!(is_source || is_build || is_journal || is_temporary), "{text} is left");
+        }
+    }
+
+    /// Waits until the build of a [`Source::Waits`] has begun, and returns its folder.
+    #[must_use]
+    pub fn building(&self, name: &str) -> PathBuf {
+        let pattern = self.path(&format!("var/lib/dkms/.work/*/dkms/{name}/*/build/started"));
+        let pattern = pattern.display().to_string();
+        let started = patiently("the build to begin", || {
+            glob::glob(&pattern).expect("a glob").flatten().next()
+        });
+        started.parent().expect("a folder").to_owned()
+    }
+
+    /// Lets the build in this folder go on.
+    pub fn go_on(&self, building: &Path) {
+        fs::remove_file(building.join("wait")).expect("the build waits");
+    }
+}
+
+impl Default for Story {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Run {
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn of(command: &mut Command) -> Self {
+        command.output().expect("the program runs").into()
+    }
+
+    /// The final document of a run with `--json`.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn document(&self) -> serde_json::Value {
+        let line = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {}\n{}", self.stdout, self.stderr))
+    }
+
+    /// Asserts how it ended, and that it said these words, on whichever output and in whichever lines.
+    #[track_caller]
+    pub fn assert(&self, code: i32, said: &[&str]) {
+        let Self { stdout, stderr, .. } = self;
+        assert_eq!(self.code, code, "\n{stdout}\n{stderr}");
+        let words: Vec<&str> = stderr.split_whitespace().chain(stdout.split_whitespace()).collect();
+        let text = words.join(" ");
+        for expected in said {
+            assert!(text.contains(expected), "no {expected:?} in\n{stdout}\n{stderr}");
+        }
+    }
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// The program, in an environment that is the same on every machine.
+///
+/// # Panics
+/// When it does not compile.
+#[must_use]
+pub fn program(arguments: &[String]) -> Command {
+    let mut command = Command::new(ours());
+    command.args(arguments);
+    plainly(&mut command);
+    command
+}
+
+/// The program below a shell that has a mount namespace of its own, so that it can prepare what the machine is to look
+/// like: `script` runs with the program's command line as `"$@"`. Takes root.
+///
+/// # Panics
+/// When it does not compile.
+#[must_use]
+pub fn in_namespace(script: &str, arguments: &[String]) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "/bin/sh", "-euc", script, "sh"]);
+    command.arg(ours()).args(arguments);
+    plainly(&mut command);
+    command
+}
+
+fn plainly(command: &mut Command) {
+    command
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "80")
+        .env_remove("DKMS_FETCH_LOG");
+}
+
+/// Waits for something that must happen.
+///
+/// # Panics
+/// When it does not happen for a long time.
+pub fn patiently<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Writes the source of a driver for the device `product` of the maker 1234.
+fn driver(dir: &Path, name: &str, version: &str, product: u16, source: Source) {
+    fs::create_dir_all(dir).expect("a folder");
+    let write = |file: &str, text: String| fs::write(dir.join(file), text).expect("a file");
+    write(
+        "dkms.conf",
+        format!(
+            "PACKAGE_NAME=\"{name}\"\nPACKAGE_VERSION=\"{version}\"\nBUILT_MODULE_NAME[0]=\"{name}\"\n\
+             DEST_MODULE_LOCATION[0]=\"/updates/dkms\"\nAUTOINSTALL=\"yes\"\n"
+        ),
+    );
+    let mut makefile = format!("obj-m := {name}.o\n");
+    let mut broken = "";
+    match source {
+        Source::Good => {}
+        Source::Broken => broken = "#error this does not compile\n",
+        Source::Waits => {
+            write("wait", String::new());
+            makefile
+                .push_str("waited := $(shell touch $(src)/started; while [ -e $(src)/wait ]; do sleep 0.02; done)\n");
+        }
+        Source::Big => {
+            let mut dice = Synthetic::new(1);
+            let noise: Vec<u64> = (0..1 << 17).map(|_| dice.below(u64::MAX)).collect();
+            let noise: Vec<u8> = noise.into_iter().flat_map(u64::to_le_bytes).collect();
+            fs::write(dir.join("noise.bin"), noise).expect("a file");
+        }
+    }
+    write("Makefile", makefile);
+    write(
+        &format!("{name}.c"),
+        format!(
+            "#include <linux/module.h>\n#include <linux/pci.h>\n{broken}\
+             static const struct pci_device_id ids[] = {{ {{ PCI_DEVICE(0x1234, 0x{product:04x}) }}, {{ }} }};\n\
+             MODULE_DEVICE_TABLE(pci, ids);\n\
+             static int probe(struct pci_dev *d, const struct pci_device_id *i) {{ return 0; }}\n\
+             static struct pci_driver drv = {{ .name = \"{name}\", .id_table = ids, .probe = probe }};\n\
+             module_pci_driver(drv);\nMODULE_LICENSE(\"GPL\");\nMODULE_VERSION(\"{version}\");\n"
+        ),
+    );
+}
+
+/// A root with the headers of `kernel`, the lists of its modules and a few of the modules: depmod is quick then.
+fn image(kernel: &str, root: &Path) {
+    let from = inputs::kernel_root(kernel);
+    let modules = root.join("lib/modules").join(kernel);
+    fs::create_dir_all(&modules).expect("a folder");
+    fs::create_dir_all(root.join("usr")).expect("a folder");
+    for entry in fs::read_dir(from.join("lib/modules").join(kernel))
+        .expect("a kernel")
+        .flatten()
+    {
+        if entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
+            copy(&entry.path(), &modules);
+        }
+    }
+    let ata = format!("lib/modules/{kernel}/kernel/drivers");
+    fs::create_dir_all(root.join(&ata)).expect("a folder");
+    copy(&from.join(&ata).join("ata"), &root.join(&ata));
+    for part in ["usr/src", "usr/lib"] {
+        if from.join(part).is_dir() {
+            copy(&from.join(part), &root.join("usr"));
+        }
+    }
+}
+
+/// Copies by hard links where that can be done: nothing changes files of a kernel in place.
+fn copy(from: &Path, to: &Path) {
+    let cp = |flags: &str| Command::new("cp").arg(flags).arg(from).arg(to).output().expect("cp");
+    if !cp("-al").status.success() {
+        let copied = cp("-a");
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    }
+}
