@@ -33,13 +33,18 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// The first place of `text` at or behind `from` where the element at `p` may match: a cheap look ahead. `None` when there
-/// is none.
+/// The first place of `text` at or behind `from` where what stands at `p` may match: a cheap look ahead, as far as it is
+/// literal. `None` when there is none.
 fn next_start(pattern: &[u8], p: usize, text: &[u8], from: usize) -> Option<usize> {
-    match *pattern.get(p)? {
-        b'*' | b'?' | b'[' | b'\\' => Some(from),
-        plain => text.get(from..)?.iter().position(|&b| b == plain).map(|at| from + at),
-    }
+    let rest = pattern.get(p..)?;
+    let end = rest.iter().position(|b| b"*?[\\".contains(b));
+    let plain = &rest[..end.unwrap_or(rest.len())];
+    let (Some(first), Some(last)) = (plain.first(), plain.last()) else {
+        return Some(from);
+    };
+    let found = |there: &[u8]| there.first() == Some(first) && there.last() == Some(last) && there == plain;
+    let at = text.get(from..)?.windows(plain.len()).position(found)?;
+    Some(from + at)
 }
 
 /// Matches one byte against the element of the pattern at `p`, which is not a star. Gives the next element.
