@@ -15,7 +15,7 @@ use super::{Key, mix};
 use crate::modalias::{LAYOUTS, Layout};
 use crate::pattern::Pattern;
 
-/// Most shapes of a bus; patterns of further ones are filed under anchors. Linux 6.1 has at most 26 on one bus.
+/// Most shapes of a bus; patterns of further ones are filed under anchors. Linux 6.12 has 27 on usb.
 pub(super) const SHAPES_MAX: usize = 64;
 
 /// Enough words of eight bytes for the longest form, pci's 53 bytes, and no more than a [`Shape`] has bits.
