@@ -1,8 +1,11 @@
 //! What comes out of a build: modules stripped, checked, signed, compressed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
 
 use super::check::{CheckProblem, check_module};
 use super::error::BuildError;
@@ -17,6 +20,9 @@ use crate::fsutil::copy_tree;
 use crate::kernel::{Symbols, parse_symvers};
 use crate::ko::{Compression, ModuleInfo, compress};
 use crate::tree::RecordedModule;
+
+/// The most directories of one build that are asked what they export.
+const MAX_SYMVERS: usize = 256;
 
 impl Job<'_> {
     /// Strips, checks, signs and compresses what make made.
@@ -134,25 +140,30 @@ impl Job<'_> {
     }
 }
 
-/// What the package exports: Module.symvers at the top of the build, and those of packages that build each module in a directory of its own.
+/// What the package exports: Module.symvers at the top of the build and where its modules lie, and those of other directories that it
+/// builds in (some move their modules afterwards). The first that names a symbol counts: others may have come with the source.
 fn own_symvers(build: &Path, specs: &[&ModuleSpec]) -> String {
-    let mut dirs: Vec<&str> = specs
-        .iter()
-        .map(|spec| spec.built_location.as_str())
-        .chain([""])
-        .collect();
-    dirs.sort_unstable();
-    dirs.dedup();
-    let mut lines = std::collections::BTreeSet::new();
-    for dir in dirs {
-        let bytes = fs::read(build.join(dir).join("Module.symvers")).unwrap_or_default();
-        lines.extend(
-            String::from_utf8_lossy(&bytes)
-                .lines()
-                .map(|line| line.to_owned() + "\n"),
-        );
+    let near = specs.iter().map(|spec| spec.built_location.as_str()).chain([""]);
+    let near = near.map(|dir| build.join(dir).join("Module.symvers"));
+    let entries = WalkDir::new(build)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_map(Result::ok);
+    let elsewhere = entries
+        .filter(|entry| entry.file_type().is_file() && entry.file_name() == "Module.symvers")
+        .map(walkdir::DirEntry::into_path);
+    let mut by_symbol: BTreeMap<String, String> = BTreeMap::new();
+    for path in near.chain(elsewhere.take(MAX_SYMVERS)) {
+        let bytes = fs::read(path).unwrap_or_default();
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            if let Some(symbol) = line.split('\t').nth(1) {
+                by_symbol
+                    .entry(symbol.to_owned())
+                    .or_insert_with(|| line.to_owned() + "\n");
+            }
+        }
     }
-    lines.into_iter().collect()
+    by_symbol.into_values().collect()
 }
 
 /// Copies what POST_BUILD added to the stage. The modules themselves are not taken from there.
@@ -170,4 +181,30 @@ pub(super) fn take_extras(stage: &Path, product: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exports_of_every_directory_the_nearest_first() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        for (path, text) in [
+            ("Module.symvers", "0x1\ta\tm\tEXPORT_SYMBOL\t\n"),
+            (
+                "deep/down/Module.symvers",
+                "0x2\ta\told\tEXPORT_SYMBOL\t\n0x3\tb\tn\tEXPORT_SYMBOL_GPL\tNS\n",
+            ),
+            ("other/not-symvers", "0x4\tc\tn\tEXPORT_SYMBOL\t\n"),
+        ] {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("dirs");
+            fs::write(path, text).expect("write");
+        }
+        assert_eq!(
+            own_symvers(dir.path(), &[]),
+            "0x1\ta\tm\tEXPORT_SYMBOL\t\n0x3\tb\tn\tEXPORT_SYMBOL_GPL\tNS\n"
+        );
+    }
 }
