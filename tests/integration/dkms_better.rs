@@ -287,6 +287,21 @@ fn a_kernel_s_hooks_report_what_failed_and_do_the_rest() {
 }
 
 #[test]
+fn what_lost_its_source_can_be_taken_away() {
+    let machine = machine();
+    HELLO.put(&machine);
+    dkms(&machine, 0, "install hello/1 -k K1");
+    std::fs::remove_dir_all(machine.path("src/hello-1")).expect("removes");
+    assert_eq!(state(&machine), "hello/1: broken");
+    dkms(&machine, 4, "build hello/1 -k K2");
+    dkms(&machine, 0, "uninstall hello/1 -k K1");
+    assert_eq!(machine.snapshot().files("modules").count(), 0);
+    dkms(&machine, 0, "remove hello/1 --all");
+    assert_eq!(state(&machine), "");
+    assert!(!machine.path("dkms/hello").exists());
+}
+
+#[test]
 fn packages_and_kernels_call_the_glue() {
     let machine = machine();
     HELLO.put(&machine);
