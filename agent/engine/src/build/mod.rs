@@ -153,20 +153,41 @@ pub fn build_all(
     options: &BuildOptions,
     sink: &dyn Sink,
 ) -> Vec<BuildOutcome> {
+    let outcomes: Mutex<Vec<(usize, BuildOutcome)>> = Mutex::new(Vec::with_capacity(requests.len()));
+    build_each(tree, lock, requests, options, sink, &|index, outcome| {
+        outcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((index, outcome));
+    });
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|(index, _)| *index);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// As [`build_all`], for who keeps what is done already: `ended` takes each outcome, with its request's index, as soon as it is
+/// known, from the thread that built.
+pub fn build_each(
+    tree: &Tree,
+    lock: &TreeLock,
+    requests: &[BuildRequest],
+    options: &BuildOptions,
+    sink: &dyn Sink,
+    ended: &(dyn Fn(usize, BuildOutcome) + Sync),
+) {
     let jobs = options.jobs.max(1);
     let client = match jobserver::Client::new(jobs) {
         Ok(client) => client,
         Err(error) => {
             let error = Arc::new(error);
-            return requests
-                .iter()
-                .map(|request| one::failed_to_start(request, &error))
-                .collect();
+            for (index, request) in requests.iter().enumerate() {
+                ended(index, one::failed_to_start(request, &error));
+            }
+            return;
         }
     };
     let signers = sign::Signers::new(tree, lock, options.sign, sink);
     let next = AtomicUsize::new(0);
-    let outcomes: Mutex<Vec<(usize, BuildOutcome)>> = Mutex::new(Vec::with_capacity(requests.len()));
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(requests.len()) {
             scope.spawn(|| {
@@ -176,17 +197,11 @@ pub fn build_all(
                     let outcome = one::build(tree, request, options, &signers, &client, sink);
                     drop(token);
                     tell(request, &outcome, sink);
-                    outcomes
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((index, outcome));
+                    ended(index, outcome);
                 }
             });
         }
     });
-    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    outcomes.sort_by_key(|(index, _)| *index);
-    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 fn take<'a>(next: &AtomicUsize, requests: &'a [BuildRequest]) -> Option<(usize, &'a BuildRequest)> {
