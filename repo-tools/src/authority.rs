@@ -9,9 +9,9 @@ use crate::files::{self, FileError};
 use crate::init::{self, Quorum};
 use crate::keys::{KeyError, KeyRing};
 use crate::publish::release::{Request, release};
-use crate::publish::{Extent, PublishError, Published, Report, content, publish, write};
+use crate::publish::{Extent, PublishError, Published, Report, content, publish_locked, write};
 use crate::repository::Repository;
-use crate::roles::{self, TOP_LEVEL};
+use crate::roles::{self, TARGETS, TOP_LEVEL};
 use crate::signed::{RoleKeys, SignError, Signed, expiry};
 use crate::stage::Stage;
 
@@ -59,6 +59,7 @@ pub fn delegate(
     quorum: Quorum,
     now: Timestamp,
 ) -> Result<Report, AuthorityError> {
+    let _lock = repository.lock()?;
     let published = Published::load(&repository.public_dir())?;
     let role = roles::of_vendor(vendor);
     if published.delegations().roles.iter().any(|d| d.name == role) {
@@ -69,6 +70,7 @@ pub fn delegate(
 
 /// Delegates, with one key each, to the vendors of staged packages that have no role yet.
 pub fn delegate_missing(repository: &Repository, now: Timestamp) -> Result<Report, AuthorityError> {
+    let _lock = repository.lock()?;
     let published = Published::load(&repository.public_dir())?;
     let known = published.delegations();
     let mut vendors: Vec<VendorId> = Vec::new();
@@ -95,6 +97,7 @@ fn delegate_all(
     quorum: Quorum,
     now: Timestamp,
 ) -> Result<Report, AuthorityError> {
+    check_targets_keys(repository, published)?;
     let mut delegations = published.delegations();
     for vendor in vendors {
         let role = roles::of_vendor(*vendor);
@@ -113,12 +116,16 @@ fn delegate_all(
 }
 
 /// Gives a role new keys. For a top-level role that is a new root, signed by the old root keys and the new ones.
+///
+/// What the role signs is signed by its old keys, too, as far as they are at hand, so that it holds under the old root and
+/// under the new one: no machine is refused, however far it is when the new root comes.
 pub fn rotate(
     repository: &Repository,
     role: &str,
     quorum: Option<Quorum>,
     now: Timestamp,
 ) -> Result<Report, AuthorityError> {
+    let _lock = repository.lock()?;
     let published = Published::load(&repository.public_dir())?;
     let content = content::Content::default();
     let quorum = |old: &RoleKeys| {
@@ -130,6 +137,7 @@ pub fn rotate(
     if TOP_LEVEL.contains(&role) {
         let mut root = published.root.signed.clone();
         let old_root_keys = root.roles["root"].clone();
+        old_root_keys.check_at_hand("root", &KeyRing::load(&repository.keys_dir())?)?;
         let (keys, role_keys) = init::generate(&repository.keys_dir(), role, quorum(&root.roles[role]))?;
         root.roles.insert(role.to_owned(), role_keys);
         root.keys.extend(keys.into_iter().map(|k| (k.key_id(), k)));
@@ -151,6 +159,7 @@ pub fn rotate(
     let mut delegations = published.delegations();
     let old = delegations.roles.iter().find(|d| d.name == role).cloned();
     let old = old.ok_or_else(|| AuthorityError::UnknownRole(role.to_owned()))?;
+    check_targets_keys(repository, &published)?;
     let (keys, role_keys) = init::generate(&repository.keys_dir(), role, quorum(&old.keys))?;
     init::add_delegation(&mut delegations, role, &old.paths.join(""), keys, role_keys);
     let request = Request {
@@ -162,15 +171,23 @@ pub fn rotate(
     Ok(carry_out(repository, &published, request, now)?)
 }
 
+/// Whether `targets` can be signed, before any new key is made in vain.
+fn check_targets_keys(repository: &Repository, published: &Published) -> Result<(), AuthorityError> {
+    let ring = KeyRing::load(&repository.keys_dir())?;
+    Ok(published.root.signed.roles[TARGETS].check_at_hand(TARGETS, &ring)?)
+}
+
 /// Adds a denial and publishes the list at once, with the fast keys alone.
 pub fn revoke(repository: &Repository, revocation: Revocation, now: Timestamp) -> Result<Report, AuthorityError> {
+    let lock = repository.lock()?;
     let mut list: Revocations = content::revocations(repository)?;
     if !list.revoked.contains(&revocation) {
         list.revoked.push(revocation);
+        content::check_revocations(&list)?;
         let text = format!("{:#}\n", serde_json::json!(list));
         files::write_atomic(&repository.path().join("revocations.json"), text.as_bytes())?;
     }
-    Ok(publish(repository, Extent::Revocations, now)?)
+    Ok(publish_locked(repository, &lock, Extent::Revocations, now)?)
 }
 
 fn carry_out(
@@ -189,6 +206,6 @@ fn carry_out(
         &repository.config().expires_days,
         now,
     )?;
-    write::write(repository, content, &release)?;
+    write::write(repository, content, &release, now)?;
     Ok(release.report)
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::files;
 use crate::keys::{self, KeyError, KeyRing};
+use crate::lock::Lock;
 use crate::publish::release::{Request, release};
 use crate::publish::{PublishError, content, write};
 use crate::repository::{CONFIG_FILE, Config, Repository, RepositoryError};
@@ -92,7 +93,12 @@ impl InitError {
 }
 
 /// Makes keys and roles in `path`, publishes the empty index, and returns the root file that machines pin.
+///
+/// Keys that are there already under the names they would get (`keys/root-1.pem`) are used: those that were made elsewhere,
+/// or by a run that was interrupted.
 pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitError> {
+    files::create_dir(path).map_err(PublishError::from)?;
+    let _lock = Lock::take(path).map_err(PublishError::from)?;
     if path.join(CONFIG_FILE).exists() {
         return Err(InitError::Exists(path.to_owned()));
     }
@@ -113,22 +119,21 @@ pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitErr
             TARGETS => plan.targets,
             _ => one,
         };
-        let (keys, role_keys) = generate(&dir, role, quorum)?;
+        let (keys, role_keys) = take_or_generate(&dir, role, quorum)?;
         root.keys.extend(keys.into_iter().map(|k| (k.key_id(), k)));
         root.roles.insert(role.to_owned(), role_keys);
     }
     let mut delegations = Delegations::default();
     for role in DELEGATED {
         let quorum = if role == CURATED { plan.curated } else { one };
-        let (keys, role_keys) = generate(&dir, role, quorum)?;
+        let (keys, role_keys) = take_or_generate(&dir, role, quorum)?;
         add_delegation(&mut delegations, role, &roles::paths_of_scope(role), keys, role_keys);
     }
     let ring = KeyRing::load(&dir)?;
     let root_keys = root.roles["root"].clone();
     let root = Signed::sign("root", root, &[&root_keys], &ring)?;
 
-    // Written last of all that is private: its presence says that the repository is whole.
-    let repository = Repository::create(path, plan.config.clone())?;
+    let repository = Repository::lay_out(path, plan.config.clone())?;
     let mut content = content::of_revocations(&repository)?;
     content.index_of_nothing(repository.config().segment_bytes)?;
     let request = Request {
@@ -138,27 +143,42 @@ pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitErr
         renew_timestamp: false,
     };
     let release = release(None, root.clone(), request, &ring, &plan.config.expires_days, now)?;
-    write::write(&repository, &content, &release)?;
-    let pinned = repository.public_dir().join("metadata/1.root.json");
-    files::sync_dir(path).map_err(PublishError::from)?;
-    Ok(pinned)
+    write::write(&repository, &content, &release, now)?;
+    // Last of all: its presence says that the repository is whole.
+    repository.save_config()?;
+    Ok(repository.public_dir().join("metadata/1.root.json"))
 }
 
-/// Makes the keys of a role: `<role>-<n>.pem`.
+/// The first keys of a role, `<role>-1.pem` and on; those that are not there are made.
+fn take_or_generate(dir: &Path, role: &str, quorum: Quorum) -> Result<(Vec<PublicKey>, RoleKeys), KeyError> {
+    let key = |n: usize| {
+        let name = format!("{role}-{n}");
+        let path = dir.join(format!("{name}.pem"));
+        if path.exists() {
+            let public = PublicKey::of(&keys::read_key(&path)?);
+            keys::write_public(dir, &name, &public)?;
+            return Ok(public);
+        }
+        keys::generate(dir, &name)
+    };
+    let keys = (1..=quorum.keys).map(key).collect::<Result<Vec<_>, _>>()?;
+    Ok(with_threshold(keys, quorum.threshold))
+}
+
+/// Makes new keys of a role: `<role>-<n>.pem`, with numbers that none of its keys ever had.
 pub fn generate(dir: &Path, role: &str, quorum: Quorum) -> Result<(Vec<PublicKey>, RoleKeys), KeyError> {
-    let taken = |n: &usize| dir.join(format!("{role}-{n}.pem")).exists();
-    let first = (1..).find(|n| !taken(n)).unwrap_or(1);
-    let keys = (first..first + quorum.keys)
+    let known = (1..)
+        .take_while(|n| keys::is_known(dir, &format!("{role}-{n}")))
+        .count();
+    let keys = (known + 1..=known + quorum.keys)
         .map(|n| keys::generate(dir, &format!("{role}-{n}")))
         .collect::<Result<Vec<_>, _>>()?;
+    Ok(with_threshold(keys, quorum.threshold))
+}
+
+fn with_threshold(keys: Vec<PublicKey>, threshold: usize) -> (Vec<PublicKey>, RoleKeys) {
     let keyids = keys.iter().map(PublicKey::key_id).collect();
-    Ok((
-        keys,
-        RoleKeys {
-            keyids,
-            threshold: quorum.threshold,
-        },
-    ))
+    (keys, RoleKeys { keyids, threshold })
 }
 
 /// Delegates `paths` to `role`, in place of an earlier delegation of that name.

@@ -46,7 +46,7 @@ pub enum IntakeError {
     #[error(transparent)]
     Ingest(#[from] IngestError),
     /// Its `dkms.conf` cannot be evaluated.
-    #[error("{path}: {source}")]
+    #[error("{path:?}: {source}")]
     Conf {
         /// The package.
         path: PathBuf,
@@ -76,10 +76,11 @@ impl IntakeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Ingest(error) => error.hint(),
-            Self::Conf { source, .. } => source.hint(),
+            Self::Conf { source, .. } => source
+                .hint()
+                .or_else(|| Some("correct the dkms.conf of the package; nothing of it was kept".to_owned())),
             Self::Differs { path, .. } => Some(format!(
-                "give the new source a version of its own, or replace the old one: dkms-repo add --force {}",
-                path.display()
+                "give the new source a version of its own, or replace the old one: dkms-repo add --force {path:?}"
             )),
             Self::Stage(error) => error.hint(),
             Self::File(error) => error.hint(),
@@ -166,10 +167,13 @@ impl Intake {
 const REVISION: u32 = 1;
 
 /// `input.json`: the file a staged package was made from.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Input {
     revision: u32,
     sha256: String,
+    /// The bundle that came of it: should another take its place, this says nothing about the package any more.
+    #[serde(default)]
+    bundle: String,
 }
 
 impl Input {
@@ -182,7 +186,15 @@ impl Input {
         Some(Self {
             revision: REVISION,
             sha256: hex::encode(Sha256::digest(&bytes)),
+            bundle: String::new(),
         })
+    }
+
+    fn made(self, package: &StagedPackage) -> Self {
+        Self {
+            bundle: package.manifest.bundle.sha256.clone(),
+            ..self
+        }
     }
 }
 
@@ -191,6 +203,7 @@ pub fn already_staged(stage: &Stage, packages: &[StagedPackage], path: &Path) ->
     let input = Input::of(path)?;
     let same = |package: &&StagedPackage| {
         let file = input_file(stage, package);
+        let input = input.clone().made(package);
         fs::read(file).is_ok_and(|bytes| serde_json::from_slice(&bytes).is_ok_and(|before: Input| before == input))
     };
     packages.iter().find(same).cloned()
@@ -208,6 +221,8 @@ fn input_file(stage: &Stage, package: &StagedPackage) -> PathBuf {
 /// When the same version is staged with another source and `force` is not given, or nothing can be written.
 pub fn stage(stage: &Stage, prepared: &Prepared, path: &Path, force: bool) -> Result<Outcome, IntakeError> {
     let fresh = &prepared.package;
+    Stage::check(fresh)?;
+    let _lock = stage.lock()?;
     let before = match stage.get(&fresh.manifest.name, &fresh.manifest.version) {
         Ok(before) => Some(before),
         Err(StageError::NotStaged { .. }) => None,
@@ -231,7 +246,7 @@ pub fn stage(stage: &Stage, prepared: &Prepared, path: &Path, force: bool) -> Re
         stage.put(fresh)?;
     }
     if let Some(input) = Input::of(path) {
-        let bytes = serde_json::to_vec(&input).unwrap_or_default();
+        let bytes = serde_json::to_vec(&input.made(fresh)).unwrap_or_default();
         files::write_atomic(&input_file(stage, fresh), &bytes)?;
     }
     Ok(outcome)

@@ -1,7 +1,8 @@
 //! Private keys: ed25519, one PKCS#8 PEM file each, mode 0600, in a directory of their own.
 //!
 //! A key belongs to a role because the signed metadata says so, not because of its file's name; the name only helps
-//! people to carry the right file to the right safe. Keys that are not there (offline) are simply not there.
+//! people to carry the right file to the right safe. Keys that are not there (offline) are simply not there; the public
+//! half that stays beside them, `<name>.pub`, lets us tell people which file to fetch.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,6 +64,9 @@ impl KeyError {
 #[derive(Default)]
 pub struct KeyRing {
     keys: BTreeMap<String, SigningKey>,
+    /// Names of files by key id, also of keys that are not at hand.
+    names: BTreeMap<String, String>,
+    dir: PathBuf,
 }
 
 impl std::fmt::Debug for KeyRing {
@@ -76,17 +80,54 @@ impl KeyRing {
     pub fn load(dir: &Path) -> Result<Self, KeyError> {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self {
+                    dir: dir.to_owned(),
+                    ..Self::default()
+                });
+            }
             Err(e) => return Err(FileError::on("list", dir)(e).into()),
         };
-        let mut ring = Self::default();
+        let mut ring = Self {
+            dir: dir.to_owned(),
+            ..Self::default()
+        };
         for entry in entries {
             let path = entry.map_err(FileError::on("list", dir))?.path();
-            if path.extension().is_some_and(|e| e == "pem") {
-                ring.add(read_key(&path)?);
+            let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else {
+                continue;
+            };
+            let public = match path.extension().and_then(|e| e.to_str()) {
+                Some("pem") => {
+                    let key = read_key(&path)?;
+                    let public = PublicKey::of(&key);
+                    ring.add(key);
+                    Some(public)
+                }
+                // For names only, and so nothing that could stand in the way.
+                Some("pub") => files::read(&path)
+                    .ok()
+                    .and_then(|bytes| serde_json::from_slice(&bytes).ok()),
+                _ => None,
+            };
+            if let Some(public) = public {
+                ring.names.insert(public.key_id(), name.to_owned());
             }
         }
         Ok(ring)
+    }
+
+    /// The directory that it was read from.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The name of a key's file, also when it is not at hand; its key id where nobody knows.
+    pub fn file_name(&self, key_id: &str) -> String {
+        match self.names.get(key_id) {
+            Some(name) => format!("{name}.pem"),
+            None => format!("the file of key {key_id}"),
+        }
     }
 
     /// Adds a key.
@@ -109,7 +150,14 @@ impl KeyRing {
     }
 }
 
-/// Makes a key file `<dir>/<name>.pem` and returns the public half.
+/// Whether there is a key of this name, here or offline.
+pub fn is_known(dir: &Path, name: &str) -> bool {
+    ["pem", "pub"]
+        .iter()
+        .any(|kind| dir.join(format!("{name}.{kind}")).exists())
+}
+
+/// Makes a key file `<dir>/<name>.pem`, with its public half beside it, and returns that.
 pub fn generate(dir: &Path, name: &str) -> Result<PublicKey, KeyError> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
@@ -136,7 +184,18 @@ pub fn generate(dir: &Path, name: &str) -> Result<PublicKey, KeyError> {
     .to_pkcs8_pem(LineEnding::LF)
     .map_err(|e| KeyError::Make(e.to_string()))?;
     files::write_atomic_mode(&path, pem.as_bytes(), 0o600)?;
-    Ok(PublicKey::of(&SigningKey::from_bytes(&seed)))
+    let public = PublicKey::of(&SigningKey::from_bytes(&seed));
+    write_public(dir, name, &public)?;
+    Ok(public)
+}
+
+/// Writes the public half of a key, unless it is there.
+pub fn write_public(dir: &Path, name: &str, public: &PublicKey) -> Result<(), KeyError> {
+    let path = dir.join(format!("{name}.pub"));
+    if !path.exists() {
+        files::write_atomic(&path, serde_json::json!(public).to_string().as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Reads one key file, if only its owner can.

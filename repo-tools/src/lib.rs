@@ -10,6 +10,9 @@
 //! public/          the static tree that clients read
 //! ```
 //!
+//! Whoever changes any of it holds its [`lock`]; a step that others see is one rename, and what an interrupted run leaves
+//! is put right by the next.
+//!
 //! - [`ingest`]: packages from outside become normalised sources and bundles.
 //! - [`intake`]: `add`: a package from outside becomes a staged one.
 //! - [`package`]: a source and what is known about it become the two staged documents.
@@ -27,6 +30,7 @@ pub mod init;
 pub mod intake;
 pub mod keys;
 pub mod lint;
+pub mod lock;
 pub mod package;
 pub mod publish;
 pub mod repository;

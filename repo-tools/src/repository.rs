@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
+use crate::lock::Lock;
 
 /// The file that makes a directory a repository.
 pub const CONFIG_FILE: &str = "repo.toml";
@@ -119,8 +120,15 @@ impl Repository {
         })
     }
 
-    /// Lays out an empty repository: `repo.toml` and the directories. Keys and roles are `init`'s work.
+    /// Lays out an empty repository: the directories and `repo.toml`. Keys and roles are `init`'s work.
     pub fn create(path: &Path, config: Config) -> Result<Self, RepositoryError> {
+        let repository = Self::lay_out(path, config)?;
+        repository.save_config()?;
+        Ok(repository)
+    }
+
+    /// Makes the directories alone.
+    pub fn lay_out(path: &Path, config: Config) -> Result<Self, RepositoryError> {
         let repository = Self {
             path: path.to_owned(),
             config,
@@ -132,12 +140,21 @@ impl Repository {
         ] {
             files::create_dir(&dir)?;
         }
+        Ok(repository)
+    }
+
+    /// Writes `repo.toml`, which makes the directory a repository.
+    pub fn save_config(&self) -> Result<(), RepositoryError> {
         let text = format!(
             "# A dkms-repo repository. Lifetimes are in days, sizes in bytes.\n{}",
-            toml::to_string(&repository.config).unwrap_or_default()
+            toml::to_string(&self.config).unwrap_or_default()
         );
-        files::write_atomic(&path.join(CONFIG_FILE), text.as_bytes())?;
-        Ok(repository)
+        Ok(files::write_atomic(&self.path.join(CONFIG_FILE), text.as_bytes())?)
+    }
+
+    /// The right to change the repository; waits for it.
+    pub fn lock(&self) -> Result<Lock, FileError> {
+        Lock::take(&self.path)
     }
 
     /// The working directory itself.

@@ -1,11 +1,12 @@
 //! Verifies a published tree as a client would, and then goes further: every manifest and every bundle.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use dkms_index::document::BundleRef;
 use dkms_index::document::record::{PackageRecord, Record};
+use dkms_index::document::{BundleRef, DocumentError};
 use dkms_index::trust::{
     Answer, Exchange, Expiry, Kept, Refresh, SegmentWant, TrustError, TrustedManifest, TrustedMetadata, Want,
 };
@@ -20,6 +21,9 @@ pub enum VerifyError {
     /// Something is not genuine, not fresh or not there.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// A line of the index that machines pass over.
+    #[error(transparent)]
+    Record(#[from] DocumentError),
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -32,7 +36,7 @@ impl VerifyError {
             Self::Trust(TrustError::Stale { .. }) => {
                 Some("sign anew with `dkms-repo publish` or `dkms-repo timestamp`".to_owned())
             }
-            Self::Trust(_) => {
+            Self::Trust(_) | Self::Record(_) => {
                 Some("publish again with `dkms-repo publish`, or restore public/ from a mirror".to_owned())
             }
             Self::File(e) => e.hint(),
@@ -64,19 +68,42 @@ pub struct Problem {
     pub refused: bool,
 }
 
-/// A published tree on disk.
+/// A published tree on disk, as it is or as it is about to be.
 #[derive(Debug, Clone)]
-pub struct Tree(PathBuf);
+pub struct Tree {
+    public: PathBuf,
+    /// Files that are not in it yet, by path.
+    ahead: BTreeMap<String, Vec<u8>>,
+}
 
 impl Tree {
     /// The tree at `public`.
     pub fn at(public: &Path) -> Self {
-        Self(public.to_owned())
+        Self::ahead_of(public, BTreeMap::new())
+    }
+
+    /// The tree at `public` as it will be with these files in it.
+    pub fn ahead_of(public: &Path, ahead: BTreeMap<String, Vec<u8>>) -> Self {
+        Self {
+            public: public.to_owned(),
+            ahead,
+        }
+    }
+
+    /// Reads a whole file that must be there.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        match self.ahead.get(path) {
+            Some(bytes) => Ok(bytes.clone()),
+            None => files::read(&self.public.join(path)),
+        }
     }
 
     /// Reads a wanted file, one byte more than allowed at most.
     pub fn get(&self, want: &Want) -> Result<Option<Vec<u8>>, FileError> {
-        let path = self.0.join(&want.path);
+        if let Some(bytes) = self.ahead.get(&want.path) {
+            return Ok(Some(bytes.clone()));
+        }
+        let path = self.public.join(&want.path);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -106,22 +133,26 @@ pub fn verify(public: &Path, pinned_root: &Path, now: Timestamp) -> Result<Verif
     tree.drive(&mut refresh)?;
     let mut metadata = refresh.finish()?;
 
+    let mut verified = Verified::default();
     let mut packages = Vec::new();
     let mut fetch = metadata.fetch_index(&[])?;
     while let Some(SegmentWant::Download(want)) = fetch.want()? {
         let bytes = tree.get(&want)?;
         let segment = fetch.feed(bytes.as_deref().map_or(Answer::Absent, Answer::Bytes))?;
-        packages.extend(segment.records().flatten().filter_map(|record| match record {
-            Record::Package(package) => Some(package),
-            Record::Override(_) => None,
-        }));
+        for record in segment.records() {
+            match record {
+                Ok(Record::Package(package)) => packages.push(package),
+                Ok(Record::Override(_)) => {}
+                Err(error) => verified.problems.push(Problem {
+                    package: want.path.clone(),
+                    why: error.to_string(),
+                    refused: true,
+                }),
+            }
+        }
     }
-    let records = fetch.finish()?.records();
+    verified.records = fetch.finish()?.records();
 
-    let mut verified = Verified {
-        records,
-        ..Verified::default()
-    };
     for package in &packages {
         match verify_package(&tree, &mut metadata, package) {
             Ok(_) => {
@@ -159,7 +190,7 @@ fn verify_package(
             true,
         ));
     }
-    match hash_bundle(&tree.0, &record.bundle) {
+    match hash_bundle(&tree.public, &record.bundle) {
         Ok(true) => Ok(manifest),
         Ok(false) => Err(problem(format!("its bundle is not {}", record.bundle.sha256), true)),
         Err(e) => Err(problem(e.to_string(), false)),

@@ -33,7 +33,11 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let stage = Stage::of(&repository);
     let staged = stage.list()?;
     let intake = Intake::on_this_machine(Vendors::of(&repository));
-    let results = side_by_side(&args.paths, |path| add(path, &intake, &stage, &staged, args.force));
+    // Threads take turns here, so that only other processes are ever waited for aloud.
+    let turn = Mutex::new(());
+    let results = side_by_side(&args.paths, |path| {
+        add(path, &intake, &stage, &turn, &staged, args.force)
+    });
     let mut added = Vec::new();
     for (path, result) in args.paths.iter().zip(results) {
         match result {
@@ -61,6 +65,7 @@ fn add(
     path: &Path,
     intake: &Intake,
     stage: &Stage,
+    turn: &Mutex<()>,
     staged: &[StagedPackage],
     force: bool,
 ) -> Result<Added, IntakeError> {
@@ -72,6 +77,7 @@ fn add(
         });
     }
     let prepared = intake.prepare(path)?;
+    let _turn = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok(Added {
         outcome: intake::stage(stage, &prepared, path, force)?,
         package: prepared.package,

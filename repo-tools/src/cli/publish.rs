@@ -50,6 +50,12 @@ pub(super) fn tell(report: &Report, context: &Context) {
     if report.signed.is_empty() {
         anstream::eprintln!("nothing to do: all is published");
     }
+    for role in &report.unbridged {
+        anstream::eprintln!(
+            "warning: {role} could not be signed by its old keys, too: machines that asked just now were refused"
+        );
+        anstream::eprintln!("hint: nothing is to be done, they succeed when they ask again");
+    }
     for (role, expires) in &report.expiring {
         anstream::eprintln!("warning: {role} expires at {expires}, and its keys are not here");
     }

@@ -7,16 +7,16 @@ use dkms_index::document::BundleRef;
 use dkms_index::document::manifest::SCHEMA;
 use dkms_index::document::record::{OverrideRecord, Record};
 use dkms_index::document::revocation::{self, Revocations};
-use dkms_index::trust::scope;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{PublishError, Published, segments};
+use super::check::{Faults, Reason};
+use super::{PublishError, Published, segments, write};
 use crate::files;
 use crate::repository::Repository;
 use crate::roles::{self, INDEX, REVOCATIONS};
 use crate::signed::{Delegations, Target};
-use crate::stage::Stage;
+use crate::stage::{Stage, StageError};
 
 /// The targets of some roles; roles that are absent stay as they are.
 #[derive(Debug, Default)]
@@ -25,8 +25,8 @@ pub struct Content {
     pub roles: BTreeMap<String, BTreeMap<String, Target>>,
     /// Files of new targets, by path below `targets/`, with the hash in the name.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// The bundles that manifests name, with the package for messages.
-    pub bundles: Vec<(String, BundleRef)>,
+    /// The bundles that manifests name.
+    pub bundles: Vec<BundleRef>,
 }
 
 impl Content {
@@ -64,43 +64,60 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
         // Every role of manifests is stated, also an empty one: what is no longer staged is no longer vouched for.
         content.roles.entry(delegation.name.clone()).or_default();
     }
-    let mut records = overrides(repository)?;
-    for package in stage.list()? {
-        let (manifest, title) = (
-            &package.manifest,
-            format!("{} {}", package.manifest.name, package.manifest.version),
-        );
-        let path = manifest.target_path();
-        scope::check(manifest, &path).map_err(|why| PublishError::Scope {
-            package: title.clone(),
-            why,
-        })?;
-        let role = role_of_scope(&delegations, &manifest.scope).ok_or_else(|| PublishError::NotDelegated {
-            package: title.clone(),
-            scope: manifest.scope.clone(),
-        })?;
-        let bytes = document(&json!(manifest));
-        content.add(role, &path, Target::of(&bytes, None), bytes);
-        content.bundles.push((title, manifest.bundle.clone()));
+    let mut faults = Faults::default();
+    let mut records = overrides(repository, &mut faults)?;
+    let (public, segment_bytes) = (repository.public_dir(), repository.config().segment_bytes);
+    for (title, package) in stage.each()? {
+        let package = match package {
+            Ok(package) => package,
+            Err(StageError::File(error)) => return Err(error.into()),
+            Err(error) => {
+                faults.push(&title, Reason::Staged(error));
+                continue;
+            }
+        };
+        faults.package(&title, &package, segment_bytes);
+        let manifest = &package.manifest;
+        if let Some(what) = write::bundle_fault(stage, &public, &manifest.bundle)? {
+            let sha256 = manifest.bundle.sha256.clone();
+            faults.push(&title, Reason::Bundle { sha256, what });
+        }
+        match role_of_scope(&delegations, &manifest.scope) {
+            Some(role) => {
+                let bytes = document(&json!(manifest));
+                content.add(role, &manifest.target_path(), Target::of(&bytes, None), bytes);
+            }
+            // A scope that is none was told with the manifest's problems.
+            None if manifest.scope().is_some() => faults.push(&title, Reason::NotDelegated(manifest.scope.clone())),
+            None => {}
+        }
+        content.bundles.push(manifest.bundle.clone());
         records.push(Record::Package(package.record));
     }
     segments::sort(&mut records);
-    let public = repository.public_dir();
-    add_index(
-        &mut content,
-        &records,
-        repository.config().segment_bytes,
-        Some((published, &public)),
-    )?;
+    faults.twice(&records);
+    faults.settle()?;
+    add_index(&mut content, &records, segment_bytes, Some((published, &public)))?;
     Ok(content)
 }
 
 /// The list of revocations alone.
 pub fn of_revocations(repository: &Repository) -> Result<Content, PublishError> {
     let mut content = Content::default();
-    let bytes = document(&json!(revocations(repository)?));
+    let list = revocations(repository)?;
+    check_revocations(&list)?;
+    let bytes = document(&json!(list));
     content.add(REVOCATIONS, revocation::TARGET_PATH, Target::of(&bytes, None), bytes);
     Ok(content)
+}
+
+/// Checks a list as a whole: machines refuse all of one with a faulty entry.
+pub fn check_revocations(list: &Revocations) -> Result<(), PublishError> {
+    let mut faults = Faults::default();
+    for problem in list.problems() {
+        faults.push("revocations.json", Reason::Entry(problem));
+    }
+    faults.settle()
 }
 
 /// The list that `dkms-repo revoke` keeps: `revocations.json` of the working directory.
@@ -113,9 +130,13 @@ pub fn revocations(repository: &Repository) -> Result<Revocations, PublishError>
 }
 
 /// Aliases to be taken out of matching: `overrides.json` of the working directory, a list that people write.
-fn overrides(repository: &Repository) -> Result<Vec<Record>, PublishError> {
+fn overrides(repository: &Repository, faults: &mut Faults) -> Result<Vec<Record>, PublishError> {
     let overrides: Vec<OverrideRecord> = source(repository, "overrides.json")?.unwrap_or_default();
-    Ok(overrides.into_iter().map(Record::Override).collect())
+    let records: Vec<Record> = overrides.into_iter().map(Record::Override).collect();
+    for problem in records.iter().flat_map(Record::problems) {
+        faults.push("overrides.json", Reason::Entry(problem));
+    }
+    Ok(records)
 }
 
 fn source<T: DeserializeOwned>(repository: &Repository, name: &str) -> Result<Option<T>, PublishError> {

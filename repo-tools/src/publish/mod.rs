@@ -1,10 +1,12 @@
 //! Publishing: staged packages become signed, static files.
 //!
-//! [`content`] says what every role has to vouch for, [`release`] signs what differs from the published state, and
-//! [`write`] puts it into the tree: immutable files first, `timestamp.json` last, so that a client sees the old state
-//! or the new one.
+//! [`check`] finds all that machines would refuse, [`content`] says what every role has to vouch for, [`release`] signs
+//! what differs from the published state, and [`write`] puts it into the tree: immutable files first, `timestamp.json`
+//! last and only after a rehearsal ([`rehearse`]), so that a client sees the old state or the new one.
 
+pub mod check;
 pub mod content;
+pub mod rehearse;
 pub mod release;
 pub mod segments;
 pub mod state;
@@ -14,9 +16,12 @@ use jiff::Timestamp;
 
 use crate::files::FileError;
 use crate::keys::{KeyError, KeyRing};
+use crate::lock::Lock;
 use crate::repository::Repository;
+use crate::roles::{INDEX, REVOCATIONS, TARGETS};
 use crate::signed::SignError;
 use crate::stage::{Stage, StageError};
+use crate::verify::VerifyError;
 
 pub use release::Report;
 pub use state::Published;
@@ -24,40 +29,12 @@ pub use state::Published;
 /// Why nothing was published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// A staged manifest breaks the rules of its directory.
-    #[error("publish {package}: {why}")]
-    Scope {
-        /// Name and version.
-        package: String,
-        /// The rule.
-        why: dkms_index::trust::Why,
-    },
-    /// Nobody may sign for this directory yet.
-    #[error("publish {package}: no role is delegated {scope}/*")]
-    NotDelegated {
-        /// Name and version.
-        package: String,
-        /// `by-id/<bus>-<vendor>`.
-        scope: String,
-    },
-    /// A record that clients would pass over.
-    #[error("publish {package}: {source}")]
-    Record {
-        /// Name and version.
-        package: String,
-        /// What is wrong.
-        source: dkms_index::document::DocumentError,
-    },
-    /// The bundle of a package is not there, or is not what its hash says.
-    #[error("publish {package}: its bundle {sha256} is {what}")]
-    Bundle {
-        /// Name and version.
-        package: String,
-        /// As the manifest has it.
-        sha256: String,
-        /// `missing` or `damaged`.
-        what: &'static str,
-    },
+    /// Machines would refuse it, or pass over it: all that is wrong, at least one.
+    #[error("publish what is staged:{}", check::list(.0))]
+    Unfit(Vec<check::Fault>),
+    /// A machine would not take the new state. Nothing of it is visible.
+    #[error("publish: machines would refuse the new state: {0}")]
+    Rehearsal(Box<VerifyError>),
     /// One record does not fit into a segment.
     #[error("publish {package}: its record has {bytes} bytes, a segment holds {max}")]
     TooLong {
@@ -67,6 +44,14 @@ pub enum PublishError {
         bytes: usize,
         /// `segment_bytes` of `repo.toml`.
         max: usize,
+    },
+    /// JSON cannot say it.
+    #[error("publish {package}: {source}")]
+    Spell {
+        /// Name and version.
+        package: String,
+        /// What it cannot say.
+        source: serde_json::Error,
     },
     /// A published file cannot be understood.
     #[error("read {file}: {why}")]
@@ -105,21 +90,17 @@ impl PublishError {
     /// The way out.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Scope { .. } => Some("give it the scope `curated`, or correct its patterns".to_owned()),
-            Self::NotDelegated { scope, .. } => {
-                let vendor = scope.rsplit('/').next().unwrap_or_default();
-                Some(format!(
-                    "`dkms-repo delegate {vendor}`, or give the package the scope `curated`"
-                ))
-            }
-            Self::Record { .. } => Some("correct its record.json in the staging area".to_owned()),
-            Self::Bundle { .. } => Some("add the package again with `dkms-repo add --force`".to_owned()),
+            Self::Unfit(faults) => check::hints(faults),
+            Self::Rehearsal(_) => Some(
+                "`dkms-repo verify` tells whether the published state is good; if it is, this is a fault of the program"
+                    .to_owned(),
+            ),
             Self::TooLong { .. } => {
                 Some("split the package, or raise segment_bytes in repo.toml (at most 16777216)".to_owned())
             }
             Self::Published { .. } => Some("restore public/ from a mirror of it".to_owned()),
             Self::Source { file, .. } => Some(format!("correct {file}")),
-            Self::Compress(_) => None,
+            Self::Compress(_) | Self::Spell { .. } => None,
             Self::Sign(e) => e.hint(),
             Self::Key(e) => e.hint(),
             Self::Stage(e) => e.hint(),
@@ -141,6 +122,16 @@ pub enum Extent {
 
 /// Brings the published tree up to date. With unchanged input, and nothing close to its expiry, it writes nothing.
 pub fn publish(repository: &Repository, extent: Extent, now: Timestamp) -> Result<Report, PublishError> {
+    publish_locked(repository, &repository.lock()?, extent, now)
+}
+
+/// As [`publish`], for one who has the right to change the repository already.
+pub fn publish_locked(
+    repository: &Repository,
+    _lock: &Lock,
+    extent: Extent,
+    now: Timestamp,
+) -> Result<Report, PublishError> {
     let ring = KeyRing::load(&repository.keys_dir())?;
     let published = Published::load(&repository.public_dir())?;
     let content = match extent {
@@ -162,9 +153,14 @@ pub fn publish(repository: &Repository, extent: Extent, now: Timestamp) -> Resul
         &repository.config().expires_days,
         now,
     )?;
-    let new_files = write::write(repository, &content, &release)?;
+    let new_files = write::write(repository, &content, &release, now)?;
     Ok(Report {
         new_files,
         ..release.report
     })
+}
+
+/// Whether a role signs hints or denials, and no manifests.
+fn is_of_index(role: &str) -> bool {
+    [TARGETS, INDEX, REVOCATIONS].contains(&role)
 }

@@ -32,10 +32,10 @@ pub struct Request<'a> {
 pub struct Release {
     /// By file name below `metadata/`; immutable.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// The new `N.root.json`, and `timestamp.json`: to be written last, in this order.
-    pub root: Option<(String, Vec<u8>)>,
     /// The new `timestamp.json`.
     pub timestamp: Option<Vec<u8>>,
+    /// The new `N.root.json`.
+    pub root: Option<(String, Vec<u8>)>,
     /// What happened.
     pub report: Report,
 }
@@ -47,6 +47,9 @@ pub struct Report {
     pub signed: BTreeMap<String, u64>,
     /// Roles that will expire soon while their keys are not at hand, with the time.
     pub expiring: BTreeMap<String, Time>,
+    /// Roles with new keys whose old keys are not at hand, so that no signature could be made that holds before and after
+    /// the new root. A machine that asks at just that moment is refused once.
+    pub unbridged: Vec<String>,
     /// Number of new target files and bundles.
     pub new_files: usize,
 }
@@ -68,6 +71,7 @@ pub fn release(
         ring,
         expires,
         now,
+        outgoing: published.filter(|_| request.root.is_some()).map(|p| &p.root.signed),
         report: Report::default(),
         files: BTreeMap::new(),
     };
@@ -135,6 +139,9 @@ struct Signer<'a> {
     ring: &'a KeyRing,
     expires: &'a Expiry,
     now: Time,
+    /// The root that a new one replaces. Machines have the one or the other for a while, and a machine may have asked for
+    /// the next root just before it came: all that is signed now must hold under both.
+    outgoing: Option<&'a Root>,
     report: Report,
     files: BTreeMap<String, Vec<u8>>,
 }
@@ -163,8 +170,15 @@ impl Signer<'_> {
             return Ok(None);
         }
         body.renew(expiry(self.now, days), expiry(self.now, 0));
+        let outgoing = self.outgoing.and_then(|root| root.roles.get(role));
+        let outgoing = outgoing.filter(|old| *old != authority);
         match Signed::sign(role, body, &[authority], self.ring) {
-            Ok(signed) => {
+            Ok(mut signed) => {
+                if let Some(old) = outgoing
+                    && signed.sign_also(old, self.ring) < old.threshold
+                {
+                    self.report.unbridged.push(role.to_owned());
+                }
                 let version = signed.signed.version();
                 self.report.signed.insert(role.to_owned(), version);
                 Ok(Some((version, signed.to_bytes())))

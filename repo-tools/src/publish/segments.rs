@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use dkms_index::document::record::Record;
-use dkms_index::document::{DocumentError, canonical, segment};
+use dkms_index::document::{canonical, segment};
 use dkms_index::trust::delta_path;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -22,14 +22,10 @@ const LEVEL: i32 = 19;
 pub fn cut(records: &[Record], max_bytes: usize) -> Result<Vec<Vec<u8>>, PublishError> {
     let mut segments = vec![Vec::new()];
     for record in records {
-        let refused = |source| PublishError::Record {
+        let mut line = canonical::to_bytes(record).map_err(|source| PublishError::Spell {
             package: title(record),
             source,
-        };
-        let what = "a record";
-        let mut line = canonical::to_bytes(record).map_err(|source| refused(DocumentError::Json { what, source }))?;
-        // Exactly as clients will read it.
-        Record::parse(&line).map_err(refused)?;
+        })?;
         line.push(b'\n');
         if line.len() > max_bytes {
             return Err(PublishError::TooLong {

@@ -2,24 +2,33 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dkms_index::document::BundleRef;
+use jiff::Timestamp;
 
 use super::PublishError;
 use super::content::Content;
+use super::rehearse::rehearse;
 use super::release::Release;
 use crate::files::{self, FileError};
 use crate::repository::Repository;
 use crate::stage::Stage;
 
-/// Writes bundles, targets and metadata that are not there yet, flushes them all, and only then the root and the
-/// timestamp that make them reachable. Tells how many bundles and targets are new.
-pub fn write(repository: &Repository, content: &Content, release: &Release) -> Result<usize, PublishError> {
+/// Writes bundles, targets and metadata that are not there yet, flushes them all, lets a machine's code read the result,
+/// and only then puts the root and the timestamp in place that make it reachable. Tells how many bundles and targets are
+/// new.
+pub fn write(
+    repository: &Repository,
+    content: &Content,
+    release: &Release,
+    now: Timestamp,
+) -> Result<usize, PublishError> {
     let public = repository.public_dir();
+    let stage = Stage::of(repository);
     let mut new_files = 0;
-    for (package, bundle) in &content.bundles {
-        new_files += usize::from(place_bundle(&Stage::of(repository), &public, package, bundle)?);
+    for bundle in &content.bundles {
+        new_files += usize::from(place_bundle(&stage, &public, bundle)?);
     }
     for (path, bytes) in &content.files {
         new_files += usize::from(place(&public.join("targets").join(path), bytes)?);
@@ -31,11 +40,25 @@ pub fn write(repository: &Repository, content: &Content, release: &Release) -> R
     if new_files > 0 || !release.files.is_empty() {
         sync_all(&public)?;
     }
-    if let Some((name, bytes)) = &release.root {
-        files::write_atomic(&metadata.join(name), bytes)?;
+    if release.root.is_some() || release.timestamp.is_some() {
+        rehearse(&public, content, release, now)?;
     }
-    if let Some(bytes) = &release.timestamp {
-        files::write_atomic(&metadata.join("timestamp.json"), bytes)?;
+    let root = || match &release.root {
+        Some((name, bytes)) => files::write_atomic(&metadata.join(name), bytes),
+        None => Ok(()),
+    };
+    let timestamp = || match &release.timestamp {
+        Some(bytes) => files::write_atomic(&metadata.join("timestamp.json"), bytes),
+        None => Ok(()),
+    };
+    if release.report.unbridged.is_empty() {
+        // The timestamp holds under the old root and under the new one, so it has to be there first.
+        timestamp()?;
+        root()?;
+    } else {
+        // There is a gap in any order. This one is closed by any later publication, should we be killed in it.
+        root()?;
+        timestamp()?;
     }
     Ok(new_files)
 }
@@ -49,45 +72,51 @@ fn place(path: &Path, bytes: &[u8]) -> Result<bool, FileError> {
     files::create_dir(dir)?;
     let temporary = files::temporary_in(dir, 0o644)?;
     fs::write(temporary.path(), bytes).map_err(FileError::on("write", path))?;
-    temporary
-        .persist(path)
-        .map_err(|e| FileError::on("write", path)(e.error))?;
+    files::rename(temporary, path)?;
     Ok(true)
 }
 
-/// Links a bundle from the store into the tree, after checking that it is what its name says.
-fn place_bundle(stage: &Stage, public: &Path, package: &str, bundle: &BundleRef) -> Result<bool, PublishError> {
-    let fault = |what| PublishError::Bundle {
-        package: package.to_owned(),
-        sha256: bundle.sha256.clone(),
-        what,
-    };
+/// Where a bundle lies in the published tree.
+fn bundle_path(public: &Path, bundle: &BundleRef) -> PathBuf {
     let shard = bundle.sha256.get(..2).unwrap_or("__");
-    let path = public.join("bundles/sha256").join(shard).join(&bundle.sha256);
-    if fs::metadata(&path).is_ok_and(|m| m.len() == bundle.length) {
+    public.join("bundles/sha256").join(shard).join(&bundle.sha256)
+}
+
+/// Whether it was published before. It was checked then.
+fn is_published(public: &Path, bundle: &BundleRef) -> bool {
+    fs::metadata(bundle_path(public, bundle)).is_ok_and(|m| m.len() == bundle.length)
+}
+
+/// What is wrong with a bundle that is to be published, if anything is.
+pub(super) fn bundle_fault(
+    stage: &Stage,
+    public: &Path,
+    bundle: &BundleRef,
+) -> Result<Option<&'static str>, FileError> {
+    if is_published(public, bundle) {
+        return Ok(None);
+    }
+    match files::hash(&stage.bundle_path(bundle)) {
+        Ok((length, sha256)) if length == bundle.length && sha256 == bundle.sha256 => Ok(None),
+        Ok(_) => Ok(Some("damaged")),
+        Err(e) if e.source.kind() == io::ErrorKind::NotFound => Ok(Some("missing")),
+        Err(e) => Err(e),
+    }
+}
+
+/// Links a bundle from the store into the tree, after [`bundle_fault`] found none.
+fn place_bundle(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<bool, FileError> {
+    if is_published(public, bundle) {
         return Ok(false);
     }
-    let source = stage.bundle_path(bundle);
-    let (length, sha256) = match files::hash(&source) {
-        Ok(found) => found,
-        Err(e) if e.source.kind() == io::ErrorKind::NotFound => return Err(fault("missing")),
-        Err(e) => return Err(e.into()),
-    };
-    if length != bundle.length || sha256 != bundle.sha256 {
-        return Err(fault("damaged"));
-    }
+    let (source, path) = (stage.bundle_path(bundle), bundle_path(public, bundle));
     let dir = path.parent().unwrap_or(public);
     files::create_dir(dir)?;
-    if path.exists() {
-        fs::remove_file(&path).map_err(FileError::on("replace", &path))?;
-    }
     // Store and tree are on one file system as a rule; then a bundle needs its space only once.
-    if fs::hard_link(&source, &path).is_err() {
+    if !files::link(&source, &path) {
         let temporary = files::temporary_in(dir, 0o644)?;
         fs::copy(&source, temporary.path()).map_err(FileError::on("copy", &source))?;
-        temporary
-            .persist(&path)
-            .map_err(|e| FileError::on("write", &path)(e.error))?;
+        files::rename(temporary, &path)?;
     }
     Ok(true)
 }

@@ -2,6 +2,8 @@
 
 mod body;
 
+use std::path::PathBuf;
+
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -71,15 +73,38 @@ pub struct SignError {
     pub held: usize,
     /// Keys needed.
     pub threshold: usize,
+    /// The files of the others; those whose names are not known by their key ids.
+    pub missing: Vec<String>,
+    /// Where they belong.
+    pub keys_dir: PathBuf,
 }
 
 impl SignError {
     /// The way out.
     pub fn hint(&self) -> Option<String> {
+        let more = self.threshold.saturating_sub(self.held);
         Some(format!(
-            "put the private keys of {} (PEM) into the repository's keys directory",
-            self.role
+            "put {more} of these private keys into {}, and take them offline again afterwards: {}",
+            self.keys_dir.display(),
+            self.missing.join(", ")
         ))
+    }
+}
+
+impl RoleKeys {
+    /// Whether enough of the keys are at hand to sign for `role`.
+    pub fn check_at_hand(&self, role: &str, ring: &KeyRing) -> Result<(), SignError> {
+        let (held, missing): (Vec<&String>, Vec<&String>) = self.keyids.iter().partition(|id| ring.holds(id));
+        if held.len() >= self.threshold {
+            return Ok(());
+        }
+        Err(SignError {
+            role: role.to_owned(),
+            held: held.len(),
+            threshold: self.threshold,
+            missing: missing.into_iter().map(|id| ring.file_name(id)).collect(),
+            keys_dir: ring.dir().to_owned(),
+        })
     }
 }
 
@@ -90,14 +115,7 @@ impl<T: Body> Signed<T> {
         let message = canonical(&signed);
         let mut signatures: Vec<Signature> = Vec::new();
         for authority in authorities {
-            let held = authority.keyids.iter().filter(|id| ring.holds(id)).count();
-            if held < authority.threshold {
-                return Err(SignError {
-                    role: role.to_owned(),
-                    held,
-                    threshold: authority.threshold,
-                });
-            }
+            authority.check_at_hand(role, ring)?;
             for id in &authority.keyids {
                 if !signatures.iter().any(|s| s.keyid == *id) {
                     signatures.extend(ring.sign(id, &message));
@@ -105,6 +123,18 @@ impl<T: Body> Signed<T> {
             }
         }
         Ok(Self { signatures, signed })
+    }
+
+    /// Signs with those keys of another authority that are at hand, too, and tells how many of its keys have signed.
+    pub fn sign_also(&mut self, authority: &RoleKeys, ring: &KeyRing) -> usize {
+        let message = canonical(&self.signed);
+        for id in &authority.keyids {
+            if !self.signatures.iter().any(|s| s.keyid == *id) {
+                self.signatures.extend(ring.sign(id, &message));
+            }
+        }
+        let signed = |id: &&String| self.signatures.iter().any(|s| s.keyid == **id);
+        authority.keyids.iter().filter(signed).count()
     }
 
     /// The file: compact, and nothing behind the closing brace, so that no byte of it can be spared.

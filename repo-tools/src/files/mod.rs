@@ -1,4 +1,6 @@
 //! Durable writes: a reader sees the old file or the new one, also after a power cut.
+//!
+//! Every step that others can see, or that a killed process leaves behind, is made here, and tests watch it ([`watch`]).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -6,6 +8,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
+
+#[cfg(test)]
+pub(crate) mod watch;
+
+/// How the names of temporary files begin. Whatever is called so while nobody writes is left over.
+const TEMPORARY: &str = ".new-";
 
 /// A file operation that failed, with the path it was about.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +90,7 @@ pub fn temporary_in(dir: &Path, mode: u32) -> Result<NamedTempFile, FileError> {
 
     let permissions = fs::Permissions::from_mode(mode);
     let temporary = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(TEMPORARY)
         .permissions(permissions.clone())
         .tempfile_in(dir)
         .map_err(FileError::on("create a file in", dir))?;
@@ -112,10 +120,68 @@ pub fn hash(path: &Path) -> Result<(u64, String), FileError> {
 /// Gives a finished temporary file its name: flushed before the rename, the directory after it.
 pub fn persist(temporary: NamedTempFile, path: &Path) -> Result<(), FileError> {
     temporary.as_file().sync_all().map_err(FileError::on("flush", path))?;
+    rename(temporary, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Gives a temporary file its name without flushing anything: for many files that one flush follows.
+pub fn rename(temporary: NamedTempFile, path: &Path) -> Result<(), FileError> {
+    moment(path);
     temporary
         .persist(path)
         .map_err(|e| FileError::on("write", path)(e.error))?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    moment(path);
+    Ok(())
+}
+
+/// Gives an existing file a second name, or false where the file system cannot do that. A file that is there already is
+/// replaced in one step.
+pub fn link(source: &Path, path: &Path) -> bool {
+    moment(path);
+    let linked = match fs::hard_link(source, path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            let beside = path.with_file_name(format!("{TEMPORARY}{}", std::process::id()));
+            let replaced = fs::hard_link(source, &beside).and_then(|()| fs::rename(&beside, path));
+            replaced.inspect_err(|_| drop(fs::remove_file(&beside))).is_ok()
+        }
+        linked => linked.is_ok(),
+    };
+    moment(path);
+    linked
+}
+
+/// Removes a file; one that is gone already is as good.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    moment(path);
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(FileError::on("remove", path)(e)),
+        _ => {
+            moment(path);
+            Ok(())
+        }
+    }
+}
+
+/// Removes the temporary files below `dir` that a killed writer left. The caller holds the lock, so nobody writes.
+pub fn sweep(dir: &Path) -> Result<usize, FileError> {
+    let mut swept = 0;
+    for entry in walkdir::WalkDir::new(dir) {
+        // What cannot be listed holds nothing that we wrote.
+        let Ok(entry) = entry else { continue };
+        if entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            remove(entry.path())?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+/// Just before and just after a step on `path` that a reader can see.
+fn moment(path: &Path) {
+    #[cfg(test)]
+    watch::see(path);
+    #[cfg(not(test))]
+    let _ = path;
 }
 
 /// Makes earlier renames and links in `dir` survive a power cut.

@@ -3,144 +3,39 @@
 //! ```text
 //! staging/<name>/<version>/manifest.json   what an offline role will sign
 //! staging/<name>/<version>/record.json     the line of the index, with build facts
+//! staging/<name>/<version>/next.json       both documents while they are being replaced; while it is there, it counts
 //! staging/<name>/<version>/input.json      which file it was made from, so that adding that again is no work
 //! bundles/sha256/<2 hex>/<64 hex>          the sources, content addressed
 //! ```
 //!
 //! `add` and `scan` write here, people may read and edit the two documents, `publish` signs and links.
 
+mod error;
+mod package;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use dkms_index::document::manifest::Manifest;
-use dkms_index::document::record::PackageRecord;
 use dkms_index::document::{BundleFormat, BundleRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::files::{self, FileError};
+use crate::lock::Lock;
 use crate::repository::Repository;
 
-/// A name or version longer than this is refused: with both and the hash, the published file name stays below 255.
-const NAME_MAX_BYTES: usize = 80;
+pub use error::StageError;
+pub use package::{StagedPackage, check_name};
 
-/// One package version in the staging area.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StagedPackage {
-    /// What an offline role will sign.
-    pub manifest: Manifest,
-    /// The line of the index.
-    pub record: PackageRecord,
-}
-
-/// Why the staging area could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    /// A name or version that cannot be a file name.
-    #[error("{what} {value:?} of the package is unusable: {why}")]
-    Name {
-        /// `name` or `version`.
-        what: &'static str,
-        /// As given.
-        value: String,
-        /// The rule it breaks.
-        why: &'static str,
-    },
-    /// A document that is not what it should be.
-    #[error("read {}: {source}", path.display())]
-    Document {
-        /// The file.
-        path: PathBuf,
-        /// Line and reason.
-        source: serde_json::Error,
-    },
-    /// Manifest and record tell different things.
-    #[error("{name} {version}: manifest and record differ in {field}")]
-    Mismatch {
-        /// Package.
-        name: String,
-        /// Its version.
-        version: String,
-        /// What differs.
-        field: &'static str,
-    },
-    /// No such package in the staging area.
-    #[error("{name} {version} is not staged")]
-    NotStaged {
-        /// Package.
-        name: String,
-        /// Its version.
-        version: String,
-    },
-    /// A file operation failed.
-    #[error(transparent)]
-    File(#[from] FileError),
-}
-
-impl StageError {
-    /// The way out.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Name { .. } => Some("names and versions are letters, digits and `.+-_~`".to_owned()),
-            Self::Document { path, .. } => Some(format!(
-                "correct {}, or add the package again with `dkms-repo add --force`",
-                path.display()
-            )),
-            Self::Mismatch { .. } => Some("add the package again with `dkms-repo add --force`".to_owned()),
-            Self::NotStaged { .. } => Some("see `dkms-repo list` for what is staged".to_owned()),
-            Self::File(e) => e.hint(),
-        }
-    }
-}
-
-/// Checks that a package's name or version can be part of a file name and a URL as it is.
-pub fn check_name(what: &'static str, value: &str) -> Result<(), StageError> {
-    let refuse = |why| {
-        Err(StageError::Name {
-            what,
-            value: value.to_owned(),
-            why,
-        })
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || ".+-_~".contains(c);
-    match value {
-        "" => refuse("it is empty"),
-        _ if value.len() > NAME_MAX_BYTES => refuse("it is longer than 80 characters"),
-        _ if value.starts_with(['.', '-']) => refuse("it starts with a dot or a dash"),
-        _ if !value.chars().all(plain) => refuse("it has characters other than letters, digits and `.+-_~`"),
-        _ => Ok(()),
-    }
-}
-
-impl StagedPackage {
-    /// Checks what every reader relies on: usable names, and a record that tells the same as the manifest.
-    pub fn check(&self) -> Result<(), StageError> {
-        let (manifest, record) = (&self.manifest, &self.record);
-        check_name("name", &manifest.name)?;
-        check_name("version", &manifest.version)?;
-        let fields = [
-            ("name", manifest.name == record.name),
-            ("version", manifest.version == record.version),
-            ("dkms_version", manifest.dkms_version() == record.dkms_version()),
-            ("bundle", manifest.bundle == record.bundle),
-            ("manifest path", manifest.target_path() == record.manifest),
-        ];
-        match fields.iter().find(|(_, equal)| !equal) {
-            None => Ok(()),
-            Some((field, _)) => Err(StageError::Mismatch {
-                name: manifest.name.clone(),
-                version: manifest.version.clone(),
-                field,
-            }),
-        }
-    }
-}
+/// Name and version for messages, and the package, if it is readable.
+pub type Titled = (String, Result<StagedPackage, StageError>);
 
 /// The staging area of one repository.
 #[derive(Debug, Clone)]
 pub struct Stage {
+    repository: PathBuf,
     packages: PathBuf,
     bundles: PathBuf,
 }
@@ -149,31 +44,85 @@ impl Stage {
     /// The staging area of `repository`.
     pub fn of(repository: &Repository) -> Self {
         Self {
+            repository: repository.path().to_owned(),
             packages: repository.staging_dir(),
             bundles: repository.bundle_dir(),
         }
     }
 
-    /// Puts a package in, replacing the same name and version. Its bundle must be in the store already.
-    pub fn put(&self, package: &StagedPackage) -> Result<(), StageError> {
+    /// The right to change the repository it belongs to; waits for it.
+    pub fn lock(&self) -> Result<Lock, FileError> {
+        Lock::take(&self.repository)
+    }
+
+    /// Whether a package may be staged.
+    ///
+    /// # Errors
+    /// When machines would refuse it.
+    pub fn check(package: &StagedPackage) -> Result<(), StageError> {
         package.check()?;
+        let problems = package.problems();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(StageError::Invalid {
+            name: package.manifest.name.clone(),
+            version: package.manifest.version.clone(),
+            problems,
+        })
+    }
+
+    /// Puts a package in, replacing the same name and version in one step. Its bundle must be in the store already.
+    ///
+    /// # Errors
+    /// When machines would refuse it, or it cannot be written.
+    pub fn put(&self, package: &StagedPackage) -> Result<(), StageError> {
+        Self::check(package)?;
         let dir = self.package_dir(&package.manifest.name, &package.manifest.version);
-        files::write_atomic(&dir.join("manifest.json"), &pretty(&package.manifest))?;
-        Ok(files::write_atomic(&dir.join("record.json"), &pretty(&package.record))?)
+        files::write_atomic(&dir.join(NEXT), &pretty(package))?;
+        settle_package(&dir)
     }
 
     /// One package.
     pub fn get(&self, name: &str, version: &str) -> Result<StagedPackage, StageError> {
         check_name("name", name)?;
         check_name("version", version)?;
+        // A reader has no lock: a writer may come between the two documents. Then both are there a moment later.
+        let package = (0..READS)
+            .find_map(|_| self.read(name, version).ok())
+            .map_or_else(|| self.read(name, version), Ok)?;
+        if (&*package.manifest.name, &*package.manifest.version) != (name, version) {
+            return Err(StageError::Mismatch {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                field: "the name of their directory",
+            });
+        }
+        Ok(package)
+    }
+
+    fn read(&self, name: &str, version: &str) -> Result<StagedPackage, StageError> {
         let dir = self.package_dir(name, version);
         let absent = || StageError::NotStaged {
             name: name.to_owned(),
             version: version.to_owned(),
         };
-        let package = StagedPackage {
-            manifest: read_json(&dir.join("manifest.json"))?.ok_or_else(absent)?,
-            record: read_json(&dir.join("record.json"))?.ok_or_else(absent)?,
+        let package = match read_json(&dir.join(NEXT))? {
+            Some(next) => next,
+            None => match (
+                read_json(&dir.join("manifest.json"))?,
+                read_json(&dir.join("record.json"))?,
+            ) {
+                (Some(manifest), Some(record)) => StagedPackage { manifest, record },
+                (None, None) => return Err(absent()),
+                _ => {
+                    return Err(StageError::Mismatch {
+                        name: name.to_owned(),
+                        version: version.to_owned(),
+                        field: "whether they are there",
+                    });
+                }
+            },
         };
         package.check()?;
         Ok(package)
@@ -181,10 +130,19 @@ impl Stage {
 
     /// All packages, sorted by name and version.
     pub fn list(&self) -> Result<Vec<StagedPackage>, StageError> {
+        self.each()?.into_iter().map(|(_, package)| package).collect()
+    }
+
+    /// Every package, readable or not, sorted.
+    pub fn each(&self) -> Result<Vec<Titled>, StageError> {
         let mut packages = Vec::new();
         for name in subdirectories(&self.packages)? {
             for version in subdirectories(&self.packages.join(&name))? {
-                packages.push(self.get(&name, &version)?);
+                match self.get(&name, &version) {
+                    // A directory in which a writer is about to put the first documents.
+                    Err(StageError::NotStaged { .. }) => {}
+                    package => packages.push((format!("{name} {version}"), package)),
+                }
             }
         }
         Ok(packages)
@@ -246,6 +204,38 @@ impl Stage {
     }
 }
 
+/// Both documents while they are being replaced.
+const NEXT: &str = "next.json";
+/// How often a reader looks again.
+const READS: usize = 3;
+
+/// Finishes what a killed writer had decided in the repository at `dir`.
+pub fn settle(dir: &Path) -> Result<(), FileError> {
+    let packages = dir.join("staging");
+    for name in subdirectories(&packages)? {
+        for version in subdirectories(&packages.join(&name))? {
+            let dir = packages.join(&name).join(version);
+            match settle_package(&dir) {
+                Ok(()) => {}
+                Err(StageError::File(error)) => return Err(error),
+                // Told to whoever reads it.
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn settle_package(dir: &Path) -> Result<(), StageError> {
+    let next = dir.join(NEXT);
+    if let Some(package) = read_json::<StagedPackage>(&next)? {
+        files::write_atomic(&dir.join("manifest.json"), &pretty(&package.manifest))?;
+        files::write_atomic(&dir.join("record.json"), &pretty(&package.record))?;
+        files::remove(&next)?;
+    }
+    Ok(())
+}
+
 fn pretty(document: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_default();
     bytes.push(b'\n');
@@ -286,17 +276,20 @@ fn subdirectories(dir: &Path) -> Result<Vec<String>, FileError> {
 
 #[cfg(test)]
 mod tests {
+    use dkms_index::document::manifest::Manifest;
+
     use super::*;
     use crate::repository::Config;
 
     fn staged(name: &str, version: &str, bundle: BundleRef) -> StagedPackage {
         let manifest: Manifest = serde_json::from_value(serde_json::json!({
-            "schema": 1, "name": name, "version": version, "scope": "curated", "bundle": bundle, "modules": []
+            "schema": 1, "name": name, "version": version, "scope": "curated", "bundle": bundle,
+            "modules": [{"name": name}]
         }))
         .unwrap();
         let record = serde_json::from_value(serde_json::json!({
             "name": name, "version": version, "manifest": manifest.target_path(), "bundle": bundle,
-            "modules": [], "patterns": []
+            "modules": [name], "patterns": []
         }))
         .unwrap();
         StagedPackage { manifest, record }
@@ -344,21 +337,5 @@ mod tests {
                 ..
             })
         ));
-    }
-
-    #[test]
-    fn names_are_plain_path_segments() {
-        fn check(name: &str, usable: bool) {
-            assert_eq!(check_name("name", name).is_ok(), usable, "{name:?}");
-        }
-        check("8812au", true);
-        check("0.4.5-1~bpo12+1", true);
-        check("", false);
-        check("..", false);
-        check("a/b", false);
-        check("-rf", false);
-        check("a b", false);
-        check("ä", false);
-        check(&"a".repeat(81), false);
     }
 }

@@ -1,0 +1,68 @@
+//! The last question before a release becomes visible: would a machine take it? Asked of the code that machines run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use dkms_index::trust::{Answer, Expiry, Kept, Refresh, SegmentWant};
+use jiff::Timestamp;
+
+use super::PublishError;
+use super::content::Content;
+use super::release::Release;
+use crate::files::FileError;
+use crate::verify::{Tree, VerifyError};
+
+/// Reads the tree at `public` as a machine would once the release's root and timestamp are in it; its other files are
+/// there already. Of every role that was signed anew one manifest is fetched, too.
+///
+/// What has expired and could not be signed anew for want of keys is reported elsewhere and does not stop a release.
+pub fn rehearse(public: &Path, content: &Content, release: &Release, now: Timestamp) -> Result<(), PublishError> {
+    let mut ahead = BTreeMap::new();
+    if let Some((name, bytes)) = &release.root {
+        ahead.insert(format!("metadata/{name}"), bytes.clone());
+    }
+    if let Some(bytes) = &release.timestamp {
+        ahead.insert("metadata/timestamp.json".to_owned(), bytes.clone());
+    }
+    let tree = Tree::ahead_of(public, ahead);
+    read(&tree, content, now).map_err(|error| PublishError::Rehearsal(Box::new(error)))
+}
+
+fn read(tree: &Tree, content: &Content, now: Timestamp) -> Result<(), VerifyError> {
+    let pinned = tree.root(1)?;
+    let mut refresh = Refresh::start(&pinned, Kept::new(), now, Expiry::AllowStale)?;
+    tree.drive(&mut refresh)?;
+    let mut metadata = refresh.finish()?;
+
+    let mut fetch = metadata.fetch_index(&[])?;
+    while let Some(SegmentWant::Download(want)) = fetch.want()? {
+        let bytes = tree.get(&want)?;
+        let segment = fetch.feed(bytes.as_deref().map_or(Answer::Absent, Answer::Bytes))?;
+        if let Some(Err(error)) = segment.records().find(Result::is_err) {
+            return Err(VerifyError::Record(error));
+        }
+    }
+    let _whole = fetch.finish()?;
+
+    let mut asked = BTreeSet::new();
+    let offline = |role: &&String| !super::is_of_index(role);
+    for role in content.roles.keys().filter(offline) {
+        let Some(path) = content.roles[role].keys().next() else {
+            continue;
+        };
+        if asked.insert(path) {
+            let mut fetch = metadata.fetch_manifest(path);
+            tree.drive(&mut fetch)?;
+            fetch.finish()?;
+        }
+    }
+    Ok(())
+}
+
+impl Tree {
+    /// The root with this version.
+    fn root(&self, version: u64) -> Result<Vec<u8>, FileError> {
+        let path = format!("metadata/{version}.root.json");
+        self.read(&path)
+    }
+}
