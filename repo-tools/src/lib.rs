@@ -20,11 +20,15 @@
 //! - [`scan`]: which devices a source claims, and on which kernels it builds.
 //! - [`init`], [`authority`]: keys and roles, from the first root on.
 //! - [`publish`]: staged packages become signed, static files.
+//! - [`gc`]: what no client needs any more goes.
 //! - [`verify`]: what a client would say to them. [`serve`]: over HTTP.
 
 pub mod authority;
 pub mod cli;
+#[cfg(test)]
+mod crash_tests;
 pub mod files;
+pub mod gc;
 pub mod ingest;
 pub mod init;
 pub mod intake;

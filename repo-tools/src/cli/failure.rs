@@ -28,6 +28,7 @@ macro_rules! hints {
 hints!(
     crate::authority::AuthorityError,
     crate::files::FileError,
+    crate::gc::GcError,
     crate::intake::IntakeError,
     crate::init::InitError,
     crate::publish::PublishError,
@@ -43,7 +44,7 @@ impl Hint for crate::verify::VerifyError {
     }
 
     fn is_refusal(&self) -> bool {
-        matches!(self, Self::Trust(_))
+        matches!(self, Self::Trust(_) | Self::Record(_))
     }
 }
 

@@ -6,6 +6,7 @@
 mod add;
 mod delegate;
 mod failure;
+mod gc;
 mod init;
 mod lint;
 mod list;
@@ -69,6 +70,7 @@ enum Command {
     Rotate(delegate::RotateArgs),
     Roles(delegate::RolesArgs),
     Revoke(revoke::Args),
+    Gc(gc::Args),
     Verify(verify::Args),
     Serve(serve::Args),
 }
@@ -116,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Rotate(args) => delegate::run_rotate(args, &context),
         Command::Roles(args) => delegate::run_roles(args, &context),
         Command::Revoke(args) => revoke::run(args, &context),
+        Command::Gc(args) => gc::run(args, &context),
         Command::Verify(args) => verify::run(args, &context),
         Command::Serve(args) => serve::run(args, &context),
     };

@@ -1,0 +1,249 @@
+//! Takes away published files that no client needs any more.
+//!
+//! Everything in the tree is immutable but `timestamp.json`, so old states stay until somebody removes them. What stays is
+//! what the kept snapshots name ([`reach`]): roles, manifests, segments of the index with their deltas, bundles. Roots
+//! always stay, for a machine may come back after years and follow the chain from the one that it has. Files whose names
+//! are not of our making are nobody's business here.
+
+mod reach;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use walkdir::WalkDir;
+
+use crate::files::{self, FileError};
+use crate::lock::Lock;
+use crate::publish::PublishError;
+use crate::repository::Repository;
+use crate::stage::{Stage, StageError};
+
+/// What to keep besides the current state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// This many of the newest snapshots, the current one among them; at least that one.
+    pub keep: usize,
+    /// Every snapshot that was the current one within this time.
+    pub younger_than: SignedDuration,
+}
+
+/// What is in nobody's way, or was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Collected {
+    /// The snapshots that stay, the newest first.
+    pub snapshots: Vec<u64>,
+    /// What goes.
+    pub garbage: Vec<Garbage>,
+}
+
+impl Collected {
+    /// Bytes of all that goes. A bundle that is in the tree and in the store counts twice, though the disk holds it once.
+    pub fn bytes(&self) -> u64 {
+        self.garbage.iter().map(|one| one.bytes).sum()
+    }
+}
+
+/// A file that goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Garbage {
+    /// Below the repository's directory.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Why nothing was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum GcError {
+    /// It cannot be told what the published state needs.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// It cannot be told which bundles staged packages need.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl GcError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Publish(e) => e.hint(),
+            Self::Stage(e) => e.hint(),
+            Self::File(e) => e.hint(),
+        }
+    }
+}
+
+/// Finds what may go. Holding the lock, because a writer's files belong to no snapshot until it is done.
+///
+/// # Errors
+/// When it cannot be told what is needed: then all of it is.
+pub fn find(repository: &Repository, _lock: &Lock, policy: Policy, now: Timestamp) -> Result<Collected, GcError> {
+    let public = repository.public_dir();
+    let history = reach::history(&public)?;
+    let snapshots = kept(&history, policy, now);
+    let mut needed = BTreeSet::new();
+    for version in &snapshots {
+        let is_current = history.first().is_some_and(|newest| newest.version == *version);
+        reach::needed_by(&public, *version, is_current, &mut needed)?;
+    }
+    let mut garbage = Vec::new();
+    for (path, bytes) in ours(&public)? {
+        if !needed.contains(&path) {
+            let path = Path::new("public").join(path);
+            garbage.push(Garbage { path, bytes });
+        }
+    }
+    garbage.extend(unstaged_bundles(repository)?);
+    Ok(Collected { snapshots, garbage })
+}
+
+/// Removes what [`find`] found. Nothing of it can be reached from a kept state, so that an interruption harms nobody.
+///
+/// # Errors
+/// The file system's.
+pub fn remove(repository: &Repository, _lock: &Lock, collected: &Collected) -> Result<(), GcError> {
+    for one in &collected.garbage {
+        files::remove(&repository.path().join(&one.path))?;
+    }
+    Ok(())
+}
+
+/// A snapshot that was published once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Past {
+    pub(crate) version: u64,
+    /// When the next one took its place; none for the current one.
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// The snapshots to keep out of a history with the newest first.
+fn kept(history: &[Past], policy: Policy, now: Timestamp) -> Vec<u64> {
+    let recent = |past: &Past| {
+        past.until
+            .is_none_or(|until| now.duration_since(until) < policy.younger_than)
+    };
+    let few = policy.keep.max(1);
+    let stays = |(nth, past): &(usize, &Past)| *nth < few || recent(past);
+    let stays = history.iter().enumerate().filter(stays);
+    stays.map(|(_, past)| past.version).collect()
+}
+
+/// The files of the published tree whose names are of our making, with their lengths; roots and the timestamp are not
+/// among them.
+fn ours(public: &Path) -> Result<Vec<(String, u64)>, FileError> {
+    let mut found = Vec::new();
+    for top in ["metadata", "targets", "bundles/sha256"] {
+        for entry in WalkDir::new(public.join(top)).sort_by_file_name() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(e) if e.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound) => continue,
+                Err(e) => {
+                    let path = e.path().unwrap_or(public).to_owned();
+                    return Err(FileError::on("list", &path)(e.into()));
+                }
+            };
+            let path = entry.path().strip_prefix(public).unwrap_or(entry.path());
+            let Some(path) = path
+                .to_str()
+                .filter(|path| entry.file_type().is_file() && is_ours(path))
+            else {
+                continue;
+            };
+            let length = entry.metadata().map_or(0, |meta| meta.len());
+            found.push((path.to_owned(), length));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a path below `public/` is one that a publication could have made, and that can be superseded.
+fn is_ours(path: &str) -> bool {
+    let hash = |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match path.split_once('/') {
+        Some(("metadata", name)) => reach::versioned(name).is_some_and(|(_, role)| role != "root"),
+        Some(("targets", _)) => name.split_once('.').is_some_and(|(sha256, _)| hash(sha256)),
+        Some(("bundles", _)) => hash(name),
+        _ => false,
+    }
+}
+
+/// Bundles in the store that no staged package names.
+fn unstaged_bundles(repository: &Repository) -> Result<Vec<Garbage>, GcError> {
+    let stage = Stage::of(repository);
+    let needed: BTreeSet<PathBuf> = stage
+        .list()?
+        .iter()
+        .map(|p| stage.bundle_path(&p.manifest.bundle))
+        .collect();
+    let mut garbage = Vec::new();
+    for entry in WalkDir::new(repository.bundle_dir())
+        .sort_by_file_name()
+        .into_iter()
+        .flatten()
+    {
+        let inner = entry.path().strip_prefix(repository.path()).unwrap_or(entry.path());
+        let is_ours = inner.to_str().is_some_and(is_ours);
+        if entry.file_type().is_file() && is_ours && !needed.contains(entry.path()) {
+            garbage.push(Garbage {
+                path: inner.to_owned(),
+                bytes: entry.metadata().map_or(0, |meta| meta.len()),
+            });
+        }
+    }
+    Ok(garbage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_and_the_recent_stay() {
+        let now: Timestamp = "2026-03-31T00:00:00Z".parse().unwrap();
+        // Snapshots 5 to 1; each was the current one until so many days ago.
+        let history: Vec<Past> = [(5, None), (4, Some(1)), (3, Some(9)), (2, Some(20)), (1, Some(30))]
+            .map(|(version, days)| Past {
+                version,
+                until: days.map(|days| now - SignedDuration::from_hours(24 * days)),
+            })
+            .into();
+        let check = |keep: usize, days: i64, expected: &[u64]| {
+            let younger_than = SignedDuration::from_hours(24 * days);
+            assert_eq!(
+                kept(&history, Policy { keep, younger_than }, now),
+                expected,
+                "{keep} {days}"
+            );
+        };
+        check(1, 0, &[5]);
+        check(0, 0, &[5]);
+        check(3, 0, &[5, 4, 3]);
+        check(1, 10, &[5, 4, 3]);
+        check(2, 2, &[5, 4]);
+        check(9, 0, &[5, 4, 3, 2, 1]);
+        check(1, 365, &[5, 4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn only_what_we_made_can_be_garbage() {
+        let check = |path: &str, expected: bool| assert_eq!(is_ours(path), expected, "{path}");
+        let hash = "0".repeat(64);
+        check("metadata/3.index.json", true);
+        check("metadata/3.snapshot.json", true);
+        check("metadata/3.root.json", false);
+        check("metadata/timestamp.json", false);
+        check("metadata/index.html", false);
+        check(&format!("targets/curated/{hash}.x@1.json"), true);
+        check("targets/curated/readme.txt", false);
+        check(&format!("bundles/sha256/00/{hash}"), true);
+        check("bundles/sha256/00/robots.txt", false);
+        check("index.html", false);
+    }
+}
