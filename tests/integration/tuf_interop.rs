@@ -1,14 +1,10 @@
 //! python-tuf, the reference implementation, reads what we write, and we read what it writes.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use dkms_repo::repository::Expiry as Lifetimes;
-use dkms_repo::serve::Server;
-use dkms_tests::inputs;
+use dkms_tests::peer;
 use dkms_tests::repo::{Client, Mirror, TestRepo};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -37,18 +33,8 @@ fn python_tuf_reads_what_we_write() -> Result<()> {
         .collect();
     assert_eq!(targets.len(), 5, "{targets:?}");
 
-    let runtime = tokio::runtime::Runtime::new()?;
-    let server = runtime.block_on(Server::bind(&repo.public(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
-    let url = format!("http://{}/", server.address()?);
-    runtime.spawn(server.run());
-    let root = repo.public().join("metadata/1.root.json");
-    let mut arguments = vec![
-        url,
-        root.display().to_string(),
-        repo.scratch().join("peer").display().to_string(),
-    ];
-    arguments.extend(targets.keys().cloned());
-    let output: Value = serde_json::from_str(&python("tuf_client.py", &arguments)?)?;
+    let names: Vec<String> = targets.keys().cloned().collect();
+    let output = peer::python_tuf(&repo.public(), &repo.scratch().join("peer"), &names);
 
     assert_eq!(output["targets"], json!(targets));
     let ours = client.refresh(&mirror, repo.now)?.versions();
@@ -98,10 +84,10 @@ fn we_read_what_python_tuf_writes() -> Result<()> {
         json!({"roles": roles, "expires": "2026-06-01T00:00:00Z"}).to_string(),
     )?;
     let public = ours.scratch().join("theirs");
-    python(
+    peer::script(
         "tuf_writer.py",
         &[plan.display().to_string(), public.display().to_string()],
-    )?;
+    );
 
     let theirs = Mirror::of(&public)?;
     let mut client = Client::new(std::fs::read(public.join("metadata/1.root.json"))?);
@@ -121,17 +107,4 @@ fn we_read_what_python_tuf_writes() -> Result<()> {
 fn without_hash(path: &str) -> String {
     let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
     format!("{dir}/{}", name.split_once('.').map_or(name, |(_, name)| name))
-}
-
-/// Runs a script of `tests/support` and returns what it printed.
-fn python(script: &str, arguments: &[String]) -> Result<String> {
-    let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("support").join(script);
-    let output = Command::new(inputs::python())
-        .arg(&script)
-        .args(arguments)
-        .output()
-        .with_context(|| format!("run {}; hint: make setup", inputs::python().display()))?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{}: {stderr}", script.display());
-    Ok(String::from_utf8(output.stdout)?)
 }

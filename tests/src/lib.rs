@@ -4,6 +4,7 @@ pub mod dkms;
 pub mod inputs;
 pub mod kernel_aliases;
 pub mod native;
+pub mod peer;
 pub mod published;
 pub mod repo;
 pub mod sources;

@@ -1,7 +1,7 @@
 //! `dkms-repo scan`: trial builds against real kernels.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dkms_engine::build::BuildOptions;
 use dkms_engine::root::Root;
@@ -14,12 +14,14 @@ use super::{Context, Failure};
 use crate::lint::{self, Problem};
 use crate::package::Vendors;
 use crate::scan::facts::{self, KernelFacts, Results, Trial};
+use crate::scan::save::{Save, Scanned};
 use crate::scan::trial::{Bench, log_file};
 use crate::stage::{Stage, StagedPackage};
 
 /// Builds the staged packages for real kernels, and records what they claim and where they build.
 ///
-/// A build whose outcome is known (same source, kernel and compiler) is not repeated.
+/// A build whose outcome is known (same source, kernel and compiler) is not repeated. What a package needs (BUILD_DEPENDS) is
+/// built before it. Each package's outcome is saved as soon as it is known: an interrupted scan goes on where it was.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The packages to scan, as NAME or NAME@VERSION; all if none is given.
@@ -28,9 +30,9 @@ pub(super) struct Args {
     /// Build for this kernel; may be repeated. All kernels with headers if none is given.
     #[arg(short, long = "kernel", value_name = "RELEASE")]
     kernels: Vec<String>,
-    /// Look for kernel headers in this root first.
-    #[arg(long, default_value = "/", value_name = "DIR")]
-    root: PathBuf,
+    /// Look for kernel headers in this root first; may be repeated.
+    #[arg(long = "root", default_value = "/", value_name = "DIR")]
+    roots: Vec<PathBuf>,
     /// Build also what is known.
     #[arg(long)]
     force: bool,
@@ -39,50 +41,30 @@ pub(super) struct Args {
     jobs: Option<usize>,
 }
 
-/// One package after the scan.
-struct Scanned {
-    package: StagedPackage,
-    /// What was tried now; the rest was known.
-    trials: Vec<(usize, Trial)>,
-}
-
 /// Scans, stages what was learnt, and prints one table over packages and kernels.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
     let (stage, vendors) = (Stage::of(&repository), Vendors::of(&repository));
-    let packages = select(stage.list()?, &args.packages)?;
-    let root = if args.root.as_os_str() == "/" {
-        Root::host()
-    } else {
-        Root::at(&args.root)
-    };
-    let bench = Bench::new(&root, &args.kernels)?;
+    let staged = stage.list()?;
+    let packages = select(&staged, &args.packages)?;
+    let roots: Vec<Root> = args.roots.iter().map(|path| root(path)).collect();
+    let bench = Bench::new(&roots, &args.kernels)?;
     let kernels = bench.kernels().to_vec();
-
-    let (known, work): (Vec<_>, Vec<_>) = packages
-        .into_iter()
-        .map(|package| {
-            let needed = facts::needed(&package, &kernels, args.force);
-            (package, needed)
-        })
-        .partition(|(_, needed)| needed.is_empty());
-    let results = build(&bench, &stage, &work, &args, context)?;
-
     let date = context.now.to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
-    let nothing_new = known.iter().map(|(package, _)| (package, Results::default()));
-    let tried = work.iter().map(|(package, _)| package).zip(results);
-    let mut scanned = Vec::new();
-    for (package, results) in nothing_new.chain(tried) {
-        // Also without news the manifest's directory is chosen anew: a vendor may have a role since.
-        let learnt = facts::learn(package, &kernels, &results, &date, &vendors);
-        if learnt != *package {
-            stage.put(&learnt)?;
+    let save = Save::new(&stage, &staged, &kernels, &date, &vendors);
+
+    let mut work = Vec::new();
+    for index in packages {
+        let needed = facts::needed(&staged[index], &kernels, args.force);
+        if needed.is_empty() {
+            // Also without news the manifest's directory is chosen anew: a vendor may have a role since.
+            save.save(index, Results::default())?;
+        } else {
+            work.push((index, needed));
         }
-        scanned.push(Scanned {
-            package: learnt,
-            trials: results.trials,
-        });
     }
+    let outcome = build(&bench, &stage, &staged, &work, &save, &args, context);
+    let mut scanned = save.finish();
     scanned.sort_by(|a, b| name(&a.package).cmp(&name(&b.package)));
     if context.json {
         let all = scanned.iter().map(|one| as_json(one, &kernels));
@@ -90,41 +72,54 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     } else {
         print(&scanned, &kernels, &stage);
     }
+    outcome?;
     let open = scanned
         .iter()
         .flat_map(|one| &one.trials)
         .filter(|(_, trial)| matches!(trial, Trial::Inconclusive(_)));
-    match open.count() {
-        0 => Ok(()),
-        count => Err(
-            Failure::new(format!("{count} trial builds say nothing about their source"))
-                .with_hint("settle what stood in the way and run the same command again"),
-        ),
+    let lost = scanned.iter().filter(|one| one.lost.is_some());
+    match (open.count(), lost.count()) {
+        (0, 0) => Ok(()),
+        (open, lost) => Err(Failure::new(format!(
+            "{open} trial builds say nothing about their source, what was learnt of {lost} packages could not be kept"
+        ))
+        .with_hint("settle what stood in the way and run the same command again")),
+    }
+}
+
+fn root(path: &Path) -> Root {
+    if path.as_os_str() == "/" {
+        Root::host()
+    } else {
+        Root::at(path)
     }
 }
 
 fn build(
     bench: &Bench,
     stage: &Stage,
-    work: &[(StagedPackage, Vec<usize>)],
+    staged: &[StagedPackage],
+    work: &[(usize, Vec<usize>)],
+    save: &Save<'_>,
     args: &Args,
     context: &Context,
-) -> Result<Vec<Results>, Failure> {
+) -> Result<(), Failure> {
     let total: usize = work.iter().map(|(_, kernels)| kernels.len()).sum();
     if total == 0 {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let mut options = BuildOptions::new(context.now);
     options.sign = false;
     options.jobs = args.jobs.unwrap_or(options.jobs);
     let progress = Progress::new(total);
-    let results = bench.run(stage, work, &options, &|event| progress.take(event))?;
+    let learnt = |index, results| save.save(index, results);
+    let outcome = bench.run(stage, staged, work, &options, &|event| progress.take(event), &learnt);
     progress.finish();
-    Ok(results)
+    Ok(outcome?)
 }
 
-/// The packages that are asked for.
-fn select(packages: Vec<StagedPackage>, wanted: &[String]) -> Result<Vec<StagedPackage>, Failure> {
+/// The packages that are asked for, by index.
+fn select(packages: &[StagedPackage], wanted: &[String]) -> Result<Vec<usize>, Failure> {
     let fits = |package: &StagedPackage, wanted: &String| match wanted.split_once('@') {
         Some(both) => name(package) == both,
         None => package.manifest.name == *wanted,
@@ -139,7 +134,7 @@ fn select(packages: Vec<StagedPackage>, wanted: &[String]) -> Result<Vec<StagedP
         return Err(Failure::new("nothing is staged").with_hint("dkms-repo add PATH…"));
     }
     let asked = |package: &StagedPackage| wanted.is_empty() || wanted.iter().any(|wanted| fits(package, wanted));
-    Ok(packages.into_iter().filter(asked).collect())
+    Ok((0..packages.len()).filter(|index| asked(&packages[*index])).collect())
 }
 
 fn name(package: &StagedPackage) -> (&str, &str) {
@@ -148,8 +143,11 @@ fn name(package: &StagedPackage) -> (&str, &str) {
 
 /// What is known of a package on one kernel now, or why nothing is.
 fn state<'a>(one: &'a Scanned, index: usize, kernel: &KernelFacts) -> Result<&'a BuildFact, &'a str> {
+    if let Some(reason) = &one.lost {
+        return Err(reason);
+    }
     let inconclusive = one.trials.iter().find_map(|(tried, trial)| match trial {
-        Trial::Inconclusive(reason) if *tried == index => Some(reason.as_str()),
+        Trial::Inconclusive(reason) | Trial::Blocked(reason) if *tried == index => Some(reason.as_str()),
         _ => None,
     });
     match (inconclusive, facts::fact_for(&one.package, kernel)) {

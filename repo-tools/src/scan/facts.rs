@@ -30,7 +30,9 @@ pub enum Trial {
     Failed(String),
     /// The package excludes this kernel.
     Excluded(String),
-    /// Nothing was learnt about the source: the machine stood in the way, or a package it depends on.
+    /// It was not tried, for a package that it depends on is not staged or does not build there.
+    Blocked(String),
+    /// Nothing was learnt about the source: the machine stood in the way.
     Inconclusive(String),
 }
 
@@ -41,6 +43,8 @@ pub struct Results {
     pub trials: Vec<(usize, Trial)>,
     /// One for each kernel for which it can be evaluated.
     pub confs: Vec<DkmsConf>,
+    /// What failed builds said, by index of the kernel.
+    pub logs: Vec<(usize, Vec<u8>)>,
 }
 
 /// The kernels, by index, for which the package has no fact yet: same source, kernel, architecture and compiler.
@@ -115,7 +119,7 @@ fn fact(kernel: &KernelFacts, trial: &Trial, date: &str) -> Option<BuildFact> {
         Trial::Built(_) => (BuildOutcome::Built, ""),
         Trial::Failed(reason) => (BuildOutcome::Failed, reason.as_str()),
         Trial::Excluded(reason) => (BuildOutcome::Excluded, reason.as_str()),
-        Trial::Inconclusive(_) => return None,
+        Trial::Blocked(_) | Trial::Inconclusive(_) => return None,
     };
     Some(BuildFact {
         kernel: kernel.release.clone(),
@@ -228,7 +232,7 @@ mod tests {
     fn results(trials: Vec<(usize, Trial)>) -> Results {
         Results {
             trials,
-            confs: Vec::new(),
+            ..Results::default()
         }
     }
 

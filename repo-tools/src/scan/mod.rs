@@ -1,9 +1,15 @@
 //! What a source claims and where it builds.
 //!
 //! - [`source`]: alias patterns read from the source text: a hint.
-//! - [`trial`]: builds for real kernels: the authority.
+//! - [`order`]: what is built before what.
+//! - [`trial`]: builds for real kernels: the authority. One `round` a tree; a `ledger` tells when a package is done.
 //! - [`facts`]: what a package is after its builds.
+//! - [`save`]: that into the staging area, package by package.
 
 pub mod facts;
+mod ledger;
+pub mod order;
+mod round;
+pub mod save;
 pub mod source;
 pub mod trial;

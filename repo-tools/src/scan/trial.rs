@@ -1,25 +1,23 @@
 //! Trial builds: each package in a scratch root of its own kind, for real kernels, by the same engine that machines use.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dkms_engine::build::{
-    BuildError, BuildFailure, BuildOptions, BuildOutcome, BuildRequest, Built, Diagnosis, build_all,
-};
-use dkms_engine::conf::{self, ConfContext, DkmsConf};
+use dkms_engine::build::BuildOptions;
 use dkms_engine::event::Sink;
 use dkms_engine::framework::Framework;
 use dkms_engine::kernel::{KernelError, KernelOptions, KernelTarget};
-use dkms_engine::ko::{self, ModuleInfo};
-use dkms_engine::package::PackageId;
 use dkms_engine::root::Root;
-use dkms_engine::tree::{AddOptions, Tree, TreeError};
+use dkms_engine::tree::{Tree, TreeError};
 
-use super::facts::{KernelFacts, Results, Trial};
+use super::facts::KernelFacts;
+pub use super::ledger::Learnt;
+use super::ledger::Ledger;
+use super::order::{self, Needs};
+use super::round::RoundBench;
 use crate::files::{self, FileError};
-use crate::ingest::{self, Limits};
 use crate::stage::{Stage, StageError, StagedPackage};
 
 /// Why a scan cannot be carried out at all. What happens to one package is a [`Trial`].
@@ -34,6 +32,9 @@ pub enum ScanError {
     /// The scratch tree cannot be used.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// The source is another one than that which was built.
+    #[error("it was replaced while it was being built")]
+    Replaced,
     /// The staging area refused.
     #[error(transparent)]
     Stage(#[from] StageError),
@@ -49,6 +50,7 @@ impl ScanError {
             Self::Kernel(error) => error.hint(),
             Self::NoKernels => Some("install kernel headers, such as `apt-get install linux-headers-amd64`".to_owned()),
             Self::Tree(error) => error.hint(),
+            Self::Replaced => Some("run the same command again".to_owned()),
             Self::Stage(error) => error.hint(),
             Self::File(error) => error.hint(),
         }
@@ -65,18 +67,19 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Prepares to build for `releases`, or for all kernels whose headers are there. Headers are looked for in `root` first.
+    /// Prepares to build for `releases`, or for all kernels whose headers are in `roots`. The headers of a kernel are
+    /// taken from the first of the roots that has them, else from this machine.
     ///
     /// # Errors
     /// When a kernel has no headers, or no scratch space can be had.
-    pub fn new(root: &Root, releases: &[String]) -> Result<Self, ScanError> {
-        let releases = match releases {
-            [] => KernelTarget::all(root)
-                .into_iter()
-                .map(|kernel| kernel.release)
-                .collect(),
+    pub fn new(roots: &[Root], releases: &[String]) -> Result<Self, ScanError> {
+        let found = || roots.iter().flat_map(KernelTarget::all).map(|kernel| kernel.release);
+        let mut releases: Vec<String> = match releases {
+            [] => found().collect(),
             given => given.to_vec(),
         };
+        let mut seen = BTreeSet::new();
+        releases.retain(|release| seen.insert(release.clone()));
         if releases.is_empty() {
             return Err(ScanError::NoKernels);
         }
@@ -84,7 +87,7 @@ impl Bench {
         let kernels: Vec<Arc<KernelTarget>> = releases
             .iter()
             .map(|release| {
-                let found = KernelTarget::find(root, release, &KernelOptions::default())?;
+                let found = find(roots, release)?;
                 let options = KernelOptions {
                     source_dir: Some(found.headers),
                     ..KernelOptions::default()
@@ -117,107 +120,46 @@ impl Bench {
         &self.facts
     }
 
-    /// Builds each package for the kernels (by index) that it comes with, side by side over one jobserver, and returns
-    /// what was learnt in their order. Logs of failed builds go beside the staged documents.
+    /// Builds packages of `staged` for kernels, both by index, side by side over one jobserver and in the order of what
+    /// depends on what. `learnt` takes the results of a package as soon as it is done, from the thread that did it.
     ///
     /// # Errors
-    /// When the bench itself fails.
+    /// When the bench itself fails, or the first error of `learnt`.
     pub fn run(
         &self,
         stage: &Stage,
-        work: &[(StagedPackage, Vec<usize>)],
+        staged: &[StagedPackage],
+        asked: &[(usize, Vec<usize>)],
         options: &BuildOptions,
         sink: &dyn Sink,
-    ) -> Result<Vec<Results>, ScanError> {
-        let mut results = vec![Results::default(); work.len()];
-        for round in rounds(work) {
-            self.round(stage, work, &round, options, sink, &mut results)?;
-        }
-        Ok(results)
-    }
-
-    /// One tree full of packages.
-    fn round(
-        &self,
-        stage: &Stage,
-        work: &[(StagedPackage, Vec<usize>)],
-        round: &[usize],
-        options: &BuildOptions,
-        sink: &dyn Sink,
-        results: &mut [Results],
+        learnt: &Learnt<'_>,
     ) -> Result<(), ScanError> {
-        let tree = Tree::new(&Root::at(self.scratch.path()), &Framework::default());
-        let lock = tree.lock(sink)?;
-        let mut requests = Vec::new();
-        let mut owners = Vec::new();
-        for &index in round {
-            let (package, kernels) = &work[index];
-            match self.place(stage, &tree, &lock, package, sink) {
-                Ok(id) => {
-                    results[index].confs = self.confs(&tree, &id);
-                    for &kernel in kernels {
-                        requests.push(BuildRequest::new(id.clone(), Arc::clone(&self.kernels[kernel])));
-                        owners.push((index, kernel));
-                    }
-                }
-                Err(reason) => {
-                    let tried = kernels
-                        .iter()
-                        .map(|kernel| (*kernel, Trial::Inconclusive(reason.clone())));
-                    results[index].trials.extend(tried);
-                }
+        let needs: Vec<Needs<'_>> = staged
+            .iter()
+            .map(|package| Needs {
+                name: &package.manifest.name,
+                dkms_version: package.manifest.dkms_version(),
+                depends: &package.manifest.recipe.build_depends,
+            })
+            .collect();
+        for round in order::plan(&needs, asked) {
+            let tree = Tree::new(&Root::at(self.scratch.path()), &Framework::default());
+            let bench = RoundBench {
+                kernels: &self.kernels,
+                stage,
+                staged,
+                tree: &tree,
+                lock: tree.lock(sink)?,
+                ledger: Ledger::new(learnt),
+            };
+            bench.carry_out(&round, options, sink)?;
+            drop(bench);
+            // The next round may have the same names again.
+            for place in [tree.path().to_owned(), tree.source_tree()] {
+                fs::remove_dir_all(&place).map_err(FileError::on("remove", &place))?;
             }
-        }
-        let outcomes = build_all(&tree, &lock, &requests, options, sink);
-        for ((index, kernel), outcome) in owners.into_iter().zip(outcomes) {
-            if let BuildOutcome::Failed(failure) = &outcome {
-                keep_log(stage, &work[index].0, failure)?;
-            }
-            results[index].trials.push((kernel, trial(outcome)));
-        }
-        drop(lock);
-        // The next round has the same names again.
-        for place in [tree.path().to_owned(), tree.source_tree()] {
-            fs::remove_dir_all(&place).map_err(FileError::on("remove", &place))?;
         }
         Ok(())
-    }
-
-    /// Unpacks a package's bundle into the tree.
-    fn place(
-        &self,
-        stage: &Stage,
-        tree: &Tree,
-        lock: &dkms_engine::tree::TreeLock,
-        package: &StagedPackage,
-        sink: &dyn Sink,
-    ) -> Result<PackageId, String> {
-        let manifest = &package.manifest;
-        let id = PackageId::new(&manifest.name, manifest.dkms_version())
-            .ok_or_else(|| format!("{} {} is no name for a package", manifest.name, manifest.dkms_version()))?;
-        let bytes = files::read(&stage.bundle_path(&manifest.bundle)).map_err(|error| error.to_string())?;
-        let source = ingest::bundle::unpack(&bytes, Limits::default()).map_err(|error| error.to_string())?;
-        let dir = tree.source_tree().join(id.dashed());
-        files::create_dir(&dir).map_err(|error| error.to_string())?;
-        source
-            .write_to(&dir)
-            .map_err(|error| format!("write {}: {error}", dir.display()))?;
-        let context = ConfContext::for_kernel(&self.kernels[0]);
-        tree.add(lock, &id, &context, &AddOptions::default(), sink)
-            .map_err(|error| error.to_string())?;
-        Ok(id)
-    }
-
-    /// The package's `dkms.conf` as each kernel sees it.
-    fn confs(&self, tree: &Tree, id: &PackageId) -> Vec<DkmsConf> {
-        let dir = tree.source_dir(id);
-        self.kernels
-            .iter()
-            .filter_map(|kernel| {
-                let context = ConfContext::for_kernel(kernel).of_package(&id.module, &id.version);
-                conf::evaluate(&dir, &context).ok()
-            })
-            .collect()
     }
 }
 
@@ -233,65 +175,14 @@ fn scratch() -> Result<tempfile::TempDir, FileError> {
     Ok(directory)
 }
 
-/// Which packages go into one tree together: it holds each name and `PACKAGE_VERSION` once.
-fn rounds(work: &[(StagedPackage, Vec<usize>)]) -> Vec<Vec<usize>> {
-    let mut seen: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let mut rounds: Vec<Vec<usize>> = Vec::new();
-    for (index, (package, _)) in work.iter().enumerate() {
-        let manifest = &package.manifest;
-        let round = seen.entry((&manifest.name, manifest.dkms_version())).or_default();
-        if rounds.len() == *round {
-            rounds.push(Vec::new());
-        }
-        rounds[*round].push(index);
-        *round += 1;
-    }
-    rounds
-}
-
-fn trial(outcome: BuildOutcome) -> Trial {
-    match outcome {
-        BuildOutcome::Built(built) | BuildOutcome::Current(built) => match modules(&built) {
-            Ok(modules) => Trial::Built(modules),
-            Err(error) => Trial::Inconclusive(error.to_string()),
-        },
-        BuildOutcome::Excluded { why, .. } => Trial::Excluded(why.to_string()),
-        BuildOutcome::Failed(failure) if is_the_sources_fault(&failure.error) => Trial::Failed(failure.to_string()),
-        BuildOutcome::Failed(failure) => Trial::Inconclusive(failure.to_string()),
-    }
-}
-
-fn modules(built: &Built) -> Result<Vec<ModuleInfo>, ko::KoError> {
-    let directory = built.dir.join("module");
-    built
-        .modules
+/// A kernel in the first root that has its headers; where none has, those of this machine.
+fn find(roots: &[Root], release: &str) -> Result<KernelTarget, KernelError> {
+    let in_root = |root: &Root| KernelTarget::find(root, release, &KernelOptions::default());
+    let own = roots
         .iter()
-        .map(|module| ModuleInfo::read(&directory.join(&module.file)))
-        .collect()
-}
-
-/// Whether a failure says something about the source. A full disk or a missing program says something about this machine
-/// only, and must not become a fact that keeps others from building.
-fn is_the_sources_fault(error: &BuildError) -> bool {
-    match error {
-        BuildError::Make { diagnosis, .. } => !matches!(
-            diagnosis,
-            Diagnosis::NoSpace
-                | Diagnosis::Killed { .. }
-                | Diagnosis::ToolMissing { .. }
-                | Diagnosis::LibraryMissing { .. }
-                | Diagnosis::CompilerMismatch { .. }
-                | Diagnosis::HeadersIncomplete { .. }
-                | Diagnosis::TimedOut { .. }
-        ),
-        BuildError::Conf(_)
-        | BuildError::PatchMissing { .. }
-        | BuildError::PatchFailed { .. }
-        | BuildError::Script(_)
-        | BuildError::ModuleMissing { .. }
-        | BuildError::Unfit(_) => true,
-        _ => false,
-    }
+        .filter_map(|root| in_root(root).ok())
+        .find(|kernel| !kernel.borrowed);
+    own.map_or_else(|| in_root(&Root::host()), Ok)
 }
 
 /// Where the log of a package's failed build for a kernel is kept.
@@ -301,14 +192,4 @@ pub fn log_file(stage: &Stage, package: &StagedPackage, kernel: &KernelFacts) ->
         .package_dir(&package.manifest.name, &package.manifest.version)
         .join("log")
         .join(name)
-}
-
-fn keep_log(stage: &Stage, package: &StagedPackage, failure: &BuildFailure) -> Result<(), FileError> {
-    let Some(log) = &failure.log else { return Ok(()) };
-    let kernel = KernelFacts {
-        release: failure.kernel.release.clone(),
-        arch: failure.kernel.arch.clone(),
-        compiler: String::new(),
-    };
-    files::write_atomic(&log_file(stage, package, &kernel), &files::read(log)?)
 }
