@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum IngestError {
     /// The file system refused.
-    #[error("cannot read {path}: {source}")]
+    #[error("read {path:?}: {source}")]
     Read {
         /// The file or directory.
         path: PathBuf,
@@ -16,13 +16,13 @@ pub enum IngestError {
         source: std::io::Error,
     },
     /// Neither a directory, nor a tar archive, nor a Debian package.
-    #[error("{path} is neither a directory, nor a tar archive (plain, .gz, .xz, .zst, .bz2), nor a Debian package")]
+    #[error("{path:?} is neither a directory, nor a tar archive (plain, .gz, .xz, .zst, .bz2), nor a Debian package")]
     UnknownKind {
         /// The file.
         path: PathBuf,
     },
     /// The archive holds something that no honest package holds, or is larger than any honest package is.
-    #[error("{path} is refused: {problem}")]
+    #[error("{path:?} is refused: {problem}")]
     Refused {
         /// The archive or directory.
         path: PathBuf,
@@ -30,13 +30,13 @@ pub enum IngestError {
         problem: Problem,
     },
     /// There is no `dkms.conf` where one belongs.
-    #[error("{path} has no dkms.conf")]
+    #[error("{path:?} has no dkms.conf")]
     NoConf {
         /// The archive or directory.
         path: PathBuf,
     },
     /// There are several sources in one package.
-    #[error("{path} holds several sources: {}", found.join(", "))]
+    #[error("{path:?} holds several sources: {}", found.join(", "))]
     ManyConfs {
         /// The archive or directory.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum IngestError {
         found: Vec<String>,
     },
     /// A DKMS archive of built modules only.
-    #[error("{path} holds built modules and no source")]
+    #[error("{path:?} holds built modules and no source")]
     BinariesOnly {
         /// The archive.
         path: PathBuf,
@@ -58,7 +58,15 @@ impl IngestError {
             Self::NoConf { .. } => Some("the directory with dkms.conf is the one to add".to_owned()),
             Self::ManyConfs { .. } => Some("unpack it and add each of these directories".to_owned()),
             Self::BinariesOnly { .. } => Some("make the archive with `dkms mktarball --source-only`".to_owned()),
-            Self::Read { .. } | Self::UnknownKind { .. } | Self::Refused { .. } => None,
+            Self::UnknownKind { .. } => Some(
+                "give the directory with dkms.conf, an archive of it (`tar -czf x.tar.gz DIR`), or a *-dkms.deb"
+                    .to_owned(),
+            ),
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Some("check the path; nothing was added".to_owned())
+            }
+            Self::Read { path, .. } => Some(format!("make it readable for you: `ls -ld {path:?}`")),
+            Self::Refused { problem, .. } => Some(problem.hint().to_owned()),
         }
     }
 }
@@ -103,4 +111,22 @@ pub enum Problem {
     /// The bytes do not follow the format.
     #[error("{0}")]
     Malformed(String),
+}
+
+impl Problem {
+    /// The way out. There is none for a package that was made to do harm, but most are mere accidents.
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::TooManyEntries(_) | Self::TooLarge(_) => {
+                "give a package of the driver's source alone, without built files and version control"
+            }
+            Self::Malformed(_) => "the file is damaged or cut: get it again and compare its checksum",
+            Self::Special(_) | Self::LinkLeaves { .. } | Self::DanglingHardLink { .. } => {
+                "unpack it where it can do no harm, take out what is not the driver's source, and add the directory"
+            }
+            Self::NameLeaves(_) | Self::BadName(_) | Self::Clash(_) => {
+                "no honest packaging makes this: ask where the file comes from; nothing of it was kept"
+            }
+        }
+    }
 }

@@ -46,6 +46,10 @@ pub fn ingest(path: &Path, limits: Limits) -> Result<Ingested, IngestError> {
     let (mut origin, raw) = if path.is_dir() {
         (Origin::default(), directory::read(path, limits)?)
     } else {
+        // A pipe or a device may never end, or never begin.
+        if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+            return Err(IngestError::UnknownKind { path: path.to_owned() });
+        }
         let bytes = read_file(path, limits)?;
         if deb::is_ar(&bytes) {
             deb::read(&bytes, limits).map_err(refused)?
@@ -158,11 +162,11 @@ mod tests {
             &["dkms_main_tree/dkms_dbversion", "dkms_source_tree/dkms.conf"],
             Ok("dkms_source_tree"),
         );
-        check(&["a.c"], Err("p has no dkms.conf"));
-        check(&["dkms_binaries_only"], Err("p holds built modules and no source"));
+        check(&["a.c"], Err("\"p\" has no dkms.conf"));
+        check(&["dkms_binaries_only"], Err("\"p\" holds built modules and no source"));
         check(
             &["usr/src/a-1/dkms.conf", "usr/src/b-1/dkms.conf"],
-            Err("p holds several sources: usr/src/a-1/, usr/src/b-1/"),
+            Err("\"p\" holds several sources: usr/src/a-1/, usr/src/b-1/"),
         );
     }
 }
