@@ -48,9 +48,8 @@ fn links_lead_somewhere() {
     }
 }
 
-#[test]
-fn the_tutorial_runs() {
-    let [kernel, _] = inputs::kernels();
+/// Runs all commands of a page in a directory with the driver `edu` and the image `machine`. Gives each with its output.
+fn run_page(page: &str, kernel: &str) -> Vec<(String, String)> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let source = inputs::workspace().join("fixtures/sources/edu");
     run(
@@ -58,16 +57,43 @@ fn the_tutorial_runs() {
         &format!(
             "cp -r '{}' edu && cp -al '{}' machine",
             source.display(),
-            inputs::kernel_root(&kernel).display()
+            inputs::kernel_root(kernel).display()
         ),
     );
-    let text = fs::read_to_string(inputs::workspace().join("docs/tutorial.md")).expect("readable");
+    let text = fs::read_to_string(inputs::workspace().join(page)).expect("readable");
     let commands = commands(&text);
-    assert!(commands.len() > 10, "the tutorial has its commands in console blocks");
-    let mut outputs = Vec::new();
-    for command in commands {
-        outputs.push((command, run(dir.path(), &command.replace("6.1.0-56-amd64", &kernel))));
-    }
+    assert!(commands.len() > 10, "{page} has its commands in console blocks");
+    let run = |command: &str| run(dir.path(), &command.replace("6.1.0-56-amd64", kernel));
+    commands
+        .into_iter()
+        .map(|command| (command.to_owned(), run(command)))
+        .collect()
+}
+
+#[test]
+fn the_guide_to_publishing_runs() {
+    let [kernel, _] = inputs::kernels();
+    let outputs = run_page("docs/publishing.md", &kernel);
+    let of = |end: &str| -> Vec<&str> {
+        let fits = outputs.iter().filter(|(command, _)| command.ends_with(end));
+        fits.map(|(_, out)| out.as_str()).collect()
+    };
+    let one = "1 records, 1 manifests, 1 bundles verified\n";
+    assert_eq!(of("verify"), [one; 3]);
+    assert_eq!(of("1.root.json"), [one]);
+    let roles = of("roles");
+    assert!(
+        roles[0].contains("root\tversion 1\t") && roles[0].contains("\t2 of 3 keys\n"),
+        "{roles:?}"
+    );
+    assert!(of("rotate root")[0].contains("root\tversion 3\n"), "{outputs:?}");
+    assert!(of("gc --dry-run")[0].is_empty(), "all of it is young");
+}
+
+#[test]
+fn the_tutorial_runs() {
+    let [kernel, _] = inputs::kernels();
+    let outputs = run_page("docs/tutorial.md", &kernel);
     let said: Vec<&str> = outputs
         .iter()
         .filter(|(command, _)| command.ends_with("dkms status"))
