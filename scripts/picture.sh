@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs} repo=$PWD/target/demo/repo/public
 programs=${CARGO_TARGET_DIR:-$PWD/target}/release
-work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+work=$(mktemp -d); chmod 755 "$work"; trap 'rm -rf "$work"' EXIT
 read -r _ kernel <"$inputs/kernels.txt"
 for tool in asciinema svg-term; do command -v "$tool" >/dev/null || { echo "picture: no $tool; hint: apt-get install asciinema; npm install -g svg-term-cli" >&2; exit 1; }; done
 [ -d "$repo" ] || { echo "picture: no $repo; hint: make demo" >&2; exit 1; }
@@ -22,5 +22,5 @@ cd /mnt
 printf '\$ dkms-fetch --auto --root image --kernel $kernel --devices workbench.umockdev\n'
 $programs/dkms-fetch --auto --root image --kernel $kernel --devices workbench.umockdev
 RUN
-unshare --mount sh -euc 'mount --bind "$1" /mnt; exec env LC_ALL=C.UTF-8 asciinema rec -q --overwrite --cols 96 --rows 45 -c "sh /mnt/session" /mnt/run.cast' sh "$work"
-svg-term --in "$work/run.cast" --out docs/run.svg --window --width 96 --height 45 --at 999999999
+unshare --mount sh -euc 'mount --bind "$1" /mnt; exec env LC_ALL=C.UTF-8 asciinema rec -q --overwrite --cols 100 --rows 38 -c "sh /mnt/session" /mnt/run.cast' sh "$work"
+svg-term --in "$work/run.cast" --out docs/run.svg --window --width 100 --height 38 --at 999999999
