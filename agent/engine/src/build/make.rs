@@ -174,11 +174,24 @@ impl Job<'_> {
                 )
             });
             let build_dir = place.path(&work.build).display().to_string();
-            diagnose(&read_log(log_path), &Surroundings { build_dir, compilers })
+            let said = diagnose(&read_log(log_path), &Surroundings { build_dir, compilers });
+            // The log is on the same disk: when that is full, the line that says so may be lost.
+            match said {
+                Diagnosis::Unknown { .. } if is_full(&work.build) => Diagnosis::NoSpace,
+                said => said,
+            }
         };
         let hint = hint(&diagnosis, target);
         Err(BuildError::Make { diagnosis, hint })
     }
+}
+
+/// No module is built in less.
+const SPACE_MIN_BYTES: u64 = 1 << 20;
+
+/// Whether the file system of a build has nothing left to build with.
+fn is_full(build: &Path) -> bool {
+    rustix::fs::statvfs(build).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < SPACE_MIN_BYTES)
 }
 
 /// Where and as whom a build runs: here, or in a chroot of a root that has its own toolchain.
