@@ -17,8 +17,8 @@ inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
 
 # Compiling our programs, and kernel modules.
 build_packages=(ca-certificates gcc make libc6-dev libelf1 pahole pkg-config libudev-dev bash kmod patch openssl xz-utils)
-# What the tests run besides: recorded devices, the peers' libraries, Python for python-tuf.
-test_packages=(umockdev udev groff-base libkmod-dev python3 python3-venv openssl patch zstd)
+# What the tests run besides: recorded devices, the peers' libraries and what they call (ps), Python for python-tuf.
+test_packages=(umockdev udev groff-base libkmod-dev python3 python3-venv openssl patch zstd procps)
 # A machine to boot in: the emulator, and what its disk is made with.
 e2e_packages=(mmdebstrap debian-archive-keyring e2fsprogs kmod binutils)
 

@@ -166,12 +166,16 @@ hint: get the repository's root.json from its publisher and put it at [ROOT]/etc
 fn only_root_changes_a_machine() {
     let story = Story::with_driver();
     let before = story.files();
-    // A user namespace where we are somebody else, who can still reach what we can.
+    // Somebody else, who can still reach what we can.
     let nobody = |arguments: &[String]| {
         let program = program(arguments);
         Run::of(
-            Command::new("unshare")
-                .args(["--user", "--map-user=1000", "--map-group=1000"])
+            Command::new("setpriv")
+                .args(["--reuid=1000", "--regid=1000", "--clear-groups"])
+                .args([
+                    "--inh-caps=+dac_override,+dac_read_search",
+                    "--ambient-caps=+dac_override,+dac_read_search",
+                ])
                 .arg(program.get_program())
                 .args(arguments),
         )
