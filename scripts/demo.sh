@@ -7,13 +7,15 @@ inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
 demo=$PWD/target/demo
 root=$demo/root repo=$demo/repo
 export PATH=${CARGO_TARGET_DIR:-$PWD/target}/release:$PATH:/usr/sbin:/sbin
+# Only root changes a machine, an image included.
+as_root=(); [ "$(id -u)" = 0 ] || as_root=(sudo env "PATH=$PATH")
 mapfile -t kernels < <(awk '{print $2}' "$inputs/kernels.txt")
 both=(--kernel "${kernels[0]}" --kernel "${kernels[1]}")
 
 if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\033[1m' dim=$'\033[2m' plain=$'\033[0m'; else bold='' dim='' plain=''; fi
 title() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain" >&2; }
 # Runs a command and shows it as one would type it, without the folders that every line would repeat.
-show() { local line="$*"; line=${line//$inputs/inputs}; printf '%s$ %s%s\n' "$dim" "${line//$demo\//}" "$plain" >&2; "$@"; }
+show() { local line="$*"; line=${line//$inputs/inputs}; printf '%s$ %s%s\n' "$dim" "${line//$demo\//}" "$plain" >&2; case $1 in dkms-fetch) "${as_root[@]}" "$@" ;; *) "$@" ;; esac; }
 # dkms-fetch for the target root; partly done (6) and pending (7) are outcomes that the table shows, not faults of the demo.
 fetch() { local code=0; show dkms-fetch --root "$root" "$@" || code=$?; case $code in 0 | 6 | 7) ;; *) exit "$code" ;; esac; }
 
@@ -55,11 +57,13 @@ for kernel in "${kernels[@]}"; do
 done
 
 title "5. One byte changed anywhere in the repository is refused"
-rm -rf "$demo/tampered" "$demo/tampered-root" && cp -a "$repo/public" "$demo/tampered"
+"${as_root[@]}" rm -rf "$demo/tampered" "$demo/tampered-root" && cp -a "$repo/public" "$demo/tampered"
 mkdir -p "$demo/tampered-root" && cp -a "$root/etc" "$demo/tampered-root/"
 sed -i "s|^urls = .*|urls = [\"file://$demo/tampered/\"]|" "$demo/tampered-root/etc/dkms-fetch/repos.d/demo.toml"
-segment=$(find "$demo/tampered/targets/index" -type f | head -n 1)
-printf '\xff' | dd of="$segment" bs=1 seek=100 conv=notrunc status=none
+# Of each segment, for those of earlier runs are there too.
+find "$demo/tampered/targets/index" -type f | while read -r segment; do
+  printf '\xff' | dd of="$segment" bs=1 seek=100 conv=notrunc status=none
+done
 code=0; show dkms-fetch --root "$demo/tampered-root" sync || code=$?
 echo "exit code $code" >&2
 [ "$code" = 4 ] || { echo "demo: a changed byte was not refused" >&2; exit 1; }
