@@ -41,7 +41,7 @@ impl Builder {
         };
         fs::create_dir_all(dir).map_err(failed)?;
         let file = tempfile::Builder::new()
-            .prefix(".new-")
+            .prefix(crate::files::TEMPORARY)
             .tempfile_in(dir)
             .map_err(failed)?;
         let open = || -> rusqlite::Result<Connection> {
