@@ -6,6 +6,18 @@ use dkms_tests::repo::{Client, Mirror, TestRepo};
 
 use super::ALL;
 
+/// Asserts that what was refused is older than what was kept.
+fn assert_rollback(error: &TrustError) {
+    let is_rollback = matches!(
+        error,
+        TrustError::Refused {
+            why: Why::Rollback { .. },
+            ..
+        }
+    );
+    assert!(is_rollback, "{error}");
+}
+
 #[test]
 fn an_honest_mirror_is_believed_and_a_second_poll_asks_for_two_files() -> Result<()> {
     let repo = TestRepo::with_packages()?;
@@ -123,16 +135,7 @@ fn an_older_state_is_a_rollback_and_an_old_one_is_stale() -> Result<()> {
     client.sync(&new, repo.day(1))?;
 
     let rollback = client.clone().sync(&old, repo.day(1)).err().context("rollback")?;
-    assert!(
-        matches!(
-            rollback,
-            TrustError::Refused {
-                why: Why::Rollback { .. },
-                ..
-            }
-        ),
-        "{rollback}"
-    );
+    assert_rollback(&rollback);
     // The freeze: nothing new for ever. It is noticed when the timestamp expires, also by a machine that kept it.
     assert!(client.clone().sync(&new, repo.day(9)).is_err_and(|e| e.is_stale()));
     assert!(
@@ -143,16 +146,7 @@ fn an_older_state_is_a_rollback_and_an_old_one_is_stale() -> Result<()> {
     // Expired or not, what was kept sets the floor.
     client.expiry = Expiry::AllowStale;
     let rollback = client.clone().sync(&old, repo.day(9)).err().context("rollback")?;
-    assert!(
-        matches!(
-            rollback,
-            TrustError::Refused {
-                why: Why::Rollback { .. },
-                ..
-            }
-        ),
-        "{rollback}"
-    );
+    assert_rollback(&rollback);
     let stale = client.sync(&new, repo.day(9))?;
     assert!(stale.metadata.is_stale());
     assert_eq!(stale.installable().len(), 4);
