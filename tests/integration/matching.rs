@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
+use dkms_engine::root::Root;
+use dkms_fetch::intree::InTree;
 use dkms_index::matcher::Matcher;
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::{Fault, Pattern};
@@ -114,13 +116,15 @@ fn kmod_finds_the_same_modules() {
                 .collect(),
         );
         let mut compared = BTreeMap::<String, usize>::new();
-        for device in &devices {
+        let claims = claims(&release, &devices.iter().collect::<Vec<_>>());
+        for (device, claims) in devices.iter().zip(claims) {
             let known = Modalias::parse(as_kmod(device.as_bytes())).unwrap();
             let ours: BTreeSet<&str> = matcher
                 .find(&known)
                 .into_iter()
                 .map(|(_, module)| module.as_str())
                 .collect();
+            assert_eq!(ours, claims.iter().map(String::as_str).collect(), "{release} {device}");
             let theirs = modprobe(&inputs::kernel_root(&release), &release, device);
             if ours.is_empty() {
                 // kmod goes on to names and to what is built in; modules.alias must have nothing.
@@ -143,6 +147,18 @@ fn kmod_finds_the_same_modules() {
             "{release}: only {total} devices had modules: {compared:?}"
         );
     }
+}
+
+/// The loadable modules that the agent finds to claim each device.
+fn claims(release: &str, devices: &[&Modalias]) -> Vec<BTreeSet<String>> {
+    let root = Root::at(inputs::kernel_root(release));
+    let builtin = root.join(format!("/lib/modules/{release}/modules.builtin"));
+    let builtin = fs::read_to_string(builtin).expect("a file").replace('-', "_");
+    let in_tree = InTree::read(&root, release).expect("readable").expect("a kernel");
+    let claims = in_tree.claims(devices).into_iter();
+    let loadable = |module: &String| !builtin.contains(&format!("/{module}.ko\n"));
+    let modules = claims.map(|claims| claims.into_iter().map(|claim| claim.module).filter(loadable).collect());
+    modules.collect()
 }
 
 /// The devices of all recorded machines.

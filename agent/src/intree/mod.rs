@@ -6,7 +6,6 @@
 mod files;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -17,13 +16,13 @@ use dkms_index::pattern::{Fault, FieldValue, Pattern};
 
 use files::{aliases, builtin_aliases, module_name, shipped};
 
-/// The kernel's own aliases, as text: they are read once a run and walked once.
+/// What the files of a kernel say, as it was read.
 #[derive(Debug)]
 pub struct InTree {
-    alias: String,
-    builtin: String,
+    alias: Vec<u8>,
+    builtin: Vec<u8>,
     /// `None` where the kernel has no `modules.order`: then every module counts as its own.
-    shipped: Option<HashSet<String>>,
+    order: Option<Vec<u8>>,
 }
 
 /// One of the kernel's own modules that claims a device.
@@ -41,52 +40,48 @@ impl InTree {
     /// # Errors
     /// When a file is there and cannot be read.
     pub fn read(root: &Root, release: &str) -> Result<Option<Self>, InTreeError> {
-        let text = |name: &str| {
+        let content = |name: &str| {
             let path = root.join(format!("/lib/modules/{release}/{name}"));
             match fs::read(&path) {
-                Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+                Ok(bytes) => Ok(Some(bytes)),
                 Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(source) => Err(InTreeError { path, source }),
             }
         };
-        let builtin = text("modules.builtin.modinfo")?;
-        let alias = text("modules.alias")?;
+        let builtin = content("modules.builtin.modinfo")?;
+        let alias = content("modules.alias")?;
         // Installing a package makes a modules.alias even where there are only headers.
-        let order = text("modules.order")?;
+        let order = content("modules.order")?;
         if builtin.is_none() && order.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self::from_text(
-            alias.unwrap_or_default(),
-            builtin.unwrap_or_default(),
-            order.as_deref(),
-        )))
-    }
-
-    fn from_text(alias: String, builtin: String, order: Option<&str>) -> Self {
-        let shipped = order.map(shipped);
-        Self {
-            alias,
-            builtin,
-            shipped,
-        }
+        Ok(Some(Self {
+            alias: alias.unwrap_or_default(),
+            builtin: builtin.unwrap_or_default(),
+            order,
+        }))
     }
 
     /// For each modalias the kernel's own modules that claim it, in the kernel's order.
     ///
-    /// One walk over all patterns: a pattern concerns the run of sorted modaliases that begin with its literal prefix.
+    /// One walk over all patterns. A pattern concerns the run of sorted modaliases that begin with its literal prefix. For
+    /// most of a kernel's 26,000 there is none, and nothing more is done with them; of these [`Heads`] drops most at once.
     pub fn claims(&self, modaliases: &[&Modalias]) -> Vec<Vec<KernelClaim>> {
         let folded: Vec<Modalias> = modaliases.iter().map(|m| fold_modalias(m)).collect();
         let mut sorted: Vec<(&[u8], usize)> = folded.iter().map(Modalias::as_bytes).zip(0..).collect();
         sorted.sort_unstable();
+        let heads = Heads::of(&sorted);
         let mut found = vec![Vec::new(); modaliases.len()];
         for (pattern, module) in aliases(&self.alias).chain(builtin_aliases(&self.builtin)) {
-            let prefix = fold_prefix(pattern);
+            if !heads.may_have(pattern) {
+                continue;
+            }
+            let prefix = fold(literal_prefix(pattern));
             let from = sorted.partition_point(|(modalias, _)| *modalias < &*prefix);
             let run = sorted[from..]
                 .iter()
                 .take_while(|(modalias, _)| modalias.starts_with(&prefix));
-            if run.clone().next().is_none() || !self.is_shipped(module) {
+            if run.clone().next().is_none() {
                 continue;
             }
             let Some(matcher) = kernel_pattern(pattern) else {
@@ -94,18 +89,23 @@ impl InTree {
             };
             for &(_, i) in run.filter(|&&(_, i)| matcher.matches(&folded[i])) {
                 found[i].push(KernelClaim {
-                    module: module_name(module),
-                    pattern: pattern.to_owned(),
+                    module: module_name(module).into_owned(),
+                    pattern: String::from_utf8_lossy(pattern).into_owned(),
                 });
             }
         }
+        self.retain_shipped(&mut found);
         found
     }
 
-    fn is_shipped(&self, module: &str) -> bool {
-        self.shipped
-            .as_ref()
-            .is_none_or(|names| names.contains(&module_name(module)))
+    /// Drops the claims of modules that were installed beside the kernel's.
+    fn retain_shipped(&self, found: &mut [Vec<KernelClaim>]) {
+        let Some(order) = &self.order else { return };
+        let claiming = found.iter().flatten().map(|claim| claim.module.clone()).collect();
+        let shipped = shipped(order, &claiming);
+        for claims in found {
+            claims.retain(|claim| shipped.contains(&claim.module));
+        }
     }
 }
 
@@ -122,31 +122,70 @@ impl KernelClaim {
 }
 
 /// A pattern as kmod takes it: `-` is `_` outside brackets, and unmatched brackets drop it.
-fn kernel_pattern(text: &str) -> Option<Pattern> {
+fn kernel_pattern(pattern: &[u8]) -> Option<Pattern> {
+    if !pattern.iter().any(|b| b"[]".contains(b)) {
+        return Pattern::parse(fold(pattern)).ok();
+    }
     let mut depth = 0_u32;
-    let folded: String = text
-        .chars()
-        .map(|c| {
-            match c {
-                '[' => depth += 1,
-                ']' => depth = depth.saturating_sub(1),
-                '-' if depth == 0 => return '_',
-                _ => {}
-            }
-            c
-        })
-        .collect();
+    let mut folded = pattern.to_vec();
+    for byte in &mut folded {
+        match byte {
+            b'[' => depth += 1,
+            b']' => depth = depth.saturating_sub(1),
+            b'-' if depth == 0 => *byte = b'_',
+            _ => {}
+        }
+    }
     let pattern = Pattern::parse(folded).ok()?;
     (!pattern.faults().contains(&Fault::UnpairedBracket)).then_some(pattern)
 }
 
-/// The literal beginning of a pattern, folded as kmod does.
-fn fold_prefix(pattern: &str) -> Cow<'_, [u8]> {
-    let end = pattern
-        .bytes()
-        .position(|b| b"*?[\\".contains(&b))
-        .unwrap_or(pattern.len());
-    fold(&pattern.as_bytes()[..end])
+/// All before the first byte with a meaning of its own.
+fn literal_prefix(pattern: &[u8]) -> &[u8] {
+    let end = pattern.iter().position(|b| matches!(b, b'*' | b'?' | b'[' | b'\\'));
+    &pattern[..end.unwrap_or(pattern.len())]
+}
+
+/// How modaliases begin: a set of hashes of their [`HEAD_BYTES`] first bytes, one bit each, that says yes a little too often.
+struct Heads([u64; 16]);
+
+/// Enough for the vendor on pci, and for the vendor and the product on usb: two thirds of all patterns are of these.
+const HEAD_BYTES: usize = 14;
+
+impl Heads {
+    fn of(modaliases: &[(&[u8], usize)]) -> Self {
+        let mut heads = Self([0; 16]);
+        for head in modaliases.iter().filter_map(|(modalias, _)| modalias.first_chunk()) {
+            let (word, mask) = Self::bit_of(head);
+            heads.0[word] |= mask;
+        }
+        heads
+    }
+
+    /// Whether some modalias may begin as `pattern` does: always, unless it begins with so many bytes that mean themselves.
+    fn may_have(&self, pattern: &[u8]) -> bool {
+        let Some(head) = pattern.first_chunk::<HEAD_BYTES>() else {
+            return true;
+        };
+        let has_meaning = |b: &u8| matches!(b, b'*' | b'?' | b'[' | b'\\' | b'-');
+        // Without a branch for each byte.
+        if head.iter().fold(false, |any, b| any | has_meaning(b)) {
+            return true;
+        }
+        let (word, mask) = Self::bit_of(head);
+        self.0[word] & mask != 0
+    }
+
+    fn bit_of(head: &[u8; HEAD_BYTES]) -> (usize, u64) {
+        let word = |at: usize| {
+            head[at..at + 8]
+                .iter()
+                .rev()
+                .fold(0, |word, &b| word << 8 | u64::from(b))
+        };
+        let hash = (word(0).rotate_left(23) ^ word(HEAD_BYTES - 8)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((hash >> 60) as usize, 1 << (hash >> 54 & 63))
+    }
 }
 
 fn fold(bytes: &[u8]) -> Cow<'_, [u8]> {
@@ -176,7 +215,11 @@ mod tests {
     use super::*;
 
     fn claims(alias: &str, builtin: &str, order: Option<&str>, modalias: &str) -> Vec<String> {
-        let tree = InTree::from_text(alias.to_owned(), builtin.to_owned(), order);
+        let tree = InTree {
+            alias: alias.into(),
+            builtin: builtin.into(),
+            order: order.map(Into::into),
+        };
         let modalias = Modalias::parse(modalias).unwrap();
         let other = Modalias::parse("pci:v0000FFFFd0000FFFF").unwrap();
         let mut found = tree.claims(&[&other, &modalias, &modalias]);
