@@ -3,7 +3,8 @@
 #
 #   scripts/setup.sh build   programs and libraries to compile with       (installed by apt; sudo only for that)
 #   scripts/setup.sh lint    also looks whether rustfmt and clippy are there
-#   scripts/setup.sh demo    also real kernels' headers and real drivers  (downloaded by apt into target/inputs, nothing installed)
+#   scripts/setup.sh demo    also udev, whose database knows names of devices, and real kernels' headers and real drivers
+#                            (udev installed by apt; kernels and drivers downloaded by apt into target/inputs, not installed)
 #   scripts/setup.sh test    also the peers we test against               (the same, and a Python environment there)
 #   scripts/setup.sh e2e     an emulator besides, for the proof on a running kernel (installed by apt)
 #   scripts/setup.sh full    also more driver packages, for the long suites
@@ -17,8 +18,10 @@ inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
 
 # Compiling our programs, and kernel modules.
 build_packages=(ca-certificates gcc make libc6-dev libelf1 pahole pkg-config libudev-dev bash kmod patch openssl xz-utils)
+# Its hardware database gives devices their names. Where there is no systemd, as in a container, nothing of it is started.
+demo_packages=(udev)
 # What the tests run besides: recorded devices, the peers' libraries and what they call (ps), Python for python-tuf.
-test_packages=(umockdev udev groff-base libkmod-dev python3 python3-venv openssl patch zstd procps)
+test_packages=(umockdev groff-base libkmod-dev python3 python3-venv openssl patch zstd procps)
 # A machine to boot in: the emulator, and what its disk is made with.
 e2e_packages=(mmdebstrap debian-archive-keyring e2fsprogs kmod binutils)
 
@@ -51,8 +54,13 @@ install_packages() {
   [ ${#missing[@]} = 0 ] && return 0
   say "setup: installing by apt: ${missing[*]}"
   update_lists
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2 ||
-    die "apt-get could not install: ${missing[*]}" "look at apt's message above; is the network up?"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove "${missing[@]}" >&2 && return 0
+  # Nothing of this machine is given up for ours: that is for its owner to decide.
+  if LC_ALL=C apt-get install -s --no-install-recommends "${missing[@]}" 2>/dev/null | grep '^Remv ' >&2; then
+    die "apt would have to remove the packages above for: ${missing[*]}" \
+      "if you can do without them: apt-get install --no-install-recommends ${missing[*]}; else run this in a Debian 12 container"
+  fi
+  die "apt-get could not install: ${missing[*]}" "look at apt's message above; is the network up?"
 }
 
 # The libraries our programs are made of, of the versions in Cargo.lock.
@@ -217,6 +225,7 @@ if [ "$stage" = e2e ]; then
   install_emulator
   exit 0
 fi
+install_packages "${demo_packages[@]}"
 fetch_drivers demo "${demo_drivers[@]}"
 [ "$stage" = demo ] && exit 0
 install_packages "${test_packages[@]}"
