@@ -291,7 +291,9 @@ fn hostile_confs() {
         story.refuses(&dir, reason);
     };
     check("exits", "exit 0", "it calls exit");
-    check("syntax", "if then", "parse");
+    // As the dkms command line shows it.
+    check("syntax", "if then", "dkms-repo: ");
+    check("shown", "if then", "  |\n6 | if then\n  |    ^\n");
     check("killed", "kill -9 $$", "evaluate");
     check("nothing", "unset PACKAGE_NAME", "PACKAGE_NAME");
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
+use dkms_index::document::BundleFormat;
 use dkms_index::document::record::{BuildFact, BuildOutcome};
 use dkms_repo::authority::delegate;
 use dkms_repo::init::Quorum;
@@ -135,6 +136,18 @@ impl Story {
             .prepare(&dir)
             .expect("a package");
         intake::stage(&stage, &prepared, &dir, true).expect("staged");
+    }
+
+    /// Makes the source of an added package what is in `dir`, unexamined.
+    pub fn swap_source(&self, name: &str, version: &str, dir: &Path) {
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.append_dir_all(format!("{name}-{version}"), dir).expect("a tar");
+        let bundle = zstd::encode_all(&tar.into_inner().expect("a tar")[..], 3).expect("zstd");
+        let stage = Stage::of(&self.repo.repository);
+        let mut package = stage.get(name, version).expect("a staged package");
+        package.manifest.bundle = stage.put_bundle(&bundle[..], BundleFormat::TarZst).expect("room");
+        package.record.bundle = package.manifest.bundle.clone();
+        stage.put(&package).expect("staged");
     }
 
     /// Says in the index how a trial build for our kernel went.

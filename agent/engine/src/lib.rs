@@ -14,6 +14,7 @@ pub mod compat;
 pub mod conf;
 pub mod distribution;
 pub mod event;
+pub mod excerpt;
 pub mod framework;
 mod fsutil;
 pub mod glue;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dkms_engine::build::{BuildError, BuildFailure, BuildOptions, BuildOutcome, BuildRequest, Diagnosis, build_all};
 use dkms_engine::command;
+use dkms_engine::excerpt;
 use dkms_engine::install::{InstallError, InstallOutcome, Session as InstallSession};
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::package::{KernelId, PackageId as TreeId};
@@ -90,10 +91,12 @@ fn one_wave(
             Err(setback) => End::Failed(setback),
         };
         if let End::Failed(setback) = &end {
-            match &setback.hint {
-                Some(hint) if is_told => worker.reporter.hint(hint),
+            match setback.fault {
+                _ if is_told => worker
+                    .reporter
+                    .explain(setback.excerpt.as_deref(), setback.hint.as_deref()),
                 // What is not meant for this kernel has not failed.
-                _ if is_told || setback.fault == Fault::Unfit => {}
+                Fault::Unfit => {}
                 _ => worker.tell_failure(step, &kernel, setback),
             }
             forget(worker, session, &request.package, setback, *origin);
@@ -114,6 +117,7 @@ fn built(worker: &Worker<'_>, outcome: BuildOutcome) -> Result<(), Setback> {
             },
             fault => Setback {
                 reason: failure.to_string(),
+                excerpt: excerpt::of(&failure.error),
                 hint: failure.hint(),
                 log: failure.log.clone(),
                 fault,
@@ -172,6 +176,7 @@ fn install(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &Tree
                 _ => error.hint(),
             };
             End::Failed(Setback {
+                excerpt: excerpt::of(&error),
                 hint,
                 ..Setback::of(fault, reason)
             })

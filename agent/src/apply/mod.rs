@@ -219,9 +219,8 @@ impl Worker<'_> {
                 log: setback.log.clone(),
             });
         }
-        if let Some(hint) = &setback.hint {
-            self.reporter.hint(hint);
-        }
+        self.reporter
+            .explain(setback.excerpt.as_deref(), setback.hint.as_deref());
     }
 
     /// Writes down what happened, and lets the next plan know.

@@ -56,6 +56,8 @@ pub struct Waiting {
 pub struct Setback {
     /// In one sentence.
     pub reason: String,
+    /// The place in a file that it is about, as lines to show.
+    pub excerpt: Option<String>,
     /// The way out.
     pub hint: Option<String>,
     /// The log of the build.
@@ -69,6 +71,7 @@ impl Setback {
     pub(super) fn of(fault: Fault, reason: String) -> Self {
         Self {
             reason,
+            excerpt: None,
             hint: None,
             log: None,
             fault,

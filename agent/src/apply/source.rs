@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use dkms_engine::excerpt;
 use dkms_engine::install::Session as InstallSession;
 use dkms_engine::package::{KernelId, PackageId as TreeId};
 use dkms_engine::tree::{AddError, AddOptions, Tree};
@@ -89,6 +90,7 @@ pub(super) fn add(
                 _ => error.hint(),
             };
             Setback {
+                excerpt: excerpt::of(&error),
                 hint,
                 ..Setback::of(fault, format!("failed to {}", chain(&error)))
             }

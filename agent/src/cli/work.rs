@@ -191,6 +191,7 @@ mod tests {
     fn setback(fault: Fault) -> Setback {
         Setback {
             reason: "it failed".into(),
+            excerpt: None,
             hint: None,
             log: None,
             fault,

@@ -171,17 +171,20 @@ impl Reporter {
         }
     }
 
-    /// The way out of what was told before.
-    pub fn hint(&self, hint: &str) {
-        self.line(Style::new().bold(), "hint:", hint);
+    /// The place in a file that what was told before is about, and the way out.
+    pub fn explain(&self, excerpt: Option<&str>, hint: Option<&str>) {
+        if let Some(excerpt) = excerpt {
+            self.line(Style::new(), "", excerpt);
+        }
+        if let Some(hint) = hint {
+            self.line(Style::new().bold(), "hint:", hint);
+        }
     }
 
     /// A warning or an error for people, with its way out.
     fn warn(&self, style: Style, word: &str, text: &str, hint: Option<&str>) {
         self.line(style, word, text);
-        if let Some(hint) = hint {
-            self.line(Style::new().bold(), "hint:", hint);
-        }
+        self.explain(None, hint);
     }
 
     /// Something takes its time from now on.

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use dkms_engine::excerpt;
+
 /// An error that knows the way out.
 pub trait Hint: Error {
     /// The way out, best as a command to paste.
@@ -52,6 +54,7 @@ impl Hint for crate::verify::VerifyError {
 #[derive(Debug)]
 pub struct Failure {
     message: String,
+    excerpt: Option<String>,
     hint: Option<String>,
     refused: bool,
 }
@@ -61,6 +64,7 @@ impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            excerpt: None,
             hint: None,
             refused: false,
         }
@@ -83,6 +87,7 @@ impl Failure {
     /// Tells people on stderr.
     pub fn print(&self) {
         anstream::eprintln!("dkms-repo: {}", self.message);
+        self.excerpt.iter().for_each(|lines| anstream::eprintln!("{lines}"));
         if let Some(hint) = &self.hint {
             anstream::eprintln!("hint: {hint}");
         }
@@ -94,20 +99,26 @@ impl Failure {
     }
 }
 
-impl<E: Hint> From<E> for Failure {
-    fn from(error: E) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            // Transparent and `{source}` variants have said it already.
-            let text = cause.to_string();
-            if !message.contains(&text) {
-                message = format!("{message}: {text}");
-            }
-            source = cause.source();
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Transparent and `{source}` variants have said it already.
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
         }
+        source = cause.source();
+    }
+    message
+}
+
+impl<E: Hint + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
         Self {
-            message,
+            message: chain(&error),
+            excerpt: excerpt::of(&error),
             hint: error.hint(),
             refused: error.is_refusal(),
         }

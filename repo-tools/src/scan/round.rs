@@ -1,12 +1,14 @@
 //! One round of trial builds: packages that fit into one tree, wave after wave.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
 use std::fs;
 use std::sync::{Arc, Mutex};
 
 use dkms_engine::build::{BuildError, BuildOptions, BuildOutcome, BuildRequest, Built, Diagnosis, build_each};
 use dkms_engine::conf::{self, ConfContext, DkmsConf};
 use dkms_engine::event::Sink;
+use dkms_engine::excerpt;
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::ko::{self, ModuleInfo};
 use dkms_engine::package::PackageId;
@@ -47,11 +49,11 @@ impl RoundBench<'_> {
                     self.ledger.open(job.package, job.asked.len(), self.confs(&id));
                     ids.insert(job.package, id);
                 }
-                Err(reason) => {
+                Err(Unplaced { reason, log }) => {
                     self.ledger.open(job.package, job.asked.len(), Vec::new());
                     for kernel in &job.asked {
                         let trial = Trial::Inconclusive(reason.clone());
-                        self.ledger.enter(job.package, *kernel, trial, None);
+                        self.ledger.enter(job.package, *kernel, trial, log.clone());
                     }
                 }
             }
@@ -96,7 +98,7 @@ impl RoundBench<'_> {
     }
 
     /// Unpacks a package's bundle into the tree.
-    fn place(&self, package: &StagedPackage, sink: &dyn Sink) -> Result<PackageId, String> {
+    fn place(&self, package: &StagedPackage, sink: &dyn Sink) -> Result<PackageId, Unplaced> {
         let manifest = &package.manifest;
         let id = PackageId::new(&manifest.name, manifest.dkms_version())
             .ok_or_else(|| format!("{} {} is no name for a package", manifest.name, manifest.dkms_version()))?;
@@ -110,7 +112,12 @@ impl RoundBench<'_> {
         let context = ConfContext::for_kernel(&self.kernels[0]);
         self.tree
             .add(&self.lock, &id, &context, &AddOptions::default(), sink)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Unplaced {
+                reason: error
+                    .source()
+                    .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
+                log: excerpt::of(&error).map(String::into_bytes),
+            })?;
         Ok(id)
     }
 
@@ -124,6 +131,19 @@ impl RoundBench<'_> {
                 conf::evaluate(&dir, &context).ok()
             })
             .collect()
+    }
+}
+
+/// Why the source of a package could not be laid down to be built.
+struct Unplaced {
+    reason: String,
+    /// What else there is to read.
+    log: Option<Vec<u8>>,
+}
+
+impl From<String> for Unplaced {
+    fn from(reason: String) -> Self {
+        Self { reason, log: None }
     }
 }
 

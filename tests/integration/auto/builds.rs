@@ -1,5 +1,7 @@
 //! What becomes of builds that fail, here or elsewhere.
 
+use std::fs;
+
 use dkms_index::document::record::BuildOutcome;
 use dkms_tests::story::{EDU, EDU2, Source, Story};
 
@@ -30,6 +32,31 @@ fn what_is_known_to_fail_is_not_tried_and_said() {
     let run = story.auto(&["--json"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(run.document()["kernels"][0]["packages"][0]["version"], "1.0");
+}
+
+#[test]
+fn a_broken_dkms_conf_is_shown_with_its_line() {
+    let story = Story::new();
+    story.add("edu", "1.0", 0x11e8, Source::Good);
+    // No tool of ours publishes such a source.
+    let dir = story.repo.scratch().join("broken/edu-1.0");
+    fs::create_dir_all(&dir).expect("a folder");
+    fs::write(
+        dir.join("dkms.conf"),
+        "PACKAGE_NAME=edu\nPACKAGE_VERSION=1.0\nif then\n",
+    )
+    .expect("a file");
+    story.swap_source("edu", "1.0", &dir);
+    story.publish();
+    for run in [story.auto(&[]), story.run(&["install", "edu"])] {
+        assert_eq!(run.code, 5, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("\n  |\n3 | if then\n  |    ^\nhint: "),
+            "{}",
+            run.stderr
+        );
+        story.assert_nothing_half_done("edu");
+    }
 }
 
 #[test]

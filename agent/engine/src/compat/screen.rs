@@ -5,10 +5,9 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::build::{BuildError, BuildFailure};
-use crate::conf::ConfError;
+use crate::build::BuildFailure;
 use crate::event::{Event, Sink, Step, Subject};
-use crate::install::InstallError;
+use crate::excerpt;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
@@ -37,7 +36,7 @@ impl Screen {
     /// An error with all its causes, the place in a dkms.conf that it is about, and the way out.
     pub(super) fn error(self, error: &(dyn Error + 'static), hint: Option<String>) {
         anstream::eprintln!("{RED}error:{RED:#} failed to {}", chain(error));
-        snippet(error).iter().for_each(|text| anstream::eprintln!("{text}"));
+        excerpt::of(error).iter().for_each(|text| anstream::eprintln!("{text}"));
         hint_line(hint);
     }
 
@@ -45,7 +44,7 @@ impl Screen {
     pub(super) fn failure(self, failure: &BuildFailure) {
         let subject = failure.package.subject(Some(&failure.kernel));
         anstream::eprintln!("{RED}error:{RED:#} failed to build {subject}: {failure}");
-        snippet(&failure.error)
+        excerpt::of(&failure.error)
             .iter()
             .for_each(|text| anstream::eprintln!("{text}"));
         hint_line(failure.hint());
@@ -138,23 +137,6 @@ fn past(step: Step) -> &'static str {
         Step::Uninstall => "uninstalled",
         Step::Depmod => "known to modprobe",
     }
-}
-
-/// The lines of a dkms.conf with a caret, where an error or one of its causes is about its syntax.
-fn snippet(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        // Transparent errors show their cause's own causes, so they have to be opened.
-        let conf = match (error.downcast_ref(), error.downcast_ref()) {
-            (Some(BuildError::Conf(conf)), _) | (_, Some(InstallError::Conf(conf))) => Some(conf),
-            _ => error.downcast_ref::<ConfError>(),
-        };
-        if let Some(text) = conf.and_then(ConfError::snippet) {
-            return Some(text);
-        }
-        next = error.source();
-    }
-    None
 }
 
 /// An error and its causes in one line.

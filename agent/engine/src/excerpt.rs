@@ -1,0 +1,19 @@
+//! The place in a file that an error is about, to be shown below the error.
+
+use std::error::Error;
+
+use crate::build::BuildError;
+use crate::conf::ConfError;
+use crate::install::InstallError;
+
+/// The lines of a `dkms.conf` with a caret, where `error` or one of its causes is about its syntax; no line end behind the last.
+pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
+    std::iter::successors(Some(error), |&error| error.source()).find_map(|error| {
+        // Transparent errors show their cause's own causes, so they have to be opened.
+        let conf = match (error.downcast_ref(), error.downcast_ref()) {
+            (Some(BuildError::Conf(conf)), _) | (_, Some(InstallError::Conf(conf))) => Some(conf),
+            _ => error.downcast_ref::<ConfError>(),
+        };
+        conf.and_then(ConfError::snippet)
+    })
+}
