@@ -229,12 +229,12 @@ fn sync_exit(error: &SyncError) -> Exit {
         Exit::TryAgain
     } else if error.is_trust() {
         Exit::Untrusted
+    } else if error.is_misconfigured() {
+        Exit::Usage
     } else if error.is_transport() {
         Exit::NoNetwork
     } else if causes(error).any(is_disk_full) {
         Exit::TryAgain
-    } else if matches!(error, SyncError::PinnedRoot { .. }) {
-        Exit::Usage
     } else {
         Exit::Failed
     }
@@ -257,6 +257,7 @@ fn fetch_exit(error: &FetchError) -> Exit {
     match error {
         FetchError::Sync(error) => sync_exit(error),
         error if error.is_trust() => Exit::Untrusted,
+        FetchError::Transport { source, .. } if source.is_misconfigured() => Exit::Usage,
         error if error.is_offline() => Exit::NoNetwork,
         error if error.is_disk_full() => Exit::TryAgain,
         _ => Exit::Failed,

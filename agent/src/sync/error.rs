@@ -82,6 +82,15 @@ impl SyncError {
         )
     }
 
+    /// Whether it is configured in a way that cannot work. (Exit code 2.)
+    pub fn is_misconfigured(&self) -> bool {
+        match self {
+            Self::PinnedRoot { .. } => true,
+            Self::Transport { source, .. } => source.is_misconfigured(),
+            _ => false,
+        }
+    }
+
     /// Whether something could not be trusted. (Exit code 4, unless [`SyncError::is_stale`].)
     pub fn is_trust(&self) -> bool {
         matches!(self, Self::Trust { .. })

@@ -135,6 +135,11 @@ impl TransportError {
         matches!(self, Self::Write { .. } | Self::Path { .. } | Self::Client { .. })
     }
 
+    /// Whether the address is one that may not be asked, whoever answers there.
+    pub fn is_misconfigured(&self) -> bool {
+        matches!(self, Self::PlainHttp { .. })
+    }
+
     /// Whether there is no way to any server: nothing new can be had, but the cache still serves.
     pub fn is_offline(&self) -> bool {
         matches!(

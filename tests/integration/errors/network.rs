@@ -25,6 +25,28 @@ fn without_a_network_the_cache_serves_and_without_a_cache_it_is_3() {
 }
 
 #[test]
+fn plain_http_beyond_this_machine_is_a_mistake_of_the_configuration() {
+    let story = Story::with_driver();
+    // An address that is given to nobody: it is not asked.
+    story.use_mirror("http://192.0.2.1/");
+    let said = [
+        "plain http beyond this machine",
+        "hint: use https://, or set `allow_plain_http",
+    ];
+    story.auto(&[]).assert(2, &said);
+    story.run(&["sync"]).assert(2, &said);
+    story.assert_nothing_half_done("edu");
+
+    // What is cached still serves, with a warning.
+    story.use_mirror(&story.own_mirror());
+    assert_eq!(story.run(&["fetch", "edu"]).code, 0);
+    story.use_mirror("http://192.0.2.1/");
+    story
+        .auto(&[])
+        .assert(0, &["warning:", "plain http", "installed edu 1.0"]);
+}
+
+#[test]
 fn a_mirror_that_is_busy_is_asked_again_later() {
     let story = Story::with_driver();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
