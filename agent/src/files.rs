@@ -20,10 +20,7 @@ pub(crate) fn hint(path: &Path, error: &io::Error) -> Option<String> {
     match error.kind() {
         _ if is_full(error) => Some(free_some(path)),
         io::ErrorKind::PermissionDenied => Some("run it as root".to_owned()),
-        io::ErrorKind::ReadOnlyFilesystem => Some(format!(
-            "`findmnt --target {}` shows what is read-only",
-            there(path).display()
-        )),
+        io::ErrorKind::ReadOnlyFilesystem => Some(see_read_only(path)),
         _ => None,
     }
 }
@@ -31,6 +28,11 @@ pub(crate) fn hint(path: &Path, error: &io::Error) -> Option<String> {
 /// What to do about a full disk.
 pub(crate) fn free_some(path: &Path) -> String {
     format!("free some space: `df -h {}`", there(path).display())
+}
+
+/// What to do about a read-only file system.
+pub(crate) fn see_read_only(path: &Path) -> String {
+    format!("`findmnt --target {}` shows what is read-only", there(path).display())
 }
 
 /// The part of a path that is there.

@@ -88,8 +88,8 @@ impl StateError {
             }
             Self::Newer { .. } => "update dkms-fetch".to_owned(),
             Self::Sqlite { source, path } => match source.sqlite_error_code()? {
-                ErrorCode::DiskFull => format!("free some space: `df -h {}`", path.display()),
-                ErrorCode::ReadOnly => format!("`findmnt --target {}` shows what is read-only", path.display()),
+                ErrorCode::DiskFull => files::free_some(path),
+                ErrorCode::ReadOnly => files::see_read_only(path),
                 ErrorCode::PermissionDenied | ErrorCode::CannotOpen => "run it as root".to_owned(),
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
                     "another run is at work: wait for it to end".to_owned()
