@@ -65,7 +65,7 @@ impl Step {
             Step::Make => "building",
             Step::Check => "checking",
             Step::Sign => "signing",
-            Step::Store => "storing",
+            Step::Store => "saving",
             Step::Install => "installing",
             Step::Uninstall => "uninstalling",
             Step::Depmod => "depmod",
