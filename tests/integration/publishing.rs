@@ -94,7 +94,7 @@ fn next_state(repo: &TestRepo, number: i64) -> Result<()> {
     let pattern = format!("usb:v{:04X}p*d*dc*dsc*dp*ic*isc*ip*in*", 0x1000 + number);
     repo.stage("moving", &number.to_string(), "curated", &[&pattern])?;
     if number > 1 {
-        Stage::of(&repo.repository).remove("moving", &(number - 1).to_string())?;
+        fs::remove_dir_all(Stage::of(&repo.repository).package_dir("moving", &(number - 1).to_string()))?;
     }
     repo.publish(0)?;
     Ok(())

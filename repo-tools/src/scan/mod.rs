@@ -11,5 +11,6 @@ mod ledger;
 pub mod order;
 mod round;
 pub mod save;
+mod scratch;
 pub mod source;
 pub mod trial;

@@ -17,7 +17,8 @@ pub use super::ledger::Learnt;
 use super::ledger::Ledger;
 use super::order::{self, Needs};
 use super::round::RoundBench;
-use crate::files::{self, FileError};
+use super::scratch::Scratch;
+use crate::files::FileError;
 use crate::stage::{Stage, StageError, StagedPackage};
 
 /// Why a scan cannot be carried out at all. What happens to one package is a [`Trial`].
@@ -61,7 +62,7 @@ impl ScanError {
 /// own DKMS settings has a say. It is removed when dropped.
 #[derive(Debug)]
 pub struct Bench {
-    scratch: tempfile::TempDir,
+    scratch: Scratch,
     kernels: Vec<Arc<KernelTarget>>,
     facts: Vec<KernelFacts>,
 }
@@ -83,7 +84,7 @@ impl Bench {
         if releases.is_empty() {
             return Err(ScanError::NoKernels);
         }
-        let scratch = scratch()?;
+        let scratch = Scratch::new()?;
         let kernels: Vec<Arc<KernelTarget>> = releases
             .iter()
             .map(|release| {
@@ -161,18 +162,6 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-fn scratch() -> Result<tempfile::TempDir, FileError> {
-    let parent = std::env::temp_dir();
-    let directory = tempfile::Builder::new()
-        .prefix("dkms-repo-scan-")
-        .tempdir_in(&parent)
-        .map_err(FileError::on("create a directory in", &parent))?;
-    for part in ["usr/src", "var/lib/dkms", "lib/modules", "tmp"] {
-        files::create_dir(&directory.path().join(part))?;
-    }
-    Ok(directory)
 }
 
 /// A kernel in the first root that has its headers; where none has, those of this machine.

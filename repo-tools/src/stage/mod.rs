@@ -148,18 +148,6 @@ impl Stage {
         Ok(packages)
     }
 
-    /// Takes a package out; its bundle stays. False when it was not there.
-    pub fn remove(&self, name: &str, version: &str) -> Result<bool, StageError> {
-        check_name("name", name)?;
-        check_name("version", version)?;
-        let dir = self.package_dir(name, version);
-        match fs::remove_dir_all(&dir) {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(FileError::on("remove", &dir)(e).into()),
-        }
-    }
-
     /// Stores a source bundle under its own hash and returns how to refer to it.
     pub fn put_bundle(&self, mut source: impl Read, format: BundleFormat) -> Result<BundleRef, FileError> {
         let store = self.bundles.join("sha256");
@@ -319,9 +307,6 @@ mod tests {
                 .collect()
         };
         assert_eq!(listed(&stage), ["a 1", "a 2~rc1", "b 1"]);
-        assert!(stage.remove("a", "1").unwrap());
-        assert!(!stage.remove("a", "1").unwrap());
-        assert_eq!(listed(&stage), ["a 2~rc1", "b 1"]);
     }
 
     #[test]
