@@ -151,7 +151,7 @@ fn values_meant_for_a_shell_do_nothing_but_fail() {
         ("AUTOINSTALL='yes; touch /usr/src/owned'", "it must be yes or no"),
         ("MAKE[0]='\"; touch /usr/src/owned'", "do not pair up"),
         ("exit 0", "it calls exit"),
-        ("kill -9 $$", "SIGKILL"),
+        ("kill -9 $BASHPID", "it was ended by SIGKILL"),
     ];
     for (conf, said) in hostile {
         HELLO.with(conf).put(&machine);
@@ -170,6 +170,64 @@ fn values_meant_for_a_shell_do_nothing_but_fail() {
     dkms(&machine, "add hello/1", 0, &[]);
     assert_eq!(std::fs::read_to_string(machine.path("src/words")).expect("ran"), "2\n");
     assert!(!machine.path("src/owned").exists());
+}
+
+#[test]
+fn a_conf_that_takes_all_it_can_get_is_ended() {
+    // What it does, and what is said about it. The first two run until their time is over, so all run side by side.
+    let hostile = [
+        (":() { : | : & }; :", "it was still running after 20 s"),
+        ("while :; do :; done", "it was still running after 20 s"),
+        (
+            "while :; do printf '%0100000d\\n' 0 >&2; done",
+            "it was ended by SIGXFSZ; it said: 0",
+        ),
+        (
+            "PACKAGE_NAME=$(head -c 100000000 /dev/zero | tr '\\0' a)",
+            "PACKAGE_NAME is longer than a megabyte",
+        ),
+    ];
+    std::thread::scope(|scope| {
+        for (conf, said) in hostile {
+            scope.spawn(move || {
+                let machine = machine();
+                HELLO.with(conf).put(&machine);
+                let before = kept(&machine);
+                dkms(&machine, "add hello/1", 8, &["/usr/src/hello-1/dkms.conf", said]);
+                assert_eq!(kept(&machine), before, "{conf}");
+                assert_unharmed(&machine, conf);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_conf_leaves_no_process_behind() {
+    let machine = machine();
+    HELLO.put(&machine);
+    // It leaves its process group, and carries the machine's name.
+    let name = machine.path("").display().to_string();
+    let daemon = format!("setsid bash -c 'while :; do sleep 1; done' {name} &\n");
+    let conf = std::fs::read_to_string(machine.path("src/hello-1/dkms.conf")).expect("conf");
+    machine.write("src/hello-1/dkms.conf", conf + &daemon);
+    dkms(&machine, "add hello/1", 0, &[]);
+    dkms(&machine, "remove hello/1 --all", 0, &[]);
+    assert_unharmed(&machine, &daemon);
+}
+
+/// Nothing runs on `machine` any more, and it installs a good package.
+fn assert_unharmed(machine: &Machine, after: &str) {
+    let name = machine.path("").display().to_string();
+    let entries = std::fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+    let running: Vec<_> = entries
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(&name))
+        .collect();
+    assert_eq!(running, [""; 0], "{after}");
+    std::fs::remove_dir_all(machine.path("src/hello-1")).expect("removes");
+    HELLO.put(machine);
+    dkms(machine, "add hello/1", 0, &[]);
 }
 
 #[test]

@@ -14,12 +14,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::thread::UnshareFlags;
 
 /// The search path of every program we start.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/dkms";
 
 /// The user that owns nothing.
 pub const NOBODY: u32 = 65534;
+
+/// No core files; seconds on a processor; file size and memory in KiB. Limits that cannot be set are lower already.
+const SHELL_LIMITS: &str = "{ ulimit -c 0; ulimit -t 20; ulimit -f 8192; ulimit -v 2097152; } 2>/dev/null\n";
 
 /// As whom a program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +81,8 @@ pub struct Confined {
     jobserver: Option<jobserver::Client>,
     stdin: Vec<u8>,
     finishes: bool,
+    leaves_nothing: bool,
+    knows_ours: bool,
 }
 
 /// How a command ended.
@@ -122,7 +128,31 @@ impl Confined {
             jobserver: None,
             stdin: Vec::new(),
             finishes: false,
+            leaves_nothing: false,
+            knows_ours: false,
         }
+    }
+
+    /// Prepares a bash that runs `script` and calls itself `name`: without anybody's start-up files, and with limits of its own, far above
+    /// what any such script has needed.
+    pub fn bash(script: &str, name: &str) -> Confined {
+        let script = format!("{SHELL_LIMITS}{script}");
+        Confined::new("/bin/bash").args(["--noprofile", "--norc", "-c", &script, name])
+    }
+
+    /// Adds our own environment to its: for programs of the system whose libraries are configured there. What is set here wins.
+    #[must_use]
+    pub fn knows_our_environment(mut self) -> Confined {
+        self.knows_ours = true;
+        self
+    }
+
+    /// Ends everything that it started when it ends, also what left its process group: it gets a PID namespace where we may make one.
+    /// There it is process 1, whom no signal of its own kills.
+    #[must_use]
+    pub fn leaves_nothing(mut self) -> Confined {
+        self.leaves_nothing = true;
+        self
     }
 
     /// Lets it come to its end when the program is told to stop: what it does must not stay half done.
@@ -271,7 +301,11 @@ impl Confined {
         if running.stopped && !self.finishes {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "this run was told to stop"));
         }
-        let child = command.spawn()?;
+        let child = if self.leaves_nothing {
+            spawn_in_pid_namespace(command)?
+        } else {
+            command.spawn()?
+        };
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         if !self.finishes {
             running.groups.extend(group);
@@ -313,7 +347,11 @@ impl Confined {
                 command
             }
         };
-        command.args(&self.args).env_clear().envs(&self.env);
+        command.args(&self.args);
+        if !self.knows_ours {
+            command.env_clear();
+        }
+        command.envs(&self.env);
         if self.chroot.is_none() {
             command.current_dir(&self.dir);
         }
@@ -325,6 +363,41 @@ impl Confined {
         }
         command
     }
+}
+
+/// Starts it as the first process of a PID namespace, where that is allowed: with it end all others in there.
+fn spawn_in_pid_namespace(command: &mut Command) -> io::Result<Child> {
+    // The namespace is for what a thread starts from then on, so it is a thread of its own.
+    let started = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare_pids();
+            command.spawn()
+        });
+        thread.join()
+    });
+    started.unwrap_or_else(|_| Err(io::Error::other("the thread that starts it ended")))
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe because of file descriptors, which stay shared here"
+)]
+fn unshare_pids() {
+    // Only root may, and not in every container: then its process group is what ends together.
+    let _ = rustix::thread::unshare(UnshareFlags::NEWPID);
+}
+
+/// How many threads of `user` there are on this machine, as far as /proc tells.
+pub(crate) fn threads_of(user: u32) -> usize {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    entries
+        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        .filter(|entry| entry.metadata().is_ok_and(|meta| meta.uid() == user))
+        // Two links more than threads: the directory's own and its parent's.
+        .filter_map(|entry| Some(entry.path().join("task").metadata().ok()?.nlink().saturating_sub(2)))
+        .sum::<u64>()
+        .try_into()
+        .unwrap_or(usize::MAX)
 }
 
 /// True when we run as root.
@@ -390,6 +463,34 @@ mod tests {
             .expect("runs");
         let uid = String::from_utf8_lossy(&said.stdout).trim().to_owned();
         assert!(uid != "0", "ran as {uid}");
+    }
+
+    #[test]
+    fn what_left_its_process_group_ends_too() {
+        // Its number as this test sees it, whatever namespace it is in.
+        let daemon = "setsid bash -c 'read -r pid rest </proc/self/stat; echo $pid; exec sleep 1000 >&-'";
+        let script = format!("exec 3< <({daemon}); read -r pid <&3; echo $pid");
+        let said = Confined::bash(&script, "test")
+            .leaves_nothing()
+            .output(64)
+            .expect("runs");
+        let pid: i32 = String::from_utf8_lossy(&said.stdout).trim().parse().expect("a number");
+        let is_left = Path::new("/proc").join(pid.to_string()).exists();
+        if is_left {
+            let _ = rustix::process::kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL);
+        }
+        let mut namespace = Command::new("unshare");
+        let allowed = namespace
+            .args(["--pid", "--fork", "true"])
+            .stderr(Stdio::null())
+            .status();
+        assert_eq!(is_left, !allowed.is_ok_and(|status| status.success()), "process {pid}");
+    }
+
+    #[test]
+    fn threads_have_users() {
+        assert_eq!(threads_of(u32::MAX - 7), 0);
+        assert!(threads_of(rustix::process::getuid().as_raw()) > 0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What can be wrong with a dkms.conf.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -21,18 +22,32 @@ pub enum ConfError {
     #[error("parse {0}")]
     Syntax(SyntaxSpan),
     /// It ended the shell that evaluates it.
-    #[error("evaluate {}: it calls exit", .path.display())]
+    #[error("evaluate {}: it calls exit{said}", .path.display())]
     Exits {
         /// The file.
         path: PathBuf,
+        /// What it said.
+        said: LastWords,
+    },
+    /// A signal ended it: its own, or that of a limit.
+    #[error("evaluate {}: it was ended by {signal}{said}", .path.display())]
+    Killed {
+        /// The file.
+        path: PathBuf,
+        /// Such as `SIGXFSZ`, for more output than is allowed.
+        signal: String,
+        /// What it said.
+        said: LastWords,
     },
     /// It ran for too long.
-    #[error("evaluate {}: it was still running after {limit_s} s", .path.display())]
+    #[error("evaluate {}: it was still running after {limit_s} s{said}", .path.display())]
     TooSlow {
         /// The file.
         path: PathBuf,
         /// The time that was allowed.
         limit_s: u64,
+        /// What it said.
+        said: LastWords,
     },
     /// bash could not be run, or was stopped by a limit.
     #[error("evaluate {} with bash: {what}", .path.display())]
@@ -53,6 +68,29 @@ pub enum ConfError {
     /// `--directive` with something that is no `NAME=VALUE`.
     #[error("use the directive {0:?}: it is not NAME=VALUE")]
     BadDirective(String),
+}
+
+/// The last line that bash said before it ended; shown with a leading separator, or not at all.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct LastWords(String);
+
+impl LastWords {
+    /// Longer lines are cut, in characters.
+    const LONGEST: usize = 200;
+
+    pub(super) fn of(stderr: &str) -> LastWords {
+        let line = stderr.trim_end().lines().last().unwrap_or_default();
+        LastWords(line.chars().take(LastWords::LONGEST).collect())
+    }
+}
+
+impl fmt::Display for LastWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_str() {
+            "" => Ok(()),
+            line => write!(f, "; it said: {line}"),
+        }
+    }
 }
 
 /// One thing that is wrong with the values of a dkms.conf.
@@ -101,6 +139,12 @@ pub enum ConfProblem {
         /// Its value.
         value: String,
     },
+    /// A value longer than any real one.
+    #[error("{directive} is longer than a megabyte")]
+    TooLong {
+        /// The directive.
+        directive: String,
+    },
     /// Something that bash cannot take as a regular expression.
     #[error("{directive} is {value:?}: bash takes it for no regular expression")]
     BadRegex {
@@ -127,9 +171,10 @@ impl ConfError {
         match self {
             ConfError::Missing { path, .. } => Some(format!("ls -l {}", path.display())),
             ConfError::Syntax(span) => Some(format!("bash -n {}", span.path.display())),
-            ConfError::Invalid { path, .. } | ConfError::Exits { path } | ConfError::TooSlow { path, .. } => {
-                Some(format!("edit {}", path.display()))
-            }
+            ConfError::Invalid { path, .. }
+            | ConfError::Exits { path, .. }
+            | ConfError::Killed { path, .. }
+            | ConfError::TooSlow { path, .. } => Some(format!("edit {}", path.display())),
             ConfError::Bash { path, .. } => Some(format!("less {}", path.display())),
             ConfError::BadDirective(_) => Some("--directive 'AUTOINSTALL=no'".into()),
         }

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::context::{ConfContext, override_files};
-use super::error::{ConfError, ConfProblem};
+use super::error::{ConfError, ConfProblem, LastWords};
 use super::model::DkmsConf;
 use super::syntax::SyntaxSpan;
-use crate::command::{Confined, Said, User, is_root, readable_by_all};
+use crate::command::{Confined, NOBODY, Said, User, is_root, readable_by_all, threads_of};
 
 /// How long one evaluation may take. Real ones take milliseconds.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -37,7 +37,8 @@ pub(super) struct RawConf {
 
 /// Evaluates the dkms.conf of the source directory `dir`, with the override files and directives of `ctx`.
 ///
-/// Where we are root, bash runs as nobody. Its environment is empty, its time, memory and output are limited.
+/// Where we are root, bash runs as nobody. Its environment is empty; its time, memory, output and processes are limited, and it
+/// takes everything that it started with it when it ends.
 ///
 /// # Errors
 /// When the conf cannot be read, is no bash, or does not describe a package; see [`ConfError`].
@@ -70,21 +71,24 @@ pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
             return Err(ConfError::Syntax(span));
         }
     }
+    let last = LastWords::of(&stderr);
     if said.ended.timed_out {
         return Err(ConfError::TooSlow {
             path,
             limit_s: TIME_LIMIT.as_secs(),
+            said: last,
         });
     }
     let raw = RawConf::parse(&said.stdout, &stage).map_err(|end| match end {
-        End::Exits(file) => ConfError::Exits { path: file },
+        End::Exits(file) => ConfError::Exits { path: file, said: last },
+        End::Killed { signal, file } => ConfError::Killed {
+            path: file,
+            signal,
+            said: last,
+        },
         End::Missing => ConfError::Bash {
             path: path.clone(),
-            what: format!(
-                "it ended early, {}; {}",
-                said.ended.status,
-                stderr.lines().last().unwrap_or("it said nothing")
-            ),
+            what: format!("it ended early, {}{last}", said.ended.status),
         },
     })?;
     DkmsConf::from_raw(&raw, ctx, &stderr).map_err(|problems| ConfError::Invalid { path, problems })
@@ -96,8 +100,8 @@ fn run(ctx: &ConfContext, headers: &Path, files: &[PathBuf]) -> io::Result<Said>
     } else {
         headers.join(".config")
     };
-    Confined::new("/bin/bash")
-        .args(["--noprofile", "--norc", "-c", SCRIPT, "dkms.conf"])
+    let processes = processes_allowed(ctx.parallel_jobs);
+    Confined::bash(&format!("ulimit -u {processes} 2>/dev/null\n{SCRIPT}"), "dkms.conf")
         .args([&ctx.module, &ctx.version, &ctx.kernel_release, &ctx.arch])
         .args([
             headers,
@@ -114,12 +118,28 @@ fn run(ctx: &ConfContext, headers: &Path, files: &[PathBuf]) -> io::Result<Said>
         .args(ctx.directives.iter().map(|d| format!("{}={}", d.name, d.value)))
         .user(User::Unprivileged)
         .time_limit(TIME_LIMIT)
+        .leaves_nothing()
         .output(OUTPUT_LIMIT_LEN)
+}
+
+/// How many processes there may be for one evaluation to start another one.
+///
+/// The kernel counts all of that user on this machine, not those of the evaluation: what is there now, and on top what builds may start
+/// meanwhile as the same user (make, shells and the compiler's parts for each job), with ample room. A fork bomb ends there, and neither
+/// it nor a busy machine keeps another conf from being read: that one counts anew.
+fn processes_allowed(jobs: usize) -> usize {
+    let user = if is_root() {
+        NOBODY
+    } else {
+        rustix::process::getuid().as_raw()
+    };
+    1024 + 16 * jobs.min(1024) + threads_of(user)
 }
 
 /// Why there are no values.
 enum End {
     Exits(PathBuf),
+    Killed { signal: String, file: PathBuf },
     Missing,
 }
 
@@ -133,6 +153,14 @@ impl RawConf {
             match key.chars().next() {
                 Some('!') if key == "!end" => return Ok(raw),
                 Some('!') if key == "!exits" => return Err(End::Exits(value.into())),
+                Some('!') if key == "!killed" => {
+                    let (signal, file) = value.split_once(' ').unwrap_or(("a signal", &value));
+                    return Err(End::Killed {
+                        signal: signal.to_owned(),
+                        file: file.into(),
+                    });
+                }
+                Some('!') if key == "!long" => raw.problems.push(ConfProblem::TooLong { directive: value }),
                 Some('!') => raw.problems.push(ConfProblem::Quotes { directive: value }),
                 Some('=') => {
                     if let Some((name, index)) = indexed(&key[1..]) {

@@ -1,7 +1,6 @@
 # Evaluates a dkms.conf and its overrides; the values come out as NUL-terminated pairs.
 # Arguments: module version kernelver arch kernel_source_dir kernel_config dkms_tree source_tree install_tree
 #            tmp_location parallel_jobs running_distribution addon_modules_dir, number of files, files, directives NAME=VALUE.
-ulimit -c 0; ulimit -t 20; ulimit -f 8192; ulimit -v 2097152
 exec 9>&1 >&2
 shopt -s extglob
 umask 022
@@ -14,6 +13,8 @@ __names='PACKAGE_NAME PACKAGE_VERSION BUILT_MODULE_NAME BUILT_MODULE_LOCATION DE
   BUILD_EXCLUSIVE_KERNEL BUILD_EXCLUSIVE_KERNEL_MIN BUILD_EXCLUSIVE_KERNEL_MAX BUILD_EXCLUSIVE_ARCH BUILD_EXCLUSIVE_CONFIG
   PRE_BUILD POST_BUILD POST_ADD PRE_INSTALL POST_INSTALL POST_REMOVE OBSOLETE_BY
   REMAKE_INITRD MODULES_CONF MODULES_CONF_OBSOLETES MODULES_CONF_ALIAS_TYPE MODULES_CONF_OBSOLETE_ONLY'
+# No value is longer, in bytes: what follows would take minutes with it.
+__longest=1000000
 
 __put() { builtin printf '%s\0%s\0' "$1" "$2" >&9; }
 
@@ -30,6 +31,7 @@ __layer() {
     local -n __ref=$__n
     for __i in "${!__ref[@]}"; do
       [[ $__i == +([0-9]) ]] || continue
+      if ((${#__ref[$__i]} > __longest)); then builtin printf '#long %s' "$__n"; return; fi
       local -a __words=(${__ref[$__i]})
       builtin printf '%s[%s]="%s"\n' "$__n" "$__i" "${__words[*]}"
     done
@@ -40,12 +42,17 @@ __layer() {
 
 while ((__files-- > 0)); do
   __text=$(__layer "$1")
-  [[ $__text == *'#end' ]] || __put '!exits' "$1"
+  __status=$?
+  case $__text in
+    *'#end') ;;
+    *'#long '*) __put '!long' "${__text##*'#long '}" ;;
+    *) if ((__status > 128)); then __put '!killed' "SIG$(builtin kill -l $__status) $1"; else __put '!exits' "$1"; fi ;;
+  esac
   while IFS= read -r __line; do
     __done=
     eval "$__line"$'\n__done=1' 9>&- </dev/null
     [[ $__done ]] || __put '!quotes' "${__line%%=*}"
-  done <<<"${__text%'#end'}"
+  done <<<"${__text%'#end'}" || __put '!long' 'all directives together'
   shift
 done
 for __directive; do

@@ -51,14 +51,7 @@ impl Framework {
         if !file.is_file() {
             return Ok(text.split_whitespace().filter_map(pair).collect());
         }
-        let said = Confined::new("/bin/bash")
-            .args([
-                "--noprofile",
-                "--norc",
-                "-c",
-                ". \"$1\" >&2; exec env -0",
-                "build_environment",
-            ])
+        let said = Confined::bash(". \"$1\" >&2; exec env -0", "build_environment")
             .arg(&file)
             .time_limit(Duration::from_secs(20))
             .output(1 << 20)?;
@@ -132,8 +125,7 @@ pub(super) fn plain(text: &str) -> Option<BTreeMap<String, String>> {
 pub(super) fn by_bash(path: &Path) -> io::Result<BTreeMap<String, String>> {
     const SCRIPT: &str = r#"kernelver='$kernelver'; exec 9>&1 >&2; . "$1"; shift
 for __n; do [[ -v $__n ]] && printf '%s\0%s\0' "$__n" "${!__n}" >&9; done; printf '!end\0' >&9"#;
-    let said = Confined::new("/bin/bash")
-        .args(["--noprofile", "--norc", "-c", SCRIPT, "framework.conf"])
+    let said = Confined::bash(SCRIPT, "framework.conf")
         .arg(path)
         .args(NAMES.iter().chain(&SIGNING_NAMES))
         .time_limit(Duration::from_secs(20))
