@@ -50,8 +50,6 @@ pub enum Step {
     Install,
     /// The modules are taken away again and originals put back.
     Uninstall,
-    /// depmod runs.
-    Depmod,
 }
 
 impl Step {
@@ -68,7 +66,6 @@ impl Step {
             Step::Store => "saving",
             Step::Install => "installing",
             Step::Uninstall => "uninstalling",
-            Step::Depmod => "depmod",
         }
     }
 }
@@ -101,6 +98,16 @@ pub enum Event {
         reason: String,
         /// Where the log is.
         log: Option<PathBuf>,
+    },
+    /// depmod begins, once for all that was done to the modules of a kernel; it takes seconds.
+    DepmodStarted {
+        /// The kernel's release.
+        release: String,
+    },
+    /// depmod came to its end, well or not: the call returns which.
+    DepmodEnded {
+        /// The kernel's release.
+        release: String,
     },
     /// Something a person may want to know.
     Note(String),

@@ -258,6 +258,10 @@ impl Sink for Reporter {
                     self.line(Style::new().dimmed(), "log:", &log.display().to_string());
                 }
             }
+            Event::DepmodStarted { release } => {
+                self.begin(&depmod(&release), &format!("running depmod for {release}"));
+            }
+            Event::DepmodEnded { release } => self.clear(&depmod(&release)),
             Event::Note(text) => {
                 if self.verbose {
                     self.line(Style::new().dimmed(), "note:", &text);
@@ -269,14 +273,16 @@ impl Sink for Reporter {
 }
 
 fn is_slow(step: Step) -> bool {
-    matches!(
-        step,
-        Step::Make | Step::Script | Step::Install | Step::Uninstall | Step::Depmod
-    )
+    matches!(step, Step::Make | Step::Script | Step::Install | Step::Uninstall)
 }
 
 fn key(subject: &Subject) -> String {
     subject.to_string()
+}
+
+/// Under what a kernel's depmod is kept beside the packages.
+fn depmod(release: &str) -> String {
+    format!("depmod {release}")
 }
 
 fn warning() -> Style {

@@ -53,7 +53,11 @@ impl Progress {
             } => self.ended(&subject, "built"),
             Event::Failed { subject, .. } => self.ended(&subject, "failed"),
             Event::Warning { text, .. } => self.say(&format!("warning: {text}")),
-            Event::Started { .. } | Event::Finished { .. } | Event::Note(_) => {}
+            Event::Started { .. }
+            | Event::Finished { .. }
+            | Event::DepmodStarted { .. }
+            | Event::DepmodEnded { .. }
+            | Event::Note(_) => {}
         }
     }
 

@@ -114,6 +114,8 @@ impl Sink for Screen {
                 let log = log.map(|log| format!("less {}", log.display()));
                 self.complaint(&format!("{subject}: {reason}"), log);
             }
+            Event::DepmodStarted { release } => self.say(&format!("{release}: running depmod")),
+            Event::DepmodEnded { .. } => {}
             Event::Note(text) if self.loudness >= Loudness::Verbose => anstream::eprintln!("{text}"),
             Event::Note(_) => {}
             Event::Warning { text, hint } => self.warning(&text, hint),
@@ -135,7 +137,6 @@ fn past(step: Step) -> &'static str {
         Step::Make | Step::Check | Step::Sign | Step::Store => "built",
         Step::Install => "installed",
         Step::Uninstall => "uninstalled",
-        Step::Depmod => "known to modprobe",
     }
 }
 

@@ -330,8 +330,14 @@ impl<'a> Session<'a> {
                 let _ = std::fs::remove_file(super::journal::depmod_mark(self.tree, &release));
                 continue;
             }
-            self.sink.emit(Event::Note(format!("depmod for kernel {release}")));
-            if let Err(error) = depmod::run(self.tree, &release) {
+            self.sink.emit(Event::DepmodStarted {
+                release: release.clone(),
+            });
+            let ended = depmod::run(self.tree, &release);
+            self.sink.emit(Event::DepmodEnded {
+                release: release.clone(),
+            });
+            if let Err(error) = ended {
                 let said = error.to_string();
                 let rolled_back = self.roll_back(&release);
                 errors.push(DepmodError {

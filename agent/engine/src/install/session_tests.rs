@@ -327,3 +327,21 @@ fn writers_wait_and_readers_do_not() {
         other.join().expect("no panic").expect("has its turn");
     });
 }
+
+#[test]
+fn depmod_is_told_while_it_runs() {
+    let world = World::new("ID=debian\n");
+    let package = world.built("1", TINY, "");
+    let told = std::sync::Mutex::new(Vec::new());
+    let sink = |event: Event| match event {
+        Event::DepmodStarted { release } => told.lock().expect("lock").push(format!("{release} starts")),
+        Event::DepmodEnded { release } => told.lock().expect("lock").push(format!("{release} ends")),
+        _ => {}
+    };
+    let lock = world.tree.lock(&()).expect("locks");
+    let mut session = Session::new(&world.tree, &lock, InstallOptions::default(), &sink);
+    session.install(&package, &world.kernel).expect("installs");
+    session.finish().expect("depmod");
+    let expected = [format!("{RELEASE} starts"), format!("{RELEASE} ends")];
+    assert_eq!(*told.lock().expect("lock"), expected);
+}
