@@ -54,6 +54,16 @@ impl World {
         assert_eq!(outcome.code, 0, "dkms {line}\n{}{}", outcome.stdout, outcome.stderr);
     }
 
+    /// What is remembered of the build.
+    fn record(&self) -> Vec<u8> {
+        let file = format!(
+            "dkms/hello/1/{}/{}/log/build.json",
+            self.release,
+            std::env::consts::ARCH
+        );
+        fs::read(self.machine.path(&file)).expect("the record of the build")
+    }
+
     fn built_at(&self) -> SystemTime {
         let log = format!("dkms/hello/1/{}/{}/log/make.log", self.release, std::env::consts::ARCH);
         let meta = self.machine.path(&log).metadata();
@@ -93,57 +103,75 @@ impl World {
     }
 }
 
+/// What a change does to a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Becomes {
+    Untouched,
+    /// It is right, and that its files moved is remembered, so that nobody reads them a second time.
+    Noted,
+    Rebuilt,
+}
+
 #[test]
 fn a_build_is_made_again_when_what_it_was_made_from_changed_and_not_otherwise() {
     let world = World::new();
-    let check = |what: &str, change: &dyn Fn(), is_rebuilt: bool| {
-        let before = world.built_at();
+    let check = |what: &str, change: &dyn Fn(), becomes: Becomes| {
+        let before = (world.built_at(), world.record());
         change();
         world.dkms("autoinstall");
-        assert_eq!(world.built_at() != before, is_rebuilt, "{what}");
-        let after = world.built_at();
+        let after = (world.built_at(), world.record());
+        assert_eq!(after.0 != before.0, becomes == Becomes::Rebuilt, "{what}");
+        assert_eq!(after.1 != before.1, becomes != Becomes::Untouched, "{what}: its record");
         world.dkms("autoinstall");
         world.dkms("build hello/1");
-        assert_eq!(world.built_at(), after, "{what}: a second run has nothing to do");
+        assert_eq!(
+            (world.built_at(), world.record()),
+            after,
+            "{what}: a second run has nothing to do"
+        );
     };
     let header = |file: &str| world.header_name(file);
     let compiler = world.compiler();
-    check("nothing", &|| {}, false);
+    check("nothing", &|| {}, Becomes::Untouched);
     check(
         "a new copy of the same source",
         &|| world.renew("src/hello-1/hello.c"),
-        false,
+        Becomes::Noted,
     );
     check(
         "a new copy of the same headers",
         &|| world.renew(&header("Module.symvers")),
-        false,
+        Becomes::Noted,
     );
     check(
         "another program that is the same compiler",
         &|| world.put_compiler(&compiler),
-        false,
+        Becomes::Noted,
     );
     check(
         "the overrides of another package",
         &|| world.machine.write("etc/other.conf", "x=1\n"),
-        false,
+        Becomes::Untouched,
     );
-    check("the source", &|| world.append("src/hello-1/hello.c", "// more\n"), true);
+    check(
+        "the source",
+        &|| world.append("src/hello-1/hello.c", "// more\n"),
+        Becomes::Rebuilt,
+    );
     check(
         "a new file in the source",
         &|| world.machine.write("src/hello-1/more.c", "// more\n"),
-        true,
+        Becomes::Rebuilt,
     );
     check(
         "the configuration",
         &|| world.append(&header(".config"), "CONFIG_ADDED=y\n"),
-        true,
+        Becomes::Rebuilt,
     );
     check(
         "the generated configuration",
         &|| world.append(&header("include/generated/autoconf.h"), "#define CONFIG_ADDED 1\n"),
-        true,
+        Becomes::Rebuilt,
     );
     check(
         "the exported symbols",
@@ -153,17 +181,21 @@ fn a_build_is_made_again_when_what_it_was_made_from_changed_and_not_otherwise() 
                 "0x00000001\tadded\tvmlinux\tEXPORT_SYMBOL\t\n",
             )
         },
-        true,
+        Becomes::Rebuilt,
     );
-    check("the compiler", &|| world.put_compiler(&format!("{compiler}.1")), true);
+    check(
+        "the compiler",
+        &|| world.put_compiler(&format!("{compiler}.1")),
+        Becomes::Rebuilt,
+    );
     check(
         "an override",
         &|| world.machine.write("etc/hello.conf", "STRIP[0]=no\n"),
-        true,
+        Becomes::Rebuilt,
     );
     check(
         "a script of this machine",
         &|| world.machine.write("etc/hello/pre.sh", "#!/bin/sh\n"),
-        true,
+        Becomes::Rebuilt,
     );
 }

@@ -245,10 +245,12 @@ fn a_machine_s_own_patches_scripts_and_directories_win() {
     machine.make_executable("src/hello-1/note");
     machine.make_executable("etc/hello/note");
     machine.write("etc/framework.conf", "build_environment=/etc/dkms/greeting\n");
-    machine.write("etc/greeting", "export GREETING=$(echo hi)\n");
+    machine.write("etc/greeting", "echo x >> /usr/src/read\nexport GREETING=$(echo hi)\n");
     install(&machine, &["--directive", "DEST_MODULE_LOCATION[0]=/extra"]);
     let noted = std::fs::read_to_string(machine.path("src/noted")).expect("ran");
     assert_eq!(noted, "/usr/src/hello-1\n");
+    let read = std::fs::read_to_string(machine.path("src/read")).expect("evaluated");
+    assert_eq!(read, "x\n", "build_environment is evaluated once in a run");
     // ADDON_MODULES_DIR wins over the distribution's directory.
     let release = &inputs::kernels()[0];
     let line = format!("ADDON_MODULES_DIR=/extra/own dkms install hello/1 -k {release} --force");

@@ -78,6 +78,19 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives `new` the place `to`, in one step where the file system can; what was there is then at `new`, or at `old` where it cannot. All
+/// three are on one file system.
+pub(crate) fn put_in_place(new: &Path, to: &Path, old: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    if fs::symlink_metadata(to).is_err() {
+        return fs::rename(new, to);
+    }
+    renameat_with(CWD, new, CWD, to, RenameFlags::EXCHANGE).or_else(|_| {
+        fs::rename(to, old)?;
+        fs::rename(new, to)
+    })
+}
+
 /// Removes whatever is at `path`; nothing there is fine.
 pub(crate) fn remove_any(path: &Path) -> io::Result<()> {
     let result = match fs::symlink_metadata(path) {

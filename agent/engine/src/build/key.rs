@@ -70,8 +70,9 @@ impl BuildKey {
         let source = tree.source_dir(package);
         Ok(BuildKey {
             source: Mark {
-                digest: tree_digest(&source)?,
+                // First: what changes after it is noticed the next time.
                 stamp: tree_stamp(&source),
+                digest: tree_digest(&source)?,
             },
             kernel: Mark {
                 digest: kernel.headers_digest().to_owned(),
@@ -85,34 +86,63 @@ impl BuildKey {
     }
 }
 
-/// What changed since the build in `record` was made; None if it is still right.
+/// How a build stands to what it was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// It is right, as the stamps say.
+    Fresh,
+    /// It is right, as the contents say. This key has stamps that say so the next time.
+    Moved(Box<BuildKey>),
+    /// It is to be made again.
+    Stale(Stale),
+}
+
+/// Whether the build in `record` is still right.
 ///
 /// While nothing changed this reads no contents and starts no program.
-pub fn stale(
+pub(crate) fn freshness(
     tree: &Tree,
     package: &PackageId,
     kernel: &KernelTarget,
     ctx: &ConfContext,
     record: &BuildRecord,
-) -> Option<Stale> {
-    let key = &record.key;
+) -> Freshness {
+    let mut key = record.key.clone();
     if key.settings != settings(tree, ctx) {
-        return Some(Stale::Settings);
+        return Freshness::Stale(Stale::Settings);
     }
     let source = tree.source_dir(package);
-    if key.source.stamp != tree_stamp(&source) && tree_digest(&source).is_ok_and(|digest| digest != key.source.digest) {
-        return Some(Stale::Source);
+    let stamp = tree_stamp(&source);
+    if key.source.stamp != stamp {
+        match tree_digest(&source) {
+            Ok(digest) if digest != key.source.digest => return Freshness::Stale(Stale::Source),
+            Ok(_) => key.source.stamp = stamp,
+            // Nobody can say: it stays as it is, and is looked at again.
+            Err(_) => {}
+        }
     }
-    if key.kernel.stamp != kernel.headers_stamp() && key.kernel.digest != kernel.headers_digest() {
-        return Some(Stale::Kernel);
+    if key.kernel.stamp != kernel.headers_stamp() {
+        if key.kernel.digest != kernel.headers_digest() {
+            return Freshness::Stale(Stale::Kernel);
+        }
+        kernel.headers_stamp().clone_into(&mut key.kernel.stamp);
     }
     let compiler = key.compiler.split_whitespace().next().unwrap_or_default();
-    if key.compiler_stamp != kernel.compiler_stamp(compiler)
-        && key.compiler != kernel.toolchain().present.clone().unwrap_or_default()
-    {
-        return Some(Stale::Compiler);
+    let stamp = kernel.compiler_stamp(compiler);
+    if key.compiler_stamp != stamp {
+        if key.compiler != kernel.toolchain().present.clone().unwrap_or_default() {
+            return Freshness::Stale(Stale::Compiler);
+        }
+        key.compiler_stamp = stamp;
     }
-    (key.depends != depends_digest(tree, &KernelId::from(kernel), &record.build_depends)).then_some(Stale::Depends)
+    if key.depends != depends_digest(tree, &KernelId::from(kernel), &record.build_depends) {
+        return Freshness::Stale(Stale::Depends);
+    }
+    if key == record.key {
+        Freshness::Fresh
+    } else {
+        Freshness::Moved(Box::new(key))
+    }
 }
 
 fn digest_of(files: &[PathBuf]) -> String {

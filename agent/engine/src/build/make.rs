@@ -11,7 +11,7 @@ use super::one::{Job, io_error, read_log};
 use super::workspace::Workspace;
 use crate::command::{Confined, User, closed_to_others, is_root};
 use crate::conf::{ConfContext, DkmsConf};
-use crate::event::{Event, Step};
+use crate::event::Step;
 use crate::kernel::KernelTarget;
 use crate::script::{self, ScriptKind};
 use crate::tree::Tree;
@@ -111,19 +111,10 @@ impl Job<'_> {
         if !symvers.is_empty() {
             command = command.env("KBUILD_EXTRA_SYMBOLS", symvers.join(" "));
         }
-        let environment = self.tree.framework().environment_of_builds(self.tree.root());
-        match environment {
-            Ok(pairs) => pairs
-                .into_iter()
-                .fold(command, |command, (name, value)| command.env(name, value)),
-            Err(error) => {
-                self.sink.emit(Event::Warning {
-                    text: format!("build_environment is left out of account: {error}"),
-                    hint: Some("grep build_environment /etc/dkms/framework.conf".into()),
-                });
-                command
-            }
-        }
+        let environment = self.lock.once().environment(self.tree, self.sink);
+        environment
+            .iter()
+            .fold(command, |command, (name, value)| command.env(name, value))
     }
 
     #[expect(

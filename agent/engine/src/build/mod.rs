@@ -9,6 +9,7 @@ mod diagnose;
 mod error;
 mod key;
 mod make;
+mod once;
 mod one;
 mod product;
 mod retarget;
@@ -25,7 +26,9 @@ use jiff::Timestamp;
 pub use check::{CheckProblem, check_module};
 pub use diagnose::{Diagnosis, Surroundings, diagnose};
 pub use error::{BuildError, BuildFailure};
-pub use key::{BuildKey, Stale, stale};
+pub use key::{BuildKey, Stale};
+pub(crate) use key::{Freshness, freshness};
+pub(crate) use once::Once;
 pub(crate) use one::forget_failure;
 pub use sign::{KeyPair, SignError, Signer, ensure_key_pair};
 
@@ -194,7 +197,7 @@ pub fn build_each(
                 while let Some((index, request)) = take(&next, requests) {
                     // The token is the one that every make has without asking for it.
                     let token = client.acquire();
-                    let outcome = one::build(tree, request, options, &signers, &client, sink);
+                    let outcome = one::build(tree, lock, request, options, &signers, &client, sink);
                     drop(token);
                     tell(request, &outcome, sink);
                     ended(index, outcome);

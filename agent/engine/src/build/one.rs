@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{BuildError, BuildFailure};
-use super::key::{BuildKey, stale};
+use super::key::{BuildKey, Freshness, freshness};
 use super::make::Place;
 use super::product::take_extras;
 use super::retarget::lead_to_headers;
@@ -16,10 +16,10 @@ use super::{BuildOptions, BuildOutcome, BuildRequest, Built};
 use crate::command::{Confined, User};
 use crate::conf::{ConfContext, DkmsConf, evaluate};
 use crate::event::{Event, Sink, Step};
-use crate::fsutil::{copy_tree, remove_any, sync_dir, sync_tree};
+use crate::fsutil::{copy_tree, put_in_place, remove_any, sync_dir, sync_tree};
 use crate::package::{KernelId, PackageId};
 use crate::script::ScriptKind;
-use crate::tree::{BuildRecord, FailureRecord, RecordedModule, Tree};
+use crate::tree::{BuildRecord, FailureRecord, RecordedModule, Tree, TreeLock};
 
 /// How many lines of a log go into a failure.
 const TAIL_LINES: usize = 15;
@@ -40,6 +40,7 @@ pub(super) fn failed_to_start(request: &BuildRequest, error: &Arc<io::Error>) ->
 /// Builds what `request` asks for, unless it is there already.
 pub(super) fn build(
     tree: &Tree,
+    lock: &TreeLock,
     request: &BuildRequest,
     options: &BuildOptions,
     signers: &Signers<'_>,
@@ -48,11 +49,12 @@ pub(super) fn build(
 ) -> BuildOutcome {
     let (package, kernel) = (&request.package, request.kernel_id());
     let ctx = context(tree, request);
-    if let Some(built) = current(tree, request, &kernel, &ctx) {
+    if let Some(built) = current(tree, lock, request, &kernel, &ctx) {
         return BuildOutcome::Current(built);
     }
     let mut job = Job {
         tree,
+        lock,
         request,
         kernel,
         options,
@@ -90,16 +92,26 @@ fn context(tree: &Tree, request: &BuildRequest) -> ConfContext {
 }
 
 /// The build that is there, if it need not be made again. One of another implementation is taken as it is.
-fn current(tree: &Tree, request: &BuildRequest, kernel: &KernelId, ctx: &ConfContext) -> Option<Built> {
+fn current(
+    tree: &Tree,
+    lock: &TreeLock,
+    request: &BuildRequest,
+    kernel: &KernelId,
+    ctx: &ConfContext,
+) -> Option<Built> {
     let package = &request.package;
     if request.force || !tree.is_built(package, kernel) {
         return None;
     }
     let record = tree.record(package, kernel);
-    let is_stale = record
-        .as_ref()
-        .is_some_and(|record| stale(tree, package, &request.kernel, ctx, record).is_some());
-    (!is_stale).then(|| Built {
+    if let Some(record) = &record {
+        match freshness(tree, package, &request.kernel, ctx, record) {
+            Freshness::Fresh => {}
+            Freshness::Moved(key) => record.renew(tree, lock, package, kernel, *key),
+            Freshness::Stale(_) => return None,
+        }
+    }
+    Some(Built {
         package: package.clone(),
         kernel: kernel.clone(),
         modules: record.map_or_else(|| tree.recorded_modules(package, kernel), |record| record.modules),
@@ -115,6 +127,7 @@ enum End {
 /// One build on its way.
 pub(super) struct Job<'a> {
     pub(super) tree: &'a Tree,
+    pub(super) lock: &'a TreeLock,
     pub(super) request: &'a BuildRequest,
     pub(super) kernel: KernelId,
     pub(super) options: &'a BuildOptions,
@@ -244,13 +257,15 @@ impl Job<'_> {
         Ok(modules)
     }
 
-    /// Code of a package runs as root here, which people should know.
+    /// Code of a package runs as root here, which people should know; all that are behind the same obstacle at once.
     fn warn_of_root(&self, closed: &Path) {
-        let subject = self.request.package.subject(Some(&self.kernel));
+        if !self.lock.once().is_news(closed) {
+            return;
+        }
         let bits = if closed.is_dir() { "o+rx" } else { "o+r" };
         self.sink.emit(Event::Warning {
             text: format!(
-                "{subject}: make runs as root, because the user nobody, who builds else, cannot get past {}",
+                "make runs as root, because the user nobody, who builds else, cannot get past {}",
                 closed.display()
             ),
             hint: Some(format!("chmod {bits} {}", closed.display())),
@@ -275,11 +290,7 @@ impl Job<'_> {
         let parent = dir.parent().unwrap_or(&dir).to_owned();
         fs::create_dir_all(&parent)?;
         sync_tree(&work.product)?;
-        if fs::symlink_metadata(&dir).is_ok() {
-            exchange(&work.product, &dir, work.path())?;
-        } else {
-            fs::rename(&work.product, &dir)?;
-        }
+        put_in_place(&work.product, &dir, &work.path().join("old"))?;
         sync_dir(&parent)?;
         forget_failure(self.tree, &self.request.package, &self.kernel)?;
         Ok(dir)
@@ -335,18 +346,6 @@ impl Job<'_> {
             step,
             detail: detail.to_owned(),
         });
-    }
-}
-
-/// Swaps two directories; where the file system cannot, moves one after the other.
-fn exchange(new: &Path, old: &Path, spare: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(()),
-        Err(_) => {
-            fs::rename(old, spare.join("old"))?;
-            fs::rename(new, old)
-        }
     }
 }
 

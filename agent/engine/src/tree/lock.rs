@@ -6,6 +6,7 @@ use std::io;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Tree, TreeError};
+use crate::build::Once;
 use crate::event::{Event, Sink};
 use crate::fsutil::remove_any;
 
@@ -13,6 +14,14 @@ use crate::fsutil::remove_any;
 #[derive(Debug)]
 pub struct TreeLock {
     _file: File,
+    once: Once,
+}
+
+impl TreeLock {
+    /// What the run that holds it has found out and told.
+    pub(crate) fn once(&self) -> &Once {
+        &self.once
+    }
 }
 
 impl Tree {
@@ -44,7 +53,10 @@ impl Tree {
             }
             Err(error) => return Err(fail("lock")(error.into())),
         }
-        let lock = TreeLock { _file: file };
+        let lock = TreeLock {
+            _file: file,
+            once: Once::default(),
+        };
         crate::install::journal::recover(self, &lock, sink)?;
         let work = self.work_dir();
         remove_any(&work).map_err(TreeError::io("remove", &work))?;

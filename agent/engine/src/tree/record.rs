@@ -6,8 +6,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Tree, TreeLock};
 use crate::build::{BuildKey, Diagnosis};
 use crate::fsutil::write_atomic;
+use crate::package::{KernelId, PackageId};
 
 /// A build that succeeded: `V/K/A/log/build.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,15 @@ impl BuildRecord {
     /// The record in the directory of a build; None where there is none that we understand.
     pub fn read(built_dir: &Path) -> Option<BuildRecord> {
         serde_json::from_slice(&fs::read(built_dir.join("log/build.json")).ok()?).ok()
+    }
+
+    /// Keeps `key` as that of this build, unless another build took its place. It saves reading contents again, so a failure costs time
+    /// and nothing else.
+    pub(crate) fn renew(&self, tree: &Tree, _lock: &TreeLock, package: &PackageId, kernel: &KernelId, key: BuildKey) {
+        if tree.record(package, kernel).as_ref() == Some(self) {
+            let renewed = BuildRecord { key, ..self.clone() };
+            let _ = renewed.write(&tree.built_dir(package, kernel));
+        }
     }
 
     pub(crate) fn write(&self, built_dir: &Path) -> io::Result<()> {

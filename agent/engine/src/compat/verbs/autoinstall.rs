@@ -1,9 +1,10 @@
 //! `autoinstall`: for each kernel, the newest version of every package that wants it, each after those it depends on.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::build::stale;
+use crate::build::{BuildKey, Freshness, freshness};
 use crate::compat::exit::Exit;
 use crate::compat::order::{Order, Wanted, order};
 use crate::compat::request::Kernels;
@@ -11,7 +12,7 @@ use crate::compat::session::Session;
 use crate::conf::{ConfContext, evaluate};
 use crate::kernel::KernelTarget;
 use crate::package::{KernelId, PackageId};
-use crate::tree::{Filter, TreeLock};
+use crate::tree::{BuildRecord, Filter, TreeLock};
 
 use super::build::Job;
 use super::install::Run;
@@ -34,7 +35,16 @@ pub(in crate::compat) fn run(session: &Session, kernels: &Kernels) -> Exit {
         return Exit::OK;
     }
     match session.lock() {
-        Ok(lock) => carry_out(session, &lock, &plans),
+        Ok(lock) => {
+            for (plan, moved) in plans
+                .iter()
+                .flat_map(|plan| plan.moved.iter().map(move |moved| (plan, moved)))
+            {
+                let Moved { package, record, key } = moved;
+                record.renew(&session.tree, &lock, package, &plan.kernel, key.clone());
+            }
+            carry_out(session, &lock, &plans)
+        }
         Err(exit) => exit,
     }
 }
@@ -51,11 +61,20 @@ struct Plan {
     in_place: BTreeSet<PackageId>,
     /// Packages whose conf cannot be used.
     broken: usize,
+    /// Builds that are right, though `stat` says otherwise.
+    moved: Vec<Moved>,
+}
+
+/// A build that is right, with the key to find that out sooner the next time.
+struct Moved {
+    package: PackageId,
+    record: BuildRecord,
+    key: BuildKey,
 }
 
 impl Plan {
     fn is_empty(&self) -> bool {
-        self.order == Order::default() && self.broken == 0
+        self.order == Order::default() && self.broken == 0 && self.moved.is_empty()
     }
 
     fn make(session: &Session, kernel: KernelId) -> Plan {
@@ -95,6 +114,7 @@ impl Plan {
             .iter()
             .map(|wanted| (wanted.package.clone(), wanted.depends.clone()))
             .collect();
+        let moved = place.moved.into_inner();
         let order = order(&wanted, |name| satisfied.contains(name), |name| known.contains(name));
         Plan {
             kernel,
@@ -103,6 +123,7 @@ impl Plan {
             followers,
             in_place,
             broken,
+            moved,
         }
     }
 }
@@ -148,6 +169,8 @@ struct Place<'a> {
     world: ConfContext,
     /// None where the kernel has no headers.
     target: Option<Arc<KernelTarget>>,
+    /// What was found on the way.
+    moved: RefCell<Vec<Moved>>,
 }
 
 impl<'a> Place<'a> {
@@ -157,6 +180,26 @@ impl<'a> Place<'a> {
             kernel,
             world: session.tree.world(kernel),
             target: session.target(kernel).ok(),
+            moved: RefCell::default(),
+        }
+    }
+
+    /// Whether a build is still right; without headers nobody can say otherwise.
+    fn is_fresh(&self, package: &PackageId, context: &ConfContext, record: &BuildRecord) -> bool {
+        let Some(target) = &self.target else {
+            return true;
+        };
+        match freshness(&self.session.tree, package, target, context, record) {
+            Freshness::Fresh => true,
+            Freshness::Stale(_) => false,
+            Freshness::Moved(key) => {
+                self.moved.borrow_mut().push(Moved {
+                    package: package.clone(),
+                    record: record.clone(),
+                    key: *key,
+                });
+                true
+            }
         }
     }
 
@@ -168,10 +211,7 @@ impl<'a> Place<'a> {
             let context = self.world.clone().of_package(&package.module, &package.version);
             let is_marked = installed == Some(package.version.as_str());
             if let Some(record) = tree.record(package, self.kernel) {
-                let is_fresh = match &self.target {
-                    Some(target) => stale(tree, package, target, &context, &record).is_none(),
-                    None => true,
-                };
+                let is_fresh = self.is_fresh(package, &context, &record);
                 match (is_fresh, record.autoinstall) {
                     (true, true) => {
                         let is_in_place = is_marked && tree.has_modules_of(package, self.kernel, &record);
