@@ -366,6 +366,32 @@ fn a_full_disk_keeps_what_was_there() {
 }
 
 #[test]
+fn what_a_killed_add_left_is_swept_by_the_next() {
+    let machine = machine();
+    HELLO.put(&machine);
+    // Many files, so that it is met while it copies.
+    let story = "
+        mv /usr/src/hello-1 new; (cd new; seq 3000 | split -l 1 -a 3 - part)
+        dkms add new & add=$!
+        while set -- /usr/src/.dkms-add-*; ! [ -d $1/new ]; do kill -0 $add || exit 1; done
+        kill -9 $add; wait $add; echo code $?; ls -A /usr/src | sed 's/add-.*/add-X/'
+        dkms add new; echo code $?; ls -A /usr/src";
+    let said = shell(&machine, story, 0, &[]);
+    assert_eq!(
+        said.stdout, "code 137\n.dkms-add-X\ncode 0\nhello-1\n",
+        "{}",
+        said.stderr
+    );
+    let files = std::fs::read_dir(machine.path("src/hello-1"))
+        .expect("the source")
+        .count();
+    assert_eq!(
+        files,
+        std::fs::read_dir(machine.path("new")).expect("the original").count()
+    );
+}
+
+#[test]
 fn another_writer_is_waited_for_and_readers_are_not_kept() {
     let machine = installed();
     // Whoever holds the lock is killed: its lock goes with it, and what it left half done is cleared away.

@@ -1,14 +1,16 @@
 //! Making a source known to the tree.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::{Tree, TreeError, TreeLock};
 use crate::conf::{ConfContext, ConfError, DkmsConf, evaluate};
 use crate::event::{Event, Sink, Step};
-use crate::fsutil::{copy_tree, remove_any, remove_empty_dirs, sync_dir};
+use crate::fsutil::{copy_tree, put_in_place, remove_any, remove_empty_dirs, sync_dir, sync_tree};
 use crate::package::PackageId;
 use crate::script::{self, ScriptKind};
 
@@ -216,21 +218,85 @@ impl Tree {
     }
 }
 
+/// What copies of sources are called until they are whole: directories beside the place that they will have.
+const UNFINISHED: &str = ".dkms-add-";
+
 /// Copies `from` beside `to` and puts it in its place.
 pub(super) fn replace_dir(from: &Path, to: &Path) -> io::Result<()> {
     let parent = to.parent().unwrap_or(Path::new("/"));
+    let name = to.file_name().unwrap_or_default();
     fs::create_dir_all(parent)?;
-    let new = tempfile::Builder::new().prefix(".dkms-add-").tempdir_in(parent)?;
-    let copy = new.path().join("source");
-    copy_tree(from, &copy)?;
-    crate::fsutil::sync_tree(&copy)?;
-    if fs::symlink_metadata(to).is_ok() {
-        let old = new.path().join("old");
-        fs::rename(to, &old)?;
-        fs::rename(&copy, to)?;
-        remove_any(&old)?;
-    } else {
-        fs::rename(&copy, to)?;
-    }
+    let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent)?;
+    // Held until it is whole. Another tree may have its sources here too, and its writer does not wait for ours.
+    let mine = File::open(unfinished.path())?;
+    flock(&mine, FlockOperation::NonBlockingLockExclusive)?;
+    let (new, old) = (unfinished.path().join("new"), unfinished.path().join("old"));
+    fs::create_dir(&old)?;
+    copy_tree(from, &new)?;
+    sync_tree(&new)?;
+    put_in_place(&new, to, &old.join(name))?;
     sync_dir(parent)
+}
+
+/// Removes what killed writers left of [`replace_dir`]; where they had moved a source out of the way, it comes back first.
+pub(super) fn sweep_unfinished(source_tree: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(source_tree) {
+        // Without sources there is nothing unfinished; who needs them says so.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let Ok(left) = File::open(entry.path()) else {
+            // Its writer was quicker.
+            continue;
+        };
+        if flock(&left, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        for old in fs::read_dir(entry.path().join("old")).into_iter().flatten().flatten() {
+            let to = source_tree.join(old.file_name());
+            if fs::symlink_metadata(&to).is_err() {
+                fs::rename(old.path(), to)?;
+            }
+        }
+        remove_any(&entry.path())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_killed_writers_left_goes_and_what_they_moved_away_comes_back() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let (tree, left) = (temp.path(), temp.path().join(".dkms-add-left"));
+        let write = |path: &Path, text: &str| {
+            fs::create_dir_all(path.parent().expect("a parent")).expect("dirs");
+            fs::write(path, text).expect("write");
+        };
+        write(&left.join("new/dkms.conf"), "half");
+        write(&left.join("old/moved-1/dkms.conf"), "moved");
+        write(&left.join("old/there-1/dkms.conf"), "old");
+        write(&tree.join("there-1/dkms.conf"), "there");
+        // Somebody works on this one.
+        let busy = tree.join(".dkms-add-busy");
+        write(&busy.join("new/dkms.conf"), "busy");
+        let held = File::open(&busy).expect("opens");
+        flock(&held, FlockOperation::LockExclusive).expect("locks");
+
+        sweep_unfinished(tree).expect("sweeps");
+        let text = |name: &str| fs::read_to_string(tree.join(name).join("dkms.conf")).expect("reads");
+        assert_eq!((text("moved-1"), text("there-1")), ("moved".into(), "there".into()));
+        assert!(!left.exists() && busy.join("new/dkms.conf").exists());
+        drop(held);
+        sweep_unfinished(tree).expect("sweeps");
+        assert!(!busy.exists());
+        sweep_unfinished(&tree.join("none")).expect("nothing to sweep");
+    }
 }

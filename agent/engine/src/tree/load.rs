@@ -8,7 +8,7 @@ use std::path::Path;
 use super::add::replace_dir;
 use super::{Tree, TreeError, TreeLock};
 use crate::conf::{ConfContext, evaluate};
-use crate::fsutil::{copy_tree, remove_any, sync_dir, sync_tree};
+use crate::fsutil::{copy_tree, put_in_place, remove_any, sync_dir, sync_tree};
 use crate::package::{KernelId, PackageId};
 
 impl Tree {
@@ -42,7 +42,7 @@ impl Tree {
                 copy_tree(from, staged)?;
                 remove_any(&staged.join("log/build.json"))?;
                 sync_tree(staged)?;
-                replace_dir(staged, &to)
+                settle(staged, &to)
             })
         };
         put().map_err(TreeError::io("load the build into", &to))?;
@@ -59,7 +59,7 @@ impl Tree {
             self.staged("conf-", |staged| {
                 fs::create_dir_all(staged)?;
                 fs::copy(conf_dir.join("dkms.conf"), staged.join("dkms.conf"))?;
-                replace_dir(staged, &to)
+                settle(staged, &to)
             })
         };
         put().map_err(TreeError::io("write", &to))
@@ -92,4 +92,12 @@ impl Tree {
         let staged = tempfile::Builder::new().prefix(prefix).tempdir_in(&dir)?;
         work(&staged.path().join("dir"))
     }
+}
+
+/// Puts a staged directory in its place in the tree.
+fn settle(staged: &Path, to: &Path) -> io::Result<()> {
+    let parent = to.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent)?;
+    put_in_place(staged, to, &staged.with_file_name("old"))?;
+    sync_dir(parent)
 }

@@ -5,6 +5,7 @@ use std::io;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::add::sweep_unfinished;
 use super::{Tree, TreeError};
 use crate::build::Once;
 use crate::event::{Event, Sink};
@@ -60,6 +61,8 @@ impl Tree {
         crate::install::journal::recover(self, &lock, sink)?;
         let work = self.work_dir();
         remove_any(&work).map_err(TreeError::io("remove", &work))?;
+        let sources = self.source_tree();
+        sweep_unfinished(&sources).map_err(TreeError::io("clear up", &sources))?;
         Ok(lock)
     }
 
