@@ -8,7 +8,7 @@ use dkms_tests::repo::{Client, Mirror, TestRepo};
 use dkms_tests::synthetic::Synthetic;
 
 /// Stages some packages whose records are long enough for a delta to be worth its entry.
-fn stage(repo: &TestRepo, names: std::ops::Range<u32>) -> Result<()> {
+pub(crate) fn stage(repo: &TestRepo, names: std::ops::Range<u32>) -> Result<()> {
     for n in names {
         let aliases: Vec<String> = (0..40)
             .map(|i| {
@@ -26,7 +26,7 @@ fn stage(repo: &TestRepo, names: std::ops::Range<u32>) -> Result<()> {
 }
 
 /// What the client has to fetch for the index, and the decoded segment it ends with.
-fn fetch(repo: &TestRepo, mirror: &Mirror, held: Option<&[u8]>) -> Result<(Vec<String>, Vec<u8>)> {
+pub(crate) fn fetch(repo: &TestRepo, mirror: &Mirror, held: Option<&[u8]>) -> Result<(Vec<String>, Vec<u8>)> {
     let metadata = Client::new(repo.pinned()?).refresh(mirror, repo.now)?;
     let names: Vec<String> = held.iter().map(|bytes| segments::decoded_sha256(bytes)).collect();
     let (mut fetch, mut fetched, mut decoded) = (metadata.fetch_index(&names)?, Vec::new(), Vec::new());
