@@ -11,9 +11,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::{self, Next};
-use dkms_index::document::BundleFormat;
 use dkms_index::document::manifest::{self, Manifest, Module};
 use dkms_index::document::record::PackageRecord;
+use dkms_index::document::{BundleFormat, BundleRef};
 use dkms_index::pattern::Pattern;
 use dkms_repo::init::{Plan, Quorum};
 use dkms_repo::intake::{self, Intake};
@@ -100,7 +100,7 @@ impl Published {
         record.name = "made-up-driver".to_owned();
         record.version = version.to_owned();
         record.patterns = vec!["pci:v00001234d000011E8sv*sd*bc*sc*i*".to_owned()];
-        self.stage(record, &bundle);
+        self.stage(record, &self.bundle(&bundle));
     }
 
     /// Stages the driver whose source is in the folder `dir`, as `dkms-repo add` does.
@@ -113,8 +113,9 @@ impl Published {
     /// Stages so many packages that differ in all that matters; they share one bundle.
     pub fn add_many(&self, packages: usize, seed: u64) {
         let mut synthetic = Synthetic::new(seed);
+        let bundle = self.bundle(b"the same for all");
         for n in 0..packages {
-            self.stage(synthetic.package(n), b"the same for all");
+            self.stage(synthetic.package(n), &bundle);
         }
     }
 
@@ -125,13 +126,14 @@ impl Published {
         for mut record in packages.step_by(every) {
             record.summary.push_str(" (now also for newer kernels)");
             let bundle = format!("mended {}", record.name);
-            self.stage(record, bundle.as_bytes());
+            self.stage(record, &self.bundle(bundle.as_bytes()));
         }
     }
 
     /// Stages so many packages of so many patterns each, and returns one pattern of each package.
     pub fn add_large(&self, packages: usize, patterns: usize, seed: u64) -> Vec<Pattern> {
         let mut synthetic = Synthetic::new(seed);
+        let bundle = self.bundle(b"the same for all");
         let mut large = |n| {
             let mut record = synthetic.package(n);
             let one = synthetic.pattern();
@@ -139,17 +141,22 @@ impl Published {
             record.patterns = others.chain([one.clone()]).map(|p| p.to_string()).collect();
             record.patterns.sort_unstable();
             record.patterns.dedup();
-            self.stage(record, b"the same for all");
+            self.stage(record, &bundle);
             one
         };
         (0..packages).map(&mut large).collect()
     }
 
-    fn stage(&self, mut record: PackageRecord, bundle: &[u8]) {
+    fn bundle(&self, bytes: &[u8]) -> BundleRef {
         let stage = Stage::of(&self.repository);
-        record.bundle = stage
-            .put_bundle(bundle, BundleFormat::TarZst)
-            .expect("room for a bundle");
+        stage
+            .put_bundle(bytes, BundleFormat::TarZst)
+            .expect("room for a bundle")
+    }
+
+    /// As [`Stage::put`] does, but nothing is flushed: that takes minutes for ten thousand packages, and a test has nothing to lose.
+    fn stage(&self, mut record: PackageRecord, bundle: &BundleRef) {
+        record.bundle = bundle.clone();
         record.manifest = format!("curated/{}@{}.json", record.name, record.version);
         let manifest = Manifest {
             schema: manifest::SCHEMA,
@@ -172,9 +179,15 @@ impl Published {
             conflicts: Vec::new(),
             oem_sets: Vec::new(),
         };
-        stage
-            .put(&StagedPackage { manifest, record })
-            .expect("a staged package");
+        let package = StagedPackage { manifest, record };
+        Stage::check(&package).expect("a good package");
+        let StagedPackage { manifest, record } = package;
+        let dir = Stage::of(&self.repository).package_dir(&manifest.name, &manifest.version);
+        fs::create_dir_all(&dir).expect("a folder");
+        let manifest = serde_json::to_vec(&manifest).expect("JSON");
+        let record = serde_json::to_vec(&record).expect("JSON");
+        fs::write(dir.join("manifest.json"), manifest).expect("a file");
+        fs::write(dir.join("record.json"), record).expect("a file");
     }
 
     /// Signs and publishes what is staged.
