@@ -7,7 +7,7 @@
 #                            (udev installed by apt; kernels and drivers downloaded by apt into target/inputs, not installed)
 #   scripts/setup.sh test    also the peers we test against               (the same, and a Python environment there)
 #   scripts/setup.sh e2e     an emulator besides, for the proof on a running kernel (installed by apt)
-#   scripts/setup.sh full    also more driver packages, for the long suites
+#   scripts/setup.sh full    also more driver packages and a token, for the long suites
 #
 # A second run finds everything in place and does nothing.
 set -euo pipefail
@@ -196,6 +196,18 @@ fetch_peers() {
   fi
 }
 
+# A token in software, what serves it, and what lets OpenSSL reach it: unpacked like the peers.
+fetch_token() {
+  local dir=$inputs/peers/token deb
+  [ -f "$dir/.complete" ] && return 0
+  private_apt
+  say "setup: unpacking a PKCS #11 token into target/inputs/peers"
+  rm -rf "$dir"
+  download "$dir/debs" softhsm2 libsofthsm2 p11-kit p11-kit-modules pkcs11-provider
+  for deb in "$dir"/debs/*.deb; do dpkg-deb -x "$deb" "$dir"; done
+  touch "$dir/.complete"
+}
+
 # QEMU's packages are of one version: where tools of it are installed from backports, the emulator comes from there too.
 install_emulator() {
   is_installed qemu-system-x86 && return 0
@@ -231,4 +243,5 @@ fetch_drivers demo "${demo_drivers[@]}"
 install_packages "${test_packages[@]}"
 fetch_peers
 [ "$stage" = test ] && exit 0
+fetch_token
 fetch_drivers full "${full_drivers[@]}"

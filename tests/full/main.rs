@@ -2,3 +2,4 @@
 
 mod dkms_conf;
 mod dkms_packages;
+mod signing;

@@ -28,7 +28,7 @@ pub enum SignError {
         source: io::Error,
     },
     /// It said no.
-    #[error("sign {} with {key}: {said}", .module.display())]
+    #[error("sign {} with {}: {said}", .module.display(), without_pin(.key))]
     Refused {
         /// The module.
         module: PathBuf,
@@ -38,7 +38,7 @@ pub enum SignError {
         said: String,
     },
     /// No key could be made.
-    #[error("make the signing key {}: {said}", .key.display())]
+    #[error("make the signing key {}: {said}", without_pin(&.key.to_string_lossy()))]
     NoKey {
         /// Where it would be.
         key: PathBuf,
@@ -52,10 +52,31 @@ impl SignError {
     pub fn hint(&self) -> Option<String> {
         match self {
             SignError::Run { tool, .. } => Some(format!("ls -l {}", tool.display())),
+            SignError::Refused { key, .. } if key.starts_with("pkcs11:") => Some(format!(
+                "openssl storeutl -provider default -provider pkcs11 -noout '{}'",
+                without_pin(key)
+            )),
             SignError::Refused { key, .. } => Some(format!("openssl rsa -check -noout -in {key}")),
             SignError::NoKey { .. } => Some("dkms generate_mok".into()),
         }
     }
+}
+
+/// A key's name as people may see it: the PIN in a `pkcs11:` URI is nobody's business.
+fn without_pin(key: &str) -> String {
+    if !key.starts_with("pkcs11:") {
+        return key.to_owned();
+    }
+    let (scheme, attributes) = key.split_at("pkcs11:".len());
+    let shown = attributes.split_inclusive([';', '?', '&']).map(|attribute| {
+        if attribute.starts_with("pin-value=") {
+            let end = attribute.find([';', '?', '&']).unwrap_or(attribute.len());
+            format!("pin-value=…{}", &attribute[end..])
+        } else {
+            attribute.to_owned()
+        }
+    });
+    format!("{scheme}{}", shown.collect::<String>())
 }
 
 /// A key and its certificate.
@@ -118,7 +139,8 @@ impl Signer {
         &self.keys
     }
 
-    /// Signs the file `module` in its place.
+    /// Signs the file `module` in its place. The program gets our environment: that is where a token's library and OpenSSL's provider for
+    /// it are found.
     ///
     /// # Errors
     /// When the program cannot be run or refuses.
@@ -128,6 +150,7 @@ impl Signer {
             .arg(&self.keys.key)
             .arg(&self.keys.certificate)
             .arg(module)
+            .knows_our_environment()
             .time_limit(Duration::from_secs(120))
             .output(64 << 10)
             .map_err(|source| SignError::Run {
@@ -364,5 +387,23 @@ impl<'a> Signers<'a> {
             }
         });
         signer.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_not_shown() {
+        let check = |key: &str, expected: &str| assert_eq!(without_pin(key), expected, "{key}");
+        check("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.key");
+        check("pkcs11:token=mok;object=key", "pkcs11:token=mok;object=key");
+        check("pkcs11:pin-value=1;token=mok", "pkcs11:pin-value=…;token=mok");
+        check("pkcs11:token=mok;pin-value=1234", "pkcs11:token=mok;pin-value=…");
+        check(
+            "pkcs11:token=mok?pin-value=1&module-name=x",
+            "pkcs11:token=mok?pin-value=…&module-name=x",
+        );
     }
 }
