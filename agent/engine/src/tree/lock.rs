@@ -62,7 +62,16 @@ impl Tree {
         let work = self.work_dir();
         remove_any(&work).map_err(TreeError::io("remove", &work))?;
         let sources = self.source_tree();
-        sweep_unfinished(&sources).map_err(TreeError::io("clear up", &sources))?;
+        if let Err(error) = sweep_unfinished(&sources) {
+            // It is in nobody's way.
+            sink.emit(Event::Warning {
+                text: format!(
+                    "what a killed run left in {} could not be removed: {error}",
+                    sources.display()
+                ),
+                hint: Some(format!("findmnt --target {}", sources.display())),
+            });
+        }
         Ok(lock)
     }
 
