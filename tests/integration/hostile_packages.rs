@@ -294,6 +294,36 @@ fn hostile_confs() {
     // As the dkms command line shows it.
     check("syntax", "if then", "dkms-repo: ");
     check("shown", "if then", "  |\n6 | if then\n  |    ^\n");
-    check("killed", "kill -9 $$", "evaluate");
+    check("killed", "kill -9 $BASHPID", "it was ended by SIGKILL");
     check("nothing", "unset PACKAGE_NAME", "PACKAGE_NAME");
+}
+
+#[test]
+fn confs_that_take_all_they_can_get() {
+    // The first two go on until their time is over, so all run side by side.
+    let hostile = [
+        ("hangs", "sleep 1000", "it was still running after 20 s"),
+        ("forks", ":() { : | : & }; :", "it was still running after 20 s"),
+        (
+            "writes",
+            "while :; do printf '%*s' 1000000 x >&2; done",
+            "it was ended by SIGXFSZ",
+        ),
+        (
+            "grows",
+            "PACKAGE_NAME=$(head -c 100000000 /dev/zero | tr '\\0' a)",
+            "PACKAGE_NAME is longer than a megabyte",
+        ),
+    ];
+    std::thread::scope(|scope| {
+        for (name, conf, reason) in hostile {
+            scope.spawn(move || {
+                let story = Story::new();
+                let dir = story.packages.path().join(name);
+                fs::create_dir(&dir).expect("a folder");
+                fs::write(dir.join("dkms.conf"), format!("{CONF}{conf}\n")).expect("a file");
+                story.refuses(&dir, reason);
+            });
+        }
+    });
 }
