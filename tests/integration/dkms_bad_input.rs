@@ -174,12 +174,12 @@ fn values_meant_for_a_shell_do_nothing_but_fail() {
 
 #[test]
 fn a_conf_that_takes_all_it_can_get_is_ended() {
-    // What it does, and what is said about it. The first two run until their time is over, so all run side by side.
+    // What it does, and what is said about it. The first runs until its time is over, so all run side by side. One that forks
+    // without end is in tests/alone.
     let hostile = [
-        (":() { : | : & }; :", "it was still running after 20 s"),
         ("while :; do :; done", "it was still running after 20 s"),
         (
-            "while :; do printf '%0100000d\\n' 0 >&2; done",
+            "while :; do printf '%01000000d\\n' 0 >&2; done",
             "it was ended by SIGXFSZ; it said: 0",
         ),
         (

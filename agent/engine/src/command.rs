@@ -23,7 +23,7 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 pub const NOBODY: u32 = 65534;
 
 /// No core files; seconds on a processor; file size and memory in KiB. Limits that cannot be set are lower already.
-const SHELL_LIMITS: &str = "{ ulimit -c 0; ulimit -t 20; ulimit -f 8192; ulimit -v 2097152; } 2>/dev/null\n";
+const SHELL_LIMITS: &str = "{ ulimit -c 0; ulimit -t 30; ulimit -f 8192; ulimit -v 2097152; } 2>/dev/null\n";
 
 /// As whom a program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
