@@ -33,7 +33,7 @@ test: lint ## every test but the long suites
 
 test-full: test ## the long suites too
 	@scripts/setup.sh full
-	$(CARGO) test --locked -p dkms-tests --features full --test full
+	$(CARGO) test --locked --workspace --features dkms-tests/full --test full --test alone
 	@scripts/deny.sh
 
 e2e: ## the proofs: a real running kernel in an emulator; Debian's packages and kernels, beside Debian's dkms (root)
@@ -44,7 +44,7 @@ e2e: ## the proofs: a real running kernel in an emulator; Debian's packages and 
 bench: ## the benchmarks beside their peers
 	@scripts/setup.sh test
 	$(CARGO) build --locked --release --bins
-	$(CARGO) bench --locked -p dkms-tests
+	$(CARGO) bench --locked --workspace --bench '*'
 
 install: ## what `make build` made: the programs, the name dkms, man pages, completions, hooks (DESTDIR=, PREFIX=/usr/local)
 	@PROGRAMS=$(PROGRAMS) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install.sh

@@ -76,9 +76,10 @@ impl IntakeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Ingest(error) => error.hint(),
-            Self::Conf { source, .. } => source
-                .hint()
-                .or_else(|| Some("correct the dkms.conf of the package; nothing of it was kept".to_owned())),
+            // The error itself names a copy that is gone by now.
+            Self::Conf { path, .. } => Some(format!(
+                "correct the dkms.conf in {path:?} and add it again; nothing of it was kept"
+            )),
             Self::Differs { path, .. } => Some(format!(
                 "give the new source a version of its own, or replace the old one: dkms-repo add --force {path:?}"
             )),

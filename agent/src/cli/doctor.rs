@@ -52,7 +52,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         Ok(releases) => releases
             .iter()
             .for_each(|release| findings.extend(kernel(context, release))),
-        Err(failure) => findings.push(Finding::bad("kernel", failure.to_string(), failure.hint())),
+        Err(failure) => findings.push(Finding::bad("kernel", format!("failed to {failure}"), failure.hint())),
     }
     findings.extend([signatures(context), space(context)]);
     let exit = if findings.iter().all(|finding| finding.good) {
@@ -90,7 +90,7 @@ fn repositories(context: &Context) -> Finding {
             let names: Vec<String> = context.config.repositories.iter().map(|r| r.name.to_string()).collect();
             Finding::good("repositories", names.join(", "))
         }
-        Err(failure) => Finding::bad("repositories", failure.to_string(), failure.hint()),
+        Err(failure) => Finding::bad("repositories", format!("failed to {failure}"), failure.hint()),
     }
 }
 
@@ -123,18 +123,24 @@ fn index(context: &Context) -> Result<Finding, Failure> {
 fn records(context: &Context) -> Finding {
     match Records::open_to_read(&context.paths) {
         Ok(_) => Finding::good("records", context.paths.records().display().to_string()),
-        Err(error) => Finding::bad("records", chain(&error), error.hint()),
+        Err(error) => Finding::bad("records", format!("failed to {}", chain(&error)), error.hint()),
     }
 }
 
 /// Headers and compiler.
 fn kernel(context: &Context, release: &str) -> Vec<Finding> {
-    let what = format!("headers of {release}");
     match KernelTarget::find(context.root(), release, &KernelOptions::default()) {
-        Err(error) => vec![Finding::bad(&what, chain(&error), error.hint())],
+        Err(error) => vec![Finding::bad(
+            "headers",
+            format!("failed to {}", chain(&error)),
+            error.hint(),
+        )],
         Ok(target) => {
             let borrowed = if target.borrowed { " (this machine's)" } else { "" };
-            let headers = Finding::good(&what, format!("{}{borrowed}", target.headers.display()));
+            let headers = Finding::good(
+                "headers",
+                format!("of {release}: {}{borrowed}", target.headers.display()),
+            );
             vec![headers, compiler(context, &target)]
         }
     }
