@@ -111,6 +111,13 @@ pub enum Event {
     },
     /// Something a person may want to know.
     Note(String),
+    /// Something that the author of a package should change; whoever installs it need not care.
+    Advice {
+        /// What is wrong with what.
+        text: String,
+        /// The way out.
+        hint: Option<String>,
+    },
     /// Something that a person should look at; the work goes on.
     Warning {
         /// What is wrong with what.

@@ -52,7 +52,7 @@ impl Progress {
                 step: Step::Store,
             } => self.ended(&subject, "built"),
             Event::Failed { subject, .. } => self.ended(&subject, "failed"),
-            Event::Warning { text, .. } => self.say(&format!("warning: {text}")),
+            Event::Advice { text, .. } | Event::Warning { text, .. } => self.say(&format!("warning: {text}")),
             Event::Started { .. }
             | Event::Finished { .. }
             | Event::DepmodStarted { .. }

@@ -118,7 +118,7 @@ impl Sink for Screen {
             Event::DepmodEnded { .. } => {}
             Event::Note(text) if self.loudness >= Loudness::Verbose => anstream::eprintln!("{text}"),
             Event::Note(_) => {}
-            Event::Warning { text, hint } => self.warning(&text, hint),
+            Event::Advice { text, hint } | Event::Warning { text, hint } => self.warning(&text, hint),
         }
     }
 }

@@ -112,7 +112,7 @@ impl DkmsConf {
         for warning in &self.warnings {
             let text = format!("{}: {warning}", path.display());
             sink.emit(match warning {
-                ConfWarning::Deprecated(_) => Event::Warning {
+                ConfWarning::Deprecated(_) => Event::Advice {
                     text,
                     hint: Some(format!("remove it from {}", path.display())),
                 },
