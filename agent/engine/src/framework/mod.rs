@@ -108,7 +108,8 @@ impl Framework {
     /// Reads `/etc/dkms/framework.conf` and `framework.conf.d/*.conf` of `root`, the later winning; and ADDON_MODULES_DIR from
     /// `/etc/sysconfig/module-init-tools`.
     ///
-    /// Plain assignments are read without a shell; anything else is evaluated by bash as the files are root's own.
+    /// Plain assignments are read without a shell; anything else is evaluated by bash, on this machine as its user, for another root as
+    /// nobody.
     ///
     /// # Errors
     /// When a file is there that cannot be read, or ADDON_MODULES_DIR leads out of the kernel's directory.
@@ -122,7 +123,7 @@ impl Framework {
             let text = std::fs::read_to_string(&path).map_err(fail)?;
             let found = match plain(&text) {
                 Some(found) => found,
-                None => by_bash(&path).map_err(fail)?,
+                None => by_bash(root, &text).map_err(fail)?,
             };
             values.extend(found);
         }
@@ -208,11 +209,14 @@ mod tests {
             };
             let found = framework.environment_of_builds(&root).expect("an environment");
             let new = found.iter().filter(|(name, _)| name.len() == 1);
-            let new: Vec<(&str, &str)> = new.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let mut new: Vec<(&str, &str)> = new.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            new.sort_unstable();
             assert_eq!(new, expected, "{setting}");
         };
-        std::fs::write(dir.path().join("env"), "A=x\nexport B=\"$A y\"\necho noise\n").expect("write");
-        check("/env", &[("B", "x y")]);
+        // In an image nothing is run as root.
+        let env = "A=x\nexport B=\"$A y\"\necho noise\n[ $EUID != 0 ] && export C=1\n";
+        std::fs::write(dir.path().join("env"), env).expect("write");
+        check("/env", &[("B", "x y"), ("C", "1")]);
         check("A=1 B=2", &[("A", "1"), ("B", "2")]);
         check("/gone", &[]);
     }
