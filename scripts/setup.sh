@@ -11,6 +11,10 @@
 #
 # A second run finds everything in place and does nothing.
 set -euo pipefail
+# A failure inside $(…) ends the script, too.
+shopt -s inherit_errexit
+# depmod is in /usr/sbin, which is not on the path of Debian's users.
+export PATH=$PATH:/usr/sbin:/sbin
 cd "$(dirname "$0")/.."
 
 stage=${1:-build}

@@ -38,14 +38,15 @@ impl InTree {
     /// Reads the kernel `release` below `root`; `None` when only its headers are there and nobody can say what it drives.
     ///
     /// # Errors
-    /// When a file is there and cannot be read.
+    /// When a file is there and cannot be read, or the kernel has modules and depmod has not yet listed what they drive: every device
+    /// would seem to lack a driver.
     pub fn read(root: &Root, release: &str) -> Result<Option<Self>, InTreeError> {
         let content = |name: &str| {
             let path = root.join(format!("/lib/modules/{release}/{name}"));
             match fs::read(&path) {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(InTreeError { path, source }),
+                Err(source) => Err(InTreeError::Unreadable { path, source }),
             }
         };
         let builtin = content("modules.builtin.modinfo")?;
@@ -54,6 +55,12 @@ impl InTree {
         let order = content("modules.order")?;
         if builtin.is_none() && order.is_none() {
             return Ok(None);
+        }
+        if alias.is_none() && order.as_ref().is_some_and(|order| !order.is_empty()) {
+            return Err(InTreeError::Unlisted {
+                root: root.clone(),
+                release: release.to_owned(),
+            });
         }
         Ok(Some(Self {
             alias: alias.unwrap_or_default(),
@@ -202,12 +209,38 @@ fn fold_modalias(modalias: &Modalias) -> Modalias {
 
 /// Why a kernel's own modules could not be listed.
 #[derive(Debug, thiserror::Error)]
-#[error("read {}: {source}", path.display())]
-pub struct InTreeError {
-    /// The file.
-    pub path: PathBuf,
-    /// The operating system's answer.
-    pub source: io::Error,
+pub enum InTreeError {
+    /// A file cannot be read.
+    #[error("read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// There are modules, and no `modules.alias`.
+    #[error("find out what kernel {release} drives by itself: it has modules, and there is no {}", aliases_of(root, release).display())]
+    Unlisted {
+        /// Where the kernel is.
+        root: Root,
+        /// Its release.
+        release: String,
+    },
+}
+
+impl InTreeError {
+    /// The way out.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unreadable { path, .. } => format!("ls -l {}", path.display()),
+            Self::Unlisted { root, release } if root.is_host() => format!("depmod {release}"),
+            Self::Unlisted { root, release } => format!("depmod -b {} {release}", root.path().display()),
+        }
+    }
+}
+
+fn aliases_of(root: &Root, release: &str) -> PathBuf {
+    root.join(format!("/lib/modules/{release}/modules.alias"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,19 @@ use std::os::unix::fs::PermissionsExt;
 use dkms_tests::story::{Run, Story, in_namespace};
 
 #[test]
+fn a_kernel_whose_modules_depmod_has_not_listed_is_no_kernel_without_drivers() {
+    let story = Story::with_driver();
+    let aliases = format!("lib/modules/{}/modules.alias", story.kernel);
+    fs::remove_file(story.path(&aliases)).expect("the image has it");
+    let devices = story.device_list().display().to_string();
+    for words in [&["devices"][..], &["--auto"]] {
+        let words = [words, &["--kernel", &story.kernel, "--devices", &devices]].concat();
+        story.run(&words).assert(1, &[&aliases, "hint: depmod -b /"]);
+    }
+    story.assert_nothing_half_done("edu");
+}
+
+#[test]
 fn missing_headers_come_with_the_command_that_installs_them() {
     let story = Story::with_driver();
     // Kernels of the image whose headers are nowhere, as the distributions call them.
