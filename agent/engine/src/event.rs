@@ -68,6 +68,21 @@ impl Step {
             Step::Uninstall => "uninstalling",
         }
     }
+
+    /// What was done when this was the last step of a whole piece of work.
+    pub fn outcome(self) -> &'static str {
+        match self {
+            Step::Add => "added",
+            Step::Prepare => "prepared",
+            Step::Patch => "patched",
+            Step::Script => "ran script",
+            Step::Make | Step::Store => "built",
+            Step::Check => "checked",
+            Step::Sign => "signed",
+            Step::Install => "installed",
+            Step::Uninstall => "uninstalled",
+        }
+    }
 }
 
 /// One thing that happened.

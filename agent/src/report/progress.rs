@@ -250,7 +250,7 @@ impl Sink for Reporter {
             }
             Event::Finished { subject, step } => {
                 let done = Style::new().fg_color(Some(AnsiColor::Green.into()));
-                self.end(&key(&subject), done, "done", &format!("{} {subject}", step.word()));
+                self.end(&key(&subject), done, step.outcome(), &subject.to_string());
             }
             Event::Failed { subject, reason, log } => {
                 self.end(&key(&subject), failure(), "failed", &format!("{subject}: {reason}"));
