@@ -2,11 +2,13 @@
 //!
 //! Everything that runs code of a package goes through [`Confined`], so that a stronger sandbox has one place to be put.
 
+mod access;
+mod processes;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,7 +16,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use rustix::thread::UnshareFlags;
+
+pub use access::{closed_to_others, readable_by_all};
+use processes::spawn_in_pid_namespace;
+pub(crate) use processes::threads_of;
 
 /// The search path of every program we start.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/dkms";
@@ -365,66 +370,9 @@ impl Confined {
     }
 }
 
-/// Starts it as the first process of a PID namespace, where that is allowed: with it end all others in there.
-fn spawn_in_pid_namespace(command: &mut Command) -> io::Result<Child> {
-    // The namespace is for what a thread starts from then on, so it is a thread of its own.
-    let started = std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            unshare_pids();
-            command.spawn()
-        });
-        thread.join()
-    });
-    started.unwrap_or_else(|_| Err(io::Error::other("the thread that starts it ended")))
-}
-
-#[expect(
-    deprecated,
-    reason = "its successor is unsafe because of file descriptors, which stay shared here"
-)]
-fn unshare_pids() {
-    // Only root may, and not in every container: then its process group is what ends together.
-    let _ = rustix::thread::unshare(UnshareFlags::NEWPID);
-}
-
-/// How many threads of `user` there are on this machine, as far as /proc tells.
-pub(crate) fn threads_of(user: u32) -> usize {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
-    entries
-        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
-        .filter(|entry| entry.metadata().is_ok_and(|meta| meta.uid() == user))
-        // Two links more than threads: the directory's own and its parent's.
-        .filter_map(|entry| Some(entry.path().join("task").metadata().ok()?.nlink().saturating_sub(2)))
-        .sum::<u64>()
-        .try_into()
-        .unwrap_or(usize::MAX)
-}
-
 /// True when we run as root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// True when a user who owns nothing may read the file or directory `path` and reach it.
-pub fn readable_by_all(path: &Path) -> bool {
-    path.exists() && closed_to_others(path, Path::new("/")).is_none()
-}
-
-/// What keeps a user who owns nothing from reading `path`: itself, or the first directory above it, up to `root`, that others may not
-/// pass. None if nothing does; `path` itself where it is not there.
-pub fn closed_to_others(path: &Path, root: &Path) -> Option<PathBuf> {
-    let Ok(path) = path.canonicalize() else {
-        return Some(path.to_owned());
-    };
-    let allows = |path: &Path, needed: u32| std::fs::metadata(path).is_ok_and(|m| m.mode() & needed == needed);
-    let above = path
-        .ancestors()
-        .skip(1)
-        .take_while(|dir| dir.starts_with(root))
-        .filter(|dir| !allows(dir, 0o1));
-    let first = above.last().map(Path::to_owned);
-    let needed = if path.is_dir() { 0o5 } else { 0o4 };
-    first.or_else(|| (!allows(&path, needed)).then_some(path))
 }
 
 /// The place of a program on [`PATH`] inside `root`.
@@ -485,37 +433,5 @@ mod tests {
             .stderr(Stdio::null())
             .status();
         assert_eq!(is_left, !allowed.is_ok_and(|status| status.success()), "process {pid}");
-    }
-
-    #[test]
-    fn threads_have_users() {
-        assert_eq!(threads_of(u32::MAX - 7), 0);
-        assert!(threads_of(rustix::process::getuid().as_raw()) > 0);
-    }
-
-    #[test]
-    fn what_is_closed_to_others_is_named() {
-        use std::os::unix::fs::PermissionsExt;
-        let temp = tempfile::tempdir().expect("temp dir");
-        let top = temp.path().canonicalize().expect("path");
-        let (home, inner) = (top.join("home"), top.join("home/a/b"));
-        std::fs::create_dir_all(&inner).expect("dirs");
-        std::fs::write(inner.join("file"), "").expect("file");
-        let check = |modes: [u32; 3], path: &Path, expected: Option<&Path>| {
-            for (path, mode) in [(&home, modes[0]), (&inner, modes[1]), (&inner.join("file"), modes[2])] {
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
-            }
-            // What is above the root does not count.
-            assert_eq!(closed_to_others(path, &home).as_deref(), expected, "{modes:?}");
-        };
-        let file = inner.join("file");
-        check([0o755, 0o755, 0o644], &file, None);
-        check([0o700, 0o700, 0o600], &file, Some(&home));
-        check([0o711, 0o700, 0o600], &file, Some(&inner));
-        check([0o711, 0o711, 0o600], &file, Some(&file));
-        check([0o755, 0o711, 0o644], &inner, Some(&inner));
-        check([0o755, 0o755, 0o644], &top.join("none"), Some(&top.join("none")));
-        std::fs::set_permissions(&top, std::fs::Permissions::from_mode(0o700)).expect("chmod");
-        assert_eq!(closed_to_others(&file, &top).as_deref(), Some(&*top));
     }
 }
