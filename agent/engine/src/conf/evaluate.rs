@@ -125,8 +125,8 @@ fn run(ctx: &ConfContext, headers: &Path, files: &[PathBuf]) -> io::Result<Said>
 /// How many processes there may be for one evaluation to start another one.
 ///
 /// The kernel counts all of that user on this machine, not those of the evaluation: what is there now, and on top what builds may start
-/// meanwhile as the same user (make, shells and the compiler's parts for each job), with ample room. A fork bomb ends there, and neither
-/// it nor a busy machine keeps another conf from being read: that one counts anew.
+/// meanwhile as the same user (make, shells and the compiler's parts for each job), with ample room. A fork bomb ends there. What begins to
+/// be read beside it counts anew; what had begun before may fail to fork.
 fn processes_allowed(jobs: usize) -> usize {
     let user = if is_root() {
         NOBODY

@@ -123,7 +123,7 @@ impl Framework {
             let text = std::fs::read_to_string(&path).map_err(fail)?;
             let found = match plain(&text) {
                 Some(found) => found,
-                None => by_bash(root, &text).map_err(fail)?,
+                None => by_bash(root, &path).map_err(fail)?,
             };
             values.extend(found);
         }
@@ -214,7 +214,7 @@ mod tests {
             assert_eq!(new, expected, "{setting}");
         };
         // In an image nothing is run as root.
-        let env = "A=x\nexport B=\"$A y\"\necho noise\n[ $EUID != 0 ] && export C=1\n";
+        let env = "A=x\nexport B=\"$A y\"\necho noise\n[ $EUID != 0 ] && export C=1\nreturn\nexport D=1\n";
         std::fs::write(dir.path().join("env"), env).expect("write");
         check("/env", &[("B", "x y"), ("C", "1")]);
         check("A=1 B=2", &[("A", "1"), ("B", "2")]);

@@ -51,8 +51,7 @@ impl Framework {
         if !file.is_file() {
             return Ok(text.split_whitespace().filter_map(pair).collect());
         }
-        let script = format!("exec 9>&1 >&2; {SOURCE}; exec env -0 >&9");
-        let said = settings(root, &script, "build_environment", &std::fs::read_to_string(file)?).output(1 << 20)?;
+        let said = settings(root, ". \"$1\" >&2; exec env -0", "build_environment", &file)?.output(1 << 20)?;
         if !said.ended.status.success() {
             return Err(io::Error::other(
                 String::from_utf8_lossy(&said.stderr).trim().to_owned(),
@@ -120,25 +119,23 @@ pub(super) fn plain(text: &str) -> Option<BTreeMap<String, String>> {
         .collect()
 }
 
-/// What bash does with the text that it is given to read.
-const SOURCE: &str = r#"IFS= read -r -d '' __text; eval "$__text""#;
-
-/// A bash for a file of settings of `root`. This machine's are root's own; no code of another root's runs as root here. The text is
-/// handed over, for in an image that lies in somebody's home the user nobody could not read it.
-fn settings(root: &Root, script: &str, name: &str, text: &str) -> Confined {
-    let user = if root.is_host() { User::Same } else { User::Unprivileged };
-    Confined::bash(script, name)
-        .stdin(text)
-        .user(user)
-        .time_limit(Duration::from_secs(20))
+/// A bash for `script`, whose first argument is a file of settings of `root`. This machine's are root's own; no code of another root's
+/// runs as root here. There the content is handed over, for in an image that lies in somebody's home the user nobody could not read it.
+fn settings(root: &Root, script: &str, name: &str, path: &Path) -> io::Result<Confined> {
+    let bash = if root.is_host() {
+        Confined::bash(script, name).arg(path)
+    } else {
+        Confined::bash(&format!("exec 3< <(cat); set -- /dev/fd/3 \"$@\"\n{script}"), name)
+            .stdin(std::fs::read(path)?)
+            .user(User::Unprivileged)
+    };
+    Ok(bash.time_limit(Duration::from_secs(20)))
 }
 
-pub(super) fn by_bash(root: &Root, text: &str) -> io::Result<BTreeMap<String, String>> {
-    let script = format!(
-        r#"kernelver='$kernelver'; exec 9>&1 >&2; {SOURCE}
-for __n; do [[ -v $__n ]] && printf '%s\0%s\0' "$__n" "${{!__n}}" >&9; done; printf '!end\0' >&9"#
-    );
-    let said = settings(root, &script, "framework.conf", text)
+pub(super) fn by_bash(root: &Root, path: &Path) -> io::Result<BTreeMap<String, String>> {
+    const SCRIPT: &str = r#"kernelver='$kernelver'; exec 9>&1 >&2; . "$1"; shift
+for __n; do [[ -v $__n ]] && printf '%s\0%s\0' "$__n" "${!__n}" >&9; done; printf '!end\0' >&9"#;
+    let said = settings(root, SCRIPT, "framework.conf", path)?
         .args(NAMES.iter().chain(&SIGNING_NAMES))
         .output(1 << 20)?;
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
