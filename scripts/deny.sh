@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks licences, sources and duplicates of all dependencies with cargo-deny, built into target/tools if it is not there.
+# Checks licenses, sources and duplicates of all dependencies with cargo-deny, built into target/tools if it is not there.
 # The advisory database is a git repository; where it can't be reached, that one check is left out, and this says so.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -21,7 +21,7 @@ install -d "$bin" "$sbin" "$share/man/man8"
 install -m 755 "$programs/dkms-fetch" "$programs/dkms-repo" "$bin/"
 ln -sfn ../bin/dkms-fetch "$sbin/dkms"
 fetch=$programs/dkms-fetch
-"$fetch" dkms glue install "${root:-/}" "$prefix"
+"$fetch" dkms hooks install "${root:-/}" "$prefix"
 "$fetch" man >"$share/man/man8/dkms-fetch.8"
 install -d "$share/bash-completion/completions" "$share/fish/vendor_completions.d"
 "$fetch" completions bash >"$share/bash-completion/completions/dkms-fetch"

@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use dkms_engine::kernel::{KernelError, KernelOptions, KernelTarget};
-use dkms_engine::package::{KernelId, PackageId as TreeId};
+use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::{BuildRecord, Tree};
 use dkms_index::modalias::Modalias;
 use dkms_index::overrides::Overrides;
 use dkms_index::pattern::Pattern;
 
-use crate::candidate::{self, Facts, Offer, PackageId, Rules, TargetKernel};
+use crate::candidate::{self, Facts, Offer, OfferId, Rules, TargetKernel};
 use crate::config::Repository;
 use crate::device::{self, Device};
 use crate::host::Host;
 use crate::intree::{InTree, InTreeError, KernelClaim};
-use crate::plan::{self, Library, Plan, Situation, Standing};
+use crate::plan::{self, InstalledPackage, Library, Plan, Situation};
 use crate::state::StateError;
 use crate::state::index::{self, Index};
 use crate::state::records::Installed;
@@ -57,7 +57,7 @@ pub struct Survey {
     /// The kernel's own modules for each device.
     pub claims: Vec<Vec<KernelClaim>>,
     /// What is installed for it.
-    pub standing: Vec<Standing>,
+    pub standing: Vec<InstalledPackage>,
 }
 
 impl<'a> Machine<'a> {
@@ -179,7 +179,7 @@ impl<'a> Machine<'a> {
 pub struct Offers<'a> {
     index: &'a Index,
     repositories: &'a [Repository],
-    known: HashMap<index::PackageId, Arc<Offer>>,
+    known: HashMap<index::PackageRow, Arc<Offer>>,
 }
 
 impl<'a> Offers<'a> {
@@ -196,7 +196,7 @@ impl<'a> Offers<'a> {
     ///
     /// # Errors
     /// When the cached index is damaged.
-    pub fn offer(&mut self, id: index::PackageId) -> Result<Arc<Offer>, StateError> {
+    pub fn offer(&mut self, id: index::PackageRow) -> Result<Arc<Offer>, StateError> {
         if let Some(known) = self.known.get(&id) {
             return Ok(Arc::clone(known));
         }
@@ -207,7 +207,7 @@ impl<'a> Offers<'a> {
             .iter()
             .find(|r| r.name == *repository)
             .map_or(0, |r| r.priority);
-        let name = PackageId {
+        let name = OfferId {
             name: record.name.clone(),
             version: record.version.clone(),
             repository: repository.to_string(),
@@ -270,7 +270,7 @@ impl<'a> Offers<'a> {
 }
 
 /// What the DKMS tree has installed for a kernel, with its origin where it came through us.
-pub fn standing(tree: &Tree, kernel: &TargetKernel, installed: &[Installed]) -> Vec<Standing> {
+pub fn standing(tree: &Tree, kernel: &TargetKernel, installed: &[Installed]) -> Vec<InstalledPackage> {
     let Some(id) = KernelId::new(&kernel.release, &kernel.arch) else {
         return Vec::new();
     };
@@ -279,7 +279,7 @@ pub fn standing(tree: &Tree, kernel: &TargetKernel, installed: &[Installed]) -> 
         .into_iter()
         .filter_map(|name| {
             let version = tree.installed_version(&name, &id)?;
-            let package = TreeId::new(&name, &version)?;
+            let package = DkmsId::new(&name, &version)?;
             let record = BuildRecord::read(&tree.built_dir(&package, &id));
             let modules = record.map_or_else(
                 || vec![name.clone()],
@@ -288,10 +288,10 @@ pub fn standing(tree: &Tree, kernel: &TargetKernel, installed: &[Installed]) -> 
             let noted = installed
                 .iter()
                 .find(|i| i.package == name && i.dkms_version == version && i.kernel == kernel.release);
-            Some(Standing {
+            Some(InstalledPackage {
                 name: name.clone(),
                 dkms_version: version,
-                source: noted.map(|i| PackageId {
+                source: noted.map(|i| OfferId {
                     name: i.package.clone(),
                     version: i.version.clone(),
                     repository: i.repository.clone(),

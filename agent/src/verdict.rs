@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::candidate::{PackageId, Rejected};
+use crate::candidate::{OfferId, Rejected};
 
 /// The answer for one device and one kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,12 +21,12 @@ pub enum Verdict {
     /// A package can serve it and is not installed yet.
     Installable {
         /// The package.
-        package: PackageId,
+        package: OfferId,
     },
     /// A package that we know is installed for it.
     Installed {
         /// The package.
-        package: PackageId,
+        package: OfferId,
     },
     /// Neither the kernel nor any package knows it.
     Unknown,

@@ -45,7 +45,7 @@ pub fn added(
         version,
         scope: String::new(),
         summary: origin.summary.clone(),
-        licence: origin.licence.clone(),
+        license: origin.license.clone(),
         homepage: origin.homepage.clone(),
         bundle,
         modules,

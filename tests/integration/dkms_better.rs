@@ -305,9 +305,9 @@ fn what_lost_its_source_can_be_taken_away() {
 fn packages_and_kernels_call_the_glue() {
     let machine = machine();
     HELLO.put(&machine);
-    for (name, text) in dkms_engine::glue::FILES.iter().map(|file| (file.path, file.text)) {
+    for (name, text) in dkms_engine::hooks::FILES.iter().map(|file| (file.path, file.text)) {
         let name = name.rsplit('/').next().expect("a name");
-        let dir = if name == "dkms" { continue } else { "glue" };
+        let dir = if name == "dkms" { continue } else { "hooks" };
         machine.write(&format!("{dir}/{name}"), text);
         machine.make_executable(&format!("{dir}/{name}"));
     }

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use dkms_engine::build::{
-    BuildError, BuildFailure, BuildOptions, BuildOutcome, BuildRequest, Built, Diagnosis, build_all,
-};
 use dkms_engine::command::readable_by_all;
 use dkms_engine::conf::ConfContext;
 use dkms_engine::framework::Framework;
 use dkms_engine::install::{InstallOptions, InstallOutcome, Session};
+use dkms_engine::kbuild::{
+    BuildError, BuildFailure, BuildOptions, BuildOutcome, BuildRequest, Built, Diagnosis, build_all,
+};
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
 use dkms_engine::ko::ModuleInfo;
-use dkms_engine::package::{KernelId, PackageId};
+use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::root::Root;
 use dkms_engine::tree::{AddOptions, Filter, State, Tree, TreeLock};
 use dkms_tests::{inputs, sources};
@@ -55,7 +55,7 @@ impl World {
         self.tree.lock(&()).expect("locks")
     }
 
-    fn add(&self, lock: &TreeLock, source: &Path) -> PackageId {
+    fn add(&self, lock: &TreeLock, source: &Path) -> DkmsId {
         let ctx = ConfContext::for_kernel(&self.kernels[0]);
         let options = AddOptions {
             run_scripts: true,
@@ -67,7 +67,7 @@ impl World {
             .package
     }
 
-    fn add_deb(&self, lock: &TreeLock, deb: &str) -> PackageId {
+    fn add_deb(&self, lock: &TreeLock, deb: &str) -> DkmsId {
         let unpacked = sources::open_tempdir();
         self.add(lock, &sources::unpack(deb, unpacked.path()))
     }
@@ -82,7 +82,7 @@ impl World {
         )
     }
 
-    fn request(&self, package: &PackageId, kernel: usize) -> BuildRequest {
+    fn request(&self, package: &DkmsId, kernel: usize) -> BuildRequest {
         BuildRequest::new(package.clone(), Arc::clone(&self.kernels[kernel]))
     }
 

@@ -63,5 +63,5 @@ fn distributions_versions_of_one_source_stay_apart() {
     assert_ne!(stable.bundle, backport.bundle);
     // All of it is of one vendor, but that vendor has no role in a repository that was never published.
     assert_eq!(stable.scope, "curated");
-    assert_eq!(stable.licence, "GPL-2.0-or-later");
+    assert_eq!(stable.license, "GPL-2.0-or-later");
 }

@@ -7,7 +7,7 @@ mod dkms_better;
 mod dkms_compat;
 mod dkms_conf;
 mod dkms_distributions;
-mod dkms_glue;
+mod dkms_hooks;
 mod dkms_rebuild;
 mod dkms_settings;
 mod docs;

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
-use dkms_engine::build::BuildOptions;
 use dkms_engine::event::{Event, Step};
+use dkms_engine::kbuild::BuildOptions;
 use dkms_engine::root::Root;
 use dkms_index::document::record::BuildOutcome;
 use dkms_repo::intake::{self, Intake};

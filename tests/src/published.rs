@@ -165,7 +165,7 @@ impl Published {
             dkms_version: None,
             scope: "curated".to_owned(),
             summary: record.summary.clone(),
-            licence: String::new(),
+            license: String::new(),
             homepage: String::new(),
             bundle: record.bundle.clone(),
             modules: vec![Module {

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    dkms_engine::compat::main(std::env::args().skip(1).collect())
+    dkms_engine::dkms_cli::main(std::env::args().skip(1).collect())
 }

@@ -2,9 +2,9 @@
 
 use std::error::Error;
 
-use crate::build::BuildError;
 use crate::conf::ConfError;
 use crate::install::InstallError;
+use crate::kbuild::BuildError;
 
 /// The lines of a `dkms.conf` with a caret, where `error` or one of its causes is about its syntax; no line end behind the last.
 pub fn of(error: &(dyn Error + 'static)) -> Option<String> {

@@ -5,20 +5,20 @@
 //!
 //! ```text
 //! source dir → conf::DkmsConf ─┐
-//! kernel::KernelTarget ────────┴→ build::BuildRequest → build::BuildOutcome → install::Plan → install::Transaction
+//! kernel::KernelTarget ────────┴→ kbuild::BuildRequest → kbuild::BuildOutcome → install::Plan → install::Transaction
 //! ```
 
-pub mod build;
 pub mod command;
-pub mod compat;
 pub mod conf;
 pub mod distribution;
+pub mod dkms_cli;
 pub mod event;
 pub mod excerpt;
 pub mod framework;
 mod fsutil;
-pub mod glue;
+pub mod hooks;
 pub mod install;
+pub mod kbuild;
 pub mod kernel;
 pub mod ko;
 pub mod package;
@@ -29,4 +29,4 @@ pub mod tree;
 pub mod version;
 
 /// What `dkms --version` prints, and the first line of every make.log: the version whose behaviour we have, and our own.
-pub const VERSION_TEXT: &str = compat::command::VERSION;
+pub const VERSION_TEXT: &str = dkms_cli::command::VERSION;

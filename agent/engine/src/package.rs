@@ -9,26 +9,26 @@ use crate::event::Subject;
 
 /// One version of a package. Both parts are safe as one part of a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PackageId {
+pub struct DkmsId {
     /// PACKAGE_NAME.
     pub module: String,
     /// PACKAGE_VERSION.
     pub version: String,
 }
 
-impl PackageId {
+impl DkmsId {
     /// Takes the two names; None if one of them cannot be a part of a path.
-    pub fn new(module: &str, version: &str) -> Option<PackageId> {
-        (is_name(module) && is_name(version)).then(|| PackageId {
+    pub fn new(module: &str, version: &str) -> Option<DkmsId> {
+        (is_name(module) && is_name(version)).then(|| DkmsId {
             module: module.to_owned(),
             version: version.to_owned(),
         })
     }
 
     /// Reads `module/version`.
-    pub fn parse(text: &str) -> Option<PackageId> {
+    pub fn parse(text: &str) -> Option<DkmsId> {
         let (module, version) = text.split_once('/')?;
-        PackageId::new(module, version)
+        DkmsId::new(module, version)
     }
 
     /// `module-version`, as its source directory is called.
@@ -46,7 +46,7 @@ impl PackageId {
     }
 }
 
-impl fmt::Display for PackageId {
+impl fmt::Display for DkmsId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.module, self.version)
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::command::{Confined, User, find_program};
 use crate::event::{Event, Sink, Step};
-use crate::package::{KernelId, PackageId};
+use crate::package::{DkmsId, KernelId};
 use crate::tree::Tree;
 
 /// Which of a package's scripts.
@@ -48,7 +48,7 @@ pub enum ScriptError {
     #[error("run {directive} of {package} ({})", .path.display())]
     Start {
         /// Whose script.
-        package: PackageId,
+        package: DkmsId,
         /// Which one.
         directive: &'static str,
         /// The program.
@@ -61,7 +61,7 @@ pub enum ScriptError {
     #[error("run {directive} of {package} ({}): {status}{said}", .path.display())]
     Failed {
         /// Whose script.
-        package: PackageId,
+        package: DkmsId,
         /// Which one.
         directive: &'static str,
         /// The program.
@@ -82,7 +82,7 @@ impl ScriptError {
 }
 
 /// A script of a package with its surroundings found: `/etc/dkms/M/<script>` wins over the package's own.
-pub(crate) fn command(tree: &Tree, package: &PackageId, line: &str, dir: &Path) -> Option<(PathBuf, Confined)> {
+pub(crate) fn command(tree: &Tree, package: &DkmsId, line: &str, dir: &Path) -> Option<(PathBuf, Confined)> {
     let mut words = line.split_whitespace();
     let name = words.next()?;
     let local = tree
@@ -97,7 +97,7 @@ pub(crate) fn command(tree: &Tree, package: &PackageId, line: &str, dir: &Path) 
 /// Those of an image that has a shell see the image as their system.
 pub(crate) fn run(
     tree: &Tree,
-    package: &PackageId,
+    package: &DkmsId,
     kind: ScriptKind,
     line: &str,
     dir: &Path,
@@ -152,7 +152,7 @@ pub(crate) fn run(
 )]
 pub(crate) fn run_logged(
     tree: &Tree,
-    package: &PackageId,
+    package: &DkmsId,
     kind: ScriptKind,
     line: &str,
     dir: &Path,
@@ -186,7 +186,7 @@ pub(crate) fn run_logged(
 
 fn prepare(
     tree: &Tree,
-    package: &PackageId,
+    package: &DkmsId,
     kind: ScriptKind,
     line: &str,
     dir: &Path,

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
-use crate::package::{KernelId, PackageId};
+use crate::package::{DkmsId, KernelId};
 
 /// The source, with its dkms.conf.
 pub const SOURCE: &str = "dkms_source_tree";
@@ -77,7 +77,7 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Tarbal
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     /// The package.
-    pub package: PackageId,
+    pub package: DkmsId,
     /// Its source directory; None packs only the dkms.conf of `conf`.
     pub source: Option<PathBuf>,
     /// Its dkms.conf.
@@ -87,7 +87,7 @@ pub struct Contents {
 }
 
 /// The name upstream gives a tarball: `M-V-kernelK-A….dkms.tar.gz`.
-pub fn default_name(package: &PackageId, kernels: &[KernelId]) -> String {
+pub fn default_name(package: &DkmsId, kernels: &[KernelId]) -> String {
     let kernels: Vec<String> = kernels
         .iter()
         .map(|kernel| format!("kernel{}-{}", kernel.release, kernel.arch))
@@ -348,8 +348,8 @@ fn builds(dir: &Path) -> Vec<(KernelId, PathBuf)> {
 mod tests {
     use super::*;
 
-    fn package() -> PackageId {
-        PackageId {
+    fn package() -> DkmsId {
+        DkmsId {
             module: "m".into(),
             version: "1".into(),
         }

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dkms_engine::build::{BuildError, BuildFailure, BuildOptions, BuildOutcome, BuildRequest, Diagnosis, build_all};
 use dkms_engine::command;
 use dkms_engine::excerpt;
 use dkms_engine::install::{InstallError, InstallOutcome, Session as InstallSession};
+use dkms_engine::kbuild::{BuildError, BuildFailure, BuildOptions, BuildOutcome, BuildRequest, Diagnosis, build_all};
 use dkms_engine::kernel::KernelTarget;
-use dkms_engine::package::{KernelId, PackageId as TreeId};
+use dkms_engine::package::{DkmsId, KernelId};
 
 use super::source::{self, Origin};
-use super::{End, Fault, Obtained, Setback, Worker, tree_id};
-use crate::candidate::PackageId;
+use super::{Cause, End, Failure, Obtained, Worker, tree_id};
+use crate::candidate::OfferId;
 use crate::cli::failure::{chain, is_disk_full_at_last};
 use crate::files;
 use crate::plan::{Plan, Step};
@@ -22,10 +22,10 @@ pub(super) fn waves(
     worker: &Worker<'_>,
     plan: &Plan,
     target: &Arc<KernelTarget>,
-    sources: &BTreeMap<PackageId, Obtained>,
+    sources: &BTreeMap<OfferId, Obtained>,
     options: &BuildOptions,
     session: &mut InstallSession<'_>,
-    ends: &mut BTreeMap<PackageId, End>,
+    ends: &mut BTreeMap<OfferId, End>,
 ) {
     loop {
         let waiting = plan.steps.iter().filter(|step| !ends.contains_key(&step.offer.id));
@@ -38,8 +38,8 @@ pub(super) fn waves(
             let blocked: Vec<&Step> = waiting.collect();
             for step in blocked {
                 let reason = "a package that it needs could not be installed".to_owned();
-                let setback = Setback::of(Fault::Machine, reason);
-                ends.insert(step.offer.id.clone(), End::Failed(setback));
+                let failure = Failure::of(Cause::Machine, reason);
+                ends.insert(step.offer.id.clone(), End::Failed(failure));
             }
             return;
         }
@@ -51,10 +51,10 @@ fn one_wave(
     worker: &Worker<'_>,
     steps: &[&Step],
     target: &Arc<KernelTarget>,
-    sources: &BTreeMap<PackageId, Obtained>,
+    sources: &BTreeMap<OfferId, Obtained>,
     options: &BuildOptions,
     session: &mut InstallSession<'_>,
-    ends: &mut BTreeMap<PackageId, End>,
+    ends: &mut BTreeMap<OfferId, End>,
 ) {
     let kernel = KernelId::from(&**target);
     let mut added: Vec<(&Step, BuildRequest, Origin)> = Vec::new();
@@ -64,16 +64,16 @@ fn one_wave(
             (Some(package), Some(obtained)) => {
                 source::add(worker, session, &package, &kernel, obtained).map(|origin| (package, origin))
             }
-            _ => Err(Setback::of(
-                Fault::Package,
+            _ => Err(Failure::of(
+                Cause::Package,
                 "its name cannot be used in the DKMS tree".to_owned(),
             )),
         };
         match outcome {
             Ok((package, origin)) => added.push((*step, BuildRequest::new(package, Arc::clone(target)), origin)),
-            Err(setback) => {
-                worker.tell_failure(step, &kernel, &setback);
-                ends.insert(id.clone(), End::Failed(setback));
+            Err(failure) => {
+                worker.tell_failure(step, &kernel, &failure);
+                ends.insert(id.clone(), End::Failed(failure));
             }
         }
     }
@@ -85,59 +85,59 @@ fn one_wave(
         let end = match built(worker, outcome) {
             // What was ended halfway says nothing about itself, and what was not installed yet can wait.
             _ if command::is_stopped() => {
-                End::Failed(Setback::of(Fault::Machine, "the run was interrupted".to_owned()))
+                End::Failed(Failure::of(Cause::Machine, "the run was interrupted".to_owned()))
             }
             Ok(()) => install(worker, session, &request.package, &kernel),
-            Err(setback) => End::Failed(setback),
+            Err(failure) => End::Failed(failure),
         };
-        if let End::Failed(setback) = &end {
-            match setback.fault {
+        if let End::Failed(failure) = &end {
+            match failure.cause {
                 _ if is_told => worker
                     .reporter
-                    .explain(setback.excerpt.as_deref(), setback.hint.as_deref()),
+                    .explain(failure.excerpt.as_deref(), failure.hint.as_deref()),
                 // What is not meant for this kernel has not failed.
-                Fault::Unfit => {}
-                _ => worker.tell_failure(step, &kernel, setback),
+                Cause::Unfit => {}
+                _ => worker.tell_failure(step, &kernel, failure),
             }
-            forget(worker, session, &request.package, setback, *origin);
+            forget(worker, session, &request.package, failure, *origin);
         }
         ends.insert(step.offer.id.clone(), end);
     }
 }
 
-fn built(worker: &Worker<'_>, outcome: BuildOutcome) -> Result<(), Setback> {
+fn built(worker: &Worker<'_>, outcome: BuildOutcome) -> Result<(), Failure> {
     match outcome {
         BuildOutcome::Built(_) | BuildOutcome::Current(_) => Ok(()),
-        BuildOutcome::Excluded { why, .. } => Err(Setback::of(Fault::Unfit, why.to_string())),
-        BuildOutcome::Failed(failure) => Err(match fault_of(&failure) {
+        BuildOutcome::Excluded { why, .. } => Err(Failure::of(Cause::Unfit, why.to_string())),
+        BuildOutcome::Failed(failure) => Err(match cause_of(&failure) {
             // Its log would only take more of what there is too little of.
-            Fault::NoSpace => Setback {
+            Cause::NoSpace => Failure {
                 hint: Some(files::free_some(worker.tree.path())),
-                ..Setback::of(Fault::NoSpace, failure.to_string())
+                ..Failure::of(Cause::NoSpace, failure.to_string())
             },
-            fault => Setback {
+            cause => Failure {
                 reason: failure.to_string(),
                 excerpt: excerpt::of(&failure.error),
                 hint: failure.hint(),
                 log: failure.log.clone(),
-                fault,
+                cause,
             },
         }),
     }
 }
 
 /// Whether a failed build says something about the package, or only about this machine at this time.
-fn fault_of(failure: &BuildFailure) -> Fault {
+fn cause_of(failure: &BuildFailure) -> Cause {
     use Diagnosis::{CompilerMismatch, HeadersIncomplete, Killed, LibraryMissing, NoSpace, TimedOut, ToolMissing};
     match &failure.error {
-        error if is_disk_full_at_last(error) => Fault::NoSpace,
+        error if is_disk_full_at_last(error) => Cause::NoSpace,
         BuildError::Tree(_)
         | BuildError::Program { .. }
         | BuildError::Io { .. }
         | BuildError::Jobserver(_)
-        | BuildError::ScriptsForbidden(_) => Fault::Machine,
+        | BuildError::ScriptsForbidden(_) => Cause::Machine,
         error => match error.diagnosis() {
-            Some(NoSpace) => Fault::NoSpace,
+            Some(NoSpace) => Cause::NoSpace,
             Some(
                 Killed { .. }
                 | ToolMissing { .. }
@@ -145,13 +145,13 @@ fn fault_of(failure: &BuildFailure) -> Fault {
                 | CompilerMismatch { .. }
                 | HeadersIncomplete { .. }
                 | TimedOut { .. },
-            ) => Fault::Machine,
-            _ => Fault::Package,
+            ) => Cause::Machine,
+            _ => Cause::Package,
         },
     }
 }
 
-fn install(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &TreeId, kernel: &KernelId) -> End {
+fn install(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &DkmsId, kernel: &KernelId) -> End {
     match session.install(package, kernel) {
         Ok(InstallOutcome::Installed(installed)) => End::Installed {
             files: installed.files,
@@ -164,30 +164,30 @@ fn install(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &Tree
             pending: None,
         },
         Err(error) => {
-            let fault = match &error {
-                error if is_disk_full_at_last(error) => Fault::NoSpace,
-                InstallError::NotNewer { .. } => Fault::Unfit,
-                InstallError::Tree(_) | InstallError::NoKernel { .. } => Fault::Machine,
-                _ => Fault::Package,
+            let cause = match &error {
+                error if is_disk_full_at_last(error) => Cause::NoSpace,
+                InstallError::NotNewer { .. } => Cause::Unfit,
+                InstallError::Tree(_) | InstallError::NoKernel { .. } => Cause::Machine,
+                _ => Cause::Package,
             };
             let reason = format!("failed to {}", chain(&error));
-            let hint = match fault {
-                Fault::NoSpace => Some(files::free_some(&worker.tree.modules_dir(&kernel.release))),
+            let hint = match cause {
+                Cause::NoSpace => Some(files::free_some(&worker.tree.modules_dir(&kernel.release))),
                 _ => error.hint(),
             };
-            End::Failed(Setback {
+            End::Failed(Failure {
                 excerpt: excerpt::of(&error),
                 hint,
-                ..Setback::of(fault, reason)
+                ..Failure::of(cause, reason)
             })
         }
     }
 }
 
 /// Takes a package that failed out of the tree again, unless another kernel uses it. One that has a log stays with it.
-fn forget(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &TreeId, setback: &Setback, origin: Origin) {
+fn forget(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &DkmsId, failure: &Failure, origin: Origin) {
     // The log of the failure is inside the tree, and people want to read it.
-    if setback.log.is_some() || !worker.tree.is_added(package) || !worker.tree.built_kernels(package).is_empty() {
+    if failure.log.is_some() || !worker.tree.is_added(package) || !worker.tree.built_kernels(package).is_empty() {
         return;
     }
     // What stays is a source that nothing uses; the next run replaces it.

@@ -5,18 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dkms_engine::build::ensure_key_pair;
 use dkms_engine::install::{InstallOptions, Session as InstallSession};
+use dkms_engine::kbuild::ensure_key_pair;
 use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::KernelId;
 
 use super::refusal::{Meaning, Refusal};
-use super::{Attempt, End, Fault, Setback, Waiting, Worker, tree_id};
+use super::{Attempt, Cause, End, Failure, Waiting, Worker, tree_id};
 use crate::candidate::{Offer, Rules};
 use crate::cli::failure::chain;
 use crate::device::{Binding, Device};
 use crate::host::SecureBoot;
-use crate::report::progress::Happening;
+use crate::report::progress::ProgressEvent;
 use crate::state::StateError;
 use crate::survey::{Machine, Survey, standing};
 
@@ -29,7 +29,7 @@ enum Loaded {
     /// It waits for something that only a person or a reboot can do: what, and how.
     Pending { why: String, hint: String },
     /// It does no good here.
-    Useless(Setback),
+    Useless(Failure),
 }
 
 impl Worker<'_> {
@@ -54,7 +54,7 @@ impl Worker<'_> {
                     self.records.note_at_work(name, &survey.kernel.release)?;
                 }
                 Loaded::Pending { why, hint } => {
-                    self.reporter.tell(Happening::Warning {
+                    self.reporter.tell(ProgressEvent::Warning {
                         text: format!("{} is installed and not in use yet: {why}", attempt.offer.id),
                         hint: Some(hint.clone()),
                     });
@@ -63,10 +63,10 @@ impl Worker<'_> {
                         hint: Some(hint),
                     });
                 }
-                Loaded::Useless(setback) => {
+                Loaded::Useless(failure) => {
                     useless = true;
                     self.take_back(attempt, survey)?;
-                    attempt.end = End::Failed(setback);
+                    attempt.end = End::Failed(failure);
                     self.remember(attempt, survey, rules)?;
                 }
             }
@@ -134,7 +134,7 @@ impl Worker<'_> {
                     hint: "systemctl reboot".to_owned(),
                 };
             }
-            self.reporter.tell(Happening::Loading { module: module.clone() });
+            self.reporter.tell(ProgressEvent::Loading { module: module.clone() });
             if let Err(said) = self.loader.load(module) {
                 return self.refused(machine, survey, module, &Refusal::of(&said));
             }
@@ -148,7 +148,7 @@ impl Worker<'_> {
             if Instant::now() >= deadline {
                 let device = machine.devices[missing].title();
                 let reason = format!("it was loaded and did not bind to {device}");
-                return Loaded::Useless(Setback::of(Fault::Package, reason));
+                return Loaded::Useless(Failure::of(Cause::Package, reason));
             }
             std::thread::sleep(BIND_POLL);
         }
@@ -161,14 +161,14 @@ impl Worker<'_> {
             Some(hint) => hint,
             None => self.enrolment(machine, survey),
         };
-        let fault = match refusal.meaning() {
+        let cause = match refusal.meaning() {
             Meaning::Waits => return Loaded::Pending { why: reason, hint },
-            Meaning::Useless => Fault::Package,
-            Meaning::Machine => Fault::Machine,
+            Meaning::Useless => Cause::Package,
+            Meaning::Machine => Cause::Machine,
         };
-        Loaded::Useless(Setback {
+        Loaded::Useless(Failure {
             hint: Some(hint),
-            ..Setback::of(fault, reason)
+            ..Failure::of(cause, reason)
         })
     }
 
@@ -231,7 +231,7 @@ impl Worker<'_> {
                 .finish()
                 .map_err(|errors| errors.iter().map(ToString::to_string).collect::<String>());
             for error in [gone.err(), told.err()].into_iter().flatten() {
-                self.reporter.tell(Happening::Warning {
+                self.reporter.tell(ProgressEvent::Warning {
                     text: format!("failed to {error}"),
                     hint: None,
                 });

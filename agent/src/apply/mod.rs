@@ -17,26 +17,26 @@ mod unload;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use dkms_engine::build::BuildOptions;
 use dkms_engine::command;
 use dkms_engine::event::{Event, Sink as _};
 use dkms_engine::install::{InstallOptions, Session as InstallSession};
+use dkms_engine::kbuild::BuildOptions;
 use dkms_engine::kernel::KernelTarget;
-use dkms_engine::package::{KernelId, PackageId as TreeId};
+use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::{Tree, TreeLock};
 use jiff::Timestamp;
 
-use crate::candidate::{Offer, PackageId, Rejection, Rules};
+use crate::candidate::{Offer, OfferId, Rejection, Rules};
 use crate::plan::{Plan, Step};
-use crate::report::progress::{Happening, Reporter};
+use crate::report::progress::{ProgressEvent, Reporter};
 use crate::state::StateError;
 use crate::state::records::{Entry, Installed as InstalledRecord, Quarantined, Records};
 use crate::survey::{Machine, Survey, standing};
 
 pub use modprobe::Loader;
 pub use obtain::{Obtain, Obtained};
-pub use outcome::{Attempt, Done, End, Fault, Setback, Waiting};
-pub use remove::{Farewell, RemoveError, Withdrawn};
+pub use outcome::{Attempt, Cause, Done, End, Failure, Waiting};
+pub use remove::{RemovalOutcome, RemoveError, Withdrawn};
 pub use unload::{Unloaded, adopt, unload};
 
 /// Rounds of planning and building; each rules out at least one version, and nobody has so many.
@@ -159,26 +159,26 @@ impl Worker<'_> {
     ) -> Vec<Attempt> {
         let target = match usable(survey) {
             Ok(target) => target,
-            Err(setback) => {
+            Err(failure) => {
                 return plan
                     .steps
                     .iter()
-                    .map(|step| self.failed(step, survey, setback.clone()))
+                    .map(|step| self.failed(step, survey, failure.clone()))
                     .collect();
             }
         };
         let kernel = KernelId::from(&*target);
         let mut sources = BTreeMap::new();
-        let mut ends: BTreeMap<PackageId, End> = BTreeMap::new();
+        let mut ends: BTreeMap<OfferId, End> = BTreeMap::new();
         for step in &plan.steps {
             let devices: Vec<_> = step.serves.iter().map(|&n| &machine.devices[n]).collect();
             match obtain.package(&step.offer, &devices, self.reporter).await {
                 Ok(obtained) => {
                     sources.insert(step.offer.id.clone(), obtained);
                 }
-                Err(setback) => {
-                    self.tell_failure(step, &kernel, &setback);
-                    ends.insert(step.offer.id.clone(), End::Failed(setback));
+                Err(failure) => {
+                    self.tell_failure(step, &kernel, &failure);
+                    ends.insert(step.offer.id.clone(), End::Failed(failure));
                 }
             }
         }
@@ -200,27 +200,27 @@ impl Worker<'_> {
             .collect()
     }
 
-    fn failed(&self, step: &Step, survey: &Survey, setback: Setback) -> Attempt {
+    fn failed(&self, step: &Step, survey: &Survey, failure: Failure) -> Attempt {
         if let Some(kernel) = KernelId::new(&survey.kernel.release, &survey.kernel.arch) {
-            self.tell_failure(step, &kernel, &setback);
+            self.tell_failure(step, &kernel, &failure);
         }
         Attempt {
             offer: Arc::clone(&step.offer),
             serves: step.serves.clone(),
-            end: End::Failed(setback),
+            end: End::Failed(failure),
         }
     }
 
-    fn tell_failure(&self, step: &Step, kernel: &KernelId, setback: &Setback) {
+    fn tell_failure(&self, step: &Step, kernel: &KernelId, failure: &Failure) {
         if let Some(package) = tree_id(&step.offer) {
             self.reporter.emit(Event::Failed {
                 subject: package.subject(Some(kernel)),
-                reason: setback.reason.clone(),
-                log: setback.log.clone(),
+                reason: failure.reason.clone(),
+                log: failure.log.clone(),
             });
         }
         self.reporter
-            .explain(setback.excerpt.as_deref(), setback.hint.as_deref());
+            .explain(failure.excerpt.as_deref(), failure.hint.as_deref());
     }
 
     /// Writes down what happened, and lets the next plan know.
@@ -240,34 +240,34 @@ impl Worker<'_> {
                 })?;
                 self.log("install", attempt, kernel, "done", "")
             }
-            End::Failed(setback) => {
+            End::Failed(failure) => {
                 let entry = Quarantined {
                     bundle_sha256: record.bundle.sha256.clone(),
                     package: record.name.clone(),
                     version: record.version.clone(),
                     kernel: kernel.clone(),
-                    reason: setback.reason.clone(),
+                    reason: failure.reason.clone(),
                     at: self.now,
                 };
-                match setback.fault {
-                    Fault::Package => {
+                match failure.cause {
+                    Cause::Package => {
                         self.records.quarantine(&entry)?;
-                        self.reporter.tell(Happening::Quarantined {
+                        self.reporter.tell(ProgressEvent::Quarantined {
                             package: attempt.offer.id.clone(),
                             kernel: kernel.clone(),
-                            reason: setback.reason.clone(),
+                            reason: failure.reason.clone(),
                         });
                         rules.quarantine.push(entry);
                     }
-                    Fault::Unfit => rules.quarantine.push(entry),
-                    Fault::Machine | Fault::NoSpace | Fault::Trust | Fault::Network => {
+                    Cause::Unfit => rules.quarantine.push(entry),
+                    Cause::Machine | Cause::NoSpace | Cause::Trust | Cause::Network => {
                         let why = Rejection::Failed {
-                            reason: setback.reason.clone(),
+                            reason: failure.reason.clone(),
                         };
                         rules.set_aside.insert(record.name.clone(), why);
                     }
                 }
-                self.log("install", attempt, kernel, "failed", &setback.reason)
+                self.log("install", attempt, kernel, "failed", &failure.reason)
             }
         }
     }
@@ -300,7 +300,7 @@ impl Worker<'_> {
         attempts: &mut [Attempt],
     ) -> Result<(), StateError> {
         let Err(errors) = session.finish() else { return Ok(()) };
-        let undone: BTreeSet<TreeId> = errors.iter().flat_map(|error| error.rolled_back.clone()).collect();
+        let undone: BTreeSet<DkmsId> = errors.iter().flat_map(|error| error.rolled_back.clone()).collect();
         let reason = errors
             .iter()
             .map(|error| format!("failed to {error}"))
@@ -314,9 +314,9 @@ impl Worker<'_> {
                     .note_removed(&attempt.offer.id.name, &survey.kernel.release)?;
                 self.log("install", attempt, &survey.kernel.release, "undone", &reason)?;
                 let hint = errors.iter().find_map(dkms_engine::install::DepmodError::hint);
-                attempt.end = End::Failed(Setback {
+                attempt.end = End::Failed(Failure {
                     hint,
-                    ..Setback::of(Fault::Machine, reason.clone())
+                    ..Failure::of(Cause::Machine, reason.clone())
                 });
             }
         }
@@ -326,10 +326,10 @@ impl Worker<'_> {
 }
 
 /// What there is to build against, and with.
-fn usable(survey: &Survey) -> Result<Arc<KernelTarget>, Setback> {
-    let target = survey.target.as_ref().map_err(|error| Setback {
+fn usable(survey: &Survey) -> Result<Arc<KernelTarget>, Failure> {
+    let target = survey.target.as_ref().map_err(|error| Failure {
         hint: error.hint(),
-        ..Setback::of(Fault::Machine, format!("failed to {error}"))
+        ..Failure::of(Cause::Machine, format!("failed to {error}"))
     })?;
     let toolchain = target.toolchain();
     if toolchain.present.is_some() {
@@ -337,10 +337,10 @@ fn usable(survey: &Survey) -> Result<Arc<KernelTarget>, Setback> {
     }
     let wanted = toolchain.wanted.as_deref().unwrap_or(&toolchain.cc);
     let program = wanted.split_whitespace().next().unwrap_or("gcc");
-    Err(Setback {
+    Err(Failure {
         hint: Some(target.distribution.install_command(program)),
-        ..Setback::of(
-            Fault::Machine,
+        ..Failure::of(
+            Cause::Machine,
             format!(
                 "failed to find a compiler: kernel {} was built with {wanted}",
                 target.release
@@ -350,6 +350,6 @@ fn usable(survey: &Survey) -> Result<Arc<KernelTarget>, Setback> {
 }
 
 /// What the DKMS tree calls a package.
-fn tree_id(offer: &Offer) -> Option<TreeId> {
-    TreeId::new(&offer.record.name, offer.record.dkms_version())
+fn tree_id(offer: &Offer) -> Option<DkmsId> {
+    DkmsId::new(&offer.record.name, offer.record.dkms_version())
 }

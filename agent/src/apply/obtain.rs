@@ -7,12 +7,12 @@ use dkms_index::document::manifest::Manifest;
 use dkms_index::pattern::Pattern;
 use dkms_index::trust::TrustedMetadata;
 
-use super::{Fault, Setback};
+use super::{Cause, Failure};
 use crate::candidate::Offer;
 use crate::cli::failure::{chain, is_disk_full_at_last};
 use crate::device::Device;
 use crate::fetch::{self, FetchError, SourceTree, Store};
-use crate::report::progress::{Happening, Reporter};
+use crate::report::progress::{ProgressEvent, Reporter};
 use crate::sync::Session;
 
 /// Gets sources: the repositories of this run, and the store.
@@ -38,28 +38,28 @@ impl Obtain<'_, '_> {
     /// The verified source of `offer`, which is to serve `devices`.
     ///
     /// # Errors
-    /// What went wrong and whose fault it is.
+    /// What went wrong and where its cause lies.
     pub async fn package(
         &mut self,
         offer: &Offer,
         devices: &[&Device],
         reporter: &Reporter,
-    ) -> Result<Obtained, Setback> {
+    ) -> Result<Obtained, Failure> {
         let found = self
             .repositories
             .iter_mut()
             .find(|(s, _)| s.repository().name.as_str() == offer.id.repository);
         let Some((session, metadata)) = found else {
             let reason = format!("repository {} could not be reached", offer.id.repository);
-            return Err(Setback::of(Fault::Network, reason));
+            return Err(Failure::of(Cause::Network, reason));
         };
         let trusted = session
             .manifest(metadata, &offer.record.manifest)
             .await
-            .map_err(|e| setback(&e.into()))?;
+            .map_err(|e| failure(&e.into()))?;
         agrees(offer, trusted.manifest(), devices)?;
         let length = trusted.manifest().bundle.length;
-        reporter.tell(Happening::Fetching {
+        reporter.tell(ProgressEvent::Fetching {
             package: offer.id.clone(),
             length,
         });
@@ -68,11 +68,11 @@ impl Obtain<'_, '_> {
             .store
             .bundle(&trusted, session, &mut progress)
             .await
-            .map_err(|e| setback(&e))?;
-        reporter.tell(Happening::Fetched {
+            .map_err(|e| failure(&e))?;
+        reporter.tell(ProgressEvent::Fetched {
             package: offer.id.clone(),
         });
-        let source = fetch::unpack(&bundle, &self.scratch).map_err(|e| setback(&e))?;
+        let source = fetch::unpack(&bundle, &self.scratch).map_err(|e| failure(&e))?;
         Ok(Obtained {
             manifest: trusted.manifest().clone(),
             source,
@@ -81,7 +81,7 @@ impl Obtain<'_, '_> {
 }
 
 /// Whether the authority says what the index said: the same package from the same bytes, for every device it is to serve.
-fn agrees(offer: &Offer, manifest: &Manifest, devices: &[&Device]) -> Result<(), Setback> {
+fn agrees(offer: &Offer, manifest: &Manifest, devices: &[&Device]) -> Result<(), Failure> {
     let record = &offer.record;
     let refuse = |what: &str| {
         let reason = format!(
@@ -89,9 +89,9 @@ fn agrees(offer: &Offer, manifest: &Manifest, devices: &[&Device]) -> Result<(),
             offer.id
         );
         let hint = Some("tell the publisher of the repository; nothing of it was used".to_owned());
-        Err(Setback {
+        Err(Failure {
             hint,
-            ..Setback::of(Fault::Trust, reason)
+            ..Failure::of(Cause::Trust, reason)
         })
     };
     if (&manifest.name, &manifest.version) != (&record.name, &record.version) {
@@ -119,17 +119,17 @@ fn agrees(offer: &Offer, manifest: &Manifest, devices: &[&Device]) -> Result<(),
     }
 }
 
-/// Whose fault it is that a source could not be had.
-fn setback(error: &FetchError) -> Setback {
-    let fault = match error {
-        error if error.is_trust() => Fault::Trust,
-        error if is_disk_full_at_last(error) => Fault::NoSpace,
-        FetchError::Io { .. } => Fault::Machine,
-        _ => Fault::Network,
+/// Where the cause of it lies that a source could not be had.
+fn failure(error: &FetchError) -> Failure {
+    let cause = match error {
+        error if error.is_trust() => Cause::Trust,
+        error if is_disk_full_at_last(error) => Cause::NoSpace,
+        FetchError::Io { .. } => Cause::Machine,
+        _ => Cause::Network,
     };
     let reason = format!("failed to {}", chain(error));
-    Setback {
+    Failure {
         hint: error.hint(),
-        ..Setback::of(fault, reason)
+        ..Failure::of(cause, reason)
     }
 }

@@ -39,7 +39,7 @@ pub enum End {
         pending: Option<Waiting>,
     },
     /// It is not, and nothing of it is left.
-    Failed(Setback),
+    Failed(Failure),
 }
 
 /// Something that only a person or a reboot can do, before a package is of use.
@@ -53,7 +53,7 @@ pub struct Waiting {
 
 /// Why a package was not installed, and what follows from that.
 #[derive(Debug, Clone)]
-pub struct Setback {
+pub struct Failure {
     /// In one sentence.
     pub reason: String,
     /// The place in a file that it is about, as lines to show.
@@ -62,26 +62,26 @@ pub struct Setback {
     pub hint: Option<String>,
     /// The log of the build.
     pub log: Option<PathBuf>,
-    /// Whose fault it is.
-    pub fault: Fault,
+    /// Where the cause of it lies.
+    pub cause: Cause,
 }
 
-impl Setback {
+impl Failure {
     /// Without a way out or a log.
-    pub(super) fn of(fault: Fault, reason: String) -> Self {
+    pub(super) fn of(cause: Cause, reason: String) -> Self {
         Self {
             reason,
             excerpt: None,
             hint: None,
             log: None,
-            fault,
+            cause,
         }
     }
 }
 
-/// Whose fault a failure is decides what is tried next.
+/// Where the cause of a failure lies decides what is tried next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum Cause {
     /// The package's: this version is not tried again on this machine for this kernel, the next one is.
     Package,
     /// The package says itself that it is not for this kernel: the next one is tried.

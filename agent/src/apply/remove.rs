@@ -4,13 +4,13 @@ use std::io;
 use std::path::PathBuf;
 
 use dkms_engine::install::{InstallError, InstallOptions, Session as InstallSession};
-use dkms_engine::package::{KernelId, PackageId as TreeId};
+use dkms_engine::package::{DkmsId, KernelId};
 
-use super::{Fault, Setback, Unloaded, Worker, adopt, unload};
+use super::{Cause, Failure, Unloaded, Worker, adopt, unload};
 use crate::cli::failure::{chain, is_disk_full_at_last};
 use crate::files;
 use crate::plan::{Removal, Withdrawal};
-use crate::report::progress::Happening;
+use crate::report::progress::ProgressEvent;
 use crate::state::StateError;
 use crate::state::records::Entry;
 use crate::survey::{Machine, Survey, standing};
@@ -53,18 +53,18 @@ pub struct Withdrawn {
     /// Which, and why.
     pub removal: Removal,
     /// What became of it.
-    pub end: Farewell,
+    pub end: RemovalOutcome,
 }
 
 /// How the removal of a package ended.
 #[derive(Debug, Clone)]
-pub enum Farewell {
+pub enum RemovalOutcome {
     /// It is gone.
-    Gone,
+    Removed,
     /// It is gone from the disk; the running kernel still uses it.
     AtReboot,
     /// It is still there.
-    Failed(Setback),
+    Failed(Failure),
 }
 
 impl Worker<'_> {
@@ -76,7 +76,7 @@ impl Worker<'_> {
     pub fn remove(
         &self,
         session: &mut InstallSession<'_>,
-        package: &TreeId,
+        package: &DkmsId,
         kernels: &[KernelId],
         why: &str,
     ) -> Result<(), RemoveError> {
@@ -122,7 +122,7 @@ impl Worker<'_> {
         let mut session = InstallSession::new(self.tree, self.lock, options, self.reporter);
         let (mut withdrawn, mut orphans) = (Vec::new(), Vec::new());
         for removal in &withdrawal.removals {
-            let Some(package) = TreeId::new(&removal.package.name, &removal.dkms_version) else {
+            let Some(package) = DkmsId::new(&removal.package.name, &removal.dkms_version) else {
                 continue;
             };
             // First from memory: afterwards nobody knows which modules belong together.
@@ -140,18 +140,18 @@ impl Worker<'_> {
             orphans.extend(unloaded.orphans);
             let why = format!("revoked by {}: {}", removal.package.repository, removal.reason);
             let end = match self.remove(&mut session, &package, std::slice::from_ref(&kernel), &why) {
-                Ok(()) if unloaded.stays => Farewell::AtReboot,
-                Ok(()) => Farewell::Gone,
+                Ok(()) if unloaded.stays => RemovalOutcome::AtReboot,
+                Ok(()) => RemovalOutcome::Removed,
                 Err(RemoveError::State(error)) => return Err(error),
                 Err(error) => {
-                    let fault = if is_disk_full_at_last(&error) {
-                        Fault::NoSpace
+                    let cause = if is_disk_full_at_last(&error) {
+                        Cause::NoSpace
                     } else {
-                        Fault::Machine
+                        Cause::Machine
                     };
-                    Farewell::Failed(Setback {
+                    RemovalOutcome::Failed(Failure {
                         hint: error.hint(),
-                        ..Setback::of(fault, format!("failed to {}", chain(&error)))
+                        ..Failure::of(cause, format!("failed to {}", chain(&error)))
                     })
                 }
             };
@@ -162,7 +162,7 @@ impl Worker<'_> {
         }
         // The mark that depmod is due stays, and the next run tries again.
         for error in session.finish().err().into_iter().flatten() {
-            self.reporter.tell(Happening::Warning {
+            self.reporter.tell(ProgressEvent::Warning {
                 text: format!("failed to {error}"),
                 hint: error.hint(),
             });

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use dkms_engine::excerpt;
 use dkms_engine::install::Session as InstallSession;
-use dkms_engine::package::{KernelId, PackageId as TreeId};
+use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::{AddError, AddOptions, Tree};
 
-use super::{Fault, Obtained, Setback, Worker};
+use super::{Cause, Failure, Obtained, Worker};
 use crate::cli::failure::{chain, is_disk_full_at_last};
 use crate::files;
 
@@ -24,7 +24,7 @@ pub(super) enum Origin {
 }
 
 /// Removes a source that we put into the source tree and that nothing uses. One that stays is replaced by the next run.
-pub(super) fn take_back(tree: &Tree, package: &TreeId, origin: Origin) {
+pub(super) fn take_back(tree: &Tree, package: &DkmsId, origin: Origin) {
     let dir = tree.source_tree().join(package.dashed());
     if origin == Origin::Ours && !tree.is_added(package) {
         let _ = fs::remove_dir_all(dir);
@@ -36,10 +36,10 @@ pub(super) fn take_back(tree: &Tree, package: &TreeId, origin: Origin) {
 pub(super) fn add(
     worker: &Worker<'_>,
     session: &mut InstallSession<'_>,
-    package: &TreeId,
+    package: &DkmsId,
     kernel: &KernelId,
     obtained: &Obtained,
-) -> Result<Origin, Setback> {
+) -> Result<Origin, Failure> {
     let tree = worker.tree;
     let there = tree.source_tree().join(package.dashed());
     if tree.is_added(package) {
@@ -54,16 +54,16 @@ pub(super) fn add(
         if !is_idle && !is_ours || tree.built_kernels(package).iter().any(|built| built != kernel) {
             let reason = format!("another source of {package} is in use ({})", there.display());
             let hint = Some(format!("dkms remove {package} --all"));
-            return Err(Setback {
+            return Err(Failure {
                 hint,
-                ..Setback::of(Fault::Machine, reason)
+                ..Failure::of(Cause::Machine, reason)
             });
         }
         session.remove(package, std::slice::from_ref(kernel)).map_err(|error| {
             let reason = format!("failed to {}", chain(&error));
-            Setback {
+            Failure {
                 hint: error.hint(),
-                ..Setback::of(Fault::Machine, reason)
+                ..Failure::of(Cause::Machine, reason)
             }
         })?;
     }
@@ -77,22 +77,22 @@ pub(super) fn add(
         Ok(added) if added.package == *package => return Ok(origin),
         Ok(added) => {
             let reason = format!("its dkms.conf calls it {}, its manifest {package}", added.package);
-            Setback::of(Fault::Package, reason)
+            Failure::of(Cause::Package, reason)
         }
         Err(error) => {
-            let fault = match &error {
-                error if is_disk_full_at_last(error) => Fault::NoSpace,
-                AddError::Tree(_) => Fault::Machine,
-                _ => Fault::Package,
+            let cause = match &error {
+                error if is_disk_full_at_last(error) => Cause::NoSpace,
+                AddError::Tree(_) => Cause::Machine,
+                _ => Cause::Package,
             };
-            let hint = match fault {
-                Fault::NoSpace => Some(files::free_some(&there)),
+            let hint = match cause {
+                Cause::NoSpace => Some(files::free_some(&there)),
                 _ => error.hint(),
             };
-            Setback {
+            Failure {
                 excerpt: excerpt::of(&error),
                 hint,
-                ..Setback::of(fault, format!("failed to {}", chain(&error)))
+                ..Failure::of(cause, format!("failed to {}", chain(&error)))
             }
         }
     };

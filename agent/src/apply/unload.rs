@@ -4,7 +4,7 @@ use dkms_engine::root::Root;
 
 use super::Loader;
 use crate::device::{Binding, Device};
-use crate::report::progress::{Happening, Reporter};
+use crate::report::progress::{ProgressEvent, Reporter};
 
 /// What became of a package's modules in the running kernel.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub fn unload(loader: &Loader, root: &Root, modules: &[String], devices: &[Devic
         }
         if let Err(said) = loader.unload(&module) {
             unloaded.stays = true;
-            reporter.tell(Happening::Warning {
+            reporter.tell(ProgressEvent::Warning {
                 text: format!("the running kernel keeps {module} until the next boot: {said}"),
                 hint: Some("systemctl reboot".to_owned()),
             });

@@ -22,13 +22,13 @@ use crate::state::records::Quarantined;
 
 pub use fit::Proof;
 pub use rank::Rank;
-pub use rejection::{PackageId, Rejected, Rejection};
+pub use rejection::{OfferId, Rejected, Rejection};
 
 /// A package version that a repository offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// Whose and which.
-    pub id: PackageId,
+    pub id: OfferId,
     /// The repository's priority: greater goes first.
     pub priority: i32,
     /// What the index says of it.
@@ -144,7 +144,7 @@ fn insert(ranked: &mut Vec<Candidate>, candidate: Candidate) {
     }
 }
 
-fn newest_first(a: &PackageId, b: &PackageId) -> std::cmp::Ordering {
+fn newest_first(a: &OfferId, b: &OfferId) -> std::cmp::Ordering {
     a.name
         .cmp(&b.name)
         .then_with(|| version::compare(&b.version, &a.version))
@@ -215,7 +215,7 @@ fn revoked(offer: &Offer, rules: &Rules) -> Option<String> {
 
 /// What the machine's owner says.
 fn denied(offer: &Offer, rules: &Rules) -> Result<(), Rejection> {
-    let PackageId { name, version, .. } = &offer.id;
+    let OfferId { name, version, .. } = &offer.id;
     let because = |reason: String| Err(Rejection::Denied { reason });
     let policy = &rules.policy;
     let names = |globs: &[String]| globs.iter().any(|glob| glob_matches(glob, name));

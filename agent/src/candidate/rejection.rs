@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// A package version of one repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct PackageId {
+pub struct OfferId {
     /// `PACKAGE_NAME`.
     pub name: String,
     /// The version in the index.
@@ -15,7 +15,7 @@ pub struct PackageId {
     pub repository: String,
 }
 
-impl fmt::Display for PackageId {
+impl fmt::Display for OfferId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.version)
     }
@@ -25,7 +25,7 @@ impl fmt::Display for PackageId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejected {
     /// Which one.
-    pub package: PackageId,
+    pub package: OfferId,
     /// Why not.
     #[serde(flatten)]
     pub why: Rejection,
@@ -94,12 +94,12 @@ pub enum Rejection {
     /// It may not be installed beside a package that serves this machine better.
     ConflictsWith {
         /// The other one.
-        package: PackageId,
+        package: OfferId,
     },
     /// Another package was ranked before it.
     Outranked {
         /// The one that was chosen.
-        by: PackageId,
+        by: OfferId,
         /// On what count.
         because: String,
     },

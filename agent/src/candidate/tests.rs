@@ -10,7 +10,7 @@ pub(crate) fn offer(name: &str, version: &str) -> Offer {
         "bundle": {"sha256": format!("{name}-{version}"), "length": 1, "format": "tar-zst"},
         "modules": [name], "patterns": [],
     }));
-    let id = PackageId {
+    let id = OfferId {
         name: name.into(),
         version: version.into(),
         repository: "test".into(),

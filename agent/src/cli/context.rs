@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::device::{self, Device};
 use crate::host::{self, Host};
 use crate::lock::RunLock;
-use crate::report::progress::{Happening, Reporter};
+use crate::report::progress::{ProgressEvent, Reporter};
 use crate::state::Paths;
 use crate::state::index::Index;
 use crate::state::records::Records;
@@ -71,7 +71,7 @@ impl Context {
         };
         if now != clock {
             let text = format!("this machine's clock is not set; taking {now} for now");
-            context.reporter.tell(Happening::Warning {
+            context.reporter.tell(ProgressEvent::Warning {
                 text,
                 hint: Some("timedatectl set-ntp true".to_owned()),
             });

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::view::View;
 use crate::exit::Exit;
-use crate::report::progress::{Happening, print_json};
+use crate::report::progress::{ProgressEvent, print_json};
 use crate::report::{KernelReport, table};
 use crate::state::records::Records;
 
@@ -15,7 +15,7 @@ pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
     let index = context.index()?;
     if index.repositories().next().is_none() {
         let text = "no index is cached, so no package is known".to_owned();
-        context.reporter.tell(Happening::Warning {
+        context.reporter.tell(ProgressEvent::Warning {
             text,
             hint: Some("dkms-fetch sync".to_owned()),
         });

@@ -6,17 +6,17 @@ use super::context::Context;
 use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::{block_on, packages};
-use crate::candidate::PackageId;
+use crate::candidate::OfferId;
 use crate::exit::Exit;
 use crate::fetch::Store;
 use crate::report::Document;
-use crate::report::progress::{Happening, print_json, say};
+use crate::report::progress::{ProgressEvent, print_json, say};
 
 /// A source that is on this machine now, or would be.
 #[derive(Serialize)]
 struct Fetched {
     #[serde(flatten)]
-    package: PackageId,
+    package: OfferId,
     sha256: String,
     length: u64,
     /// Where it is; absent with `--check`.
@@ -84,13 +84,13 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
             };
             let manifest = session.manifest(metadata, &offer.record.manifest).await?;
             let length = manifest.manifest().bundle.length;
-            context.reporter.tell(Happening::Fetching {
+            context.reporter.tell(ProgressEvent::Fetching {
                 package: offer.id.clone(),
                 length,
             });
             let mut progress = |received: u64| context.reporter.received(&offer.id, received, length);
             let bundle = store.bundle(&manifest, session, &mut progress).await?;
-            context.reporter.tell(Happening::Fetched {
+            context.reporter.tell(ProgressEvent::Fetched {
                 package: offer.id.clone(),
             });
             fetched.push(Fetched {

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 
 use crate::exit::Exit;
 use crate::interrupt::{self, Interrupt};
-use crate::report::progress::{Happening, Reporter};
+use crate::report::progress::{ProgressEvent, Reporter};
 use args::{Cli, Command};
 use context::Context;
 use failure::{Failure, chain};
@@ -87,7 +87,7 @@ fn dkms(arguments: &[OsString]) -> ExitCode {
         // Without it the compilers would outlive us; everything else works as well.
         let _ = interrupt::end_with_commands();
     }
-    dkms_engine::compat::main(
+    dkms_engine::dkms_cli::main(
         arguments
             .iter()
             .map(|word| word.to_string_lossy().into_owned())
@@ -107,7 +107,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     else {
         return ended;
     };
-    context.reporter.tell(Happening::Warning {
+    context.reporter.tell(ProgressEvent::Warning {
         text: format!("the cached index {} is damaged: it is not used", damaged.display()),
         hint: None,
     });
@@ -156,7 +156,7 @@ fn report(cli: &Cli, failure: &Failure) {
             "hint": hint,
         }));
     } else {
-        Reporter::new(false, false).tell(Happening::Error { text, hint });
+        Reporter::new(false, false).tell(ProgressEvent::Error { text, hint });
     }
 }
 

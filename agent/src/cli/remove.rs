@@ -1,7 +1,7 @@
 //! `remove`: from the running kernel, the kernels on disk and the DKMS tree; the kernel's own modules come back.
 
 use dkms_engine::install::{InstallOptions, Session};
-use dkms_engine::package::{KernelId, PackageId};
+use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::Tree;
 use serde_json::json;
 
@@ -57,9 +57,9 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
 }
 
 /// Says what was done, or would be.
-fn finish(context: &Context, packages: &[PackageId], done: &str, exit: Exit) -> Exit {
+fn finish(context: &Context, packages: &[DkmsId], done: &str, exit: Exit) -> Exit {
     if context.options.json {
-        let named = |p: &PackageId| json!({"package": p.module, "dkms_version": p.version});
+        let named = |p: &DkmsId| json!({"package": p.module, "dkms_version": p.version});
         let packages: Vec<_> = packages.iter().map(named).collect();
         let body = json!({ "check": context.options.check, "packages": packages });
         print_json(&Document::new("remove", exit, body));
@@ -80,10 +80,10 @@ fn changed(context: &Context) -> Exit {
 }
 
 /// The versions in the tree that a person means: by the tree's version or the index's.
-fn find(tree: &Tree, records: &Records, text: &str) -> Result<Vec<PackageId>, Failure> {
+fn find(tree: &Tree, records: &Records, text: &str) -> Result<Vec<DkmsId>, Failure> {
     let (name, wanted) = packages::parse(text);
     let installed = records.installed()?;
-    let is_meant = |package: &PackageId| {
+    let is_meant = |package: &DkmsId| {
         let noted = |version: &str| {
             let mut of_ours = installed
                 .iter()
@@ -96,7 +96,7 @@ fn find(tree: &Tree, records: &Records, text: &str) -> Result<Vec<PackageId>, Fa
 }
 
 /// The kernels that a package is to be removed from.
-fn kernels(context: &Context, session: &Session<'_>, package: &PackageId) -> Vec<KernelId> {
+fn kernels(context: &Context, session: &Session<'_>, package: &DkmsId) -> Vec<KernelId> {
     let wanted = &context.options.kernel;
     let all = wanted.is_empty() || wanted.iter().any(|name| name == "all");
     let mut kernels = session.kernels_of(package);
@@ -105,12 +105,7 @@ fn kernels(context: &Context, session: &Session<'_>, package: &PackageId) -> Vec
 }
 
 /// Takes a package's modules out of the running kernel, if it is removed from that one. In an image there is none.
-fn unload_running(
-    context: &Context,
-    tree: &Tree,
-    package: &PackageId,
-    kernels: &[KernelId],
-) -> Result<Unloaded, Failure> {
+fn unload_running(context: &Context, tree: &Tree, package: &DkmsId, kernels: &[KernelId]) -> Result<Unloaded, Failure> {
     let is_running = |kernel: &&KernelId| context.host.running.as_ref() == Some(&kernel.release);
     let Some(kernel) = kernels.iter().find(is_running) else {
         return Ok(Unloaded::default());

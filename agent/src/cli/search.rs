@@ -12,7 +12,7 @@ use super::failure::Failure;
 use crate::exit::Exit;
 use crate::report::Document;
 use crate::report::progress::print_json;
-use crate::state::index::{Index, PackageId};
+use crate::state::index::{Index, PackageRow};
 
 /// One package version that was found.
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, terms: &[String]) -> Result<Exit, Failure> 
     if index.repositories().next().is_none() {
         return Err(super::nothing_cached(context));
     }
-    let mut found: Option<BTreeSet<PackageId>> = None;
+    let mut found: Option<BTreeSet<PackageRow>> = None;
     for term in terms {
         let hits = look_up(&index, term)?;
         found = Some(match found {
@@ -91,8 +91,8 @@ pub(super) fn run(context: &Context, terms: &[String]) -> Result<Exit, Failure> 
 }
 
 /// What one term finds: a modalias or `vendor:device` by the patterns, everything else by the text.
-fn look_up(index: &Index, term: &str) -> Result<BTreeSet<PackageId>, Failure> {
-    let mut hits: BTreeSet<PackageId> = BTreeSet::new();
+fn look_up(index: &Index, term: &str) -> Result<BTreeSet<PackageRow>, Failure> {
+    let mut hits: BTreeSet<PackageRow> = BTreeSet::new();
     for modalias in modaliases(term) {
         hits.extend(index.find(&modalias)?.into_iter().map(|hit| hit.package));
     }

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::failure::{Failure, chain};
 use crate::exit::Exit;
 use crate::report::Document;
-use crate::report::progress::{Happening, print_json};
+use crate::report::progress::{ProgressEvent, print_json};
 use crate::state::Paths;
 use crate::state::index::{Index, Summary};
 use crate::state::records::{Entry, Records};
@@ -39,7 +39,7 @@ pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> 
     let mut opened = Vec::new();
     let mut unreached = Vec::new();
     for repository in &context.config.repositories {
-        context.reporter.tell(Happening::Syncing {
+        context.reporter.tell(ProgressEvent::Syncing {
             repository: repository.name.to_string(),
         });
         let session = Session::new(repository, &context.cache, transport, context.network());
@@ -78,7 +78,7 @@ async fn one<'a>(context: &'a Context, session: Session<'a>) -> Result<Opened<'a
     let name = &session.repository().name;
     let summary = Index::open(&context.cache, [name]).summaries()?;
     let packages = summary.first().map_or(0, |summary| summary.packages);
-    context.reporter.tell(Happening::Synced {
+    context.reporter.tell(ProgressEvent::Synced {
         repository: name.to_string(),
         packages,
         changed,
@@ -98,7 +98,7 @@ fn has_index(paths: &Paths, session: &Session<'_>) -> bool {
 }
 
 fn warn(context: &Context, error: &SyncError) {
-    context.reporter.tell(Happening::Warning {
+    context.reporter.tell(ProgressEvent::Warning {
         text: format!("failed to synchronise: {}; going on with what is cached", chain(error)),
         hint: error.hint(),
     });

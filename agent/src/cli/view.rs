@@ -7,9 +7,10 @@ use super::failure::Failure;
 use crate::candidate::Rules;
 use crate::device::Device;
 use crate::plan::{self, Plan, Remaining};
-use crate::report::progress::Happening;
+use crate::report::progress::ProgressEvent;
 use crate::report::{
-    DeviceReport, Gone, KernelReport, Outcome, PackageReport, RemovalReport, Report, RepositoryReport, SCHEMA, Warning,
+    DeviceReport, KernelReport, Outcome, PackageReport, RemovalReport, RemovalReportOutcome, Report, RepositoryReport,
+    SCHEMA, Warning,
 };
 use crate::state::index::Index;
 use crate::state::records::Records;
@@ -102,7 +103,7 @@ impl<'a> View<'a> {
                     package: removal.package.clone(),
                     dkms_version: removal.dkms_version.clone(),
                     revoked: removal.reason.clone(),
-                    outcome: Gone::Planned,
+                    outcome: RemovalReportOutcome::Planned,
                 })
                 .collect(),
         }
@@ -122,7 +123,7 @@ impl<'a> View<'a> {
         let withdrawal = plan::withdraw(&survey.standing, rules);
         warnings.extend(withdrawal.remaining.iter().map(remaining));
         for Warning { text, hint } in warnings.iter().cloned() {
-            context.reporter.tell(Happening::Warning { text, hint });
+            context.reporter.tell(ProgressEvent::Warning { text, hint });
         }
         report.warnings.extend(warnings);
     }

@@ -5,12 +5,12 @@ use dkms_engine::tree::{Tree, TreeLock};
 use super::context::Context;
 use super::failure::Failure;
 use super::sync::Opened;
-use crate::apply::{Attempt, Done, End, Farewell, Fault, Loader, Obtain, Withdrawn, Worker};
+use crate::apply::{Attempt, Cause, Done, End, Loader, Obtain, RemovalOutcome, Withdrawn, Worker};
 use crate::exit::Exit;
 use crate::fetch::Store;
 use crate::plan::Removal;
 use crate::report::progress::inside;
-use crate::report::{Gone, KernelReport, Outcome, PackageReport, RemovalReport};
+use crate::report::{KernelReport, Outcome, PackageReport, RemovalReport, RemovalReportOutcome};
 use crate::state::records::Records;
 use crate::survey::Machine;
 
@@ -86,11 +86,11 @@ fn removal(withdrawn: &Withdrawn) -> RemovalReport {
         dkms_version: dkms_version.clone(),
         revoked: reason.clone(),
         outcome: match &withdrawn.end {
-            Farewell::Gone => Gone::Removed { until_reboot: false },
-            Farewell::AtReboot => Gone::Removed { until_reboot: true },
-            Farewell::Failed(setback) => Gone::Failed {
-                reason: setback.reason.clone(),
-                hint: setback.hint.clone(),
+            RemovalOutcome::Removed => RemovalReportOutcome::Removed { until_reboot: false },
+            RemovalOutcome::AtReboot => RemovalReportOutcome::Removed { until_reboot: true },
+            RemovalOutcome::Failed(failure) => RemovalReportOutcome::Failed {
+                reason: failure.reason.clone(),
+                hint: failure.hint.clone(),
             },
         },
     }
@@ -115,10 +115,10 @@ fn package(context: &Context, machine: &Machine<'_>, attempt: &Attempt) -> Packa
                 pending: pending.as_ref().map(|waiting| waiting.reason.clone()),
                 hint: pending.as_ref().and_then(|waiting| waiting.hint.clone()),
             },
-            End::Failed(setback) => Outcome::Failed {
-                reason: setback.reason.clone(),
-                log: setback.log.as_deref().map(shown),
-                hint: setback.hint.clone(),
+            End::Failed(failure) => Outcome::Failed {
+                reason: failure.reason.clone(),
+                log: failure.log.as_deref().map(shown),
+                hint: failure.hint.clone(),
             },
         },
     }
@@ -126,7 +126,7 @@ fn package(context: &Context, machine: &Machine<'_>, attempt: &Attempt) -> Packa
 
 /// Whether the machine is another than before.
 pub(super) fn is_change(done: &Done) -> bool {
-    let gone = |withdrawn: &Withdrawn| !matches!(withdrawn.end, Farewell::Failed(_));
+    let gone = |withdrawn: &Withdrawn| !matches!(withdrawn.end, RemovalOutcome::Failed(_));
     done.attempts.iter().any(has_changed) || done.withdrawn.iter().any(gone)
 }
 
@@ -148,21 +148,21 @@ pub(super) fn exit(done: &Done) -> Exit {
     let attempts = done.attempts.iter().filter(|attempt| !made_good(attempt));
     let tried = attempts.filter_map(|attempt| match &attempt.end {
         // A package that is not meant for this kernel by its own word has not failed either.
-        End::Failed(setback) if setback.fault != Fault::Unfit => Some(setback.fault),
+        End::Failed(failure) if failure.cause != Cause::Unfit => Some(failure.cause),
         _ => None,
     });
-    let failures: Vec<Fault> = tried.collect();
-    let stayed = |withdrawn: &Withdrawn| matches!(withdrawn.end, Farewell::Failed(_));
+    let failures: Vec<Cause> = tried.collect();
+    let stayed = |withdrawn: &Withdrawn| matches!(withdrawn.end, RemovalOutcome::Failed(_));
     let waits = |attempt: &Attempt| matches!(&attempt.end, End::Installed { pending: Some(_), .. });
-    let lingers = |withdrawn: &Withdrawn| matches!(withdrawn.end, Farewell::AtReboot);
+    let lingers = |withdrawn: &Withdrawn| matches!(withdrawn.end, RemovalOutcome::AtReboot);
     match failures.as_slice() {
-        failures if failures.contains(&Fault::Trust) => Exit::Untrusted,
+        failures if failures.contains(&Cause::Trust) => Exit::Untrusted,
         _ if done.withdrawn.iter().any(stayed) => Exit::Partly,
         [] if done.attempts.iter().any(waits) || done.withdrawn.iter().any(lingers) => Exit::Pending,
         [] => Exit::Converged,
         _ if is_change(done) => Exit::Partly,
-        failures if failures.iter().all(|fault| *fault == Fault::Network) => Exit::NoNetwork,
-        failures if failures.contains(&Fault::NoSpace) => Exit::TryAgain,
+        failures if failures.iter().all(|cause| *cause == Cause::Network) => Exit::NoNetwork,
+        failures if failures.contains(&Cause::NoSpace) => Exit::TryAgain,
         _ => Exit::BuildsFailed,
     }
 }
@@ -173,8 +173,8 @@ mod tests {
 
     use std::sync::Arc;
 
-    use crate::apply::{Setback, Waiting};
-    use crate::candidate::PackageId;
+    use crate::apply::{Failure, Waiting};
+    use crate::candidate::OfferId;
     use crate::candidate::tests::offer;
 
     fn installed(pending: bool) -> End {
@@ -188,25 +188,25 @@ mod tests {
         }
     }
 
-    fn setback(fault: Fault) -> Setback {
-        Setback {
+    fn failure(cause: Cause) -> Failure {
+        Failure {
             reason: "it failed".into(),
             excerpt: None,
             hint: None,
             log: None,
-            fault,
+            cause,
         }
     }
 
     /// Each attempt is for the device of its number.
-    fn check(attempts: &[(usize, End)], farewells: &[Farewell], expected: Exit) {
+    fn check(attempts: &[(usize, End)], farewells: &[RemovalOutcome], expected: Exit) {
         let attempt = |(device, end): &(usize, End)| Attempt {
             offer: Arc::new(offer("edu", "1.0")),
             serves: vec![*device],
             end: end.clone(),
         };
         let removal = Removal {
-            package: PackageId {
+            package: OfferId {
                 name: "edu".into(),
                 version: "1.0".into(),
                 repository: "test".into(),
@@ -230,31 +230,31 @@ mod tests {
 
     #[test]
     fn the_exit_code_says_what_is_left_to_do() {
-        let failed = |fault| End::Failed(setback(fault));
+        let failed = |cause| End::Failed(failure(cause));
         check(&[], &[], Exit::Converged);
         check(&[(0, installed(false))], &[], Exit::Converged);
         check(&[(0, installed(true))], &[], Exit::Pending);
-        check(&[(0, failed(Fault::Package))], &[], Exit::BuildsFailed);
-        check(&[(0, failed(Fault::Machine))], &[], Exit::BuildsFailed);
-        check(&[(0, failed(Fault::Unfit))], &[], Exit::Converged);
-        check(&[(0, failed(Fault::Network))], &[], Exit::NoNetwork);
-        check(&[(0, failed(Fault::NoSpace))], &[], Exit::TryAgain);
+        check(&[(0, failed(Cause::Package))], &[], Exit::BuildsFailed);
+        check(&[(0, failed(Cause::Machine))], &[], Exit::BuildsFailed);
+        check(&[(0, failed(Cause::Unfit))], &[], Exit::Converged);
+        check(&[(0, failed(Cause::Network))], &[], Exit::NoNetwork);
+        check(&[(0, failed(Cause::NoSpace))], &[], Exit::TryAgain);
         check(
-            &[(0, failed(Fault::Trust)), (1, installed(false))],
+            &[(0, failed(Cause::Trust)), (1, installed(false))],
             &[],
             Exit::Untrusted,
         );
-        check(&[(0, failed(Fault::Package)), (1, installed(false))], &[], Exit::Partly);
+        check(&[(0, failed(Cause::Package)), (1, installed(false))], &[], Exit::Partly);
         // The next candidate served the same device.
         check(
-            &[(0, failed(Fault::Package)), (0, installed(false))],
+            &[(0, failed(Cause::Package)), (0, installed(false))],
             &[],
             Exit::Converged,
         );
-        check(&[(0, failed(Fault::Package)), (0, installed(true))], &[], Exit::Pending);
-        check(&[], &[Farewell::Gone], Exit::Converged);
-        check(&[], &[Farewell::AtReboot], Exit::Pending);
-        check(&[], &[Farewell::Failed(setback(Fault::Machine))], Exit::Partly);
-        check(&[(0, failed(Fault::Network))], &[Farewell::Gone], Exit::Partly);
+        check(&[(0, failed(Cause::Package)), (0, installed(true))], &[], Exit::Pending);
+        check(&[], &[RemovalOutcome::Removed], Exit::Converged);
+        check(&[], &[RemovalOutcome::AtReboot], Exit::Pending);
+        check(&[], &[RemovalOutcome::Failed(failure(Cause::Machine))], Exit::Partly);
+        check(&[(0, failed(Cause::Network))], &[RemovalOutcome::Removed], Exit::Partly);
     }
 }

@@ -10,11 +10,11 @@ mod withdraw;
 
 use std::sync::Arc;
 
-use crate::candidate::{self, Assessment, Candidate, Facts, Offer, PackageId, Rejected, Rejection};
+use crate::candidate::{self, Assessment, Candidate, Facts, Offer, OfferId, Rejected, Rejection};
 use crate::verdict::Verdict;
 
 pub use needs::Library;
-pub use settle::{Standing, settle};
+pub use settle::{InstalledPackage, settle};
 pub use withdraw::{Remaining, Removal, Withdrawal, withdraw};
 
 use choose::Contest;
@@ -63,7 +63,7 @@ pub struct Situation {
 }
 
 /// Plans for one kernel. `standing` are the packages that are installed for it already and stay.
-pub fn plan(situations: &[Situation], library: &Library, standing: &[Standing], facts: Facts<'_>) -> Plan {
+pub fn plan(situations: &[Situation], library: &Library, standing: &[InstalledPackage], facts: Facts<'_>) -> Plan {
     let mut shelf = Shelf::new(library, standing, facts);
     let wishes: Vec<Wish> = situations
         .iter()
@@ -109,7 +109,7 @@ pub fn plan(situations: &[Situation], library: &Library, standing: &[Standing], 
 pub fn plan_for(
     offers: &[Arc<Offer>],
     library: &Library,
-    standing: &[Standing],
+    standing: &[InstalledPackage],
     facts: Facts<'_>,
 ) -> Result<Plan, Box<Rejected>> {
     let mut shelf = Shelf::new(library, standing, facts);
@@ -118,7 +118,7 @@ pub fn plan_for(
         let refuse = |why| refused(offer, why);
         candidate::admit(offer, facts).map_err(refuse)?;
         let number = shelf.take(offer).map_err(refuse)?;
-        if let Some(other) = clash_with_standing(offer, standing) {
+        if let Some(other) = conflict_with_installed(offer, standing) {
             return Err(refuse(Rejection::ConflictsWith { package: other }));
         }
         picks.push(Some(number));
@@ -156,14 +156,14 @@ struct Wish {
 }
 
 impl Wish {
-    fn of(situation: &Situation, shelf: &mut Shelf<'_>, standing: &[Standing]) -> Self {
+    fn of(situation: &Situation, shelf: &mut Shelf<'_>, standing: &[InstalledPackage]) -> Self {
         let mut wish = Self {
             choices: Vec::new(),
             rejected: Vec::new(),
         };
         for candidate in &situation.assessment.ranked {
             let offer = &candidate.offer;
-            let outcome = match clash_with_standing(offer, standing) {
+            let outcome = match conflict_with_installed(offer, standing) {
                 Some(package) => Err(Rejection::ConflictsWith { package }),
                 None => shelf.take(offer),
             };
@@ -225,7 +225,7 @@ impl Wish {
 }
 
 /// The package of the plan that rules `offer` out; itself where only its own needs do.
-fn rival(offer: &Offer, steps: &[Step]) -> PackageId {
+fn rival(offer: &Offer, steps: &[Step]) -> OfferId {
     let rival = steps.iter().find(|step| conflict(&step.offer, offer));
     rival.map_or_else(|| offer.id.clone(), |step| step.offer.id.clone())
 }
@@ -241,7 +241,7 @@ fn conflict(a: &Offer, b: &Offer) -> bool {
 }
 
 /// The installed package that `offer` may not be put beside. Another version of itself is replaced, not a conflict.
-fn clash_with_standing(offer: &Offer, standing: &[Standing]) -> Option<PackageId> {
+fn conflict_with_installed(offer: &Offer, standing: &[InstalledPackage]) -> Option<OfferId> {
     let clash = standing.iter().find(|other| {
         other.name != offer.id.name
             && (offer.record.conflicts.contains(&other.name)

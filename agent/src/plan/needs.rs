@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use dkms_index::version;
 
-use super::Standing;
-use crate::candidate::{self, Facts, Offer, PackageId, Proof, Rejection};
+use super::InstalledPackage;
+use crate::candidate::{self, Facts, Offer, OfferId, Proof, Rejection};
 
 /// Packages by name: all versions of every name that some `BUILD_DEPENDS` reaches.
 pub type Library = BTreeMap<String, Vec<Arc<Offer>>>;
@@ -17,15 +17,15 @@ const DEPTH_MAX: usize = 16;
 /// The packages that the plan talks about, by number, each with the numbers of what it needs.
 pub(super) struct Shelf<'a> {
     library: &'a Library,
-    standing: &'a [Standing],
+    standing: &'a [InstalledPackage],
     facts: Facts<'a>,
     offers: Vec<Arc<Offer>>,
     needs: Vec<Vec<usize>>,
-    known: BTreeMap<PackageId, Result<usize, Rejection>>,
+    known: BTreeMap<OfferId, Result<usize, Rejection>>,
 }
 
 impl<'a> Shelf<'a> {
-    pub(super) fn new(library: &'a Library, standing: &'a [Standing], facts: Facts<'a>) -> Self {
+    pub(super) fn new(library: &'a Library, standing: &'a [InstalledPackage], facts: Facts<'a>) -> Self {
         Self {
             library,
             standing,

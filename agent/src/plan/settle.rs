@@ -2,30 +2,30 @@
 
 use dkms_index::specificity::Specificity;
 
-use crate::candidate::{Assessment, PackageId};
+use crate::candidate::{Assessment, OfferId};
 use crate::device::{Binding, Device};
 use crate::intree::KernelClaim;
 use crate::verdict::Verdict;
 
 /// A package that is installed for the target kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct InstalledPackage {
     /// `PACKAGE_NAME`.
     pub name: String,
     /// The version in the DKMS tree.
     pub dkms_version: String,
     /// The version in the index and the repository, where it came from one through us.
-    pub source: Option<PackageId>,
+    pub source: Option<OfferId>,
     /// SHA-256 of the bundle it came in; empty where it did not come through us.
     pub bundle_sha256: String,
     /// The names of its modules, `-` written as `_`.
     pub modules: Vec<String>,
 }
 
-impl Standing {
+impl InstalledPackage {
     /// What to call it.
-    pub fn id(&self) -> PackageId {
-        self.source.clone().unwrap_or_else(|| PackageId {
+    pub fn id(&self) -> OfferId {
+        self.source.clone().unwrap_or_else(|| OfferId {
             name: self.name.clone(),
             version: self.dkms_version.clone(),
             repository: String::new(),
@@ -41,7 +41,7 @@ pub fn settle(
     device: &Device,
     live: bool,
     claims: &[KernelClaim],
-    standing: &[Standing],
+    standing: &[InstalledPackage],
     matching: &[&str],
     assessment: &Assessment,
 ) -> Option<Verdict> {
@@ -149,9 +149,9 @@ mod tests {
             .map(|name| (Arc::new(offer(name, "1")), DEVICE.parse().unwrap()))
             .collect();
         let assessment = assess(&matches, facts);
-        let standing: Vec<Standing> = installed
+        let standing: Vec<InstalledPackage> = installed
             .iter()
-            .map(|&name| Standing {
+            .map(|&name| InstalledPackage {
                 name: name.into(),
                 dkms_version: "1".into(),
                 source: None,

@@ -28,8 +28,8 @@ fn library(offers: &[Arc<Offer>]) -> Library {
     library
 }
 
-fn standing(name: &str, modules: &[&str]) -> Standing {
-    Standing {
+fn standing(name: &str, modules: &[&str]) -> InstalledPackage {
+    InstalledPackage {
         name: name.into(),
         dkms_version: "0".into(),
         source: None,
@@ -42,7 +42,7 @@ fn standing(name: &str, modules: &[&str]) -> Standing {
 fn check(
     devices: &[&[Arc<Offer>]],
     library: &Library,
-    standing: &[Standing],
+    standing: &[InstalledPackage],
     expected_steps: &[&str],
     expected: &[&str],
 ) -> Plan {

@@ -5,14 +5,14 @@
 
 use dkms_index::document::revocation::{Action, Revocation};
 
-use super::Standing;
-use crate::candidate::{PackageId, Rules};
+use super::InstalledPackage;
+use crate::candidate::{OfferId, Rules};
 
 /// A package to take away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
     /// The package.
-    pub package: PackageId,
+    pub package: OfferId,
     /// The version in the DKMS tree.
     pub dkms_version: String,
     /// The names of its modules.
@@ -25,7 +25,7 @@ pub struct Removal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remaining {
     /// The package.
-    pub package: PackageId,
+    pub package: OfferId,
     /// Which repository revoked it.
     pub revoked_by: String,
     /// Why, in the repository's words.
@@ -44,7 +44,7 @@ pub struct Withdrawal {
 }
 
 /// Decides about everything that is installed for one kernel.
-pub fn withdraw(standing: &[Standing], rules: &Rules) -> Withdrawal {
+pub fn withdraw(standing: &[InstalledPackage], rules: &Rules) -> Withdrawal {
     let mut withdrawal = Withdrawal::default();
     for one in standing {
         let Some((repository, revocation)) = revocation(one, rules) else {
@@ -72,7 +72,7 @@ pub fn withdraw(standing: &[Standing], rules: &Rules) -> Withdrawal {
 }
 
 /// Who wants it gone: its own repository, or any of them where nobody knows where it came from.
-fn revocation<'a>(one: &Standing, rules: &'a Rules) -> Option<(&'a str, &'a Revocation)> {
+fn revocation<'a>(one: &InstalledPackage, rules: &'a Rules) -> Option<(&'a str, &'a Revocation)> {
     let id = one.id();
     let versions = [id.version.as_str(), one.dkms_version.as_str()];
     rules
@@ -94,8 +94,8 @@ fn revocation<'a>(one: &Standing, rules: &'a Rules) -> Option<(&'a str, &'a Revo
 
 impl Withdrawal {
     /// What is installed when all that goes is gone.
-    pub fn staying(&self, standing: &[Standing]) -> Vec<Standing> {
-        let goes = |one: &&Standing| self.removals.iter().any(|removal| removal.package == one.id());
+    pub fn staying(&self, standing: &[InstalledPackage]) -> Vec<InstalledPackage> {
+        let goes = |one: &&InstalledPackage| self.removals.iter().any(|removal| removal.package == one.id());
         standing.iter().filter(|one| !goes(one)).cloned().collect()
     }
 }
@@ -106,11 +106,11 @@ mod tests {
 
     use dkms_index::document::revocation::{Revocations, Subject};
 
-    fn standing(version: &str, repository: Option<&str>, bundle_sha256: &str) -> Standing {
-        Standing {
+    fn standing(version: &str, repository: Option<&str>, bundle_sha256: &str) -> InstalledPackage {
+        InstalledPackage {
             name: "edu".into(),
             dkms_version: version.into(),
-            source: repository.map(|repository| PackageId {
+            source: repository.map(|repository| OfferId {
                 name: "edu".into(),
                 version: format!("{version}-1"),
                 repository: repository.into(),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     /// Expected: how many go and how many stay with a warning.
-    fn check(one: Standing, subject: Subject, action: Action, held: bool, expected: (usize, usize)) {
+    fn check(one: InstalledPackage, subject: Subject, action: Action, held: bool, expected: (usize, usize)) {
         let revocation = Revocation {
             subject,
             reason: "it burns".into(),

@@ -5,7 +5,7 @@ pub mod table;
 
 use serde::Serialize;
 
-use crate::candidate::PackageId;
+use crate::candidate::OfferId;
 use crate::device::Device;
 use crate::exit::Exit;
 use crate::verdict::Verdict;
@@ -79,7 +79,7 @@ pub struct DeviceReport {
 pub struct PackageReport {
     /// Which.
     #[serde(flatten)]
-    pub package: PackageId,
+    pub package: OfferId,
     /// The version under which the DKMS tree knows it.
     pub dkms_version: String,
     /// One line about it.
@@ -128,20 +128,20 @@ pub enum Outcome {
 pub struct RemovalReport {
     /// Which.
     #[serde(flatten)]
-    pub package: PackageId,
+    pub package: OfferId,
     /// The version under which the DKMS tree knows it.
     pub dkms_version: String,
     /// Why it was revoked.
     pub revoked: String,
     /// What became of it.
     #[serde(flatten)]
-    pub outcome: Gone,
+    pub outcome: RemovalReportOutcome,
 }
 
 /// What became of a package that was to go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum Gone {
+pub enum RemovalReportOutcome {
     /// It would be removed.
     Planned,
     /// It is removed.

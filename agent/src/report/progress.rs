@@ -11,12 +11,12 @@ use dkms_engine::event::{Event, Sink, Step, Subject};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::candidate::PackageId;
+use crate::candidate::OfferId;
 
 /// What the agent does besides the engine's work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Happening {
+pub enum ProgressEvent {
     /// A repository is asked for news.
     Syncing {
         /// Its name.
@@ -35,7 +35,7 @@ pub enum Happening {
     Fetching {
         /// Of which package.
         #[serde(flatten)]
-        package: PackageId,
+        package: OfferId,
         /// Its whole length in bytes.
         length: u64,
     },
@@ -43,7 +43,7 @@ pub enum Happening {
     Fetched {
         /// Of which package.
         #[serde(flatten)]
-        package: PackageId,
+        package: OfferId,
     },
     /// A module is loaded into the running kernel.
     Loading {
@@ -54,7 +54,7 @@ pub enum Happening {
     Quarantined {
         /// Which.
         #[serde(flatten)]
-        package: PackageId,
+        package: OfferId,
         /// For which kernel.
         kernel: String,
         /// Why.
@@ -113,13 +113,13 @@ impl Reporter {
     }
 
     /// Shows one thing.
-    pub fn tell(&self, happening: Happening) {
+    pub fn tell(&self, happening: ProgressEvent) {
         if let Mode::Json = self.mode {
             return print_json(&happening);
         }
         match happening {
-            Happening::Syncing { repository } => self.begin(&repository, &format!("syncing {repository}")),
-            Happening::Synced {
+            ProgressEvent::Syncing { repository } => self.begin(&repository, &format!("syncing {repository}")),
+            ProgressEvent::Synced {
                 repository,
                 packages,
                 changed,
@@ -132,30 +132,30 @@ impl Reporter {
                     &format!("{repository}: {packages} packages{news}"),
                 );
             }
-            Happening::Fetching { package, length } => {
+            ProgressEvent::Fetching { package, length } => {
                 self.begin(
                     &package.to_string(),
                     &format!("fetching {package} ({} KiB)", length.div_ceil(1024)),
                 );
             }
-            Happening::Fetched { package } => {
+            ProgressEvent::Fetched { package } => {
                 self.end(&package.to_string(), Style::new(), "fetched", &package.to_string())
             }
-            Happening::Loading { module } => self.line(Style::new(), "loading", &module),
-            Happening::Quarantined {
+            ProgressEvent::Loading { module } => self.line(Style::new(), "loading", &module),
+            ProgressEvent::Quarantined {
                 package,
                 kernel,
                 reason,
             } => {
                 self.line(warning(), "quarantined", &format!("{package} for {kernel}: {reason}"));
             }
-            Happening::Warning { text, hint } => self.warn(warning(), "warning:", &text, hint.as_deref()),
-            Happening::Error { text, hint } => self.warn(failure(), "error:", &text, hint.as_deref()),
+            ProgressEvent::Warning { text, hint } => self.warn(warning(), "warning:", &text, hint.as_deref()),
+            ProgressEvent::Error { text, hint } => self.warn(failure(), "error:", &text, hint.as_deref()),
         }
     }
 
     /// How far a download is; shown where there are bars.
-    pub fn received(&self, package: &PackageId, received: u64, length: u64) {
+    pub fn received(&self, package: &OfferId, received: u64, length: u64) {
         if let Mode::Bars { running, .. } = &self.mode
             && let Some(bar) = running
                 .lock()

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use dkms_index::modalias::Fields;
 
-use super::{DeviceReport, Gone, KernelReport, Outcome, PackageReport, RemovalReport};
+use super::{DeviceReport, KernelReport, Outcome, PackageReport, RemovalReport, RemovalReportOutcome};
 use crate::verdict::Verdict;
 
 /// Below this the table does not get narrower.
@@ -120,8 +120,8 @@ pub fn removal(removal: &RemovalReport, release: &str) -> String {
     let why = format!("from {release}, revoked by {}: {revoked}", package.repository);
     let colour = |c: AnsiColor| Style::new().fg_color(Some(c.into())).bold();
     match &removal.outcome {
-        Gone::Planned => format!("would remove {package} {why}"),
-        Gone::Removed { until_reboot } => {
+        RemovalReportOutcome::Planned => format!("would remove {package} {why}"),
+        RemovalReportOutcome::Removed { until_reboot } => {
             let style = colour(AnsiColor::Yellow);
             let later = if *until_reboot {
                 "; in use until the next boot"
@@ -130,7 +130,7 @@ pub fn removal(removal: &RemovalReport, release: &str) -> String {
             };
             format!("{style}removed{style:#} {package} {why}{later}")
         }
-        Gone::Failed { reason, .. } => {
+        RemovalReportOutcome::Failed { reason, .. } => {
             let style = colour(AnsiColor::Red);
             format!("{style}not removed{style:#} {package} {why}: {reason}")
         }
@@ -241,7 +241,7 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    use crate::candidate::{PackageId, Rejected, Rejection};
+    use crate::candidate::{OfferId, Rejected, Rejection};
     use crate::device::{Binding, Device};
 
     fn row(modalias: &str, model: &str, verdict: Verdict) -> DeviceReport {
@@ -257,8 +257,8 @@ mod tests {
         DeviceReport { device, verdict }
     }
 
-    fn package(name: &str) -> PackageId {
-        PackageId {
+    fn package(name: &str) -> OfferId {
+        OfferId {
             name: name.into(),
             version: "1.0".into(),
             repository: "test".into(),

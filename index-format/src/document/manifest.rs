@@ -34,7 +34,7 @@ pub struct Manifest {
     pub summary: String,
     /// SPDX expression, empty when unknown.
     #[serde(default)]
-    pub licence: String,
+    pub license: String,
     /// Address of the driver's home page, empty when unknown.
     #[serde(default)]
     pub homepage: String,
@@ -136,7 +136,7 @@ impl Manifest {
         check.name("version", &self.version);
         check.name("dkms_version", self.dkms_version());
         check.text("summary", &self.summary);
-        check.text("licence", &self.licence);
+        check.text("license", &self.license);
         check.text("homepage", &self.homepage);
         check.bundle(&self.bundle);
         check.recipe(&self.recipe);
@@ -220,7 +220,7 @@ mod tests {
             dkms_version: Some("8.051.02".into()),
             scope: "by-id/pci-10ec".into(),
             summary: "Realtek gigabit".into(),
-            licence: "GPL-2.0-or-later".into(),
+            license: "GPL-2.0-or-later".into(),
             homepage: String::new(),
             bundle: BundleRef {
                 sha256: "a".repeat(64),

@@ -7,7 +7,7 @@ use super::{Context, Failure};
 use crate::lint::{self, InTree, Severity};
 use crate::stage::Stage;
 
-/// Examines the staged packages: claims of whole classes, licences, scripts that run as root, drivers the kernel has itself.
+/// Examines the staged packages: claims of whole classes, licenses, scripts that run as root, drivers the kernel has itself.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Compare with the modules of this kernel: its directory below /lib/modules, or a copy of it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use dkms_engine::build::BuildOptions;
+use dkms_engine::kbuild::BuildOptions;
 use dkms_engine::root::Root;
 use dkms_index::document::record::{BuildFact, BuildOutcome};
 use serde_json::json;

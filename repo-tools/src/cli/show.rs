@@ -39,7 +39,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         let facts = [
             ("in the DKMS tree", manifest.dkms_version().to_owned()),
             ("summary", manifest.summary.clone()),
-            ("licence", manifest.licence.clone()),
+            ("license", manifest.license.clone()),
             ("home page", manifest.homepage.clone()),
             ("manifest", manifest.target_path()),
             (

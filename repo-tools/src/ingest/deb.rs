@@ -3,7 +3,7 @@
 use super::archive;
 use super::deb822::{self, Paragraph};
 use super::error::Problem;
-use super::licence;
+use super::license;
 use super::origin::{Declared, Origin};
 use super::tree::{Entry, Limits, RawTree};
 
@@ -34,9 +34,9 @@ fn origin(control: &Paragraph, data: &RawTree) -> Origin {
         version: control.line("version").map(without_epoch).map(str::to_owned),
         summary: control.line("description").unwrap_or_default().to_owned(),
         homepage: control.line("homepage").unwrap_or_default().to_owned(),
-        licence: copyright
+        license: copyright
             .as_deref()
-            .and_then(licence::from_copyright)
+            .and_then(license::from_copyright)
             .unwrap_or_default(),
         declared: modaliases(&control.get("modaliases").unwrap_or_default().replace('\n', " ")),
         outside: data

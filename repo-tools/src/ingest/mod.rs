@@ -9,7 +9,7 @@ mod deb;
 mod deb822;
 mod directory;
 mod error;
-mod licence;
+mod license;
 mod origin;
 mod tree;
 
@@ -61,8 +61,8 @@ pub fn ingest(path: &Path, limits: Limits) -> Result<Ingested, IngestError> {
     };
     let top = source_directory(path, &raw)?;
     let tree = raw.source_at(&top).map_err(refused)?;
-    if origin.licence.is_empty() {
-        origin.licence = licence::from_source(&tree).unwrap_or_default();
+    if origin.license.is_empty() {
+        origin.license = license::from_source(&tree).unwrap_or_default();
     }
     Ok(Ingested { tree, origin })
 }

@@ -10,7 +10,7 @@ pub struct Origin {
     /// Address of the home page.
     pub homepage: String,
     /// SPDX expression.
-    pub licence: String,
+    pub license: String,
     /// Alias patterns in the package's metadata.
     pub declared: Vec<Declared>,
     /// Files the package installs outside of its source and of /usr/share, such as a modprobe blacklist: they do not

@@ -62,7 +62,7 @@ pub enum Problem {
         pattern: String,
     },
     /// Nobody knows whether it may be passed on.
-    NoLicence,
+    NoLicense,
     /// People would see a bare name.
     NoSummary,
     /// Scripts that run as root on every machine that installs it.
@@ -112,7 +112,7 @@ impl Problem {
         match self {
             Self::Invalid { .. } | Self::MatchesEverything { .. } => Severity::Error,
             Self::SuspiciousPattern { .. }
-            | Self::NoLicence
+            | Self::NoLicense
             | Self::RootScripts { .. }
             | Self::BuildsNowhere { .. }
             | Self::NeverScanned
@@ -127,8 +127,8 @@ impl Problem {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NeverScanned => Some("let trial builds confirm the patterns: dkms-repo scan"),
-            Self::NoLicence | Self::NoSummary => {
-                Some("write licence and summary into the staged manifest.json and record.json")
+            Self::NoLicense | Self::NoSummary => {
+                Some("write license and summary into the staged manifest.json and record.json")
             }
             _ => None,
         }
@@ -141,7 +141,7 @@ impl fmt::Display for Problem {
             Self::Invalid { why } => f.write_str(why),
             Self::SuspiciousPattern { pattern, why } => write!(f, "the pattern {pattern} {why}"),
             Self::MatchesEverything { pattern } => write!(f, "the pattern {pattern} matches devices of every kind"),
-            Self::NoLicence => f.write_str("no licence is known"),
+            Self::NoLicense => f.write_str("no license is known"),
             Self::NoSummary => f.write_str("it has no summary"),
             Self::RootScripts { scripts } => write!(f, "it runs scripts as root: {}", scripts.join(", ")),
             Self::NoPatterns => f.write_str("it claims no device, so that it will only ever be installed by name"),
@@ -207,8 +207,8 @@ fn problems(package: &StagedPackage, kernels: &[InTree]) -> Vec<Problem> {
             .map(|why| Problem::Invalid { why }),
     );
     found.extend(patterns.iter().flat_map(|pattern| pattern_problems(pattern)));
-    if manifest.licence.is_empty() {
-        found.push(Problem::NoLicence);
+    if manifest.license.is_empty() {
+        found.push(Problem::NoLicense);
     }
     if manifest.summary.is_empty() {
         found.push(Problem::NoSummary);

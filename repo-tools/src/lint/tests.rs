@@ -10,7 +10,7 @@ use crate::package::{self, Vendors};
 fn staged(change: impl FnOnce(&mut StagedPackage)) -> StagedPackage {
     let pattern = "pci:v000010EEd0000FAE3sv*sd*bc*sc*i*";
     let manifest: Manifest = serde_json::from_value(json!({
-        "schema": 1, "name": "x", "version": "1.0", "scope": "by-id/pci-10ee", "summary": "a driver", "licence": "MIT",
+        "schema": 1, "name": "x", "version": "1.0", "scope": "by-id/pci-10ee", "summary": "a driver", "license": "MIT",
         "bundle": { "sha256": "0".repeat(64), "length": 1, "format": "tar-zst" },
         "modules": [{ "name": "x", "aliases": [pattern], "declared": [pattern] }]
     }))
@@ -94,12 +94,12 @@ fn scope_metadata_and_scripts_are_examined() {
     );
     check(
         |package| {
-            package.manifest.licence.clear();
+            package.manifest.license.clear();
             package.manifest.summary.clear();
             package.manifest.recipe.root_scripts = vec!["post_install".to_owned()];
         },
         &[
-            "no licence is known",
+            "no license is known",
             "it runs scripts as root: post_install",
             "it has no summary",
         ],

@@ -5,13 +5,13 @@ use std::error::Error as _;
 use std::fs;
 use std::sync::{Arc, Mutex};
 
-use dkms_engine::build::{BuildError, BuildOptions, BuildOutcome, BuildRequest, Built, Diagnosis, build_each};
 use dkms_engine::conf::{self, ConfContext, DkmsConf};
 use dkms_engine::event::Sink;
 use dkms_engine::excerpt;
+use dkms_engine::kbuild::{BuildError, BuildOptions, BuildOutcome, BuildRequest, Built, Diagnosis, build_each};
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::ko::{self, ModuleInfo};
-use dkms_engine::package::PackageId;
+use dkms_engine::package::DkmsId;
 use dkms_engine::tree::{AddOptions, Tree, TreeLock};
 
 use super::facts::Trial;
@@ -35,7 +35,7 @@ pub(super) struct RoundBench<'a> {
 impl RoundBench<'_> {
     /// Builds wave after wave. Only a failure to hand results over stops it.
     pub(super) fn carry_out(&self, round: &Round, options: &BuildOptions, sink: &dyn Sink) -> Result<(), ScanError> {
-        let mut ids: BTreeMap<usize, PackageId> = BTreeMap::new();
+        let mut ids: BTreeMap<usize, DkmsId> = BTreeMap::new();
         for (package, kernels, why) in &round.blocked {
             self.ledger.open(*package, kernels.len(), Vec::new());
             for kernel in kernels {
@@ -98,9 +98,9 @@ impl RoundBench<'_> {
     }
 
     /// Unpacks a package's bundle into the tree.
-    fn place(&self, package: &StagedPackage, sink: &dyn Sink) -> Result<PackageId, Unplaced> {
+    fn place(&self, package: &StagedPackage, sink: &dyn Sink) -> Result<DkmsId, Unplaced> {
         let manifest = &package.manifest;
-        let id = PackageId::new(&manifest.name, manifest.dkms_version())
+        let id = DkmsId::new(&manifest.name, manifest.dkms_version())
             .ok_or_else(|| format!("{} {} is no name for a package", manifest.name, manifest.dkms_version()))?;
         let bytes = files::read(&self.stage.bundle_path(&manifest.bundle)).map_err(|error| error.to_string())?;
         let source = ingest::bundle::unpack(&bytes, Limits::default()).map_err(|error| error.to_string())?;
@@ -122,7 +122,7 @@ impl RoundBench<'_> {
     }
 
     /// The package's `dkms.conf` as each kernel sees it.
-    fn confs(&self, id: &PackageId) -> Vec<DkmsConf> {
+    fn confs(&self, id: &DkmsId) -> Vec<DkmsConf> {
         let dir = self.tree.source_dir(id);
         self.kernels
             .iter()

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dkms_engine::build::BuildOptions;
 use dkms_engine::event::Sink;
 use dkms_engine::framework::Framework;
+use dkms_engine::kbuild::BuildOptions;
 use dkms_engine::kernel::{KernelError, KernelOptions, KernelTarget};
 use dkms_engine::root::Root;
 use dkms_engine::tree::{Tree, TreeError};

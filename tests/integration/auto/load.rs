@@ -148,7 +148,7 @@ fn ends(done: &Done) -> Vec<(String, String)> {
             )
         }
         End::Installed { .. } => "installed".to_owned(),
-        End::Failed(setback) => format!("{:?}: {}", setback.fault, setback.reason),
+        End::Failed(failure) => format!("{:?}: {}", failure.cause, failure.reason),
     };
     let attempts = done.attempts.iter();
     attempts

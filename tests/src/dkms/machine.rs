@@ -31,7 +31,7 @@ mount --bind "$machine/etc" /etc/dkms
 mount --bind "$machine/boot" /boot
 # First on the PATH of both programs, whatever theirs is: our depmod, which counts.
 mount --bind "$machine/bin" /usr/local/sbin
-if [ -d "$machine/glue" ]; then mount --bind "$machine/glue" /usr/lib/dkms; fi
+if [ -d "$machine/hooks" ]; then mount --bind "$machine/hooks" /usr/lib/dkms; fi
 if [ -d "$machine/devices" ]; then mount --bind "$machine/devices" /sys/devices; fi
 if [ -d "$machine/shim-signed" ]; then mount --bind "$machine/shim-signed" /var/lib/shim-signed; fi
 if [ -f "$machine/os-release" ]; then mount --bind "$machine/os-release" /etc/os-release; fi

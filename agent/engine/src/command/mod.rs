@@ -86,8 +86,8 @@ pub struct Confined {
     jobserver: Option<jobserver::Client>,
     stdin: Vec<u8>,
     finishes: bool,
-    leaves_nothing: bool,
-    knows_ours: bool,
+    pid_namespace: bool,
+    inherits_environment: bool,
 }
 
 /// How a command ended.
@@ -99,9 +99,9 @@ pub struct Ended {
     pub timed_out: bool,
 }
 
-/// What a command said.
+/// What a command wrote and how it ended.
 #[derive(Debug)]
-pub struct Said {
+pub struct Output {
     /// How it ended.
     pub ended: Ended,
     /// Its standard output, up to the limit given.
@@ -133,8 +133,8 @@ impl Confined {
             jobserver: None,
             stdin: Vec::new(),
             finishes: false,
-            leaves_nothing: false,
-            knows_ours: false,
+            pid_namespace: false,
+            inherits_environment: false,
         }
     }
 
@@ -147,16 +147,16 @@ impl Confined {
 
     /// Adds our own environment to its: for programs of the system whose libraries are configured there. What is set here wins.
     #[must_use]
-    pub fn knows_our_environment(mut self) -> Confined {
-        self.knows_ours = true;
+    pub fn inherits_environment(mut self) -> Confined {
+        self.inherits_environment = true;
         self
     }
 
     /// Ends everything that it started when it ends, also what left its process group: it gets a PID namespace where we may make one.
     /// There it is process 1, whom no signal of its own kills.
     #[must_use]
-    pub fn leaves_nothing(mut self) -> Confined {
-        self.leaves_nothing = true;
+    pub fn pid_namespace(mut self) -> Confined {
+        self.pid_namespace = true;
         self
     }
 
@@ -246,25 +246,25 @@ impl Confined {
         self.run(log.try_clone()?, log.try_clone()?)
     }
 
-    /// Runs it and hands back what it said, at most `limit_len` bytes of each output.
+    /// Runs it and hands back its output, at most `limit_len` bytes of each output.
     ///
     /// The outputs are unnamed files, so that a child which outlives its parent cannot hold us up.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn output(&self, limit_len: u64) -> io::Result<Said> {
+    pub fn output(&self, limit_len: u64) -> io::Result<Output> {
         let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
         let ended = self.run(stdout.try_clone()?, stderr.try_clone()?)?;
-        let mut said = Said {
+        let mut output = Output {
             ended,
             stdout: Vec::new(),
             stderr: Vec::new(),
         };
-        for (file, bytes) in [(&mut stdout, &mut said.stdout), (&mut stderr, &mut said.stderr)] {
+        for (file, bytes) in [(&mut stdout, &mut output.stdout), (&mut stderr, &mut output.stderr)] {
             file.rewind()?;
             file.take(limit_len).read_to_end(bytes)?;
         }
-        Ok(said)
+        Ok(output)
     }
 
     fn run(&self, stdout: File, stderr: File) -> io::Result<Ended> {
@@ -306,7 +306,7 @@ impl Confined {
         if running.stopped && !self.finishes {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "this run was told to stop"));
         }
-        let child = if self.leaves_nothing {
+        let child = if self.pid_namespace {
             spawn_in_pid_namespace(command)?
         } else {
             command.spawn()?
@@ -353,7 +353,7 @@ impl Confined {
             }
         };
         command.args(&self.args);
-        if !self.knows_ours {
+        if !self.inherits_environment {
             command.env_clear();
         }
         command.envs(&self.env);
@@ -389,27 +389,27 @@ mod tests {
 
     #[test]
     fn the_environment_is_ours_and_time_is_limited() {
-        let said = Confined::new("env").env("A", "1").output(4096).expect("runs");
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        assert!(said.ended.status.success());
+        let output = Confined::new("env").env("A", "1").output(4096).expect("runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.ended.status.success());
         assert!(text.contains("A=1\n") && text.contains("LC_ALL=C\n"), "{text}");
         assert!(!text.contains("CARGO"), "{text}");
 
         let started = std::time::Instant::now();
         let sleeper = Confined::new("bash").args(["-c", "setsid sleep 30 & sleep 30"]);
-        let said = sleeper.time_limit(Duration::from_millis(100)).output(10).expect("runs");
-        assert!(said.ended.timed_out);
+        let output = sleeper.time_limit(Duration::from_millis(100)).output(10).expect("runs");
+        assert!(output.ended.timed_out);
         assert!(started.elapsed() < Duration::from_secs(5), "children do not hold us up");
     }
 
     #[test]
     fn unprivileged_is_nobody_for_root() {
-        let said = Confined::new("id")
+        let output = Confined::new("id")
             .arg("-u")
             .user(User::Unprivileged)
             .output(64)
             .expect("runs");
-        let uid = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+        let uid = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         assert!(uid != "0", "ran as {uid}");
     }
 
@@ -418,11 +418,14 @@ mod tests {
         // Its number as this test sees it, whatever namespace it is in.
         let daemon = "setsid bash -c 'read -r pid rest </proc/self/stat; echo $pid; exec sleep 1000 >&-'";
         let script = format!("exec 3< <({daemon}); read -r pid <&3; echo $pid");
-        let said = Confined::bash(&script, "test")
-            .leaves_nothing()
+        let output = Confined::bash(&script, "test")
+            .pid_namespace()
             .output(64)
             .expect("runs");
-        let pid: i32 = String::from_utf8_lossy(&said.stdout).trim().parse().expect("a number");
+        let pid: i32 = String::from_utf8_lossy(&output.stdout)
+            .trim()
+            .parse()
+            .expect("a number");
         let is_left = Path::new("/proc").join(pid.to_string()).exists();
         if is_left {
             let _ = rustix::process::kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL);

@@ -27,7 +27,7 @@ pub enum ConfError {
         /// The file.
         path: PathBuf,
         /// What it said.
-        said: LastWords,
+        said: StderrTail,
     },
     /// A signal ended it: its own, or that of a limit.
     #[error("evaluate {}: it was ended by {signal}{said}", .path.display())]
@@ -37,7 +37,7 @@ pub enum ConfError {
         /// Such as `SIGXFSZ`, for more output than is allowed.
         signal: String,
         /// What it said.
-        said: LastWords,
+        said: StderrTail,
     },
     /// It ran for too long.
     #[error("evaluate {}: it was still running after {limit_s} s{said}", .path.display())]
@@ -47,7 +47,7 @@ pub enum ConfError {
         /// The time that was allowed.
         limit_s: u64,
         /// What it said.
-        said: LastWords,
+        said: StderrTail,
     },
     /// bash could not be run, or was stopped by a limit.
     #[error("evaluate {} with bash: {what}", .path.display())]
@@ -72,19 +72,19 @@ pub enum ConfError {
 
 /// The last line that bash said before it ended; shown with a leading separator, or not at all.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct LastWords(String);
+pub struct StderrTail(String);
 
-impl LastWords {
+impl StderrTail {
     /// Longer lines are cut, in characters.
     const LONGEST: usize = 200;
 
-    pub(super) fn of(stderr: &str) -> LastWords {
+    pub(super) fn of(stderr: &str) -> StderrTail {
         let line = stderr.trim_end().lines().last().unwrap_or_default();
-        LastWords(line.chars().take(LastWords::LONGEST).collect())
+        StderrTail(line.chars().take(StderrTail::LONGEST).collect())
     }
 }
 
-impl fmt::Display for LastWords {
+impl fmt::Display for StderrTail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_str() {
             "" => Ok(()),

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::context::{ConfContext, override_files};
-use super::error::{ConfError, ConfProblem, LastWords};
+use super::error::{ConfError, ConfProblem, StderrTail};
 use super::model::DkmsConf;
 use super::syntax::SyntaxSpan;
-use crate::command::{Confined, NOBODY, Said, User, is_root, readable_by_all, threads_of};
+use crate::command::{Confined, NOBODY, Output, User, is_root, readable_by_all, threads_of};
 
 /// How long one evaluation may take. Real ones take milliseconds.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -60,26 +60,26 @@ pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
         path: ctx.kernel_config.clone(),
         source,
     })?;
-    let said = run(ctx, &headers, &shown).map_err(|error| ConfError::Bash {
+    let output = run(ctx, &headers, &shown).map_err(|error| ConfError::Bash {
         path: path.clone(),
         what: error.to_string(),
     })?;
-    let stderr = stage.real_names(&String::from_utf8_lossy(&said.stderr));
+    let stderr = stage.real_names(&String::from_utf8_lossy(&output.stderr));
     for file in &files {
         let text = fs::read_to_string(file).unwrap_or_default();
         if let Some(span) = SyntaxSpan::find(&stderr, file, &text) {
             return Err(ConfError::Syntax(span));
         }
     }
-    let last = LastWords::of(&stderr);
-    if said.ended.timed_out {
+    let last = StderrTail::of(&stderr);
+    if output.ended.timed_out {
         return Err(ConfError::TooSlow {
             path,
             limit_s: TIME_LIMIT.as_secs(),
             said: last,
         });
     }
-    let raw = RawConf::parse(&said.stdout, &stage).map_err(|end| match end {
+    let raw = RawConf::parse(&output.stdout, &stage).map_err(|end| match end {
         End::Exits(file) => ConfError::Exits { path: file, said: last },
         End::Killed { signal, file } => ConfError::Killed {
             path: file,
@@ -88,13 +88,13 @@ pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
         },
         End::Missing => ConfError::Bash {
             path: path.clone(),
-            what: format!("it ended early, {}{last}", said.ended.status),
+            what: format!("it ended early, {}{last}", output.ended.status),
         },
     })?;
     DkmsConf::from_raw(&raw, ctx, &stderr).map_err(|problems| ConfError::Invalid { path, problems })
 }
 
-fn run(ctx: &ConfContext, headers: &Path, files: &[PathBuf]) -> io::Result<Said> {
+fn run(ctx: &ConfContext, headers: &Path, files: &[PathBuf]) -> io::Result<Output> {
     let config = if headers == ctx.kernel_source_dir {
         ctx.kernel_config.clone()
     } else {
@@ -118,7 +118,7 @@ fn run(ctx: &ConfContext, headers: &Path, files: &[PathBuf]) -> io::Result<Said>
         .args(ctx.directives.iter().map(|d| format!("{}={}", d.name, d.value)))
         .user(User::Unprivileged)
         .time_limit(TIME_LIMIT)
-        .leaves_nothing()
+        .pid_namespace()
         .output(OUTPUT_LIMIT_LEN)
 }
 

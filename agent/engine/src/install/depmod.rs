@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::journal::depmod_mark;
 use crate::command::Confined;
-use crate::package::PackageId;
+use crate::package::DkmsId;
 use crate::tree::Tree;
 
 /// depmod failed for a kernel.
@@ -19,10 +19,10 @@ pub struct DepmodError {
     /// What it said.
     pub said: String,
     /// What was installed in this run and taken away again.
-    pub rolled_back: Vec<PackageId>,
+    pub rolled_back: Vec<DkmsId>,
 }
 
-fn rolled(packages: &[PackageId]) -> String {
+fn rolled(packages: &[DkmsId]) -> String {
     match packages {
         [] => String::new(),
         packages => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::version_check::Kept;
 use crate::conf::ConfError;
-use crate::package::{KernelId, PackageId};
+use crate::package::{DkmsId, KernelId};
 use crate::script::ScriptError;
 use crate::tree::TreeError;
 
@@ -21,7 +21,7 @@ pub enum InstallError {
     #[error("install {package}: it is not built for {kernel}")]
     NotBuilt {
         /// What.
-        package: PackageId,
+        package: DkmsId,
         /// For which kernel.
         kernel: KernelId,
     },
@@ -29,7 +29,7 @@ pub enum InstallError {
     #[error("install {package}: there is no kernel in {}", .dir.display())]
     NoKernel {
         /// What.
-        package: PackageId,
+        package: DkmsId,
         /// Where the kernel's modules should be.
         dir: PathBuf,
     },
@@ -37,7 +37,7 @@ pub enum InstallError {
     #[error("install {package}: {}", .kept.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NotNewer {
         /// What.
-        package: PackageId,
+        package: DkmsId,
         /// What was found.
         kept: Vec<Kept>,
     },
@@ -45,7 +45,7 @@ pub enum InstallError {
     #[error("install {package}")]
     PreInstall {
         /// What.
-        package: PackageId,
+        package: DkmsId,
         /// What it said.
         #[source]
         source: Box<ScriptError>,

@@ -9,11 +9,11 @@ use super::originals;
 use super::session::Session;
 use super::transaction::Transaction;
 use super::weak;
-use crate::build::forget_failure;
 use crate::conf::evaluate;
 use crate::event::{Event, Step};
 use crate::fsutil::{remove_any, sync_dir};
-use crate::package::{KernelId, PackageId};
+use crate::kbuild::forget_failure;
+use crate::package::{DkmsId, KernelId};
 use crate::script::ScriptKind;
 use crate::tree::{State, TreeError};
 
@@ -24,7 +24,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// When files cannot be changed.
-    pub fn uninstall(&mut self, package: &PackageId, kernel: &KernelId) -> Result<bool, InstallError> {
+    pub fn uninstall(&mut self, package: &DkmsId, kernel: &KernelId) -> Result<bool, InstallError> {
         let tree = self.tree;
         if tree.installed_version(&package.module, kernel).as_deref() != Some(package.version.as_str()) {
             return Ok(false);
@@ -69,7 +69,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// When files cannot be changed.
-    pub fn unbuild(&mut self, package: &PackageId, kernel: &KernelId) -> Result<bool, InstallError> {
+    pub fn unbuild(&mut self, package: &DkmsId, kernel: &KernelId) -> Result<bool, InstallError> {
         self.uninstall(package, kernel)?;
         let dir = self.tree.built_dir(package, kernel);
         let was_there = dir.is_dir();
@@ -87,7 +87,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// When files cannot be changed.
-    pub fn remove(&mut self, package: &PackageId, kernels: &[KernelId]) -> Result<bool, InstallError> {
+    pub fn remove(&mut self, package: &DkmsId, kernels: &[KernelId]) -> Result<bool, InstallError> {
         for kernel in kernels {
             self.unbuild(package, kernel)?;
         }
@@ -102,7 +102,7 @@ impl Session<'_> {
     }
 
     /// The kernels that `remove --all` is about: those with a build, and those where it is installed.
-    pub fn kernels_of(&self, package: &PackageId) -> Vec<KernelId> {
+    pub fn kernels_of(&self, package: &DkmsId) -> Vec<KernelId> {
         let filter = crate::tree::Filter {
             module: Some(package.module.clone()),
             version: Some(package.version.clone()),

@@ -14,7 +14,7 @@ use crate::conf::{DkmsConf, evaluate};
 use crate::distribution::Distribution;
 use crate::event::{Event, Sink, Step};
 use crate::ko::ModuleInfo;
-use crate::package::{KernelId, PackageId};
+use crate::package::{DkmsId, KernelId};
 use crate::script::{self, ScriptKind};
 use crate::tree::{RecordedModule, Tree, TreeLock};
 use crate::version;
@@ -38,7 +38,7 @@ pub struct InstallOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
     /// What.
-    pub package: PackageId,
+    pub package: DkmsId,
     /// For which kernel.
     pub kernel: KernelId,
     /// The files below `/lib/modules`.
@@ -63,7 +63,7 @@ pub struct Session<'a> {
     pub(super) options: InstallOptions,
     pub(super) sink: &'a dyn Sink,
     indexes: BTreeMap<String, ModuleIndex>,
-    installed: Vec<(PackageId, KernelId)>,
+    installed: Vec<(DkmsId, KernelId)>,
 }
 
 impl<'a> Session<'a> {
@@ -83,7 +83,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// [`InstallError`]; nothing has changed then.
-    pub fn install(&mut self, package: &PackageId, kernel: &KernelId) -> Result<InstallOutcome, InstallError> {
+    pub fn install(&mut self, package: &DkmsId, kernel: &KernelId) -> Result<InstallOutcome, InstallError> {
         let tree = self.tree;
         tree.require(package)?;
         if !tree.is_built(package, kernel) {
@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
     }
 
     /// True when this version is installed and every module lies where it belongs, unchanged.
-    fn is_intact(&self, package: &PackageId, kernel: &KernelId) -> bool {
+    fn is_intact(&self, package: &DkmsId, kernel: &KernelId) -> bool {
         let tree = self.tree;
         tree.is_installed(package, kernel)
             && tree.recorded_modules(package, kernel).iter().all(|module| {
@@ -155,7 +155,7 @@ impl<'a> Session<'a> {
     /// Splits the modules into those to install and those that the kernel has as good itself.
     fn compare<'m>(
         &mut self,
-        package: &PackageId,
+        package: &DkmsId,
         kernel: &KernelId,
         modules: &'m [RecordedModule],
     ) -> (Vec<&'m RecordedModule>, Vec<Kept>) {
@@ -211,9 +211,9 @@ impl<'a> Session<'a> {
     }
 
     /// Every file that some version of this package has installed for `kernel`.
-    fn our_files(&self, package: &PackageId, kernel: &KernelId) -> Vec<PathBuf> {
+    fn our_files(&self, package: &DkmsId, kernel: &KernelId) -> Vec<PathBuf> {
         let installed = self.tree.installed_version(&package.module, kernel);
-        let Some(package) = installed.and_then(|version| PackageId::new(&package.module, &version)) else {
+        let Some(package) = installed.and_then(|version| DkmsId::new(&package.module, &version)) else {
             return Vec::new();
         };
         let modules = self.tree.recorded_modules(&package, kernel);
@@ -223,7 +223,7 @@ impl<'a> Session<'a> {
             .collect()
     }
 
-    fn pre_install(&self, package: &PackageId, kernel: &KernelId, conf: &DkmsConf) -> Result<(), InstallError> {
+    fn pre_install(&self, package: &DkmsId, kernel: &KernelId, conf: &DkmsConf) -> Result<(), InstallError> {
         let Some(line) = conf.scripts.pre_install.as_deref().filter(|_| self.options.run_scripts) else {
             return Ok(());
         };
@@ -247,7 +247,7 @@ impl<'a> Session<'a> {
     }
 
     /// Runs a script whose failure is only told: what it follows has happened.
-    pub(super) fn script(&self, package: &PackageId, kernel: &KernelId, kind: ScriptKind, line: Option<&str>) {
+    pub(super) fn script(&self, package: &DkmsId, kernel: &KernelId, kind: ScriptKind, line: Option<&str>) {
         let Some(line) = line.filter(|_| self.options.run_scripts) else {
             return;
         };
@@ -263,7 +263,7 @@ impl<'a> Session<'a> {
     /// The transaction of one installation.
     fn put(
         &mut self,
-        package: &PackageId,
+        package: &DkmsId,
         kernel: &KernelId,
         modules: &[&RecordedModule],
     ) -> Result<Vec<PathBuf>, InstallError> {
@@ -351,8 +351,8 @@ impl<'a> Session<'a> {
     }
 
     /// Uninstalls what this run installed for `release`.
-    fn roll_back(&mut self, release: &str) -> Vec<PackageId> {
-        let mine: Vec<(PackageId, KernelId)> = self
+    fn roll_back(&mut self, release: &str) -> Vec<DkmsId> {
+        let mine: Vec<(DkmsId, KernelId)> = self
             .installed
             .iter()
             .filter(|(_, kernel)| kernel.release == release)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::event::{Event, Sink};
 use crate::framework::Framework;
-use crate::package::{KernelId, PackageId};
+use crate::package::{DkmsId, KernelId};
 use crate::root::Root;
 use crate::tree::{Filter, Tree};
 
@@ -42,8 +42,8 @@ impl World {
     }
 
     /// A version with a build that holds `bytes` as `tiny.ko`.
-    fn built(&self, version: &str, bytes: &[u8], more: &str) -> PackageId {
-        let package = PackageId::new("m", version).expect("a package");
+    fn built(&self, version: &str, bytes: &[u8], more: &str) -> DkmsId {
+        let package = DkmsId::new("m", version).expect("a package");
         let conf = format!(
             "PACKAGE_NAME=m\nPACKAGE_VERSION={version}\nBUILT_MODULE_NAME=tiny\nDEST_MODULE_LOCATION=/kernel/drivers\n{more}"
         );
@@ -55,7 +55,7 @@ impl World {
         package
     }
 
-    fn install(&self, package: &PackageId, options: InstallOptions) -> Result<InstallOutcome, InstallError> {
+    fn install(&self, package: &DkmsId, options: InstallOptions) -> Result<InstallOutcome, InstallError> {
         let lock = self.tree.lock(&()).expect("locks");
         let options = InstallOptions {
             no_depmod: true,
@@ -64,7 +64,7 @@ impl World {
         Session::new(&self.tree, &lock, options, &()).install(package, &self.kernel)
     }
 
-    fn uninstall(&self, package: &PackageId) -> bool {
+    fn uninstall(&self, package: &DkmsId) -> bool {
         let lock = self.tree.lock(&()).expect("locks");
         let options = InstallOptions {
             no_depmod: true,

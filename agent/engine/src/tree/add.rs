@@ -11,7 +11,7 @@ use super::{Tree, TreeError, TreeLock};
 use crate::conf::{ConfContext, ConfError, DkmsConf, evaluate};
 use crate::event::{Event, Sink, Step};
 use crate::fsutil::{copy_tree, put_in_place, remove_any, remove_empty_dirs, sync_dir, sync_tree};
-use crate::package::PackageId;
+use crate::package::DkmsId;
 use crate::script::{self, ScriptKind};
 
 /// Why a source was not added.
@@ -19,12 +19,12 @@ use crate::script::{self, ScriptKind};
 pub enum AddError {
     /// It was added before.
     #[error("add {0}: it is in the tree already")]
-    AlreadyAdded(PackageId),
+    AlreadyAdded(DkmsId),
     /// There is no such directory.
     #[error("add {package}: there is no source directory {}", .dir.display())]
     NoSource {
         /// The package.
-        package: PackageId,
+        package: DkmsId,
         /// Where it should be.
         dir: PathBuf,
     },
@@ -44,9 +44,9 @@ pub enum AddError {
     #[error("add {wanted}: the dkms.conf in {} is of {found}", .dir.display())]
     OtherPackage {
         /// What was asked for.
-        wanted: PackageId,
+        wanted: DkmsId,
         /// What it is.
-        found: PackageId,
+        found: DkmsId,
         /// The source.
         dir: PathBuf,
     },
@@ -86,7 +86,7 @@ pub struct AddOptions {
 #[derive(Debug, Clone)]
 pub struct Added {
     /// What it is.
-    pub package: PackageId,
+    pub package: DkmsId,
     /// Its dkms.conf.
     pub conf: DkmsConf,
     /// False when it was known before.
@@ -103,7 +103,7 @@ impl Tree {
     pub fn add(
         &self,
         _lock: &TreeLock,
-        package: &PackageId,
+        package: &DkmsId,
         ctx: &ConfContext,
         options: &AddOptions,
         sink: &dyn Sink,
@@ -119,7 +119,7 @@ impl Tree {
             });
         }
         let conf = self.conf_of(&dir, &ctx.clone().of_package(&package.module, &package.version))?;
-        let found = PackageId {
+        let found = DkmsId {
             module: conf.package_name.clone(),
             version: conf.package_version.clone(),
         };
@@ -150,7 +150,7 @@ impl Tree {
             return Err(AddError::NoConf(dir.to_owned()));
         }
         let mut conf = self.conf_of(dir, ctx)?;
-        let package = PackageId {
+        let package = DkmsId {
             module: conf.package_name.clone(),
             version: conf.package_version.clone(),
         };
@@ -178,7 +178,7 @@ impl Tree {
 
     fn register(
         &self,
-        package: &PackageId,
+        package: &DkmsId,
         conf: &DkmsConf,
         options: &AddOptions,
         sink: &dyn Sink,

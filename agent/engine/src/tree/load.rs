@@ -9,13 +9,13 @@ use super::add::replace_dir;
 use super::{Tree, TreeError, TreeLock};
 use crate::conf::{ConfContext, evaluate};
 use crate::fsutil::{copy_tree, put_in_place, remove_any, sync_dir, sync_tree};
-use crate::package::{KernelId, PackageId};
+use crate::package::{DkmsId, KernelId};
 
 impl Tree {
     /// The package whose source lies in `dir`, by its dkms.conf; None if that is not usable.
-    pub fn package_of_directory(&self, dir: &Path, ctx: &ConfContext) -> Option<PackageId> {
+    pub fn package_of_directory(&self, dir: &Path, ctx: &ConfContext) -> Option<DkmsId> {
         let conf = evaluate(dir, ctx).ok()?;
-        PackageId::new(&conf.package_name, &conf.package_version)
+        DkmsId::new(&conf.package_name, &conf.package_version)
     }
 
     /// Puts the build in the directory `from` (`module/`, `log/`) into its place. False, and nothing done, if there is one already
@@ -28,7 +28,7 @@ impl Tree {
     pub fn load_build(
         &self,
         _lock: &TreeLock,
-        package: &PackageId,
+        package: &DkmsId,
         kernel: &KernelId,
         from: &Path,
         force: bool,
@@ -53,7 +53,7 @@ impl Tree {
     ///
     /// # Errors
     /// When files cannot be read or written.
-    pub fn add_conf_only(&self, _lock: &TreeLock, package: &PackageId, conf_dir: &Path) -> Result<(), TreeError> {
+    pub fn add_conf_only(&self, _lock: &TreeLock, package: &DkmsId, conf_dir: &Path) -> Result<(), TreeError> {
         let to = self.version_dir(package).join("source");
         let put = || -> io::Result<()> {
             self.staged("conf-", |staged| {
@@ -69,7 +69,7 @@ impl Tree {
     ///
     /// # Errors
     /// When files cannot be read or written; the old source stays then.
-    pub fn replace_source(&self, _lock: &TreeLock, package: &PackageId, from: &Path) -> Result<(), TreeError> {
+    pub fn replace_source(&self, _lock: &TreeLock, package: &DkmsId, from: &Path) -> Result<(), TreeError> {
         let to = self.source_tree().join(package.dashed());
         replace_dir(from, &to).map_err(TreeError::io("copy the source to", &to))?;
         // A package that had only a conf gets the link that others have.

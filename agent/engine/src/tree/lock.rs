@@ -7,9 +7,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::add::sweep_unfinished;
 use super::{Tree, TreeError};
-use crate::build::Once;
 use crate::event::{Event, Sink};
 use crate::fsutil::remove_any;
+use crate::kbuild::Once;
 
 /// The right to write into one tree. Readers need none and never wait.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ pub use status::{Failure, Filter, State, Status, WeakStatus};
 use crate::framework::Framework;
 use crate::fsutil::standing;
 use crate::kernel::is_release;
-use crate::package::{KernelId, PackageId};
+use crate::package::{DkmsId, KernelId};
 use crate::root::Root;
 use crate::version;
 
@@ -44,7 +44,7 @@ pub enum TreeError {
     #[error("find {package} in {}: it was not added", .tree.display())]
     NotAdded {
         /// The package.
-        package: PackageId,
+        package: DkmsId,
         /// The tree.
         tree: PathBuf,
     },
@@ -52,7 +52,7 @@ pub enum TreeError {
     #[error("use {package}: its source {} is missing", .source_dir.display())]
     Broken {
         /// The package.
-        package: PackageId,
+        package: DkmsId,
         /// Where the source was.
         source_dir: PathBuf,
     },
@@ -136,17 +136,17 @@ impl Tree {
     }
 
     /// `M/V`.
-    pub fn version_dir(&self, package: &PackageId) -> PathBuf {
+    pub fn version_dir(&self, package: &DkmsId) -> PathBuf {
         self.path.join(&package.module).join(&package.version)
     }
 
     /// `M/V/source`: a link, or a directory where only binaries were loaded.
-    pub fn source_link(&self, package: &PackageId) -> PathBuf {
+    pub fn source_link(&self, package: &DkmsId) -> PathBuf {
         self.version_dir(package).join("source")
     }
 
     /// Where the source is, its link followed inside the root.
-    pub fn source_dir(&self, package: &PackageId) -> PathBuf {
+    pub fn source_dir(&self, package: &DkmsId) -> PathBuf {
         let link = self.source_link(package);
         let dir = self.root.join(self.root.inside(&link).unwrap_or(link));
         dir.canonicalize().unwrap_or(dir)
@@ -154,7 +154,7 @@ impl Tree {
 
     /// What the `source` link says: the absolute path, as every dkms writes it; in an image a relative one, which leads to the same place
     /// seen from inside and from outside.
-    pub(crate) fn source_target(&self, package: &PackageId) -> PathBuf {
+    pub(crate) fn source_target(&self, package: &DkmsId) -> PathBuf {
         let absolute = self.framework().source_tree.join(package.dashed());
         let above = self.root.inside(&self.version_dir(package));
         match above.filter(|_| !self.root.is_host()) {
@@ -171,7 +171,7 @@ impl Tree {
     }
 
     /// `M/V/K/A`: what was built for one kernel.
-    pub fn built_dir(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
+    pub fn built_dir(&self, package: &DkmsId, kernel: &KernelId) -> PathBuf {
         self.version_dir(package).join(&kernel.release).join(&kernel.arch)
     }
 
@@ -190,7 +190,7 @@ impl Tree {
     }
 
     /// `M/V/.failed/K/A`: the log and the reason of the last failed build, until one succeeds.
-    pub fn failed_dir(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
+    pub fn failed_dir(&self, package: &DkmsId, kernel: &KernelId) -> PathBuf {
         self.version_dir(package)
             .join(".failed")
             .join(&kernel.release)
@@ -198,12 +198,12 @@ impl Tree {
     }
 
     /// True when the package was added, even if its source is gone since.
-    pub fn is_added(&self, package: &PackageId) -> bool {
+    pub fn is_added(&self, package: &DkmsId) -> bool {
         fs::symlink_metadata(self.source_link(package)).is_ok()
     }
 
     /// True when the source is there, as far as its dkms.conf tells.
-    pub(crate) fn has_source(&self, package: &PackageId) -> bool {
+    pub(crate) fn has_source(&self, package: &DkmsId) -> bool {
         let conf = self.source_link(package).join("dkms.conf");
         self.root.join(self.root.inside(&conf).unwrap_or(conf)).is_file()
     }
@@ -212,7 +212,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`TreeError::NotAdded`] and [`TreeError::Broken`].
-    pub fn require(&self, package: &PackageId) -> Result<(), TreeError> {
+    pub fn require(&self, package: &DkmsId) -> Result<(), TreeError> {
         if !self.is_added(package) {
             return Err(TreeError::NotAdded {
                 package: package.clone(),
@@ -241,14 +241,14 @@ impl Tree {
     }
 
     /// Every package version that was added, by name and then from old to new.
-    pub fn packages(&self) -> Vec<PackageId> {
-        let mut packages: Vec<PackageId> = subdirs(&self.path)
+    pub fn packages(&self) -> Vec<DkmsId> {
+        let mut packages: Vec<DkmsId> = subdirs(&self.path)
             .into_iter()
             .flat_map(|module| {
                 let versions = subdirs(&self.path.join(&module));
                 versions
                     .into_iter()
-                    .filter_map(move |version| PackageId::new(&module, &version))
+                    .filter_map(move |version| DkmsId::new(&module, &version))
             })
             .filter(|package| self.is_added(package))
             .collect();
@@ -261,7 +261,7 @@ impl Tree {
     }
 
     /// The kernels that have a build of `package`, oldest first.
-    pub fn built_kernels(&self, package: &PackageId) -> Vec<KernelId> {
+    pub fn built_kernels(&self, package: &DkmsId) -> Vec<KernelId> {
         let dir = self.version_dir(package);
         let mut kernels: Vec<KernelId> = subdirs(&dir)
             .into_iter()
@@ -279,7 +279,7 @@ impl Tree {
     }
 
     /// True when there is a build of `package` for `kernel` with all its modules.
-    pub fn is_built(&self, package: &PackageId, kernel: &KernelId) -> bool {
+    pub fn is_built(&self, package: &DkmsId, kernel: &KernelId) -> bool {
         let dir = self.built_dir(package, kernel);
         match BuildRecord::read(&dir) {
             Some(record) => self.has_modules_of(package, kernel, &record),
@@ -288,7 +288,7 @@ impl Tree {
     }
 
     /// True when every module of the build in `record` is there.
-    pub(crate) fn has_modules_of(&self, package: &PackageId, kernel: &KernelId, record: &BuildRecord) -> bool {
+    pub(crate) fn has_modules_of(&self, package: &DkmsId, kernel: &KernelId, record: &BuildRecord) -> bool {
         let dir = self.built_dir(package, kernel).join("module");
         record.modules.iter().all(|module| dir.join(&module.file).is_file())
     }
@@ -304,12 +304,12 @@ impl Tree {
 
     /// True when some version of `module` is installed or built for `kernel`.
     pub(crate) fn has_any_build(&self, module: &str, kernel: &KernelId) -> bool {
-        let is_one = |package: &PackageId| package.module == module && self.is_built(package, kernel);
+        let is_one = |package: &DkmsId| package.module == module && self.is_built(package, kernel);
         self.installed_version(module, kernel).is_some() || self.packages().iter().any(is_one)
     }
 
     /// True when this version is the installed one.
-    pub fn is_installed(&self, package: &PackageId, kernel: &KernelId) -> bool {
+    pub fn is_installed(&self, package: &DkmsId, kernel: &KernelId) -> bool {
         self.installed_version(&package.module, kernel).as_deref() == Some(package.version.as_str())
             && self.is_built(package, kernel)
     }
@@ -324,7 +324,7 @@ impl Tree {
     }
 
     /// The record of a build, where it is one of ours.
-    pub fn record(&self, package: &PackageId, kernel: &KernelId) -> Option<BuildRecord> {
+    pub fn record(&self, package: &DkmsId, kernel: &KernelId) -> Option<BuildRecord> {
         BuildRecord::read(&self.built_dir(package, kernel))
     }
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Tree, TreeLock};
-use crate::build::{BuildKey, Diagnosis};
 use crate::fsutil::write_atomic;
-use crate::package::{KernelId, PackageId};
+use crate::kbuild::{BuildKey, Diagnosis};
+use crate::package::{DkmsId, KernelId};
 
 /// A build that succeeded: `V/K/A/log/build.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl BuildRecord {
 
     /// Keeps `key` as that of this build, unless another build took its place. It saves reading contents again, so a failure costs time
     /// and nothing else.
-    pub(crate) fn renew(&self, tree: &Tree, _lock: &TreeLock, package: &PackageId, kernel: &KernelId, key: BuildKey) {
+    pub(crate) fn renew(&self, tree: &Tree, _lock: &TreeLock, package: &DkmsId, kernel: &KernelId, key: BuildKey) {
         if tree.record(package, kernel).as_ref() == Some(self) {
             let renewed = BuildRecord { key, ..self.clone() };
             let _ = renewed.write(&tree.built_dir(package, kernel));

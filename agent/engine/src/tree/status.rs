@@ -13,7 +13,7 @@ use crate::distribution::Distribution;
 use crate::fsutil::same_content;
 use crate::kernel::is_release;
 use crate::ko::module_name;
-use crate::package::{KernelId, PackageId};
+use crate::package::{DkmsId, KernelId};
 
 /// How far a package is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -46,7 +46,7 @@ impl State {
 pub struct Status {
     /// The package.
     #[serde(flatten)]
-    pub package: PackageId,
+    pub package: DkmsId,
     /// For which kernel; None for added and broken ones.
     pub kernel: Option<KernelId>,
     /// How far it is.
@@ -65,7 +65,7 @@ pub struct Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// Of what.
-    pub package: PackageId,
+    pub package: DkmsId,
     /// For which kernel.
     pub kernel: KernelId,
     /// Why.
@@ -80,7 +80,7 @@ pub struct Failure {
 pub struct WeakStatus {
     /// The package.
     #[serde(flatten)]
-    pub package: PackageId,
+    pub package: DkmsId,
     /// The kernel that uses it.
     pub kernel: KernelId,
     /// The release that it was built for.
@@ -101,7 +101,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn wants(&self, package: &PackageId) -> bool {
+    fn wants(&self, package: &DkmsId) -> bool {
         is(&self.module, &package.module) && is(&self.version, &package.version)
     }
 
@@ -136,7 +136,7 @@ impl fmt::Display for Status {
 
 impl fmt::Display for WeakStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PackageId { module, version } = &self.package;
+        let DkmsId { module, version } = &self.package;
         write!(
             f,
             "{module}, {version}, {}, {}: installed-weak from {}",
@@ -157,7 +157,7 @@ impl Tree {
             .collect()
     }
 
-    fn status_of(&self, package: &PackageId, filter: &Filter) -> Vec<Status> {
+    fn status_of(&self, package: &DkmsId, filter: &Filter) -> Vec<Status> {
         let failures = self.failures_of(package);
         let line = |state, failures| Status {
             package: package.clone(),
@@ -197,7 +197,7 @@ impl Tree {
     }
 
     /// Whether installed modules are missing, and whether they differ from the built ones.
-    fn compare_installed(&self, package: &PackageId, kernel: &KernelId) -> (bool, bool) {
+    fn compare_installed(&self, package: &DkmsId, kernel: &KernelId) -> (bool, bool) {
         let (mut missing, mut differ) = (false, false);
         for module in self.recorded_modules(package, kernel) {
             let built = self.built_dir(package, kernel).join("module").join(&module.file);
@@ -222,7 +222,7 @@ impl Tree {
     }
 
     /// The modules of a build: from our record, else from the files that are there and the package's conf.
-    pub fn recorded_modules(&self, package: &PackageId, kernel: &KernelId) -> Vec<RecordedModule> {
+    pub fn recorded_modules(&self, package: &DkmsId, kernel: &KernelId) -> Vec<RecordedModule> {
         let dir = self.built_dir(package, kernel);
         if let Some(record) = BuildRecord::read(&dir) {
             return record.modules;
@@ -254,7 +254,7 @@ impl Tree {
     }
 
     /// The world in which a package's conf is evaluated for a kernel that need not be there.
-    pub fn context(&self, package: &PackageId, kernel: &KernelId) -> ConfContext {
+    pub fn context(&self, package: &DkmsId, kernel: &KernelId) -> ConfContext {
         self.world(kernel).of_package(&package.module, &package.version)
     }
 
@@ -277,7 +277,7 @@ impl Tree {
     }
 
     /// The failed builds of a package, by kernel.
-    pub fn failures_of(&self, package: &PackageId) -> Vec<Failure> {
+    pub fn failures_of(&self, package: &DkmsId) -> Vec<Failure> {
         let dir = self.version_dir(package).join(".failed");
         let mut failures: Vec<Failure> = subdirs(&dir)
             .into_iter()
@@ -314,7 +314,7 @@ impl Tree {
     /// The kernels that use a module of another kernel: links in `weak-updates/` to files that we installed.
     pub fn weak_status(&self, filter: &Filter) -> Vec<WeakStatus> {
         let tree = self.root().join(&self.framework().install_tree);
-        let mut installed: Option<Vec<(PackageId, KernelId, Vec<PathBuf>)>> = None;
+        let mut installed: Option<Vec<(DkmsId, KernelId, Vec<PathBuf>)>> = None;
         let mut found = Vec::new();
         for release in subdirs(&tree) {
             let Ok(links) = fs::read_dir(tree.join(&release).join("weak-updates")) else {
@@ -341,7 +341,7 @@ impl Tree {
         found
     }
 
-    fn installed_files(&self) -> Vec<(PackageId, KernelId, Vec<PathBuf>)> {
+    fn installed_files(&self) -> Vec<(DkmsId, KernelId, Vec<PathBuf>)> {
         let installed = self
             .status(&Filter::default())
             .into_iter()

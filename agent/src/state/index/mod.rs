@@ -10,7 +10,7 @@ mod read;
 
 pub use build::Builder;
 pub(crate) use read::id;
-pub use read::{Index, Match, PackageId, Summary};
+pub use read::{Index, Match, PackageRow, Summary};
 
 /// Marks the file as ours (`PRAGMA application_id`): "DKMI".
 const APPLICATION_ID: i64 = 0x444b_4d49;

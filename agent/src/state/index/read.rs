@@ -29,7 +29,7 @@ struct Opened {
 
 /// A package version in an [`Index`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PackageId {
+pub struct PackageRow {
     /// Number of the repository, in the order of [`Index::repositories`].
     repository: usize,
     row: i64,
@@ -39,7 +39,7 @@ pub struct PackageId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
     /// Whose pattern.
-    pub package: PackageId,
+    pub package: PackageRow,
     /// The pattern.
     pub pattern: Pattern,
 }
@@ -91,7 +91,7 @@ impl Index {
     ///
     /// # Panics
     /// When `package` is of another [`Index`].
-    pub fn repository(&self, package: PackageId) -> &Name {
+    pub fn repository(&self, package: PackageRow) -> &Name {
         &self.of(package).name
     }
 
@@ -118,7 +118,7 @@ impl Index {
     ///
     /// # Panics
     /// When `package` is of another [`Index`].
-    pub fn record(&self, package: PackageId) -> Result<PackageRecord, StateError> {
+    pub fn record(&self, package: PackageRow) -> Result<PackageRecord, StateError> {
         let opened = self.of(package);
         let json: String = opened
             .db
@@ -132,7 +132,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::find`].
-    pub fn named(&self, name: &str) -> Result<Vec<PackageId>, StateError> {
+    pub fn named(&self, name: &str) -> Result<Vec<PackageRow>, StateError> {
         self.ids("SELECT id FROM package WHERE name = ?1 ORDER BY id", name)
     }
 
@@ -140,7 +140,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::find`].
-    pub fn search(&self, text: &str) -> Result<Vec<PackageId>, StateError> {
+    pub fn search(&self, text: &str) -> Result<Vec<PackageRow>, StateError> {
         let sql = "SELECT id FROM package WHERE instr(lower(name), lower(?1))
                        OR instr(lower(record ->> 'summary'), lower(?1))
                        OR instr(lower(record ->> 'modules'), lower(?1)) ORDER BY name, id";
@@ -183,14 +183,14 @@ impl Index {
         self.repositories.iter().map(Opened::summary).collect()
     }
 
-    fn of(&self, package: PackageId) -> &Opened {
+    fn of(&self, package: PackageRow) -> &Opened {
         &self.repositories[package.repository]
     }
 
-    fn ids(&self, sql: &str, text: &str) -> Result<Vec<PackageId>, StateError> {
+    fn ids(&self, sql: &str, text: &str) -> Result<Vec<PackageRow>, StateError> {
         let lists = self.repositories.iter().enumerate().map(|(repository, opened)| {
             opened.rows(sql, [text], |row| {
-                Ok(PackageId {
+                Ok(PackageRow {
                     repository,
                     row: row.get(0)?,
                 })
@@ -240,7 +240,7 @@ impl Opened {
                 {
                     let row = row.get(0)?;
                     matches.push(Match {
-                        package: PackageId { repository, row },
+                        package: PackageRow { repository, row },
                         pattern,
                     });
                 }

@@ -125,7 +125,7 @@ fn packages_can_be_looked_up_by_name_and_by_word() {
     machine.fill("1", drivers());
     let index = machine.open();
     let names =
-        |ids: Vec<PackageId>| -> Vec<String> { ids.into_iter().map(|id| index.record(id).unwrap().name).collect() };
+        |ids: Vec<PackageRow>| -> Vec<String> { ids.into_iter().map(|id| index.record(id).unwrap().name).collect() };
     assert_eq!(names(index.named("ftdi").unwrap()), ["ftdi"]);
     assert_eq!(names(index.search("DRIVER OF R8").unwrap()), ["r8168"]);
     assert_eq!(names(index.search("button_mod").unwrap()), ["button"]);

@@ -1,0 +1,154 @@
+//! What people see: progress and errors on stderr, one line a step. stdout is for `status` alone.
+
+use std::error::Error;
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::event::{Event, Sink, Step, Subject};
+use crate::excerpt;
+use crate::kbuild::BuildFailure;
+
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+const GREEN: Style = AnsiColor::Green.on_default();
+const CYAN: Style = AnsiColor::Cyan.on_default();
+
+/// How much is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Loudness {
+    /// Errors.
+    Quiet,
+    /// Also each build and each result.
+    Normal,
+    /// Also each step and note.
+    Verbose,
+}
+
+/// The terminal, pipe or journal behind stderr. Colours only where they are wanted (NO_COLOR, pipes).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Screen {
+    /// What is shown.
+    pub(super) loudness: Loudness,
+}
+
+impl Screen {
+    /// An error with all its causes, the place in a dkms.conf that it is about, and the way out.
+    pub(super) fn error(self, error: &(dyn Error + 'static), hint: Option<String>) {
+        anstream::eprintln!("{RED}error:{RED:#} failed to {}", chain(error));
+        excerpt::of(error).iter().for_each(|text| anstream::eprintln!("{text}"));
+        hint_line(hint);
+    }
+
+    /// A failed build: as [`Screen::error`], then the last lines of its log.
+    pub(super) fn failure(self, failure: &BuildFailure) {
+        let subject = failure.package.subject(Some(&failure.kernel));
+        anstream::eprintln!("{RED}error:{RED:#} failed to build {subject}: {failure}");
+        excerpt::of(&failure.error)
+            .iter()
+            .for_each(|text| anstream::eprintln!("{text}"));
+        hint_line(failure.hint());
+        self.tail(failure.log.as_deref(), &failure.tail);
+    }
+
+    /// Something that is wrong, in its own words.
+    pub(super) fn complaint(self, text: &str, hint: Option<String>) {
+        anstream::eprintln!("{RED}error:{RED:#} {text}");
+        hint_line(hint);
+    }
+
+    /// Something to look at; the work goes on.
+    pub(super) fn warning(self, text: &str, hint: Option<String>) {
+        if self.loudness >= Loudness::Normal {
+            anstream::eprintln!("{YELLOW}warning:{YELLOW:#} {text}");
+            hint_line(hint);
+        }
+    }
+
+    /// A result.
+    pub(super) fn say(self, text: &str) {
+        if self.loudness >= Loudness::Normal {
+            anstream::eprintln!("{text}");
+        }
+    }
+
+    /// The last lines of a log.
+    fn tail(self, log: Option<&Path>, lines: &[String]) {
+        if lines.is_empty() {
+            return;
+        }
+        if let Some(log) = log {
+            anstream::eprintln!("the last lines of {}:", log.display());
+        }
+        lines.iter().for_each(|line| anstream::eprintln!("    {line}"));
+    }
+
+    /// A result about one package.
+    pub(super) fn done(self, subject: &Subject, word: &str) {
+        if self.loudness >= Loudness::Normal {
+            anstream::eprintln!("{subject}: {GREEN}{word}{GREEN:#}");
+        }
+    }
+}
+
+impl Sink for Screen {
+    fn emit(&self, event: Event) {
+        match event {
+            Event::Started { subject, step, detail } => {
+                let shown = if step == Step::Make {
+                    Loudness::Normal
+                } else {
+                    Loudness::Verbose
+                };
+                if self.loudness >= shown {
+                    let detail = if detail.is_empty() {
+                        detail
+                    } else {
+                        format!(" {detail}")
+                    };
+                    anstream::eprintln!("{subject}: {}{detail}", step.word());
+                }
+            }
+            Event::Finished { subject, step } => self.done(&subject, past(step)),
+            Event::Failed { subject, reason, log } => {
+                let log = log.map(|log| format!("less {}", log.display()));
+                self.complaint(&format!("{subject}: {reason}"), log);
+            }
+            Event::DepmodStarted { release } => self.say(&format!("{release}: running depmod")),
+            Event::DepmodEnded { .. } => {}
+            Event::Note(text) if self.loudness >= Loudness::Verbose => anstream::eprintln!("{text}"),
+            Event::Note(_) => {}
+            Event::Advice { text, hint } | Event::Warning { text, hint } => self.warning(&text, hint),
+        }
+    }
+}
+
+fn hint_line(hint: Option<String>) {
+    if let Some(hint) = hint {
+        anstream::eprintln!("{CYAN}hint:{CYAN:#} {hint}");
+    }
+}
+
+/// What was done when the last step was `step`.
+fn past(step: Step) -> &'static str {
+    match step {
+        Step::Add => "added",
+        Step::Prepare | Step::Patch | Step::Script => "prepared",
+        Step::Make | Step::Check | Step::Sign | Step::Store => "built",
+        Step::Install => "installed",
+        Step::Uninstall => "uninstalled",
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,78 @@
+//! `add`, and what the other verbs add on their way.
+
+use crate::conf::ConfContext;
+use crate::dkms_cli::exit::Exit;
+use crate::dkms_cli::request::{KernelName, Subject};
+use crate::dkms_cli::session::{Session, absolute, running};
+use crate::package::DkmsId;
+use crate::tree::{AddError, AddOptions, TreeLock};
+
+/// `add`: it is an error when the package is known already.
+pub(in crate::dkms_cli) fn run(session: &Session, subject: &Subject) -> Exit {
+    let lock = match session.lock() {
+        Ok(lock) => lock,
+        Err(exit) => return exit,
+    };
+    match add(session, &lock, subject) {
+        Ok(package) => {
+            session.note_rpm_transaction(&package);
+            Exit::OK
+        }
+        Err(exit) => exit,
+    }
+}
+
+/// The package that `build` and `install` are about, added if it is not yet.
+pub(super) fn ensure(session: &Session, lock: &TreeLock, subject: &Subject) -> Result<DkmsId, Exit> {
+    if let Subject::Package(package) = subject {
+        let package = DkmsId::from(package);
+        if session.tree.is_added(&package) {
+            return Ok(package);
+        }
+    }
+    let known = match subject {
+        Subject::Directory(dir) => session.tree.package_of_directory(&absolute(dir), &context(session)),
+        _ => None,
+    };
+    match known {
+        Some(package) if session.tree.is_added(&package) && !session.settings.force => Ok(package),
+        _ => add(session, lock, subject),
+    }
+}
+
+fn add(session: &Session, lock: &TreeLock, subject: &Subject) -> Result<DkmsId, Exit> {
+    let options = AddOptions {
+        force: session.settings.force,
+        run_scripts: true,
+    };
+    let (tree, screen, context) = (&session.tree, &session.screen, context(session));
+    let added = match subject {
+        Subject::Package(package) => tree.add(lock, &package.into(), &context, &options, screen),
+        Subject::Directory(dir) => tree.add_directory(lock, &absolute(dir), &context, &options, screen),
+        Subject::Archive(path) => return super::tarball::load(session, lock, path),
+    };
+    added.map(|added| added.package).map_err(|error| {
+        screen.error(&error, error.hint());
+        match (&error, subject) {
+            // A conf that is no good makes a directory a bad source tree.
+            (AddError::Conf { .. }, Subject::Directory(_)) => Exit(10),
+            _ => Exit::from(&error),
+        }
+    })
+}
+
+/// The world in which a new package's conf is evaluated: the running kernel's, as far as it is there.
+pub(super) fn context(session: &Session) -> ConfContext {
+    let kernel = session.kernel_id(KernelName {
+        release: running(),
+        arch: None,
+    });
+    let nothing = DkmsId {
+        module: String::new(),
+        version: String::new(),
+    };
+    let mut context = session.tree.context(&nothing, &kernel);
+    context.conf_file.clone_from(&session.settings.conf);
+    context.directives = session.directives();
+    context
+}

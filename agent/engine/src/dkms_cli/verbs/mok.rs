@@ -1,0 +1,29 @@
+//! `generate_mok`: the key pair that signs modules.
+
+use crate::distribution::Distribution;
+use crate::dkms_cli::exit::Exit;
+use crate::dkms_cli::session::Session;
+
+/// Makes the key pair if there is none, and says how the firmware gets to know it.
+pub(in crate::dkms_cli) fn run(session: &Session) -> Exit {
+    let lock = match session.lock() {
+        Ok(lock) => lock,
+        Err(exit) => return exit,
+    };
+    let is_ubuntu = Distribution::of(&session.root).is_ubuntu();
+    match crate::kbuild::ensure_key_pair(&session.tree, &lock, is_ubuntu, None, &session.screen) {
+        Ok(pair) => {
+            let made = if pair.is_new { "made" } else { "there already" };
+            session.screen.say(&format!("signing key {}: {made}", pair.key));
+            session.screen.say(&format!(
+                "to have Secure Boot accept it: mokutil --import {}",
+                pair.certificate.display()
+            ));
+            Exit::OK
+        }
+        Err(error) => {
+            session.screen.error(&error, error.hint());
+            Exit::REFUSED
+        }
+    }
+}

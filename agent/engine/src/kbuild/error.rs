@@ -1,0 +1,171 @@
+//! Why a build failed.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::check::CheckProblem;
+use super::diagnose::Diagnosis;
+use crate::conf::ConfError;
+use crate::fsutil::standing;
+use crate::package::{DkmsId, KernelId};
+use crate::script::ScriptError;
+use crate::tree::TreeError;
+
+/// What went wrong, at which step.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The package is not in the tree, or without its source.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// Its dkms.conf is not usable for this kernel.
+    #[error(transparent)]
+    Conf(#[from] ConfError),
+    /// BUILD_DEPENDS names a package that is neither installed nor built for this kernel.
+    #[error("find {needed}, which it needs: that is not built for kernel {release}")]
+    DependsMissing {
+        /// The package's name.
+        needed: String,
+        /// The kernel.
+        release: String,
+    },
+    /// There is only a dkms.conf: binaries were loaded without source.
+    #[error("build without source: {} holds nothing but a dkms.conf", .0.display())]
+    NoSource(PathBuf),
+    /// A patch is not there.
+    #[error("apply patch {patch}: it is neither in {} nor in {}", .source_dir.display(), .local_dir.display())]
+    PatchMissing {
+        /// Its name.
+        patch: String,
+        /// Where the package has its patches.
+        source_dir: PathBuf,
+        /// Where the machine has its own.
+        local_dir: PathBuf,
+    },
+    /// A patch does not fit.
+    #[error("apply patch {patch}: it does not fit this source")]
+    PatchFailed {
+        /// Its name.
+        patch: String,
+    },
+    /// PRE_BUILD or POST_BUILD failed.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// Scripts are needed but not allowed.
+    #[error("run {0}: scripts of packages are not allowed here")]
+    ScriptsForbidden(&'static str),
+    /// make failed.
+    #[error("{diagnosis}")]
+    Make {
+        /// What it says, understood.
+        diagnosis: Diagnosis,
+        /// The way out for what was found.
+        hint: Option<String>,
+    },
+    /// make ended well but a module is not there.
+    #[error("find {module}.ko: make ended well but did not make {}", .expected.display())]
+    ModuleMissing {
+        /// Its name.
+        module: String,
+        /// Where it should be, below the source.
+        expected: PathBuf,
+    },
+    /// A module does not fit the kernel. All problems at once.
+    #[error("accept the built modules: {}", list(.0))]
+    Unfit(Vec<CheckProblem>),
+    /// A program of the toolchain could not be run.
+    #[error("run {program}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be read or written.
+    #[error("{what} {}", .path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// No jobserver could be made.
+    #[error("share the processors between builds")]
+    Jobserver(#[source] Arc<io::Error>),
+}
+
+fn list(problems: &[CheckProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl BuildError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            BuildError::Tree(error) => error.hint(),
+            BuildError::Conf(error) => error.hint(),
+            BuildError::Make { hint, .. } => hint.clone(),
+            BuildError::DependsMissing { needed, release } => Some(format!(
+                "dkms status -m {needed}; then dkms install {needed}/VERSION -k {release}"
+            )),
+            BuildError::NoSource(dir) => Some(format!("ls {}", dir.display())),
+            BuildError::PatchMissing { source_dir, .. } => Some(format!("ls {}", source_dir.display())),
+            BuildError::Io { source, path, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some(format!("df {}", standing(path).display()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The cause in the log of make, where it was understood.
+    pub fn diagnosis(&self) -> Option<&Diagnosis> {
+        match self {
+            BuildError::Make { diagnosis, .. } => Some(diagnosis),
+            _ => None,
+        }
+    }
+}
+
+/// A failed build as a value.
+#[derive(Debug)]
+pub struct BuildFailure {
+    /// What.
+    pub package: DkmsId,
+    /// For which kernel.
+    pub kernel: KernelId,
+    /// Why.
+    pub error: BuildError,
+    /// The log, where the build came so far.
+    pub log: Option<PathBuf>,
+    /// The last lines of the log.
+    pub tail: Vec<String>,
+}
+
+impl BuildFailure {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        self.error
+            .hint()
+            .or_else(|| self.log.as_ref().map(|log| format!("less {}", log.display())))
+    }
+}
+
+/// The reason in one sentence, with its causes.
+impl fmt::Display for BuildFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.error)?;
+        let mut source = std::error::Error::source(&self.error);
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BuildFailure {}

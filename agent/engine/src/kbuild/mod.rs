@@ -1,0 +1,229 @@
+//! Building: source and kernel in, checked and signed modules in the tree out.
+//!
+//! copy → patch → PRE_BUILD → make → strip → check → sign → compress → POST_BUILD → store. Every build has a directory of its own, and the
+//! last good build stays in its place until the new one takes it in one step. Many run side by side over one make jobserver. A failure is
+//! a value: one broken package never stops the others.
+
+mod check;
+mod diagnose;
+mod error;
+mod key;
+mod make;
+mod once;
+mod one;
+mod product;
+mod retarget;
+mod sign;
+mod workspace;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use check::{CheckProblem, check_module};
+pub use diagnose::{Diagnosis, Surroundings, diagnose};
+pub use error::{BuildError, BuildFailure};
+pub use key::{BuildKey, Stale};
+pub(crate) use key::{Freshness, freshness};
+pub(crate) use once::Once;
+pub(crate) use one::forget_failure;
+pub use sign::{KeyPair, SignError, Signer, ensure_key_pair};
+
+use crate::conf::{Directive, Exclusion};
+use crate::event::{Event, Sink};
+use crate::framework::processors;
+use crate::kernel::KernelTarget;
+use crate::package::{DkmsId, KernelId};
+use crate::tree::{RecordedModule, Tree, TreeLock};
+
+/// One package version to build for one kernel.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// What, added to the tree already.
+    pub package: DkmsId,
+    /// For which kernel.
+    pub kernel: Arc<KernelTarget>,
+    /// Build even if there is a build that is right.
+    pub force: bool,
+    /// Do not build without what BUILD_DEPENDS names.
+    pub require_depends: bool,
+    /// The conf to use instead of the source's.
+    pub conf_file: Option<PathBuf>,
+    /// `--directive`, in order.
+    pub directives: Vec<Directive>,
+}
+
+impl BuildRequest {
+    /// A plain request.
+    pub fn new(package: DkmsId, kernel: Arc<KernelTarget>) -> BuildRequest {
+        BuildRequest {
+            package,
+            kernel,
+            force: false,
+            require_depends: false,
+            conf_file: None,
+            directives: Vec::new(),
+        }
+    }
+
+    /// The kernel's name.
+    pub fn kernel_id(&self) -> KernelId {
+        KernelId::from(&*self.kernel)
+    }
+}
+
+/// How to build.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// Compilers at once, over all builds together.
+    pub jobs: usize,
+    /// How long one `make` may take.
+    pub time_limit: Duration,
+    /// Sign where the kernel knows signatures, making a key if there is none.
+    pub sign: bool,
+    /// Run PRE_BUILD and POST_BUILD.
+    pub run_scripts: bool,
+    /// The time that goes into logs and records.
+    pub now: Timestamp,
+}
+
+impl BuildOptions {
+    /// All processors, an hour for each make, signatures and scripts as the package has them.
+    pub fn new(now: Timestamp) -> BuildOptions {
+        BuildOptions {
+            jobs: processors(),
+            time_limit: Duration::from_secs(3600),
+            sign: true,
+            run_scripts: true,
+            now,
+        }
+    }
+}
+
+/// A build in the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// What.
+    pub package: DkmsId,
+    /// For which kernel.
+    pub kernel: KernelId,
+    /// Its modules, in the order of dkms.conf.
+    pub modules: Vec<RecordedModule>,
+    /// `V/K/A` in the tree: `module/` and `log/make.log`.
+    pub dir: PathBuf,
+}
+
+/// How one request ended.
+#[derive(Debug)]
+pub enum BuildOutcome {
+    /// There is a new build.
+    Built(Built),
+    /// There was a build from the same source, kernel and compiler already.
+    Current(Built),
+    /// The package says that it is not meant for this kernel.
+    Excluded {
+        /// What.
+        package: DkmsId,
+        /// For which kernel.
+        kernel: KernelId,
+        /// Why not.
+        why: Exclusion,
+    },
+    /// It could not be built; what was there stays.
+    Failed(BuildFailure),
+}
+
+impl BuildOutcome {
+    /// The build that is there now, new or not.
+    pub fn built(&self) -> Option<&Built> {
+        match self {
+            BuildOutcome::Built(built) | BuildOutcome::Current(built) => Some(built),
+            _ => None,
+        }
+    }
+}
+
+/// Carries out all requests, side by side, and tells how each one ended, in their order.
+///
+/// The requests must not depend on each other: BUILD_DEPENDS is for the caller to order. The lock must be held until this returns.
+pub fn build_all(
+    tree: &Tree,
+    lock: &TreeLock,
+    requests: &[BuildRequest],
+    options: &BuildOptions,
+    sink: &dyn Sink,
+) -> Vec<BuildOutcome> {
+    let outcomes: Mutex<Vec<(usize, BuildOutcome)>> = Mutex::new(Vec::with_capacity(requests.len()));
+    build_each(tree, lock, requests, options, sink, &|index, outcome| {
+        outcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((index, outcome));
+    });
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|(index, _)| *index);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// As [`build_all`], for who keeps what is done already: `ended` takes each outcome, with its request's index, as soon as it is
+/// known, from the thread that built.
+pub fn build_each(
+    tree: &Tree,
+    lock: &TreeLock,
+    requests: &[BuildRequest],
+    options: &BuildOptions,
+    sink: &dyn Sink,
+    ended: &(dyn Fn(usize, BuildOutcome) + Sync),
+) {
+    let jobs = options.jobs.max(1);
+    let client = match jobserver::Client::new(jobs) {
+        Ok(client) => client,
+        Err(error) => {
+            let error = Arc::new(error);
+            for (index, request) in requests.iter().enumerate() {
+                ended(index, one::failed_to_start(request, &error));
+            }
+            return;
+        }
+    };
+    let signers = sign::Signers::new(tree, lock, options.sign, sink);
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(requests.len()) {
+            scope.spawn(|| {
+                while let Some((index, request)) = take(&next, requests) {
+                    // The token is the one that every make has without asking for it.
+                    let token = client.acquire();
+                    let outcome = one::build(tree, lock, request, options, &signers, &client, sink);
+                    drop(token);
+                    tell(request, &outcome, sink);
+                    ended(index, outcome);
+                }
+            });
+        }
+    });
+}
+
+fn take<'a>(next: &AtomicUsize, requests: &'a [BuildRequest]) -> Option<(usize, &'a BuildRequest)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    requests.get(index).map(|request| (index, request))
+}
+
+fn tell(request: &BuildRequest, outcome: &BuildOutcome, sink: &dyn Sink) {
+    let subject = request.package.subject(Some(&request.kernel_id()));
+    match outcome {
+        BuildOutcome::Built(_) => sink.emit(Event::Finished {
+            subject,
+            step: crate::event::Step::Store,
+        }),
+        BuildOutcome::Failed(failure) => sink.emit(Event::Failed {
+            subject,
+            reason: failure.to_string(),
+            log: failure.log.clone(),
+        }),
+        BuildOutcome::Current(_) | BuildOutcome::Excluded { .. } => {}
+    }
+}

@@ -1,0 +1,392 @@
+//! One build from start to end.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::{BuildError, BuildFailure};
+use super::key::{BuildKey, Freshness, freshness};
+use super::make::Place;
+use super::product::take_extras;
+use super::retarget::lead_to_headers;
+use super::sign::Signers;
+use super::workspace::Workspace;
+use super::{BuildOptions, BuildOutcome, BuildRequest, Built};
+use crate::command::{Confined, User};
+use crate::conf::{ConfContext, DkmsConf, evaluate};
+use crate::event::{Event, Sink, Step};
+use crate::fsutil::{copy_tree, put_in_place, remove_any, sync_dir, sync_tree};
+use crate::package::{DkmsId, KernelId};
+use crate::script::ScriptKind;
+use crate::tree::{BuildRecord, FailureRecord, RecordedModule, Tree, TreeLock};
+
+/// How many lines of a log go into a failure.
+const TAIL_LINES: usize = 15;
+
+/// The most of a log that is looked at for a cause.
+const MAX_LOG_LEN: usize = 8 << 20;
+
+pub(super) fn failed_to_start(request: &BuildRequest, error: &Arc<io::Error>) -> BuildOutcome {
+    BuildOutcome::Failed(BuildFailure {
+        package: request.package.clone(),
+        kernel: request.kernel_id(),
+        error: BuildError::Jobserver(Arc::clone(error)),
+        log: None,
+        tail: Vec::new(),
+    })
+}
+
+/// Builds what `request` asks for, unless it is there already.
+pub(super) fn build(
+    tree: &Tree,
+    lock: &TreeLock,
+    request: &BuildRequest,
+    options: &BuildOptions,
+    signers: &Signers<'_>,
+    client: &jobserver::Client,
+    sink: &dyn Sink,
+) -> BuildOutcome {
+    let (package, kernel) = (&request.package, request.kernel_id());
+    let ctx = context(tree, request);
+    if let Some(built) = current(tree, lock, request, &kernel, &ctx) {
+        return BuildOutcome::Current(built);
+    }
+    let mut job = Job {
+        tree,
+        lock,
+        request,
+        kernel,
+        options,
+        signers,
+        client,
+        sink,
+        log: None,
+        key: None,
+    };
+    match job.run(ctx) {
+        Ok(End::Built(built)) => BuildOutcome::Built(built),
+        Ok(End::Excluded(why)) => BuildOutcome::Excluded {
+            package: package.clone(),
+            kernel: job.kernel,
+            why,
+        },
+        Err(error) => BuildOutcome::Failed(job.remember(error)),
+    }
+}
+
+/// The world of the conf, with the tree's own places.
+fn context(tree: &Tree, request: &BuildRequest) -> ConfContext {
+    let root = tree.root();
+    ConfContext {
+        dkms_tree: tree.path().to_owned(),
+        source_tree: tree.source_tree(),
+        install_tree: root.join(&tree.framework().install_tree),
+        tmp_location: root.join(&tree.framework().tmp_location),
+        addon_modules_dir: tree.framework().addon_modules_dir.clone(),
+        conf_file: request.conf_file.clone(),
+        directives: request.directives.clone(),
+        ..ConfContext::for_kernel(&request.kernel)
+    }
+    .of_package(&request.package.module, &request.package.version)
+}
+
+/// The build that is there, if it need not be made again. One of another implementation is taken as it is.
+fn current(
+    tree: &Tree,
+    lock: &TreeLock,
+    request: &BuildRequest,
+    kernel: &KernelId,
+    ctx: &ConfContext,
+) -> Option<Built> {
+    let package = &request.package;
+    if request.force || !tree.is_built(package, kernel) {
+        return None;
+    }
+    let record = tree.record(package, kernel);
+    if let Some(record) = &record {
+        match freshness(tree, package, &request.kernel, ctx, record) {
+            Freshness::Fresh => {}
+            Freshness::Moved(key) => record.renew(tree, lock, package, kernel, *key),
+            Freshness::Stale(_) => return None,
+        }
+    }
+    Some(Built {
+        package: package.clone(),
+        kernel: kernel.clone(),
+        modules: record.map_or_else(|| tree.recorded_modules(package, kernel), |record| record.modules),
+        dir: tree.built_dir(package, kernel),
+    })
+}
+
+enum End {
+    Built(Built),
+    Excluded(crate::conf::Exclusion),
+}
+
+/// One build on its way.
+pub(super) struct Job<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) lock: &'a TreeLock,
+    pub(super) request: &'a BuildRequest,
+    pub(super) kernel: KernelId,
+    pub(super) options: &'a BuildOptions,
+    pub(super) signers: &'a Signers<'a>,
+    pub(super) client: &'a jobserver::Client,
+    pub(super) sink: &'a dyn Sink,
+    /// The log, kept in memory once the workspace is gone.
+    log: Option<String>,
+    key: Option<BuildKey>,
+}
+
+impl Job<'_> {
+    fn run(&mut self, ctx: ConfContext) -> Result<End, BuildError> {
+        let (tree, package, target) = (self.tree, &self.request.package, &*self.request.kernel);
+        tree.require(package)?;
+        self.step(Step::Prepare, "");
+        let work = Workspace::new(tree, package, &self.kernel).map_err(io_error("create", &tree.work_dir()))?;
+        let ctx = ConfContext {
+            dkms_tree: work.tree.clone(),
+            ..ctx
+        };
+        let source = tree.source_dir(package);
+        let conf = evaluate(&source, &ctx)?;
+        if let Some(why) = conf.excluded(&self.kernel.release, Some(target.config())) {
+            return Ok(End::Excluded(why));
+        }
+        let missing = || {
+            conf.build_depends
+                .iter()
+                .find(|name| !tree.has_any_build(name, &self.kernel))
+        };
+        if self.request.require_depends
+            && let Some(needed) = missing()
+        {
+            return Err(BuildError::DependsMissing {
+                needed: needed.clone(),
+                release: self.kernel.release.clone(),
+            });
+        }
+        if fs::read_dir(&source).map_or(0, Iterator::count) < 2 {
+            return Err(BuildError::NoSource(source));
+        }
+        let key_ctx = ConfContext {
+            dkms_tree: tree.path().to_owned(),
+            ..ctx.clone()
+        };
+        let key = BuildKey::now(tree, package, target, &key_ctx, &conf.build_depends);
+        let key = key.map_err(io_error("read", &source))?;
+        self.key = Some(key.clone());
+        work.fill(&source)
+            .and_then(|()| lead_to_headers(&work.build, &work.path().join("modules"), target))
+            .map_err(io_error("copy the source to", &work.build))?;
+        let log_path = work.product.join("log/make.log");
+        let result = self.make_product(&work, &conf, &ctx, &log_path);
+        if result.is_err() {
+            self.log = Some(read_log(&log_path));
+        }
+        let modules = result?;
+        let record = BuildRecord {
+            modules: modules.clone(),
+            key,
+            autoinstall: conf.autoinstall,
+            build_depends: conf.build_depends.clone(),
+            build_depends_rebuild: conf.build_depends_rebuild,
+            no_weak_modules: conf.no_weak_modules,
+        };
+        record.write(&work.product).map_err(io_error("write", &work.product))?;
+        let dir = self
+            .store(&work)
+            .map_err(io_error("store the build in", &tree.built_dir(package, &self.kernel)))?;
+        Ok(End::Built(Built {
+            package: package.clone(),
+            kernel: self.kernel.clone(),
+            modules,
+            dir,
+        }))
+    }
+
+    /// From the filled build directory to checked, signed modules in the product directory.
+    fn make_product(
+        &self,
+        work: &Workspace,
+        conf: &DkmsConf,
+        ctx: &ConfContext,
+        log_path: &Path,
+    ) -> Result<Vec<RecordedModule>, BuildError> {
+        let log = self.start_log(log_path).map_err(io_error("write", log_path))?;
+        self.patch(work, conf, &log)?;
+        let place = Place::of(self.tree, &self.request.kernel, work);
+        if place.user == User::Unprivileged {
+            work.chown_tree().map_err(io_error("give away", &work.build))?;
+        }
+        if let Some(closed) = &place.closed {
+            self.warn_of_root(closed);
+        }
+        let setting = |command: Confined| self.settle(command, &place, conf, work);
+        self.script(
+            ScriptKind::PreBuild,
+            conf.scripts.pre_build.as_deref(),
+            work,
+            &setting,
+            &log,
+        )?;
+        self.make(work, conf, ctx, &place, &setting, &log, log_path)?;
+        let specs = conf.modules_for(&self.kernel.release, Some(self.request.kernel.config()));
+        let modules = self.collect(work, conf, &specs, &setting)?;
+        // For whoever looks at a build later, as upstream keeps it.
+        let config = &self.request.kernel.config_file;
+        if config.is_file() {
+            let to = work.product.join("log").join(config.file_name().unwrap_or_default());
+            fs::copy(config, &to).map_err(io_error("copy the configuration to", &to))?;
+        }
+        if conf.scripts.post_build.is_some() {
+            copy_tree(&work.product, &work.stage).map_err(io_error("copy", &work.stage))?;
+            if place.user == User::Unprivileged {
+                work.chown_tree().map_err(io_error("give away", &work.stage))?;
+            }
+            self.script(
+                ScriptKind::PostBuild,
+                conf.scripts.post_build.as_deref(),
+                work,
+                &setting,
+                &log,
+            )?;
+            take_extras(&work.stage, &work.product).map_err(io_error("copy", &work.stage))?;
+        }
+        Ok(modules)
+    }
+
+    /// Code of a package runs as root here, which people should know; all that are behind the same obstacle at once.
+    fn warn_of_root(&self, closed: &Path) {
+        if !self.lock.once().first_warning(closed) {
+            return;
+        }
+        let bits = if closed.is_dir() { "o+rx" } else { "o+r" };
+        self.sink.emit(Event::Warning {
+            text: format!(
+                "make runs as root, because the user nobody, who builds else, cannot get past {}",
+                closed.display()
+            ),
+            hint: Some(format!("chmod {bits} {}", closed.display())),
+        });
+    }
+
+    fn start_log(&self, path: &Path) -> io::Result<File> {
+        let mut log = File::options().create(true).append(true).open(path)?;
+        let KernelId { release, arch } = &self.kernel;
+        let (version, package, now) = (crate::VERSION_TEXT, &self.request.package, self.options.now);
+        writeln!(
+            log,
+            "DKMS ({version}) make.log for {package} for kernel {release} ({arch})\n{now}"
+        )?;
+        Ok(log)
+    }
+
+    /// Puts the product in its place in one step; the old build goes with the workspace.
+    fn store(&self, work: &Workspace) -> io::Result<PathBuf> {
+        self.step(Step::Store, "");
+        let dir = self.tree.built_dir(&self.request.package, &self.kernel);
+        let parent = dir.parent().unwrap_or(&dir).to_owned();
+        fs::create_dir_all(&parent)?;
+        sync_tree(&work.product)?;
+        put_in_place(&work.product, &dir, &work.path().join("old"))?;
+        sync_dir(&parent)?;
+        forget_failure(self.tree, &self.request.package, &self.kernel)?;
+        Ok(dir)
+    }
+
+    /// Keeps the log and the reason of a failed build.
+    fn remember(&self, error: BuildError) -> BuildFailure {
+        let (package, kernel) = (&self.request.package, &self.kernel);
+        let mut failure = BuildFailure {
+            package: package.clone(),
+            kernel: kernel.clone(),
+            error,
+            log: None,
+            tail: Vec::new(),
+        };
+        let Some(log) = &self.log else {
+            return failure;
+        };
+        failure.tail = tail(log);
+        let dir = self.tree.failed_dir(package, kernel);
+        let record = FailureRecord {
+            reason: failure.to_string(),
+            diagnosis: failure.error.diagnosis().cloned(),
+            at: self.options.now.as_second(),
+            key: self.key.clone(),
+        };
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&dir)?;
+            fs::write(dir.join("make.log"), log)?;
+            record.write(&dir)?;
+            // Where people and bug reporters look for it.
+            let usual = self.tree.version_dir(package).join("build");
+            fs::create_dir_all(&usual)?;
+            fs::write(usual.join("make.log"), log)
+        };
+        match write() {
+            Ok(()) => failure.log = Some(dir.join("make.log")),
+            Err(error) => self.sink.emit(Event::Warning {
+                text: format!(
+                    "the log of the failed build of {package} could not be kept in {}: {error}",
+                    dir.display()
+                ),
+                hint: None,
+            }),
+        }
+        failure
+    }
+
+    pub(super) fn step(&self, step: Step, detail: &str) {
+        let subject = self.request.package.subject(Some(&self.kernel));
+        self.sink.emit(Event::Started {
+            subject,
+            step,
+            detail: detail.to_owned(),
+        });
+    }
+}
+
+/// Removes what is remembered about failures, and the build directory that upstream leaves for them.
+pub(crate) fn forget_failure(tree: &Tree, package: &DkmsId, kernel: &KernelId) -> io::Result<()> {
+    let dir = tree.failed_dir(package, kernel);
+    remove_any(&dir)?;
+    if let Some(parent) = dir.parent() {
+        crate::fsutil::remove_empty_dirs(parent, &tree.version_dir(package));
+    }
+    remove_any(&tree.version_dir(package).join("build"))
+}
+
+pub(super) fn read_log(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    let start = bytes.len().saturating_sub(MAX_LOG_LEN);
+    String::from_utf8_lossy(&bytes[start..]).into_owned()
+}
+
+fn tail(log: &str) -> Vec<String> {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect()
+}
+
+pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+    let path = path.to_owned();
+    move |source| BuildError::Io { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log() {
+        let log: String = (0..100).map(|n| format!("{n}\n")).collect();
+        assert_eq!(tail(&log).len(), TAIL_LINES);
+        assert_eq!(tail(&log).last().map(String::as_str), Some("99"));
+        assert_eq!(tail("one\n"), ["one"]);
+    }
+}

@@ -1,0 +1,409 @@
+//! Signing modules with a machine owner's key (MOK).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::command::{Confined, find_program};
+use crate::event::{Event, Sink};
+use crate::fsutil::{remove_any, sync_dir};
+use crate::kernel::KernelTarget;
+use crate::root::Root;
+use crate::tree::{Tree, TreeLock};
+
+/// Why a module could not be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The program that signs could not be run.
+    #[error("run {}", .tool.display())]
+    Run {
+        /// The program.
+        tool: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It said no.
+    #[error("sign {} with {}: {said}", .module.display(), without_pin(.key))]
+    Refused {
+        /// The module.
+        module: PathBuf,
+        /// The key.
+        key: String,
+        /// What the program said.
+        said: String,
+    },
+    /// No key could be made.
+    #[error("make the signing key {}: {said}", without_pin(&.key.to_string_lossy()))]
+    NoKey {
+        /// Where it would be.
+        key: PathBuf,
+        /// Why not.
+        said: String,
+    },
+}
+
+impl SignError {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            SignError::Run { tool, .. } => Some(format!("ls -l {}", tool.display())),
+            SignError::Refused { key, .. } if key.starts_with("pkcs11:") => Some(format!(
+                "openssl storeutl -provider default -provider pkcs11 -noout '{}'",
+                without_pin(key)
+            )),
+            SignError::Refused { key, .. } => Some(format!("openssl rsa -check -noout -in {key}")),
+            SignError::NoKey { .. } => Some("dkms generate_mok".into()),
+        }
+    }
+}
+
+/// A key's name as people may see it: the PIN in a `pkcs11:` URI is nobody's business.
+fn without_pin(key: &str) -> String {
+    if !key.starts_with("pkcs11:") {
+        return key.to_owned();
+    }
+    let (scheme, attributes) = key.split_at("pkcs11:".len());
+    let shown = attributes.split_inclusive([';', '?', '&']).map(|attribute| {
+        if attribute.starts_with("pin-value=") {
+            let end = attribute.find([';', '?', '&']).unwrap_or(attribute.len());
+            format!("pin-value=…{}", &attribute[end..])
+        } else {
+            attribute.to_owned()
+        }
+    });
+    format!("{scheme}{}", shown.collect::<String>())
+}
+
+/// A key and its certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPair {
+    /// A file on the running system, or a `pkcs11:` URI.
+    pub key: String,
+    /// The certificate, DER.
+    pub certificate: PathBuf,
+    /// True when it was made just now, so that it is not enrolled anywhere yet.
+    pub is_new: bool,
+}
+
+/// Signs modules for one kernel.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    tool: PathBuf,
+    hash: String,
+    keys: KeyPair,
+}
+
+impl Signer {
+    /// Finds what is needed to sign for `kernel`, making a key if there is none. None where the kernel knows no signatures, signing is
+    /// turned off, or (told to `sink`) the program that signs is not there.
+    ///
+    /// # Errors
+    /// When a key is needed and cannot be made.
+    pub fn prepare(
+        tree: &Tree,
+        lock: &TreeLock,
+        kernel: &KernelTarget,
+        sink: &dyn Sink,
+    ) -> Result<Option<Signer>, SignError> {
+        let Some(hash) = kernel.config().get("CONFIG_MODULE_SIG_HASH") else {
+            return Ok(None);
+        };
+        if !tree.framework().try_sign_modules {
+            return Ok(None);
+        }
+        let Some(tool) = tool(tree, kernel) else {
+            sink.emit(Event::Warning {
+                text: format!(
+                    "modules for {} are not signed: there is no sign-file for it",
+                    kernel.release
+                ),
+                hint: Some(kernel.distribution.headers_command(&kernel.release)),
+            });
+            return Ok(None);
+        };
+        let keys = ensure_key_pair(tree, lock, kernel.distribution.is_ubuntu(), Some(&kernel.release), sink)?;
+        Ok(Some(Signer {
+            tool,
+            hash: hash.to_owned(),
+            keys,
+        }))
+    }
+
+    /// The key it signs with.
+    pub fn keys(&self) -> &KeyPair {
+        &self.keys
+    }
+
+    /// Signs the file `module` in its place. The program gets our environment: that is where a token's library and OpenSSL's provider for
+    /// it are found.
+    ///
+    /// # Errors
+    /// When the program cannot be run or refuses.
+    pub fn sign(&self, module: &Path) -> Result<(), SignError> {
+        let said = Confined::new(&self.tool)
+            .arg(&self.hash)
+            .arg(&self.keys.key)
+            .arg(&self.keys.certificate)
+            .arg(module)
+            .inherits_environment()
+            .time_limit(Duration::from_secs(120))
+            .output(64 << 10)
+            .map_err(|source| SignError::Run {
+                tool: self.tool.clone(),
+                source,
+            })?;
+        if said.ended.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&said.stderr).trim().to_owned();
+        Err(SignError::Refused {
+            module: module.to_owned(),
+            key: self.keys.key.clone(),
+            said: text,
+        })
+    }
+}
+
+/// The program that signs for `kernel`.
+fn tool(tree: &Tree, kernel: &KernelTarget) -> Option<PathBuf> {
+    let root = tree.root();
+    let release = &kernel.release;
+    let mut candidates = Vec::new();
+    if let Some(tool) = &tree.framework().sign_file {
+        candidates.push(root.join(expand(tool, release)));
+    } else {
+        if kernel.distribution.is_ubuntu() {
+            candidates.extend(find_program(root, "kmodsign"));
+            candidates.push(root.join(format!("/usr/src/linux-headers-{release}/scripts/sign-file")));
+        }
+        if kernel.distribution.is_debian() {
+            let series: Vec<&str> = release.split('.').take(2).collect();
+            candidates.push(root.join(format!("/usr/lib/linux-kbuild-{}/scripts/sign-file", series.join("."))));
+        }
+        candidates.push(kernel.headers.join("scripts/sign-file"));
+    }
+    let runs = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    candidates.into_iter().find(runs)
+}
+
+/// Paths in framework.conf may hold the kernel's release.
+fn expand(text: &str, release: &str) -> String {
+    text.replace("${kernelver}", release).replace("$kernelver", release)
+}
+
+/// The key pair of this machine, made if it is not there: RSA 2048, for code signing, the key readable by root alone. On Ubuntu it is
+/// that of the shim, which `update-secureboot-policy` makes where it is installed.
+///
+/// # Errors
+/// When it has to be made and cannot be, or there is no certificate for a `pkcs11:` key.
+pub fn ensure_key_pair(
+    tree: &Tree,
+    _lock: &TreeLock,
+    ubuntu: bool,
+    release: Option<&str>,
+    sink: &dyn Sink,
+) -> Result<KeyPair, SignError> {
+    let place = KeyPlace::of(tree, ubuntu, release.unwrap_or_default());
+    let KeyPlace { key, certificate, .. } = &place;
+    if key.starts_with("pkcs11:") && !certificate.is_file() {
+        return Err(SignError::NoKey {
+            key: key.into(),
+            said: format!("its certificate is not there ({})", certificate.display()),
+        });
+    }
+    let is_there = key.starts_with("pkcs11:") || (Path::new(key).is_file() && certificate.is_file());
+    if !is_there {
+        place.make(tree.root()).map_err(|error| SignError::NoKey {
+            key: key.into(),
+            said: error.to_string(),
+        })?;
+        sink.emit(Event::Warning {
+            text: format!("a new key for signing modules was made: {}", certificate.display()),
+            hint: Some(format!("mokutil --import {}", certificate.display())),
+        });
+    }
+    Ok(KeyPair {
+        key: place.key,
+        certificate: place.certificate,
+        is_new: !is_there,
+    })
+}
+
+/// Where the key pair is, or will be.
+struct KeyPlace {
+    /// A file on the running system, or a `pkcs11:` URI.
+    key: String,
+    certificate: PathBuf,
+    /// True for the keys of Ubuntu's shim.
+    is_shim: bool,
+}
+
+impl KeyPlace {
+    /// framework.conf decides; on Ubuntu the shim's pair counts where it names no key.
+    fn of(tree: &Tree, ubuntu: bool, release: &str) -> KeyPlace {
+        let (root, framework) = (tree.root(), tree.framework());
+        let shim = |name: &str| root.join("/var/lib/shim-signed/mok").join(name);
+        let certificate = match &framework.mok_certificate {
+            Some(path) => root.join(expand(path, release)),
+            None => tree.path().join("mok.pub"),
+        };
+        match &framework.mok_signing_key {
+            None if ubuntu => KeyPlace {
+                key: shim("MOK.priv").display().to_string(),
+                certificate: shim("MOK.der"),
+                is_shim: true,
+            },
+            None => KeyPlace {
+                key: tree.path().join("mok.key").display().to_string(),
+                certificate,
+                is_shim: false,
+            },
+            Some(key) => {
+                let key = expand(key, release);
+                let is_uri = key.starts_with("pkcs11:");
+                KeyPlace {
+                    key: if is_uri {
+                        key
+                    } else {
+                        root.join(key).display().to_string()
+                    },
+                    certificate,
+                    is_shim: false,
+                }
+            }
+        }
+    }
+
+    fn make(&self, root: &Root) -> io::Result<()> {
+        let tool = find_program(root, "update-secureboot-policy").filter(|_| self.is_shim);
+        if let Some(tool) = tool {
+            let tool = root.inside(&tool).unwrap_or(tool);
+            // It makes no key where there is half a pair.
+            remove_any(&self.certificate)?;
+            Confined::new(tool)
+                .arg("--new-key")
+                .env("SHIM_NOTRIGGER", "y")
+                .chroot((!root.is_host()).then(|| root.path()))
+                .time_limit(Duration::from_secs(120))
+                .output(64 << 10)?;
+        }
+        if Path::new(&self.key).is_file() && self.certificate.is_file() {
+            return Ok(());
+        }
+        generate(Path::new(&self.key), &self.certificate)
+    }
+}
+
+/// Makes a key pair with openssl in a private directory and puts both files in their places, the key first.
+fn generate(key: &Path, certificate: &Path) -> io::Result<()> {
+    let dir = key.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir)?;
+    fs::create_dir_all(certificate.parent().unwrap_or(dir))?;
+    let temp = tempfile::Builder::new().prefix(".mok-").tempdir_in(dir)?;
+    let (new_key, new_certificate) = (temp.path().join("key"), temp.path().join("certificate"));
+    let said = Confined::new("openssl")
+        .args([
+            "req",
+            "-new",
+            "-x509",
+            "-nodes",
+            "-days",
+            "36500",
+            "-subj",
+            "/CN=DKMS module signing key",
+        ])
+        .args([
+            "-newkey",
+            "rsa:2048",
+            "-addext",
+            "extendedKeyUsage=codeSigning",
+            "-keyout",
+        ])
+        .arg(&new_key)
+        .args(["-outform", "DER", "-out"])
+        .arg(&new_certificate)
+        .time_limit(Duration::from_secs(120))
+        .output(64 << 10)?;
+    if !said.ended.status.success() {
+        return Err(io::Error::other(
+            String::from_utf8_lossy(&said.stderr).trim().to_owned(),
+        ));
+    }
+    fs::set_permissions(&new_key, fs::Permissions::from_mode(0o600))?;
+    fs::set_permissions(&new_certificate, fs::Permissions::from_mode(0o644))?;
+    for file in [&new_key, &new_certificate] {
+        fs::File::open(file)?.sync_all()?;
+    }
+    fs::rename(&new_key, key)?;
+    fs::rename(&new_certificate, certificate).or_else(|_| fs::copy(&new_certificate, certificate).map(drop))?;
+    sync_dir(dir)
+}
+
+/// The signers of one run, each kernel's made when it is first needed.
+pub(super) struct Signers<'a> {
+    tree: &'a Tree,
+    lock: &'a TreeLock,
+    enabled: bool,
+    sink: &'a dyn Sink,
+    by_release: Mutex<BTreeMap<String, Option<Arc<Signer>>>>,
+}
+
+impl<'a> Signers<'a> {
+    pub(super) fn new(tree: &'a Tree, lock: &'a TreeLock, enabled: bool, sink: &'a dyn Sink) -> Signers<'a> {
+        Signers {
+            tree,
+            lock,
+            enabled,
+            sink,
+            by_release: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// The signer for `kernel`. A key that cannot be made is told once; modules then stay unsigned, as upstream has it.
+    pub(super) fn of(&self, kernel: &KernelTarget) -> Option<Arc<Signer>> {
+        if !self.enabled {
+            return None;
+        }
+        let mut known = self.by_release.lock().unwrap_or_else(PoisonError::into_inner);
+        let signer = known.entry(kernel.release.clone()).or_insert_with(|| {
+            match Signer::prepare(self.tree, self.lock, kernel, self.sink) {
+                Ok(signer) => signer.map(Arc::new),
+                Err(error) => {
+                    let text = format!("modules for {} are not signed: failed to {error}", kernel.release);
+                    self.sink.emit(Event::Warning {
+                        text,
+                        hint: error.hint(),
+                    });
+                    None
+                }
+            }
+        });
+        signer.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_not_shown() {
+        let check = |key: &str, expected: &str| assert_eq!(without_pin(key), expected, "{key}");
+        check("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.key");
+        check("pkcs11:token=mok;object=key", "pkcs11:token=mok;object=key");
+        check("pkcs11:pin-value=1;token=mok", "pkcs11:pin-value=…;token=mok");
+        check("pkcs11:token=mok;pin-value=1234", "pkcs11:token=mok;pin-value=…");
+        check(
+            "pkcs11:token=mok?pin-value=1&module-name=x",
+            "pkcs11:token=mok?pin-value=…&module-name=x",
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! Licenses as SPDX expressions, from Debian's machine-readable copyright file or from tags in the source.
+
+use std::collections::BTreeSet;
+
+use super::deb822;
+use super::tree::SourceTree;
+
+/// The license of `Files: *` in a copyright file of Debian's machine-readable format, which names itself in its first line.
+pub(super) fn from_copyright(text: &str) -> Option<String> {
+    let paragraphs = deb822::parse(text);
+    let header = paragraphs.first()?;
+    if !header.line("format")?.contains("copyright-format") {
+        return None;
+    }
+    let of_all_files = paragraphs
+        .iter()
+        .filter(|p| {
+            p.line("files")
+                .is_some_and(|f| f.split_whitespace().any(|glob| glob == "*"))
+        })
+        .find_map(|p| p.line("license"));
+    let name = of_all_files.or_else(|| header.line("license"))?;
+    (!name.is_empty()).then(|| expression(name))
+}
+
+/// The `SPDX-License-Identifier` tags of all files, joined by AND; `None` where there are none.
+pub(super) fn from_source(tree: &SourceTree) -> Option<String> {
+    const TAG: &str = "SPDX-License-Identifier:";
+    let mut found = BTreeSet::new();
+    for (path, bytes) in tree.files() {
+        if !path.ends_with(".c") && !path.ends_with(".h") {
+            continue;
+        }
+        let head = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]);
+        for line in head.lines().take(10) {
+            if let Some((_, rest)) = line.split_once(TAG) {
+                let name = rest.trim().trim_end_matches("*/").trim();
+                if !name.is_empty() && name.len() < 100 {
+                    found.insert(expression(name));
+                }
+            }
+        }
+    }
+    let all: Vec<String> = match found.len() {
+        0 | 1 => found.into_iter().collect(),
+        _ => found
+            .into_iter()
+            .map(|one| if one.contains(' ') { format!("({one})") } else { one })
+            .collect(),
+    };
+    (!all.is_empty()).then(|| all.join(" AND "))
+}
+
+/// Debian's short names, joined by `or` and `and`, as an SPDX expression.
+fn expression(names: &str) -> String {
+    let words: Vec<String> = names
+        .split_whitespace()
+        .map(|word| match word.to_ascii_lowercase().as_str() {
+            "or" => "OR".to_owned(),
+            "and" => "AND".to_owned(),
+            "with" => "WITH".to_owned(),
+            _ => identifier(word),
+        })
+        .collect();
+    words.join(" ")
+}
+
+/// One Debian short name (`GPL-2+`) as an SPDX identifier (`GPL-2.0-or-later`).
+fn identifier(word: &str) -> String {
+    let open = word.starts_with('(');
+    let name = word.trim_matches(|c| matches!(c, '(' | ')' | ','));
+    let spdx = match name.to_ascii_lowercase().as_str() {
+        "expat" | "mit" => "MIT".to_owned(),
+        "bsd-2-clause" => "BSD-2-Clause".to_owned(),
+        "bsd-3-clause" => "BSD-3-Clause".to_owned(),
+        "apache-2.0" | "apache-2" => "Apache-2.0".to_owned(),
+        "linux-syscall-note" => "Linux-syscall-note".to_owned(),
+        lower => gnu(lower).unwrap_or_else(|| reference(name)),
+    };
+    match (open, word.ends_with(')')) {
+        (true, _) => format!("({spdx}"),
+        (_, true) => format!("{spdx})"),
+        _ => spdx,
+    }
+}
+
+/// `gpl-2`, `lgpl-2.1+`, `gpl-2.0-only`, … as SPDX writes them.
+fn gnu(lower: &str) -> Option<String> {
+    let (family, rest) = lower.split_once('-')?;
+    if !matches!(family, "gpl" | "lgpl" | "agpl") {
+        return None;
+    }
+    let (number, later) = match rest.strip_suffix('+').or_else(|| rest.strip_suffix("-or-later")) {
+        Some(number) => (number, true),
+        None => (rest.strip_suffix("-only").unwrap_or(rest), false),
+    };
+    let number = match number {
+        "1" | "2" | "3" => format!("{number}.0"),
+        "1.0" | "2.0" | "2.1" | "3.0" => number.to_owned(),
+        _ => return None,
+    };
+    let kind = if later { "or-later" } else { "only" };
+    Some(format!("{}-{number}-{kind}", family.to_ascii_uppercase()))
+}
+
+/// A license SPDX does not know by this name. Identifiers that already look like SPDX pass unchanged.
+fn reference(name: &str) -> String {
+    const KNOWN: [&str; 7] = ["ISC", "Zlib", "CDDL-1.0", "CDDL-1.1", "MPL-2.0", "0BSD", "CC0-1.0"];
+    if KNOWN.contains(&name) {
+        return name.to_owned();
+    }
+    let safe: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+        .collect();
+    format!("LicenseRef-{safe}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_become_spdx() {
+        fn check(names: &str, expected: &str) {
+            assert_eq!(expression(names), expected, "{names}");
+        }
+        check("GPL-2+", "GPL-2.0-or-later");
+        check("GPL-2.0+", "GPL-2.0-or-later");
+        check("GPL-2", "GPL-2.0-only");
+        check("GPL-2.0-only", "GPL-2.0-only");
+        check("LGPL-2.1+", "LGPL-2.1-or-later");
+        check("GPL-2 or BSD-3-clause", "GPL-2.0-only OR BSD-3-Clause");
+        check("(GPL-2.0 OR MIT)", "(GPL-2.0-only OR MIT)");
+        check("Expat", "MIT");
+        check("my license/2", "LicenseRef-my LicenseRef-license-2");
+    }
+
+    #[test]
+    fn only_machine_readable_files_are_read() {
+        let dep5 = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: debian/*\nLicense: MIT\n\nFiles: *\nLicense: GPL-2+\n text\n";
+        assert_eq!(from_copyright(dep5).as_deref(), Some("GPL-2.0-or-later"));
+        assert_eq!(
+            from_copyright("This package was debianized by somebody.\nLicense: GPL-2\n"),
+            None
+        );
+    }
+}
