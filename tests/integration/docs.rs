@@ -1,22 +1,29 @@
 //! The documentation does not lie: its links lead somewhere, and its examples run as they stand.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dkms_tests::inputs;
 
-/// Every page: README, CHANGELOG and docs/*.md.
+/// Every page: those of the top directory, and all below docs.
 fn pages() -> Vec<PathBuf> {
     let top = inputs::workspace();
-    let docs = fs::read_dir(top.join("docs"))
-        .expect("docs")
-        .filter_map(|entry| Some(entry.ok()?.path()));
-    let mut pages: Vec<PathBuf> = docs
-        .filter(|path| path.extension().is_some_and(|e| e == "md"))
-        .collect();
-    pages.extend([top.join("README.md"), top.join("CHANGELOG.md")]);
-    pages
+    let markdown = |dir: &Path, depth| -> Vec<PathBuf> {
+        let entries = walkdir::WalkDir::new(dir).min_depth(1).max_depth(depth).into_iter();
+        let paths = entries.map(|entry| entry.expect("readable").into_path());
+        paths
+            .filter(|path| path.extension().is_some_and(|e| e == "md"))
+            .collect()
+    };
+    [markdown(&top, 1), markdown(&top.join("docs"), usize::MAX)].concat()
+}
+
+/// The parts of a page between backticks, outside of code blocks.
+fn quoted(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
 }
 
 /// The commands of a page's `console` blocks, without their `$ `.
@@ -46,6 +53,57 @@ fn links_lead_somewhere() {
             );
         }
     }
+}
+
+/// A page that names a file of this workspace names one that is there, so that a rename is followed by the documentation.
+#[test]
+fn files_that_are_named_exist() {
+    const TOP: [&str; 8] = [
+        "agent/",
+        "index-format/",
+        "repo-tools/",
+        "support/",
+        "tests/",
+        "fixtures/",
+        "scripts/",
+        "docs/",
+    ];
+    let mut missing = Vec::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("readable");
+        for name in quoted(&text) {
+            let is_path = TOP.iter().any(|top| name.starts_with(top)) && !name.contains([' ', '*', '<', '…']);
+            if is_path && !inputs::workspace().join(name).exists() {
+                missing.push(format!("{}: {name}", page.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "named and not there:\n{}", missing.join("\n"));
+}
+
+/// The page on libraries is complete, and so is each library's reason.
+#[test]
+fn every_library_is_on_its_page() {
+    let top = inputs::workspace();
+    let read = |path: &str| fs::read_to_string(top.join(path)).expect("readable");
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    let used: BTreeSet<String> = manifest["workspace"]["dependencies"]
+        .as_table()
+        .expect("a table")
+        .iter()
+        .filter(|(_, value)| value.get("path").is_none())
+        .map(|(name, _)| name.clone())
+        .collect();
+    let page = read("docs/decisions/crates.md");
+    let table = page.split("## Written here").next().unwrap_or_default();
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    let listed: BTreeSet<String> = rows.flat_map(quoted).map(str::to_owned).collect();
+    let unlisted: Vec<_> = used.difference(&listed).collect();
+    let unused: Vec<_> = listed.difference(&used).filter(|name| !name.contains(' ')).collect();
+    assert!(
+        unlisted.is_empty() && unused.is_empty(),
+        "docs/decisions/crates.md: without a row {unlisted:?}; with a row and not used {unused:?}"
+    );
 }
 
 /// Runs all commands of a page in a directory with the driver `edu` and the image `machine`. Gives each with its output.
