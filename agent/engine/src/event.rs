@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 /// What a step is done to: one package version, for one kernel where that matters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -125,7 +126,7 @@ pub enum Event {
         release: String,
     },
     /// Something a person may want to know.
-    Note(String),
+    Note(#[serde(serialize_with = "as_text")] String),
     /// Something that the author of a package should change; whoever installs it need not care.
     Advice {
         /// What is wrong with what.
@@ -142,6 +143,13 @@ pub enum Event {
     },
 }
 
+/// Gives the text of a note a name: a tagged event has to be an object.
+fn as_text<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut object = serializer.serialize_struct("Note", 1)?;
+    object.serialize_field("text", text)?;
+    object.end()
+}
+
 /// Takes events; called from several threads at once.
 pub trait Sink: Sync {
     /// Takes one event.
@@ -156,5 +164,16 @@ impl Sink for () {
 impl<F: Fn(Event) + Sync> Sink for F {
     fn emit(&self, event: Event) {
         self(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_an_object_too() {
+        let note = serde_json::to_string(&Event::Note("waiting".into())).expect("JSON");
+        assert_eq!(note, r#"{"event":"note","text":"waiting"}"#);
     }
 }
