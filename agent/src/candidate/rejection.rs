@@ -94,6 +94,7 @@ pub enum Rejection {
     /// It may not be installed beside a package that serves this machine better.
     ConflictsWith {
         /// The other one.
+        #[serde(rename = "other")]
         package: OfferId,
     },
     /// Another package was ranked before it.
