@@ -17,15 +17,20 @@ if [ -z "$root" ] && [ -e /usr/sbin/dkms ] && [ ! -L /usr/sbin/dkms ]; then
   die "another dkms is installed (/usr/sbin/dkms)" "make deb && sudo apt-get install ./target/dkms-fetch_*.deb (it takes the place of the package dkms)"
 fi
 
-install -d "$bin" "$sbin" "$share/man/man8"
+install -d "$bin" "$sbin" "$share/man/man1" "$share/man/man5" "$share/man/man8" "$share/doc/dkms-fetch/examples/repos.d"
 install -m 755 "$programs/dkms-fetch" "$programs/dkms-repo" "$bin/"
 ln -sfn ../bin/dkms-fetch "$sbin/dkms"
-fetch=$programs/dkms-fetch
-"$fetch" dkms hooks install "${root:-/}" "$prefix"
-"$fetch" man >"$share/man/man8/dkms-fetch.8"
+"$programs/dkms-fetch" dkms hooks install "${root:-/}" "$prefix"
+"$programs/dkms-fetch" man >"$share/man/man8/dkms-fetch.8"
+"$programs/dkms-repo" man >"$share/man/man1/dkms-repo.1"
+install -m 644 docs/man/*.5 "$share/man/man5/"
+install -m 644 docs/examples/*.toml "$share/doc/dkms-fetch/examples/"
+install -m 644 docs/examples/repos.d/*.toml "$share/doc/dkms-fetch/examples/repos.d/"
 install -d "$share/bash-completion/completions" "$share/fish/vendor_completions.d"
-"$fetch" completions bash >"$share/bash-completion/completions/dkms-fetch"
-"$fetch" completions fish >"$share/fish/vendor_completions.d/dkms-fetch.fish"
 # Beside that of dkms, wherever this distribution's zsh looks.
 zsh=$(dirname "$(find "$share/zsh" -name _dkms)")
-"$fetch" completions zsh >"$zsh/_dkms-fetch"
+for name in dkms-fetch dkms-repo; do
+  "$programs/$name" completions bash >"$share/bash-completion/completions/$name"
+  "$programs/$name" completions fish >"$share/fish/vendor_completions.d/$name.fish"
+  "$programs/$name" completions zsh >"$zsh/_$name"
+done

@@ -128,12 +128,21 @@ fn make_install_puts_everything_where_it_is_looked_for() {
         "sbin/dkms",
         "share/man/man8/dkms.8",
         "share/man/man8/dkms-fetch.8",
+        "share/man/man1/dkms-repo.1",
+        "share/man/man5/dkms-fetch.toml.5",
+        "share/man/man5/dkms-fetch-repos.5",
+        "share/man/man5/dkms-repo.toml.5",
+        "share/doc/dkms-fetch/examples/config.toml",
+        "share/doc/dkms-fetch/examples/repos.d/drivers.toml",
         "share/bash-completion/completions/dkms",
         "share/bash-completion/completions/dkms-fetch",
+        "share/bash-completion/completions/dkms-repo",
         "share/fish/vendor_completions.d/dkms.fish",
         "share/fish/vendor_completions.d/dkms-fetch.fish",
+        "share/fish/vendor_completions.d/dkms-repo.fish",
         "share/zsh/site-functions/_dkms",
         "share/zsh/site-functions/_dkms-fetch",
+        "share/zsh/site-functions/_dkms-repo",
     ] {
         assert!(there(&format!("opt/drivers/{path}")), "{path}");
     }
@@ -180,21 +189,4 @@ fn bash_completes_verbs_options_and_kernels() {
     check("dkms", dkms(), "dkms build -k \"\"", &kernels);
     let fetch = run(Command::new(ours()).args(["completions", "bash"]));
     check("dkms-fetch", fetch, "dkms-fetch his", &["history"]);
-}
-
-#[test]
-fn the_manual_pages_are_sound() {
-    for words in [&["dkms", "hooks", "man"][..], &["man"]] {
-        let page = run(Command::new(ours()).args(words)).stdout;
-        let dir = sources::open_tempdir();
-        let file = dir.path().join("page.8");
-        std::fs::write(&file, page).expect("write");
-        let said = run(Command::new("groff")
-            .args(["-man", "-ww", "-Tutf8", "-P-cbou"])
-            .arg(&file));
-        let warnings = String::from_utf8_lossy(&said.stderr).into_owned();
-        assert_eq!(warnings, "", "{words:?}");
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        assert!(text.contains("NAME") && text.contains("--kernel"), "{text}");
-    }
 }

@@ -21,6 +21,7 @@ pub mod install;
 pub mod kbuild;
 pub mod kernel;
 pub mod ko;
+pub mod manual;
 pub mod package;
 pub mod root;
 pub mod script;

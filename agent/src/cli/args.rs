@@ -37,7 +37,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "dkms-fetch", version, about = ABOUT, long_about = LONG_ABOUT, max_term_width = 100)]
 #[command(after_help = exit::HELP, after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-#[command(disable_help_subcommand = true, args_conflicts_with_subcommands = false)]
+#[command(args_conflicts_with_subcommands = false)]
 pub struct Cli {
     /// Do the whole job without asking: sync, match, fetch, build, install, load
     #[arg(long)]
@@ -155,7 +155,6 @@ pub enum Command {
         /// Which shell
         shell: Shell,
     },
-    /// Print the manual page
-    #[command(hide = true)]
+    /// Print the manual page, roff: `dkms-fetch man | man -l -`
     Man,
 }

@@ -5,9 +5,23 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use dkms_engine::manual::{self, Page};
 
 use super::args::Cli;
-use crate::exit;
+use crate::exit::Exit;
+
+/// What the manual page has besides the command line.
+const PAGE: Page<'_> = Page {
+    section: "8",
+    manual: "System administration",
+    see_also: &[
+        ("dkms", "8"),
+        ("dkms-repo", "1"),
+        ("dkms-fetch.toml", "5"),
+        ("dkms-fetch-repos", "5"),
+        ("modprobe", "8"),
+    ],
+};
 
 /// Prints the completions for a shell.
 pub(super) fn print(shell: Shell) -> ExitCode {
@@ -19,17 +33,14 @@ pub(super) fn print(shell: Shell) -> ExitCode {
 /// Prints the manual page, roff.
 pub(super) fn man() -> ExitCode {
     let mut text = Vec::new();
-    let page = clap_mangen::Man::new(Cli::command())
-        .section("8")
-        .manual("System administration");
-    match page.render(&mut text) {
+    match manual::write(Cli::command(), &PAGE, &mut text) {
         Ok(()) => write(&text),
-        Err(_) => exit::Exit::Failed.into(),
+        Err(_) => Exit::Failed.into(),
     }
 }
 
 fn write(text: &[u8]) -> ExitCode {
-    // A closed pipe is the reader's wish.
+    // A reader that closes the pipe early has what it wants.
     let _ = std::io::stdout().write_all(text);
     ExitCode::SUCCESS
 }

@@ -4,6 +4,7 @@
 //! is data, in JSON with `--json`; what people read while it works goes to stderr.
 
 mod add;
+mod completions;
 mod delegate;
 mod failure;
 mod gc;
@@ -73,6 +74,8 @@ enum Command {
     Gc(gc::Args),
     Verify(verify::Args),
     Serve(serve::Args),
+    Completions(completions::Args),
+    Man(completions::ManArgs),
 }
 
 /// What all subcommands share.
@@ -121,6 +124,8 @@ pub fn main() -> ExitCode {
         Command::Gc(args) => gc::run(args, &context),
         Command::Verify(args) => verify::run(args, &context),
         Command::Serve(args) => serve::run(args, &context),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => completions::run_man(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,7 +34,7 @@ fn manual_and_completions_are_complete() {
     let story = Story::new();
     let man = story.run(&["man"]);
     assert_eq!(man.code, 0, "{}", man.stderr);
-    for word in ["--detailed-exitcode", "Exit codes", "partly done", "repos.d"] {
+    for word in ["--detailed-exitcode", "EXIT CODES", "partly done", "repos.d"] {
         assert!(
             man.stdout.contains(word) || man.stdout.contains(&word.replace('-', "\\-")),
             "{word}"
