@@ -7,6 +7,7 @@ pub mod native;
 pub mod peer;
 pub mod published;
 pub mod repo;
+pub mod schemas;
 pub mod sources;
 pub mod story;
 pub mod synthetic;

@@ -1,0 +1,151 @@
+//! The JSON Schema files describe what the real programs print, all of it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use dkms_tests::inputs;
+use dkms_tests::schemas::{COMMON, Schemas};
+use dkms_tests::story::{EDU, Source, Story};
+use serde_json::Value;
+
+#[test]
+fn every_document_fits_its_schema() {
+    let mut schemas = Schemas::default();
+    fetch(&mut schemas);
+    repo(&mut schemas);
+    let unused = schemas.unused();
+    assert!(unused.is_empty(), "no document was checked with {unused:?}");
+}
+
+/// A field without a description helps nobody, and an object that allows unknown fields hides new ones.
+#[test]
+fn every_field_is_described() {
+    let mut problems = Vec::new();
+    for name in Schemas::names() {
+        let schema = Schemas::read(&name);
+        if name != COMMON {
+            assert!(
+                schema["title"].is_string() && schema["description"].is_string(),
+                "{name}"
+            );
+        }
+        undescribed(&name, &schema, &mut problems);
+    }
+    assert!(problems.is_empty(), "without a description:\n{}", problems.join("\n"));
+}
+
+fn undescribed(place: &str, schema: &Value, problems: &mut Vec<String>) {
+    if let Some(properties) = schema["properties"].as_object() {
+        for (name, property) in properties {
+            if property["description"].as_str().is_none_or(str::is_empty) {
+                problems.push(format!("{place}.{name}"));
+            }
+        }
+    }
+    match schema {
+        Value::Object(members) => {
+            let inner = members.iter();
+            inner.for_each(|(name, inner)| undescribed(&format!("{place}/{name}"), inner, problems));
+        }
+        Value::Array(items) => items.iter().for_each(|item| undescribed(place, item, problems)),
+        _ => {}
+    }
+}
+
+/// Every command of dkms-fetch, on a machine with a driver that builds and a newer one that does not.
+fn fetch(schemas: &mut Schemas) {
+    let story = Story::new();
+    story.add("edu", "1.0", 0x11e8, Source::Good);
+    story.add("edu", "2.0", 0x11e8, Source::Broken);
+    story.publish();
+    let devices = story.device_list().display().to_string();
+    let kernel = story.kernel.clone();
+    let target = ["--kernel", &kernel, "--devices", &devices, "--verbose", "--json"];
+    let mut check = |schema: &str, words: &[&str]| {
+        let run = story.run(&[words, &target].concat());
+        schemas.check_lines(schema, &run.stdout);
+        run
+    };
+    check("fetch-failure", &["plan"]);
+    check("fetch-sync", &["sync"]);
+    check("fetch-report", &["devices"]);
+    check("fetch-report", &["plan"]);
+    check("fetch-report", &["--auto", "--check"]);
+    check("fetch-explain", &["explain", EDU]);
+    check("fetch-search", &["search", "edu"]);
+    check("fetch-fetch", &["fetch", "edu", "--check"]);
+    check("fetch-fetch", &["fetch", "edu"]);
+    check("fetch-doctor", &["doctor"]);
+    let auto = check("fetch-report", &["--auto"]);
+    assert!(
+        auto.stdout.contains("\"outcome\":\"installed\"") && auto.stdout.contains("\"outcome\":\"failed\""),
+        "{}",
+        auto.stdout
+    );
+    let status = check("fetch-status", &["status"]);
+    assert!(status.stdout.contains("bundle_sha256"), "{}", status.stdout);
+    check("fetch-explain", &["explain", EDU]);
+    check("fetch-hold", &["hold", "edu"]);
+    check("fetch-status", &["status"]);
+    check("fetch-hold", &["unhold", "edu"]);
+    check("fetch-history", &["history"]);
+    check("fetch-remove", &["remove", "edu", "--check"]);
+    check("fetch-remove", &["remove", "edu"]);
+    check("fetch-report", &["install", "edu/1.0"]);
+    let listed = story.run(&["dkms", "status", "--json"]);
+    assert!(listed.stdout.contains("edu"), "{}", listed.stdout);
+    schemas.check("dkms-status", &listed.stdout);
+    story.write("etc/dkms-fetch/config.toml", "deny = [\"edu\"]\n");
+    let denied = Story::run(&story, &[&["explain", EDU], &target[..]].concat());
+    assert!(denied.stdout.contains("\"why\":\"denied\""), "{}", denied.stdout);
+    schemas.check_lines("fetch-explain", &denied.stdout);
+}
+
+/// Every command of dkms-repo, from an empty directory to a verified tree.
+fn repo(schemas: &mut Schemas) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let program = assert_cmd::cargo::cargo_bin("dkms-repo");
+    let command = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("-C").arg(dir.path()).arg("--json").args(words);
+        command
+    };
+    let mut check = |schema: &str, words: &[&str]| {
+        let output = command(words).output().expect("dkms-repo runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}\n{stderr}");
+        schemas.check(schema, &String::from_utf8_lossy(&output.stdout));
+    };
+    let [kernel, _] = inputs::kernels();
+    let edu = inputs::workspace().join("fixtures/sources/edu");
+    let machine = inputs::kernel_root(&kernel);
+    check("repo-init", &["init", "--root", "1/2"]);
+    check("repo-add", &["add", text(&edu)]);
+    check("repo-lint", &["lint"]);
+    check("repo-scan", &["scan", "--root", text(&machine), "--kernel", &kernel]);
+    check("repo-list", &["list"]);
+    check("repo-show", &["show", "qemu-edu"]);
+    check("repo-publish", &["publish", "--delegate"]);
+    check("repo-publish", &["timestamp"]);
+    check("repo-publish", &["rotate", "timestamp"]);
+    check("repo-roles", &["roles"]);
+    check("repo-gc", &["gc", "--dry-run"]);
+    check("repo-verify", &["verify"]);
+    check("repo-publish", &["revoke", "qemu-edu", "--reason", "it hangs"]);
+
+    let mut server = command(&["serve", "--port", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("dkms-repo runs");
+    let mut line = String::new();
+    let read = BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line);
+    server.kill().expect("it runs until it is stopped");
+    server.wait().expect("it ended");
+    read.expect("readable");
+    schemas.check("repo-serve", &line);
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
