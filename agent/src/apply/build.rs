@@ -13,7 +13,7 @@ use dkms_engine::package::{DkmsId, KernelId};
 use super::source::{self, Origin};
 use super::{Cause, End, Failure, Obtained, Worker, tree_id};
 use crate::candidate::OfferId;
-use crate::cli::failure::{chain, is_disk_full_at_last};
+use crate::error_chain::{chain, is_disk_full};
 use crate::files;
 use crate::plan::{Plan, Step};
 
@@ -130,7 +130,7 @@ fn built(worker: &Worker<'_>, outcome: BuildOutcome) -> Result<(), Failure> {
 fn cause_of(failure: &BuildFailure) -> Cause {
     use Diagnosis::{CompilerMismatch, HeadersIncomplete, Killed, LibraryMissing, NoSpace, TimedOut, ToolMissing};
     match &failure.error {
-        error if is_disk_full_at_last(error) => Cause::NoSpace,
+        error if is_disk_full(error) => Cause::NoSpace,
         BuildError::Tree(_)
         | BuildError::Program { .. }
         | BuildError::Io { .. }
@@ -165,7 +165,7 @@ fn install(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &Dkms
         },
         Err(error) => {
             let cause = match &error {
-                error if is_disk_full_at_last(error) => Cause::NoSpace,
+                error if is_disk_full(error) => Cause::NoSpace,
                 InstallError::NotNewer { .. } => Cause::Unfit,
                 InstallError::Tree(_) | InstallError::NoKernel { .. } => Cause::Machine,
                 _ => Cause::Package,

@@ -9,8 +9,8 @@ use dkms_index::trust::TrustedMetadata;
 
 use super::{Cause, Failure};
 use crate::candidate::Offer;
-use crate::cli::failure::{chain, is_disk_full_at_last};
 use crate::device::Device;
+use crate::error_chain::{chain, is_disk_full};
 use crate::fetch::{self, FetchError, SourceTree, Store};
 use crate::report::progress::{ProgressEvent, Reporter};
 use crate::sync::Session;
@@ -123,7 +123,7 @@ fn agrees(offer: &Offer, manifest: &Manifest, devices: &[&Device]) -> Result<(),
 fn failure(error: &FetchError) -> Failure {
     let cause = match error {
         error if error.is_trust() => Cause::Trust,
-        error if is_disk_full_at_last(error) => Cause::NoSpace,
+        error if is_disk_full(error) => Cause::NoSpace,
         FetchError::Io { .. } => Cause::Machine,
         _ => Cause::Network,
     };

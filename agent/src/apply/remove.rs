@@ -7,7 +7,7 @@ use dkms_engine::install::{InstallError, InstallOptions, Session as InstallSessi
 use dkms_engine::package::{DkmsId, KernelId};
 
 use super::{Cause, Failure, Unloaded, Worker, adopt, unload};
-use crate::cli::failure::{chain, is_disk_full_at_last};
+use crate::error_chain::{chain, is_disk_full};
 use crate::files;
 use crate::plan::{Removal, Withdrawal};
 use crate::report::progress::ProgressEvent;
@@ -144,7 +144,7 @@ impl Worker<'_> {
                 Ok(()) => RemovalOutcome::Removed,
                 Err(RemoveError::State(error)) => return Err(error),
                 Err(error) => {
-                    let cause = if is_disk_full_at_last(&error) {
+                    let cause = if is_disk_full(&error) {
                         Cause::NoSpace
                     } else {
                         Cause::Machine

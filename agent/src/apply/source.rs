@@ -11,7 +11,7 @@ use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::{AddError, AddOptions, Tree};
 
 use super::{Cause, Failure, Obtained, Worker};
-use crate::cli::failure::{chain, is_disk_full_at_last};
+use crate::error_chain::{chain, is_disk_full};
 use crate::files;
 
 /// Where a source in the source tree comes from.
@@ -81,7 +81,7 @@ pub(super) fn add(
         }
         Err(error) => {
             let cause = match &error {
-                error if is_disk_full_at_last(error) => Cause::NoSpace,
+                error if is_disk_full(error) => Cause::NoSpace,
                 AddError::Tree(_) => Cause::Machine,
                 _ => Cause::Package,
             };

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::context::Context;
-use super::failure::{Failure, chain};
+use super::failure::Failure;
+use crate::error_chain::chain;
 use crate::exit::Exit;
 use crate::report::Document;
 use crate::report::progress::{print_json, say};

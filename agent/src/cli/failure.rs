@@ -9,9 +9,9 @@ use crate::apply::RemoveError;
 use crate::candidate::Rejected;
 use crate::config::ConfigError;
 use crate::device::DeviceError;
+use crate::error_chain::is_disk_full;
 use crate::exit::Exit;
 use crate::fetch::FetchError;
-use crate::files::is_full;
 use crate::interrupt;
 use crate::intree::InTreeError;
 use crate::lock::LockError;
@@ -153,7 +153,7 @@ impl Failure {
             Self::Sync(error) => sync_exit(error),
             Self::Fetch(error) => fetch_exit(error),
             Self::Lock(LockError::Busy { .. }) => Exit::TryAgain,
-            _ if causes(self).any(is_disk_full) => Exit::TryAgain,
+            _ if is_disk_full(self) => Exit::TryAgain,
             _ => Exit::Failed,
         }
     }
@@ -193,11 +193,6 @@ impl Failure {
     }
 }
 
-/// Whether an error, or a cause of it, is a full disk.
-pub(crate) fn is_disk_full_at_last(error: &(dyn std::error::Error + 'static)) -> bool {
-    causes(error).any(is_disk_full)
-}
-
 impl Failure {
     /// The cached index that is damaged, where that is all that is wrong: it can be made anew.
     pub fn damaged_index(&self, paths: &Paths) -> Option<PathBuf> {
@@ -211,19 +206,6 @@ impl Failure {
     }
 }
 
-/// An error and all its causes.
-fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
-}
-
-/// Whether this is the operating system's or SQLite's word for a full disk.
-fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let sqlite = |error: &rusqlite::Error| error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
-    error.downcast_ref().is_some_and(is_full) || error.downcast_ref().is_some_and(sqlite)
-}
-
 /// The exit code of a repository that could not be synchronised.
 fn sync_exit(error: &SyncError) -> Exit {
     if error.is_stale() || error.is_busy() {
@@ -234,23 +216,11 @@ fn sync_exit(error: &SyncError) -> Exit {
         Exit::Usage
     } else if error.is_transport() {
         Exit::NoNetwork
-    } else if causes(error).any(is_disk_full) {
+    } else if is_disk_full(error) {
         Exit::TryAgain
     } else {
         Exit::Failed
     }
-}
-
-/// An error with its causes on one line, each said once.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    causes(error).skip(1).fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) {
-            text
-        } else {
-            format!("{text}: {cause}")
-        }
-    })
 }
 
 /// The exit code of a source that could not be had.

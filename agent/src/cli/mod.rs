@@ -26,12 +26,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use jiff::Timestamp;
 
+use crate::error_chain::chain;
 use crate::exit::Exit;
 use crate::interrupt::{self, Interrupt};
 use crate::report::progress::{ProgressEvent, Reporter};
 use args::{Cli, Command};
 use context::Context;
-use failure::{Failure, chain};
+use failure::Failure;
 
 /// Runs the command line `arguments`, the program's name first.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {

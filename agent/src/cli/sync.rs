@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::block_on;
 use super::context::Context;
-use super::failure::{Failure, chain};
+use super::failure::Failure;
+use crate::error_chain::chain;
 use crate::exit::Exit;
 use crate::report::Document;
 use crate::report::progress::{ProgressEvent, print_json};

@@ -106,20 +106,6 @@ pub(super) fn shown(url: &Url) -> String {
     url.into()
 }
 
-/// An error with all its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 impl TransportError {
     /// Whether trying again may help.
     pub fn may_pass(&self) -> bool {

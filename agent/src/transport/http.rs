@@ -12,10 +12,11 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-use super::error::{TransportError, chain, shown};
+use super::error::{TransportError, shown};
 use super::mirrors::{check_scheme, is_loopback};
 use super::retry::parse_retry_after;
 use super::{Answer, Options, Request, Sink};
+use crate::error_chain::chain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 5;
