@@ -19,13 +19,13 @@ pub struct RunLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another run has the lock.
-    #[error("start: another dkms-fetch is at work (it holds {})", path.display())]
+    #[error("another dkms-fetch is running and holds the lock {}", path.display())]
     Busy {
         /// The lock.
         path: PathBuf,
     },
     /// The lock cannot be made.
-    #[error("write {}: {source}", path.display())]
+    #[error("the lock {} cannot be taken: {source}", path.display())]
     Io {
         /// The lock.
         path: PathBuf,
@@ -35,10 +35,13 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Busy { path } => Some(format!("wait for it to end; who is it? `fuser -v {}`", path.display())),
+            Self::Busy { path } => Some(format!(
+                "wait for it to end; `fuser -v {}` names its process",
+                path.display()
+            )),
             Self::Io { path, source } => files::hint(path, source),
         }
     }

@@ -342,7 +342,7 @@ fn usable(survey: &Survey) -> Result<Arc<KernelTarget>, Failure> {
         ..Failure::of(
             Cause::Machine,
             format!(
-                "failed to find a compiler: kernel {} was built with {wanted}",
+                "no compiler is installed: kernel {} was built with {wanted}",
                 target.release
             ),
         )

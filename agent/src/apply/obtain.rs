@@ -127,7 +127,7 @@ fn failure(error: &FetchError) -> Failure {
         FetchError::Io { .. } => Cause::Machine,
         _ => Cause::Network,
     };
-    let reason = format!("failed to {}", chain(error));
+    let reason = chain(error);
     Failure {
         hint: error.hint(),
         ..Failure::of(cause, reason)

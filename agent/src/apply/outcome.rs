@@ -58,7 +58,7 @@ pub struct Failure {
     pub reason: String,
     /// The place in a file that it is about, as lines to show.
     pub excerpt: Option<String>,
-    /// The way out.
+    /// Suggested fix.
     pub hint: Option<String>,
     /// The log of the build.
     pub log: Option<PathBuf>,

@@ -87,7 +87,7 @@ impl Refusal {
         }
     }
 
-    /// The way out, but for [`Refusal::Key`]: that is to enrol the key.
+    /// Suggested fix; none for [`Refusal::Key`], where the key must be enrolled.
     pub(super) fn hint(&self, module: &str, release: &str) -> Option<String> {
         Some(match self {
             Self::Key => return None,

@@ -22,7 +22,7 @@ pub enum RemoveError {
     #[error(transparent)]
     Install(#[from] InstallError),
     /// Its source could not be deleted.
-    #[error("remove {}: {source}", path.display())]
+    #[error("the source {} cannot be removed: {source}", path.display())]
     Source {
         /// Where it is.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum RemoveError {
 }
 
 impl RemoveError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Install(error) => error.hint(),

@@ -53,7 +53,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         Ok(releases) => releases
             .iter()
             .for_each(|release| findings.extend(kernel(context, release))),
-        Err(failure) => findings.push(Finding::bad("kernel", format!("failed to {failure}"), failure.hint())),
+        Err(failure) => findings.push(Finding::bad("kernel", failure.to_string(), failure.hint())),
     }
     findings.extend([signatures(context), space(context)]);
     let exit = if findings.iter().all(|finding| finding.good) {
@@ -91,7 +91,7 @@ fn repositories(context: &Context) -> Finding {
             let names: Vec<String> = context.config.repositories.iter().map(|r| r.name.to_string()).collect();
             Finding::good("repositories", names.join(", "))
         }
-        Err(failure) => Finding::bad("repositories", format!("failed to {failure}"), failure.hint()),
+        Err(failure) => Finding::bad("repositories", failure.to_string(), failure.hint()),
     }
 }
 
@@ -124,7 +124,7 @@ fn index(context: &Context) -> Result<Finding, Failure> {
 fn records(context: &Context) -> Finding {
     match Records::open_to_read(&context.paths) {
         Ok(_) => Finding::good("records", context.paths.records().display().to_string()),
-        Err(error) => Finding::bad("records", format!("failed to {}", chain(&error)), error.hint()),
+        Err(error) => Finding::bad("records", chain(&error), error.hint()),
     }
 }
 

@@ -18,41 +18,41 @@ use crate::lock::LockError;
 use crate::state::{Paths, StateError};
 use crate::sync::SyncError;
 
-/// Why a run stopped. The text fits after "failed to".
+/// Why a run stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// There is nowhere to get packages from.
-    #[error("find a repository: there is none in {}", dir.display())]
+    #[error("no repository is configured in {}", dir.display())]
     NoRepository {
         /// Where they are configured.
         dir: PathBuf,
     },
     /// No index is cached, and none may be fetched.
-    #[error("look packages up: no index is cached for {}", repositories.join(", "))]
+    #[error("no index is cached for {}", repositories.join(", "))]
     NothingCached {
         /// The repositories.
         repositories: Vec<String>,
     },
     /// Changing a machine takes root.
-    #[error("change {}: only root may", path.display())]
+    #[error("only root may change {}", path.display())]
     NotRoot {
         /// What would be changed.
         path: PathBuf,
     },
     /// The root directory is not there.
-    #[error("use {} as the root directory: it is not a directory", path.display())]
+    #[error("the root {} is not a directory", path.display())]
     NoRoot {
         /// What was given.
         path: PathBuf,
     },
     /// The root has no kernel at all.
-    #[error("find a kernel in {}", dir.display())]
+    #[error("no kernel is installed in {}", dir.display())]
     NoKernel {
         /// Where kernels are.
         dir: PathBuf,
     },
     /// A kernel was named that is not there.
-    #[error("find kernel {release}: neither its modules nor its headers are in {}", dir.display())]
+    #[error("kernel {release} has neither modules nor headers in {}", dir.display())]
     UnknownKernel {
         /// What was given.
         release: String,
@@ -62,31 +62,31 @@ pub enum Failure {
         known: Vec<String>,
     },
     /// A package was named that no repository has.
-    #[error("find package {name}: no repository has it")]
+    #[error("no repository offers package {name}")]
     UnknownPackage {
         /// What was given.
         name: String,
     },
     /// A package was named that is not installed.
-    #[error("find package {name}: it is not installed")]
+    #[error("package {name} is not installed")]
     NotInstalled {
         /// What was given.
         name: String,
     },
     /// A device was named that is not there.
-    #[error("find device {device}")]
+    #[error("no device matches {device}")]
     UnknownDevice {
         /// What was given.
         device: String,
     },
     /// A package that was asked for by name may not be installed.
-    #[error("install {0}")]
+    #[error("{} may not be installed: {}", .0.package, .0.why)]
     Refused(Box<Rejected>),
     /// The kernel cannot be built for.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// A repository could not be synchronised.
-    #[error("synchronise: {0}")]
+    #[error(transparent)]
     Sync(#[from] SyncError),
     /// A bundle could not be had.
     #[error(transparent)]
@@ -110,10 +110,10 @@ pub enum Failure {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// There is no room for what is only looked at.
-    #[error("make a temporary folder: {0}")]
+    #[error("a temporary directory cannot be made: {0}")]
     Scratch(std::io::Error),
     /// The machinery that talks to mirrors could not be started.
-    #[error("start the network machinery: {0}")]
+    #[error("the network runtime cannot be started: {0}")]
     Runtime(std::io::Error),
     /// A package could not be taken away.
     #[error(transparent)]
@@ -122,7 +122,7 @@ pub enum Failure {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Depmod(Vec<dkms_engine::install::DepmodError>),
     /// A signal ended the run.
-    #[error("finish: interrupted by {}", interrupt::name(*signal))]
+    #[error("interrupted by {}", interrupt::name(*signal))]
     Interrupted {
         /// Its number.
         signal: u8,
@@ -158,7 +158,7 @@ impl Failure {
         }
     }
 
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoRepository { .. } => {

@@ -147,7 +147,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
 
 /// Says what stopped the run: for people on standard error, for programs as the final document.
 fn report(cli: &Cli, failure: &Failure) {
-    let (text, hint) = (format!("failed to {}", chain(failure)), failure.hint());
+    let (text, hint) = (chain(failure), failure.hint());
     if cli.common.json {
         crate::report::progress::print_json(&serde_json::json!({
             "schema": crate::report::SCHEMA,

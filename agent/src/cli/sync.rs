@@ -100,7 +100,7 @@ fn has_index(paths: &Paths, session: &Session<'_>) -> bool {
 
 fn warn(context: &Context, error: &SyncError) {
     context.reporter.tell(ProgressEvent::Warning {
-        text: format!("failed to synchronise: {}; going on with what is cached", chain(error)),
+        text: format!("{}; the cached index is used", chain(error)),
         hint: error.hint(),
     });
 }

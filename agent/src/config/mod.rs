@@ -158,7 +158,7 @@ fn show(text: &str, span: Range<usize>) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file or folder cannot be read.
-    #[error("read {}: {source}", path.display())]
+    #[error("{} cannot be read: {source}", path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -166,7 +166,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// A file is far bigger than a configuration.
-    #[error("read {}: bigger than {limit_bytes} bytes", path.display())]
+    #[error("{} is bigger than {limit_bytes} bytes", path.display())]
     TooBig {
         /// The file.
         path: PathBuf,
@@ -174,7 +174,7 @@ pub enum ConfigError {
         limit_bytes: u64,
     },
     /// There are more repositories than anybody has.
-    #[error("read {}: more than {limit} repositories", path.display())]
+    #[error("{} configures more than {limit} repositories", path.display())]
     TooMany {
         /// The folder.
         path: PathBuf,
@@ -182,7 +182,7 @@ pub enum ConfigError {
         limit: usize,
     },
     /// A line is not TOML, or has a key that does not exist or a value of the wrong type.
-    #[error("read {}, line {line}: {why}{shown}", path.display())]
+    #[error("{}, line {line}: {why}{shown}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -194,7 +194,7 @@ pub enum ConfigError {
         shown: String,
     },
     /// A value is well formed and still not allowed.
-    #[error("read {}: `{key}`: {why}", path.display())]
+    #[error("{}: `{key}`: {why}", path.display())]
     Value {
         /// The file.
         path: PathBuf,
@@ -206,7 +206,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The way out, as a command or a fact.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {

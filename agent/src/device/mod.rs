@@ -113,13 +113,13 @@ fn never_binds(modalias: &Modalias) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// libudev does not answer.
-    #[error("list this machine's devices through libudev: {source}")]
+    #[error("libudev cannot list the devices of this machine: {source}")]
     Udev {
         /// The operating system's answer.
         source: std::io::Error,
     },
     /// The file of a recorded machine cannot be read.
-    #[error("read the recorded machine {}: {source}", path.display())]
+    #[error("the recorded machine {} cannot be read: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -127,7 +127,7 @@ pub enum DeviceError {
         source: std::io::Error,
     },
     /// The file is too big to be a recorded machine.
-    #[error("read the recorded machine {}: more than {limit} {unit}", path.display())]
+    #[error("the recorded machine {} has more than {limit} {unit}", path.display())]
     TooBig {
         /// The file.
         path: PathBuf,
@@ -137,7 +137,7 @@ pub enum DeviceError {
         unit: &'static str,
     },
     /// A line of the file is not understood.
-    #[error("read the recorded machine {}, line {line}: {why}", path.display())]
+    #[error("the recorded machine {} is not valid in line {line}: {why}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
@@ -147,7 +147,7 @@ pub enum DeviceError {
         why: String,
     },
     /// The file names no device.
-    #[error("find a device in the recorded machine {}", path.display())]
+    #[error("no device is in the recorded machine {}", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -155,7 +155,7 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
-    /// The way out, as a command or a fact.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Udev { .. } => Some("is /sys mounted? `mount -t sysfs sysfs /sys`".to_owned()),

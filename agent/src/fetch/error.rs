@@ -11,7 +11,7 @@ use crate::transport::TransportError;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No mirror gave it.
-    #[error("fetch the source of {package}: {source}")]
+    #[error("the source of {package} cannot be fetched: {source}")]
     Transport {
         /// `<name>-<version>`.
         package: String,
@@ -19,7 +19,7 @@ pub enum FetchError {
         source: TransportError,
     },
     /// No mirror has it.
-    #[error("fetch the source of {package}: no mirror has {path}")]
+    #[error("no mirror has the source of {package} ({path})")]
     Missing {
         /// `<name>-<version>`.
         package: String,
@@ -27,13 +27,13 @@ pub enum FetchError {
         path: String,
     },
     /// No mirror may be asked, and it is not in the store.
-    #[error("fetch the source of {package}: offline, and it is not cached")]
+    #[error("the source of {package} is not cached, and the run is offline")]
     NotCached {
         /// `<name>-<version>`.
         package: String,
     },
     /// What the mirrors gave is not what the manifest names.
-    #[error("fetch the source of {package}: its sha256 is {found}, the manifest says {expected}")]
+    #[error("the source of {package} has sha256 {found}, and its manifest says {expected}")]
     Hash {
         /// `<name>-<version>`.
         package: String,
@@ -43,7 +43,7 @@ pub enum FetchError {
         found: String,
     },
     /// The manifest names what no honest one does.
-    #[error("fetch the source of {package}: the manifest's {what}")]
+    #[error("the manifest of {package} is not valid: its {what}")]
     Manifest {
         /// `<name>-<version>`.
         package: String,
@@ -51,7 +51,7 @@ pub enum FetchError {
         what: String,
     },
     /// The bundle holds what no source of a driver does.
-    #[error("unpack the source of {package}: {entry:?} {why}")]
+    #[error("the source of {package} is not safe to unpack: {entry:?} {why}")]
     Unsafe {
         /// `<name>-<version>`.
         package: String,
@@ -61,7 +61,7 @@ pub enum FetchError {
         why: &'static str,
     },
     /// The bundle cannot be read as what it says it is.
-    #[error("unpack the source of {package}: {source}")]
+    #[error("the source of {package} cannot be unpacked: {source}")]
     Malformed {
         /// `<name>-<version>`.
         package: String,
@@ -69,7 +69,7 @@ pub enum FetchError {
         source: io::Error,
     },
     /// The disk does not take it, or does not give it back.
-    #[error("keep the source of {package} in {}: {source}", path.display())]
+    #[error("the source of {package} cannot be stored in {}: {source}", path.display())]
     Io {
         /// `<name>-<version>`.
         package: String,
@@ -116,7 +116,7 @@ impl FetchError {
         }
     }
 
-    /// The way out, as a command or a fact.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Transport { source, .. } => source.hint(),

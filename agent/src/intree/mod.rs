@@ -211,7 +211,7 @@ fn fold_modalias(modalias: &Modalias) -> Modalias {
 #[derive(Debug, thiserror::Error)]
 pub enum InTreeError {
     /// A file cannot be read.
-    #[error("read {}: {source}", path.display())]
+    #[error("{} cannot be read: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -219,7 +219,7 @@ pub enum InTreeError {
         source: io::Error,
     },
     /// There are modules, and no `modules.alias`.
-    #[error("find out what kernel {release} drives by itself: it has modules, and there is no {}", aliases_of(root, release).display())]
+    #[error("kernel {release} has modules, but no {}", aliases_of(root, release).display())]
     Unlisted {
         /// Where the kernel is.
         root: Root,
@@ -229,7 +229,7 @@ pub enum InTreeError {
 }
 
 impl InTreeError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> String {
         match self {
             Self::Unreadable { path, .. } => format!("ls -l {}", path.display()),

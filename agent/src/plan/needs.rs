@@ -87,7 +87,7 @@ impl<'a> Shelf<'a> {
         }
         let library = self.library;
         let mut admitted: Vec<(Proof, &Arc<Offer>)> = Vec::new();
-        let mut refusal = refuse("no repository has it".to_owned());
+        let mut refusal = refuse("no repository offers it".to_owned());
         for offer in library.get(name).into_iter().flatten() {
             match candidate::admit(offer, self.facts) {
                 Ok(proof) => admitted.push((proof, offer)),

@@ -164,7 +164,7 @@ fn needs_that_cannot_be_met_are_said() {
     };
     refused(
         needs("top", &["gone"]),
-        "refused top 1: needs gone built first: no repository has it",
+        "refused top 1: needs gone built first: no repository offers it",
     );
     refused(
         needs("top", &["old"]),

@@ -106,7 +106,7 @@ pub enum Outcome {
         /// What it waits for, if it does.
         #[serde(skip_serializing_if = "Option::is_none")]
         pending: Option<String>,
-        /// What to do about that.
+        /// Suggested fix.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
@@ -117,7 +117,7 @@ pub enum Outcome {
         /// The log of the build, a path below the root.
         #[serde(skip_serializing_if = "Option::is_none")]
         log: Option<String>,
-        /// The way out.
+        /// Suggested fix.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
@@ -153,7 +153,7 @@ pub enum RemovalReportOutcome {
     Failed {
         /// Why, in one sentence.
         reason: String,
-        /// The way out.
+        /// Suggested fix.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
@@ -189,7 +189,7 @@ impl<T: Serialize> Document<T> {
 pub struct Warning {
     /// What is wrong with what.
     pub text: String,
-    /// The way out.
+    /// Suggested fix.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }

@@ -64,7 +64,7 @@ pub enum ProgressEvent {
     Error {
         /// What failed, on what, why.
         text: String,
-        /// The way out.
+        /// Suggested fix.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
@@ -72,7 +72,7 @@ pub enum ProgressEvent {
     Warning {
         /// What is wrong with what.
         text: String,
-        /// The way out.
+        /// Suggested fix.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },

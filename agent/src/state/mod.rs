@@ -22,13 +22,13 @@ use crate::files;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A database is not one of ours, or is damaged.
-    #[error("read the database {}: it is damaged", path.display())]
+    #[error("the database {} is damaged", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
     /// A database was written by a newer version of this program.
-    #[error("read the database {}: it has schema {found}, this program knows {known}", path.display())]
+    #[error("the database {} has schema {found}, and this program reads up to {known}", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum StateError {
         known: i64,
     },
     /// SQLite cannot do what was asked.
-    #[error("use the database {}: {source}", path.display())]
+    #[error("the database {} cannot be used: {source}", path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum StateError {
         source: rusqlite::Error,
     },
     /// A stored value cannot be understood.
-    #[error("read the database {}: {what} is not readable: {why}", path.display())]
+    #[error("the database {} is damaged: {what} cannot be read: {why}", path.display())]
     Value {
         /// The file.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum StateError {
         why: String,
     },
     /// A file or folder cannot be read or written.
-    #[error("write {}: {source}", path.display())]
+    #[error("{} cannot be read or written: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -80,7 +80,7 @@ impl StateError {
         matches!(self, Self::Damaged { .. } | Self::Value { .. })
     }
 
-    /// The way out, as a command or a fact.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Damaged { path } | Self::Value { path, .. } => {

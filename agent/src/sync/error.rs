@@ -14,7 +14,7 @@ use crate::transport::TransportError;
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
     /// The root of trust that the machine's owner pinned cannot be read.
-    #[error("read the pinned root of repository {repository}, {}: {source}", path.display())]
+    #[error("repository {repository}: the pinned root {} cannot be read: {source}", path.display())]
     PinnedRoot {
         /// The repository.
         repository: Name,
@@ -40,7 +40,7 @@ pub enum SyncError {
         source: TrustError,
     },
     /// A verified file could not be kept. Going on without it would open the way for a rollback.
-    #[error("keep the verified file {}: {source}", path.display())]
+    #[error("the verified file {} cannot be stored: {source}", path.display())]
     Keep {
         /// The file.
         path: PathBuf,
@@ -51,13 +51,13 @@ pub enum SyncError {
     #[error(transparent)]
     State(#[from] StateError),
     /// No mirror may be asked.
-    #[error("ask repository {repository}: offline, and it has no file:// mirror")]
+    #[error("repository {repository}: no file:// mirror is configured, and the run is offline")]
     NoMirror {
         /// The repository.
         repository: Name,
     },
     /// A file is wanted that is not cached, and no mirror may be asked.
-    #[error("get {file} of repository {repository}: offline, and it is not cached")]
+    #[error("repository {repository}: {file} is not cached, and the run is offline")]
     NotCached {
         /// The repository.
         repository: Name,
@@ -115,7 +115,7 @@ impl SyncError {
         }
     }
 
-    /// The way out, as a command or a fact.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::PinnedRoot { path, .. } => Some(format!(

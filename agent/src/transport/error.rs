@@ -12,31 +12,31 @@ use crate::files::is_full;
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// A path asked for is not a plain relative path.
-    #[error("get {path:?}: not a path inside a repository")]
+    #[error("{path:?} is not a path inside a repository")]
     Path {
         /// The path.
         path: String,
     },
     /// The address is plain http beyond loopback.
-    #[error("get {url}: plain http beyond this machine is not allowed here")]
+    #[error("plain http is not allowed for {url}")]
     PlainHttp {
         /// The address.
         url: String,
     },
     /// This machine has no certificate authorities, so no https server can be recognised.
-    #[error("get {url}: this machine has no CA certificates")]
+    #[error("no CA certificates are installed to verify {url}")]
     NoCertificates {
         /// The address.
         url: String,
     },
     /// The HTTP client itself cannot be made.
-    #[error("set up https: {why}")]
+    #[error("the https client cannot be set up: {why}")]
     Client {
         /// The library's answer.
         why: String,
     },
     /// The server is not reached: no network, no name, no connection, no valid certificate.
-    #[error("reach {url}: {why}")]
+    #[error("{url} cannot be reached: {why}")]
     Unreachable {
         /// The address.
         url: String,
@@ -44,7 +44,7 @@ pub enum TransportError {
         why: String,
     },
     /// The connection ended, or was silent, before the body was whole.
-    #[error("get {url}: interrupted after {received} bytes: {why}")]
+    #[error("the download of {url} was interrupted after {received} bytes: {why}")]
     Interrupted {
         /// The address.
         url: String,
@@ -54,7 +54,7 @@ pub enum TransportError {
         why: String,
     },
     /// The server answered with an error.
-    #[error("get {url}: the server answered {status}")]
+    #[error("the server answered {status} for {url}")]
     Status {
         /// The address.
         url: String,
@@ -64,7 +64,7 @@ pub enum TransportError {
         retry_after: Option<Duration>,
     },
     /// The server sends more than the file may have.
-    #[error("get {url}: more than the {max_bytes} bytes it may have")]
+    #[error("{url} is longer than the {max_bytes} bytes allowed")]
     TooBig {
         /// The address.
         url: String,
@@ -72,7 +72,7 @@ pub enum TransportError {
         max_bytes: u64,
     },
     /// The server's answer makes no sense.
-    #[error("get {url}: {why}")]
+    #[error("the download of {url} failed: {why}")]
     Protocol {
         /// The address.
         url: String,
@@ -80,7 +80,7 @@ pub enum TransportError {
         why: String,
     },
     /// A file of a `file://` repository cannot be read.
-    #[error("read {}: {source}", path.display())]
+    #[error("{} cannot be read: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -88,7 +88,7 @@ pub enum TransportError {
         source: io::Error,
     },
     /// What arrived cannot be kept on this machine.
-    #[error("write what {url} sent: {source}")]
+    #[error("the download of {url} cannot be written: {source}")]
     Write {
         /// The address.
         url: String,
@@ -142,7 +142,7 @@ impl TransportError {
         }
     }
 
-    /// The way out, as a command or a fact.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::PlainHttp { .. } => {

@@ -67,7 +67,7 @@ fn damaged_records_stop_the_run_before_anything_is_forgotten() {
     story.assert_shows(
         &run.stderr,
         str![[r#"
-error: failed to read the database [ROOT]/var/lib/dkms-fetch/state.db: it is damaged
+error: the database [ROOT]/var/lib/dkms-fetch/state.db is damaged
 hint: set it aside: `mv [ROOT]/var/lib/dkms-fetch/state.db [ROOT]/var/lib/dkms-fetch/state.db.damaged`
 
 "#]],
@@ -100,9 +100,10 @@ fn a_damaged_bundle_is_fetched_again() {
     };
     damage();
     story.use_mirror("http://127.0.0.1:9/");
-    story
-        .auto(&["--offline"])
-        .assert(3, &["offline, and it is not cached", "hint: run without `--offline`"]);
+    story.auto(&["--offline"]).assert(
+        3,
+        &["is not cached, and the run is offline", "hint: run without `--offline`"],
+    );
     story.assert_nothing_half_done("edu");
     damage();
     story.use_mirror(&story.own_mirror());

@@ -14,7 +14,11 @@ fn without_a_network_the_cache_serves_and_without_a_cache_it_is_3() {
     story.use_mirror("http://127.0.0.1:9/");
     let run = story.auto(&[]);
     assert_eq!(run.code, 3, "{}", run.stderr);
-    assert!(run.stderr.contains("error: failed to synchronise"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("error: repository test: http://127.0.0.1:9/"),
+        "{}",
+        run.stderr
+    );
 
     story.use_mirror(&story.own_mirror());
     assert_eq!(story.run(&["fetch", "edu"]).code, 0);
@@ -30,7 +34,7 @@ fn plain_http_beyond_this_machine_is_a_mistake_of_the_configuration() {
     // An address that is given to nobody: it is not asked.
     story.use_mirror("http://192.0.2.1/");
     let said = [
-        "plain http beyond this machine",
+        "plain http is not allowed for http://192.0.2.1/",
         "hint: use https://, or set `allow_plain_http",
     ];
     story.auto(&[]).assert(2, &said);

@@ -73,17 +73,12 @@ fn check(source: Source, place: &str, kib: u32, said: &str) {
 
 #[test]
 fn for_the_index() {
-    check(Source::Good, "var/cache/dkms-fetch/index", 8, "failed to synchronise");
+    check(Source::Good, "var/cache/dkms-fetch/index", 8, "the database");
 }
 
 #[test]
 fn for_the_segments_of_the_index() {
-    check(
-        Source::Good,
-        "var/cache/dkms-fetch/segments",
-        0,
-        "failed to synchronise",
-    );
+    check(Source::Good, "var/cache/dkms-fetch/segments", 0, "segments");
 }
 
 #[test]
@@ -93,12 +88,7 @@ fn for_the_records() {
 
 #[test]
 fn for_the_trusted_metadata() {
-    check(
-        Source::Good,
-        "var/lib/dkms-fetch/trust",
-        4,
-        "failed to synchronise: keep the verified file",
-    );
+    check(Source::Good, "var/lib/dkms-fetch/trust", 4, "the verified file");
 }
 
 #[test]
@@ -107,7 +97,7 @@ fn for_the_bundle() {
         Source::Big,
         "var/cache/dkms-fetch/bundles",
         256,
-        "failed to fetch the source of edu-1.0",
+        "the source of edu-1.0 cannot be fetched",
     );
 }
 
@@ -117,7 +107,7 @@ fn for_the_unpacked_source() {
         Source::Big,
         "var/cache/dkms-fetch/unpacked",
         256,
-        "failed to keep the source of edu-1.0",
+        "the source of edu-1.0 cannot be stored",
     );
 }
 

@@ -17,7 +17,7 @@ fn every_error_has_its_code_and_its_way_out() {
         story.run(&["--kernel", "9.9.9-none", "devices", "--devices", "/dev/null"]),
         2,
         str![[r#"
-error: failed to find a device in the recorded machine /dev/null
+error: no device is in the recorded machine /dev/null
 hint: record a machine with `find /sys/devices -name modalias -exec cat {} + > FILE` or `umockdev-record --all > FILE`
 
 "#]],
@@ -28,7 +28,7 @@ hint: record a machine with `find /sys/devices -name modalias -exec cat {} + > F
         story.run(&["--kernel", "9.9.9-none", "--devices", devices, "--auto"]),
         2,
         str![[r#"
-error: failed to find kernel 9.9.9-none: neither its modules nor its headers are in [ROOT]/lib/modules
+error: kernel 9.9.9-none has neither modules nor headers in [ROOT]/lib/modules
 hint: there are: [KERNEL]
 
 "#]],
@@ -37,7 +37,7 @@ hint: there are: [KERNEL]
         story.run(&["remove", "nothing"]),
         2,
         str![[r#"
-error: failed to find package nothing: it is not installed
+error: package nothing is not installed
 hint: dkms-fetch status
 
 "#]],
@@ -46,7 +46,7 @@ hint: dkms-fetch status
         story.run(&["explain", "ffff:ffff", "--devices", devices]),
         2,
         str![[r#"
-error: failed to find device ffff:ffff
+error: no device matches ffff:ffff
 hint: dkms-fetch devices --all
 
 "#]],
@@ -55,7 +55,7 @@ hint: dkms-fetch devices --all
         story.run(&["plan", "--devices", devices]),
         3,
         str![[r#"
-error: failed to look packages up: no index is cached for test
+error: no index is cached for test
 hint: dkms-fetch sync
 
 "#]],
@@ -69,8 +69,8 @@ hint: dkms-fetch sync
         story.auto(&[]),
         75,
         str![[r#"
-error: failed to start: another dkms-fetch is at work (it holds [ROOT]/var/lib/dkms-fetch/lock)
-hint: wait for it to end; who is it? `fuser -v [ROOT]/var/lib/dkms-fetch/lock`
+error: another dkms-fetch is running and holds the lock [ROOT]/var/lib/dkms-fetch/lock
+hint: wait for it to end; `fuser -v [ROOT]/var/lib/dkms-fetch/lock` names its process
 
 "#]],
     );
@@ -80,7 +80,7 @@ hint: wait for it to end; who is it? `fuser -v [ROOT]/var/lib/dkms-fetch/lock`
         story.auto(&[]),
         2,
         str![[r#"
-error: failed to find a repository: there is none in [ROOT]/etc/dkms-fetch/repos.d
+error: no repository is configured in [ROOT]/etc/dkms-fetch/repos.d
 hint: put a NAME.toml with name, urls and root there: `dkms-fetch --help` says more
 
 "#]],
@@ -103,7 +103,7 @@ fn a_configuration_that_cannot_be_read_is_shown_with_a_mark() {
     check(
         "name = \"bad\"\nulrs = [\"https://x.example/\"]\nroot = \"r\"\n",
         str![[r#"
-error: failed to read [ROOT]/etc/dkms-fetch/repos.d/bad.toml, line 2: unknown field `ulrs`, expected one of `name`, `urls`, `root`, `priority`, `enabled`
+error: [ROOT]/etc/dkms-fetch/repos.d/bad.toml, line 2: unknown field `ulrs`, expected one of `name`, `urls`, `root`, `priority`, `enabled`
     ulrs = ["https://x.example/"]
     ^^^^
 hint: `${EDITOR:-vi} +2 [ROOT]/etc/dkms-fetch/repos.d/bad.toml`
@@ -113,7 +113,7 @@ hint: `${EDITOR:-vi} +2 [ROOT]/etc/dkms-fetch/repos.d/bad.toml`
     check(
         "name = \"bad\nurls = []\n",
         str![[r#"
-error: failed to read [ROOT]/etc/dkms-fetch/repos.d/bad.toml, line 1: [..]
+error: [ROOT]/etc/dkms-fetch/repos.d/bad.toml, line 1: [..]
     name = "bad
 [..]^
 hint: `${EDITOR:-vi} +1 [ROOT]/etc/dkms-fetch/repos.d/bad.toml`
@@ -123,7 +123,7 @@ hint: `${EDITOR:-vi} +1 [ROOT]/etc/dkms-fetch/repos.d/bad.toml`
     check(
         "name = \"../../etc\"\nurls = [\"https://x.example/\"]\nroot = \"r\"\n",
         str![[r#"
-error: failed to read [ROOT]/etc/dkms-fetch/repos.d/bad.toml, line 1: a name is 1 to 64 letters, digits, `-`, `_` and `.`; "../../etc" is not
+error: [ROOT]/etc/dkms-fetch/repos.d/bad.toml, line 1: a name is 1 to 64 letters, digits, `-`, `_` and `.`; "../../etc" is not
     name = "../../etc"
            ^^^^^^^^^^^
 hint: `${EDITOR:-vi} +1 [ROOT]/etc/dkms-fetch/repos.d/bad.toml`
@@ -133,7 +133,7 @@ hint: `${EDITOR:-vi} +1 [ROOT]/etc/dkms-fetch/repos.d/bad.toml`
     check(
         "name = \"test\"\nurls = [\"https://x.example/\"]\nroot = \"r\"\n",
         str![[r#"
-error: failed to read [ROOT]/etc/dkms-fetch/repos.d/test.toml: `name`: [ROOT]/etc/dkms-fetch/repos.d/bad.toml has the name `test` already
+error: [ROOT]/etc/dkms-fetch/repos.d/test.toml: `name`: [ROOT]/etc/dkms-fetch/repos.d/bad.toml has the name `test` already
 hint: `${EDITOR:-vi} [ROOT]/etc/dkms-fetch/repos.d/test.toml`
 
 "#]],
@@ -152,7 +152,7 @@ fn a_pinned_root_that_is_missing_is_asked_for() {
         &run.stderr,
         str![[r#"
 syncing test
-error: failed to synchronise: read the pinned root of repository test, [ROOT]/etc/dkms-fetch/repos.d/test.root.json: No such file or directory (os error 2)
+error: repository test: the pinned root [ROOT]/etc/dkms-fetch/repos.d/test.root.json cannot be read: No such file or directory (os error 2)
 hint: get the repository's root.json from its publisher and put it at [ROOT]/etc/dkms-fetch/repos.d/test.root.json
 
 "#]],
@@ -185,7 +185,7 @@ fn only_root_changes_a_machine() {
     story.assert_shows(
         &run.stderr,
         str![[r#"
-error: failed to change [ROOT]: only root may
+error: only root may change [ROOT]
 hint: run it as root, or try it with --check
 
 "#]],
@@ -212,13 +212,10 @@ fn a_root_without_a_kernel_and_a_root_that_is_none() {
     let devices = story.device_list().display().to_string();
     story.run(&["--auto", "--devices", &devices]).assert(
         2,
-        &["failed to find a kernel in", "hint: name one with --kernel RELEASE"],
+        &["no kernel is installed in", "hint: name one with --kernel RELEASE"],
     );
     let nowhere = ["--root", "/nowhere/at/all", "--auto"].map(str::to_owned);
-    Run::of(&mut program(&nowhere)).assert(
-        2,
-        &["failed to use /nowhere/at/all as the root directory: it is not a directory"],
-    );
+    Run::of(&mut program(&nowhere)).assert(2, &["the root /nowhere/at/all is not a directory"]);
 }
 
 #[test]
