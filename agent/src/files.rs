@@ -15,7 +15,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// The way out where a file or folder at `path` cannot be read or written.
+/// The way out where a file or directory at `path` cannot be read or written.
 pub(crate) fn hint(path: &Path, error: &io::Error) -> Option<String> {
     match error.kind() {
         _ if is_full(error) => Some(free_some(path)),
@@ -40,26 +40,26 @@ fn there(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(path)
 }
 
-/// Replaces the file at `path` by `bytes`, durably. Folders on the way are made.
+/// Replaces the file at `path` by `bytes`, durably. Directories on the way are made.
 ///
 /// # Errors
 /// The operating system's answer.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = folder_of(path)?;
+    let dir = directory_of(path)?;
     fs::create_dir_all(dir)?;
     let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(dir)?;
     file.write_all(bytes)?;
     persist(file, path)
 }
 
-/// Gives a temporary file, made in the same folder, its name; durably.
+/// Gives a temporary file, made in the same directory, its name; durably.
 ///
 /// # Errors
 /// The operating system's answer.
 pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
-    sync_folder(folder_of(path)?)
+    sync_directory(directory_of(path)?)
 }
 
 /// Removes the file at `path`, durably; one that is not there is removed already.
@@ -68,17 +68,17 @@ pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<
 /// The operating system's answer.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Ok(()) => sync_folder(folder_of(path)?),
+        Ok(()) => sync_directory(directory_of(path)?),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
     }
 }
 
-fn sync_folder(dir: &Path) -> io::Result<()> {
+fn sync_directory(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn folder_of(path: &Path) -> io::Result<&Path> {
+fn directory_of(path: &Path) -> io::Result<&Path> {
     path.parent()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file has a folder"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file has a directory"))
 }

@@ -1,5 +1,5 @@
-//! Ctrl-C, `kill` and a closed terminal. What runs is ended at once; what was begun is given up by the run itself, in order, or
-//! finished by the next one; and the exit code says so.
+//! SIGINT, SIGTERM and SIGHUP. Running commands are stopped at once. The run then undoes its unfinished work, or the next run
+//! finishes it. The exit code is that of the signal.
 
 use std::io;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 /// The signals that ask a program to end, with their names.
 const SIGNALS: [(u8, &str); 3] = [(1, "SIGHUP"), (2, "SIGINT"), (15, "SIGTERM")];
 
-/// How long a run may take to give up what it is at. What it waits for then is somebody else, such as another dkms.
+/// How long a run may take to end after a signal. It may be waiting for another dkms.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// What a shell adds to the number of a signal that ended a program.
@@ -32,28 +32,28 @@ pub fn name(number: u8) -> &'static str {
         .map_or("a signal", |(_, name)| name)
 }
 
-/// The ear of a run for signals.
+/// Receives signals.
 #[derive(Debug, Clone)]
 pub struct Interrupt(watch::Receiver<Option<u8>>);
 
 impl Interrupt {
-    /// Begins to listen: from now on a signal does not end the program but ends the commands it runs, and is told to whoever
-    /// waits for it. A second signal ends the program at once.
+    /// Installs the handlers: from now on a signal does not end the program. It stops the commands that run, and
+    /// [`Interrupt::received`] returns. A second signal ends the program at once.
     ///
     /// # Errors
-    /// When the operating system does not let us.
+    /// When the handlers cannot be installed.
     pub fn listen() -> io::Result<Self> {
-        static EAR: OnceLock<watch::Receiver<Option<u8>>> = OnceLock::new();
-        if let Some(ear) = EAR.get() {
-            return Ok(Self(ear.clone()));
+        static RECEIVER: OnceLock<watch::Receiver<Option<u8>>> = OnceLock::new();
+        if let Some(receiver) = RECEIVER.get() {
+            return Ok(Self(receiver.clone()));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let ears = runtime.block_on(async { ears() })?;
-        let (tell, ear) = watch::channel(None);
+        let streams = runtime.block_on(async { open_streams() })?;
+        let (sender, receiver) = watch::channel(None);
         thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || runtime.block_on(obey(ears, &tell)))?;
-        Ok(Self(EAR.get_or_init(|| ear).clone()))
+            .spawn(move || runtime.block_on(end_on_signal(streams, &sender)))?;
+        Ok(Self(RECEIVER.get_or_init(|| receiver).clone()))
     }
 
     /// Waits for a signal, for ever if there is none.
@@ -65,10 +65,10 @@ impl Interrupt {
     }
 }
 
-/// Ends the commands that run and then the program, when a signal asks for it. For work that has a journal to go on from.
+/// Stops the commands that run and then ends the program, when a signal arrives. For work that has a journal to resume from.
 ///
 /// # Errors
-/// When the operating system does not let us listen.
+/// When the handlers cannot be installed.
 pub fn end_with_commands() -> io::Result<()> {
     let mut interrupt = Interrupt::listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -79,29 +79,29 @@ pub fn end_with_commands() -> io::Result<()> {
     Ok(())
 }
 
-fn ears() -> io::Result<Vec<(u8, Signal)>> {
-    let ear = |&(number, _): &(u8, &str)| -> io::Result<(u8, Signal)> {
+fn open_streams() -> io::Result<Vec<(u8, Signal)>> {
+    let stream = |&(number, _): &(u8, &str)| -> io::Result<(u8, Signal)> {
         Ok((number, signal(SignalKind::from_raw(number.into()))?))
     };
-    SIGNALS.iter().map(ear).collect()
+    SIGNALS.iter().map(stream).collect()
 }
 
-async fn obey(mut ears: Vec<(u8, Signal)>, tell: &watch::Sender<Option<u8>>) {
-    let number = next(&mut ears).await;
-    // First the word, then the deed: a build that is seen to fail must be known to have been ended.
-    tell.send_replace(Some(number));
+async fn end_on_signal(mut streams: Vec<(u8, Signal)>, sender: &watch::Sender<Option<u8>>) {
+    let number = next(&mut streams).await;
+    // Before the commands are stopped: a build that fails now must be known to have been interrupted.
+    sender.send_replace(Some(number));
     command::stop_all();
-    let again = tokio::time::timeout(GRACE, next(&mut ears)).await.unwrap_or(number);
+    let again = tokio::time::timeout(GRACE, next(&mut streams)).await.unwrap_or(number);
     std::process::exit(exit_code(again).into());
 }
 
-/// The first of the signals to come.
-async fn next(ears: &mut [(u8, Signal)]) -> u8 {
+/// Waits for the first of the signals.
+async fn next(streams: &mut [(u8, Signal)]) -> u8 {
     std::future::poll_fn(|context| {
-        let heard = ears
+        let received = streams
             .iter_mut()
-            .find_map(|(number, ear)| ear.poll_recv(context).is_ready().then_some(*number));
-        heard.map_or(std::task::Poll::Pending, std::task::Poll::Ready)
+            .find_map(|(number, stream)| stream.poll_recv(context).is_ready().then_some(*number));
+        received.map_or(std::task::Poll::Pending, std::task::Poll::Ready)
     })
     .await
 }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_the_shells() {
+    fn exit_codes_are_those_of_a_shell() {
         let check = |signal: u8, code: u8, text: &str| assert_eq!((exit_code(signal), name(signal)), (code, text));
         check(2, 130, "SIGINT");
         check(15, 143, "SIGTERM");

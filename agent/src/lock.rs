@@ -1,4 +1,4 @@
-//! One run at a time changes a machine; a second one is told so at once instead of waiting without end.
+//! Only one run at a time changes a machine. A second one fails at once instead of waiting.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::files;
 
-/// The right to change what is below a root. It ends with the value, or with the process.
+/// The lock on what is below a root. It is released with the value, or with the process.
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
@@ -24,7 +24,7 @@ pub enum LockError {
         /// The lock.
         path: PathBuf,
     },
-    /// The lock cannot be made.
+    /// The lock file cannot be created.
     #[error("the lock {} cannot be taken: {source}", path.display())]
     Io {
         /// The lock.
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_run_is_told_who_is_first() {
+    fn a_second_run_fails_with_a_hint() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path());
         let first = RunLock::take(&root).unwrap();

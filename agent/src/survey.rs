@@ -16,13 +16,13 @@ use crate::config::Repository;
 use crate::device::{self, Device};
 use crate::host::Host;
 use crate::intree::{InTree, InTreeError, KernelClaim};
-use crate::plan::{self, InstalledPackage, Library, Plan, Situation};
+use crate::plan::{self, Dependencies, InstalledPackage, Plan, Situation};
 use crate::state::StateError;
 use crate::state::index::{self, Index};
-use crate::state::records::Installed;
+use crate::state::records::InstallRecord;
 
 /// How many package names are followed over `BUILD_DEPENDS`.
-const LIBRARY_MAX: usize = 256;
+const DEPENDENCY_NAMES_MAX: usize = 256;
 
 /// What is the same for every kernel of a machine.
 pub struct Machine<'a> {
@@ -36,8 +36,8 @@ pub struct Machine<'a> {
     pub repositories: &'a [Repository],
     /// The packages that match each device, in the order of the devices.
     pub matches: Vec<Vec<(Arc<Offer>, Pattern)>>,
-    /// Packages by name, for what others need.
-    pub library: Library,
+    /// Packages by name, for the build dependencies of others.
+    pub dependencies: Dependencies,
     /// Aliases that are taken out.
     pub overrides: Overrides,
     /// The machine's own modalias.
@@ -57,7 +57,7 @@ pub struct Survey {
     /// The kernel's own modules for each device.
     pub claims: Vec<Vec<KernelClaim>>,
     /// What is installed for it.
-    pub standing: Vec<InstalledPackage>,
+    pub installed: Vec<InstalledPackage>,
 }
 
 impl<'a> Machine<'a> {
@@ -73,16 +73,16 @@ impl<'a> Machine<'a> {
         index: &Index,
     ) -> Result<Self, StateError> {
         let overrides: Overrides = index.overrides()?.into_iter().collect();
-        let mut shelf = Offers {
+        let mut offers = Offers {
             index,
             repositories,
             known: HashMap::new(),
         };
         let mut matches = Vec::with_capacity(devices.len());
         for device in devices {
-            matches.push(shelf.matching(device, &overrides)?);
+            matches.push(offers.matching(device, &overrides)?);
         }
-        let library = shelf.library(&matches)?;
+        let dependencies = offers.dependencies(&matches)?;
         let dmi = device::dmi(devices).or(host.dmi.as_ref()).cloned();
         Ok(Self {
             host,
@@ -90,7 +90,7 @@ impl<'a> Machine<'a> {
             here,
             repositories,
             matches,
-            library,
+            dependencies,
             overrides,
             dmi,
         })
@@ -100,7 +100,7 @@ impl<'a> Machine<'a> {
     ///
     /// # Errors
     /// When its own modules are there and cannot be read.
-    pub fn survey(&self, release: &str, tree: &Tree, installed: &[Installed]) -> Result<Survey, InTreeError> {
+    pub fn survey(&self, release: &str, tree: &Tree, records: &[InstallRecord]) -> Result<Survey, InTreeError> {
         let root = &self.host.root;
         let target = KernelTarget::find(root, release, &KernelOptions::default()).map(Arc::new);
         let kernel = TargetKernel {
@@ -115,7 +115,7 @@ impl<'a> Machine<'a> {
             Some(in_tree) => self.claims(in_tree),
             None => vec![Vec::new(); self.devices.len()],
         };
-        let standing = standing(tree, &kernel, installed);
+        let installed = installed_packages(tree, &kernel, records);
         let live = self.here && self.host.running.as_deref() == Some(release);
         Ok(Survey {
             kernel,
@@ -123,7 +123,7 @@ impl<'a> Machine<'a> {
             live,
             has_modules: in_tree.is_some(),
             claims,
-            standing,
+            installed,
         })
     }
 
@@ -144,8 +144,8 @@ impl<'a> Machine<'a> {
     /// Decides, by the rules as they are now.
     pub fn plan(&self, survey: &Survey, rules: &Rules) -> Plan {
         let facts = self.facts(survey, rules);
-        let withdrawal = plan::withdraw(&survey.standing, rules);
-        let standing = withdrawal.staying(&survey.standing);
+        let revoked = plan::find_revoked(&survey.installed, rules);
+        let installed = revoked.after_removals(&survey.installed);
         let situations: Vec<Situation> = self
             .devices
             .iter()
@@ -155,13 +155,16 @@ impl<'a> Machine<'a> {
                 let assessment = candidate::assess(matches, facts);
                 let names: BTreeSet<&str> = matches.iter().map(|(offer, _)| offer.id.name.as_str()).collect();
                 let names: Vec<&str> = names.into_iter().collect();
-                let settled = plan::settle(device, survey.live, claims, &standing, &names, &assessment);
-                Situation { settled, assessment }
+                let already_served = plan::already_served(device, survey.live, claims, &installed, &names, &assessment);
+                Situation {
+                    already_served,
+                    assessment,
+                }
             })
             .collect();
         Plan {
-            withdrawal,
-            ..plan::plan(&situations, &self.library, &standing, facts)
+            revoked,
+            ..plan::plan(&situations, &self.dependencies, &installed, facts)
         }
     }
 
@@ -244,33 +247,33 @@ impl<'a> Offers<'a> {
     }
 
     /// Every name that some `BUILD_DEPENDS` of these packages reaches.
-    fn library(&mut self, matches: &[Vec<(Arc<Offer>, Pattern)>]) -> Result<Library, StateError> {
+    fn dependencies(&mut self, matches: &[Vec<(Arc<Offer>, Pattern)>]) -> Result<Dependencies, StateError> {
         let start: Vec<Arc<Offer>> = matches.iter().flatten().map(|(offer, _)| Arc::clone(offer)).collect();
-        self.library_of(&start)
+        self.dependencies_of(&start)
     }
 
     /// Every name that some `BUILD_DEPENDS` of `start` reaches.
     ///
     /// # Errors
     /// When the cached index is damaged.
-    pub fn library_of(&mut self, start: &[Arc<Offer>]) -> Result<Library, StateError> {
-        let mut library: Library = BTreeMap::new();
+    pub fn dependencies_of(&mut self, start: &[Arc<Offer>]) -> Result<Dependencies, StateError> {
+        let mut dependencies: Dependencies = BTreeMap::new();
         let needs = |offer: &Arc<Offer>| offer.record.recipe.build_depends.clone();
         let mut wanted: Vec<String> = start.iter().flat_map(needs).collect();
         while let Some(name) = wanted.pop() {
-            if library.contains_key(&name) || library.len() >= LIBRARY_MAX {
+            if dependencies.contains_key(&name) || dependencies.len() >= DEPENDENCY_NAMES_MAX {
                 continue;
             }
             let offers = self.named(&name)?;
             wanted.extend(offers.iter().flat_map(needs));
-            library.insert(name, offers);
+            dependencies.insert(name, offers);
         }
-        Ok(library)
+        Ok(dependencies)
     }
 }
 
-/// What the DKMS tree has installed for a kernel, with its origin where it came through us.
-pub fn standing(tree: &Tree, kernel: &TargetKernel, installed: &[Installed]) -> Vec<InstalledPackage> {
+/// What the DKMS tree has installed for a kernel, with its repository where this program installed it.
+pub fn installed_packages(tree: &Tree, kernel: &TargetKernel, records: &[InstallRecord]) -> Vec<InstalledPackage> {
     let Some(id) = KernelId::new(&kernel.release, &kernel.arch) else {
         return Vec::new();
     };
@@ -280,23 +283,23 @@ pub fn standing(tree: &Tree, kernel: &TargetKernel, installed: &[Installed]) -> 
         .filter_map(|name| {
             let version = tree.installed_version(&name, &id)?;
             let package = DkmsId::new(&name, &version)?;
-            let record = BuildRecord::read(&tree.built_dir(&package, &id));
-            let modules = record.map_or_else(
+            let build = BuildRecord::read(&tree.built_dir(&package, &id));
+            let modules = build.map_or_else(
                 || vec![name.clone()],
                 |r| r.modules.into_iter().map(|m| m.name).collect(),
             );
-            let noted = installed
+            let record = records
                 .iter()
                 .find(|i| i.package == name && i.dkms_version == version && i.kernel == kernel.release);
             Some(InstalledPackage {
                 name: name.clone(),
                 dkms_version: version,
-                source: noted.map(|i| OfferId {
+                source: record.map(|i| OfferId {
                     name: i.package.clone(),
                     version: i.version.clone(),
                     repository: i.repository.clone(),
                 }),
-                bundle_sha256: noted.map(|i| i.bundle_sha256.clone()).unwrap_or_default(),
+                bundle_sha256: record.map(|i| i.bundle_sha256.clone()).unwrap_or_default(),
                 modules: modules.into_iter().map(|m: String| m.replace('-', "_")).collect(),
             })
         })

@@ -1,10 +1,10 @@
-//! What becomes of a device. Every device gets a verdict; identical twins both.
+//! The verdict on a device. Every device gets one, also two identical devices.
 
 use serde::Serialize;
 
 use crate::candidate::{OfferId, Rejected};
 
-/// The answer for one device and one kernel.
+/// The verdict on one device for one kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {
@@ -23,12 +23,12 @@ pub enum Verdict {
         /// The package.
         package: OfferId,
     },
-    /// A package that we know is installed for it.
+    /// A package that matches it is installed.
     Installed {
         /// The package.
         package: OfferId,
     },
-    /// Neither the kernel nor any package knows it.
+    /// Neither a module of the kernel nor a package matches it.
     Unknown,
     /// Packages match it, and none may be installed.
     Refused {
@@ -38,8 +38,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word in tables and summaries.
-    pub fn word(&self) -> &'static str {
+    /// The label in tables and summaries.
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Works { .. } => "works",
             Self::WorksInTree { .. } => "works in-tree",
@@ -50,7 +50,7 @@ impl Verdict {
         }
     }
 
-    /// The driver, package or reason that goes with the word.
+    /// The driver, package or reason that goes with the label.
     pub fn detail(&self) -> String {
         match self {
             Self::Works { driver } => driver.clone(),

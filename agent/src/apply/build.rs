@@ -1,4 +1,4 @@
-//! Adding, building and installing what was fetched.
+//! Adds, builds and installs what was fetched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::error_chain::{chain, is_disk_full};
 use crate::files;
 use crate::plan::{Plan, Step};
 
-/// Builds and installs wave by wave: a step has its turn when all it needs is installed, and fails when one of those did.
+/// Builds and installs in waves: a step is built when all it needs is installed, and fails when one of those failed.
 pub(super) fn waves(
     worker: &Worker<'_>,
     plan: &Plan,
@@ -72,7 +72,7 @@ fn one_wave(
         match outcome {
             Ok((package, origin)) => added.push((*step, BuildRequest::new(package, Arc::clone(target)), origin)),
             Err(failure) => {
-                worker.tell_failure(step, &kernel, &failure);
+                worker.report_failure(step, &kernel, &failure);
                 ends.insert(id.clone(), End::Failed(failure));
             }
         }
@@ -80,10 +80,10 @@ fn one_wave(
     let requests: Vec<BuildRequest> = added.iter().map(|(_, request, _)| request.clone()).collect();
     let outcomes = build_all(worker.tree, worker.lock, &requests, options, worker.reporter);
     for ((step, request, origin), outcome) in added.iter().zip(outcomes) {
-        // The builder has told of its own failures, but not of the way out.
-        let is_told = matches!(outcome, BuildOutcome::Failed(_));
+        // The builder has reported its own failures, but without the suggested fix.
+        let is_reported = matches!(outcome, BuildOutcome::Failed(_));
         let end = match built(worker, outcome) {
-            // What was ended halfway says nothing about itself, and what was not installed yet can wait.
+            // A build that was interrupted has not failed, and what is not installed yet can wait.
             _ if command::is_stopped() => {
                 End::Failed(Failure::of(Cause::Machine, "the run was interrupted".to_owned()))
             }
@@ -92,14 +92,14 @@ fn one_wave(
         };
         if let End::Failed(failure) = &end {
             match failure.cause {
-                _ if is_told => worker
+                _ if is_reported => worker
                     .reporter
                     .explain(failure.excerpt.as_deref(), failure.hint.as_deref()),
-                // What is not meant for this kernel has not failed.
+                // A package that excludes this kernel has not failed.
                 Cause::Unfit => {}
-                _ => worker.tell_failure(step, &kernel, failure),
+                _ => worker.report_failure(step, &kernel, failure),
             }
-            forget(worker, session, &request.package, failure, *origin);
+            remove_failed(worker, session, &request.package, failure, *origin);
         }
         ends.insert(step.offer.id.clone(), end);
     }
@@ -110,7 +110,7 @@ fn built(worker: &Worker<'_>, outcome: BuildOutcome) -> Result<(), Failure> {
         BuildOutcome::Built(_) | BuildOutcome::Current(_) => Ok(()),
         BuildOutcome::Excluded { why, .. } => Err(Failure::of(Cause::Unfit, why.to_string())),
         BuildOutcome::Failed(failure) => Err(match cause_of(&failure) {
-            // Its log would only take more of what there is too little of.
+            // A copy of its log would need more space.
             Cause::NoSpace => Failure {
                 hint: Some(files::free_some(worker.tree.path())),
                 ..Failure::of(Cause::NoSpace, failure.to_string())
@@ -184,13 +184,19 @@ fn install(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &Dkms
     }
 }
 
-/// Takes a package that failed out of the tree again, unless another kernel uses it. One that has a log stays with it.
-fn forget(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &DkmsId, failure: &Failure, origin: Origin) {
-    // The log of the failure is inside the tree, and people want to read it.
+/// Removes a package that failed from the tree, unless another kernel uses it. One that has a log stays with it.
+fn remove_failed(
+    worker: &Worker<'_>,
+    session: &mut InstallSession<'_>,
+    package: &DkmsId,
+    failure: &Failure,
+    origin: Origin,
+) {
+    // The log of the failure is inside the tree.
     if failure.log.is_some() || !worker.tree.is_added(package) || !worker.tree.built_kernels(package).is_empty() {
         return;
     }
-    // What stays is a source that nothing uses; the next run replaces it.
+    // A source that stays is not used; the next run replaces it.
     let _ = session.remove(package, &[]);
-    source::take_back(worker.tree, package, origin);
+    source::remove_unused(worker.tree, package, origin);
 }

@@ -1,4 +1,4 @@
-//! Loading what was installed into the running kernel, and looking whether the devices are bound then.
+//! Loads installed modules into the running kernel, and checks that their devices are bound then.
 
 use std::fs;
 use std::path::Path;
@@ -10,31 +10,31 @@ use dkms_engine::kbuild::ensure_key_pair;
 use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::KernelId;
 
-use super::refusal::{Meaning, Refusal};
-use super::{Attempt, Cause, End, Failure, Waiting, Worker, tree_id};
+use super::load_failure::{Consequence, LoadFailure};
+use super::{Attempt, Cause, End, Failure, PendingStep, Worker, tree_id};
 use crate::candidate::{Offer, Rules};
 use crate::device::{Binding, Device};
 use crate::error_chain::chain;
 use crate::host::SecureBoot;
 use crate::report::progress::ProgressEvent;
 use crate::state::StateError;
-use crate::survey::{Machine, Survey, standing};
+use crate::survey::{Machine, Survey, installed_packages};
 
 const BIND_POLL: Duration = Duration::from_millis(50);
 
-/// What came of loading.
+/// The result of loading a package.
 enum Loaded {
     /// Loaded, and every device it is for is bound.
     Bound,
     /// It waits for something that only a person or a reboot can do: what, and how.
     Pending { why: String, hint: String },
-    /// It does no good here.
-    Useless(Failure),
+    /// It cannot be loaded, or does not bind.
+    Failed(Failure),
 }
 
 impl Worker<'_> {
-    /// Loads every package that was installed. One that does not bind is taken away again and put in quarantine, and the
-    /// answer is that the next candidate may have its turn.
+    /// Loads every package that was installed. One that does not bind is uninstalled and put in quarantine. Returns whether that
+    /// happened, so that the next candidate can be tried.
     pub(super) fn load(
         &self,
         machine: &Machine<'_>,
@@ -42,7 +42,7 @@ impl Worker<'_> {
         rules: &mut Rules,
         attempts: &mut [Attempt],
     ) -> Result<bool, StateError> {
-        let mut useless = false;
+        let mut any_failed = false;
         for attempt in attempts.iter_mut() {
             let End::Installed { loaded, pending, .. } = &mut attempt.end else {
                 continue;
@@ -51,59 +51,60 @@ impl Worker<'_> {
                 Loaded::Bound => {
                     *loaded = true;
                     let name = &attempt.offer.id.name;
-                    self.records.note_at_work(name, &survey.kernel.release)?;
+                    self.records.note_bound(name, &survey.kernel.release)?;
                 }
                 Loaded::Pending { why, hint } => {
-                    self.reporter.tell(ProgressEvent::Warning {
+                    self.reporter.report(ProgressEvent::Warning {
                         text: format!("{} is installed and not in use yet: {why}", attempt.offer.id),
                         hint: Some(hint.clone()),
                     });
-                    *pending = Some(Waiting {
+                    *pending = Some(PendingStep {
                         reason: why,
                         hint: Some(hint),
                     });
                 }
-                Loaded::Useless(failure) => {
-                    useless = true;
-                    self.take_back(attempt, survey)?;
+                Loaded::Failed(failure) => {
+                    any_failed = true;
+                    self.uninstall(attempt, survey)?;
                     attempt.end = End::Failed(failure);
                     self.remember(attempt, survey, rules)?;
                 }
             }
         }
-        if useless {
-            survey.standing = standing(self.tree, &survey.kernel, &self.records.installed()?);
+        if any_failed {
+            survey.installed = installed_packages(self.tree, &survey.kernel, &self.records.installed()?);
         }
-        Ok(useless)
+        Ok(any_failed)
     }
 
-    /// What is installed for the running kernel and was never seen to serve its devices: a power cut came before it was
-    /// loaded, or it waits for a key. `done` are the packages of this run.
-    pub(super) fn unproven(
+    /// Packages that are installed for the running kernel and whose devices were never seen bound: a power cut came before they
+    /// were loaded, or they wait for a key. `done` are the packages of this run.
+    pub(super) fn never_bound(
         &self,
         machine: &Machine<'_>,
         survey: &Survey,
         rules: &Rules,
         done: &[Attempt],
     ) -> Result<Vec<Attempt>, StateError> {
-        self.load_unnoted(machine, survey);
+        self.load_unrecorded(machine, survey);
         let mut found = Vec::new();
-        for noted in self.records.never_at_work(&survey.kernel.release)? {
-            let is_meant = |offer: &Offer| offer.id.repository == noted.repository && offer.id.name == noted.package;
-            let is_noted = |offer: &Offer| is_meant(offer) && offer.id.version == noted.version;
-            if rules.held.contains(&noted.package) || done.iter().any(|attempt| is_meant(&attempt.offer)) {
+        for recorded in self.records.never_bound(&survey.kernel.release)? {
+            let is_meant =
+                |offer: &Offer| offer.id.repository == recorded.repository && offer.id.name == recorded.package;
+            let is_recorded = |offer: &Offer| is_meant(offer) && offer.id.version == recorded.version;
+            if rules.held.contains(&recorded.package) || done.iter().any(|attempt| is_meant(&attempt.offer)) {
                 continue;
             }
             let (mut offered, mut serves) = (None, Vec::new());
             for (n, matches) in machine.matches.iter().enumerate() {
-                if let Some((offer, _)) = matches.iter().find(|(offer, _)| is_noted(offer)) {
+                if let Some((offer, _)) = matches.iter().find(|(offer, _)| is_recorded(offer)) {
                     offered = Some(Arc::clone(offer));
                     serves.push(n);
                 }
             }
             if serves.iter().any(|&n| is_served(machine, n)) {
-                // Loaded by udev at this boot. Others of its devices may be another package's.
-                self.records.note_at_work(&noted.package, &noted.kernel)?;
+                // udev loaded it at this boot. Another package may drive the rest of its devices.
+                self.records.note_bound(&recorded.package, &recorded.kernel)?;
             } else if let Some(offer) = offered {
                 let (files, loaded, pending) = (Vec::new(), false, None);
                 let end = End::Installed { files, loaded, pending };
@@ -113,12 +114,12 @@ impl Worker<'_> {
         Ok(found)
     }
 
-    /// Loads what the tree has installed and no record knows, because a power cut came between the two, for devices that have
-    /// no driver. Who installed it is not known, so that it is not taken away where it does not bind.
-    fn load_unnoted(&self, machine: &Machine<'_>, survey: &Survey) {
-        let unnoted = |name: &str| survey.standing.iter().any(|s| s.source.is_none() && s.name == name);
+    /// Loads, for devices without a driver, packages that the tree has and the records do not: a power cut came between the two.
+    /// It is not known who installed them, so they stay installed where they do not bind.
+    fn load_unrecorded(&self, machine: &Machine<'_>, survey: &Survey) {
+        let unrecorded = |name: &str| survey.installed.iter().any(|s| s.source.is_none() && s.name == name);
         for (n, device) in machine.devices.iter().enumerate() {
-            let is_meant = machine.matches[n].iter().any(|(offer, _)| unnoted(&offer.id.name));
+            let is_meant = machine.matches[n].iter().any(|(offer, _)| unrecorded(&offer.id.name));
             if is_meant && device.binding == Binding::Unbound && !is_served(machine, n) {
                 let modaliases = device.modaliases.iter();
                 modaliases.for_each(|modalias| self.loader.load_for(&modalias.to_string()));
@@ -128,15 +129,15 @@ impl Worker<'_> {
 
     fn load_one(&self, machine: &Machine<'_>, survey: &Survey, offer: &Offer, serves: &[usize]) -> Loaded {
         for module in &offer.record.modules {
-            if self.is_other_build(machine, survey, offer, module) && !self.make_way(machine, module) {
+            if self.is_other_build(machine, survey, offer, module) && !self.unload_other_build(machine, module) {
                 return Loaded::Pending {
                     why: format!("the running kernel uses another build of {module}"),
                     hint: "systemctl reboot".to_owned(),
                 };
             }
-            self.reporter.tell(ProgressEvent::Loading { module: module.clone() });
-            if let Err(said) = self.loader.load(module) {
-                return self.refused(machine, survey, module, &Refusal::of(&said));
+            self.reporter.report(ProgressEvent::Loading { module: module.clone() });
+            if let Err(message) = self.loader.load(module) {
+                return self.load_failed(machine, survey, module, &LoadFailure::of(&message));
             }
         }
         let unbound = |n: &&usize| machine.devices[**n].binding != Binding::NeverBinds && !is_served(machine, **n);
@@ -148,32 +149,32 @@ impl Worker<'_> {
             if Instant::now() >= deadline {
                 let device = machine.devices[missing].title();
                 let reason = format!("it was loaded and did not bind to {device}");
-                return Loaded::Useless(Failure::of(Cause::Package, reason));
+                return Loaded::Failed(Failure::of(Cause::Package, reason));
             }
             std::thread::sleep(BIND_POLL);
         }
     }
 
-    /// What follows from the kernel's word against a module.
-    fn refused(&self, machine: &Machine<'_>, survey: &Survey, module: &str, refusal: &Refusal) -> Loaded {
-        let reason = refusal.reason(module);
-        let hint = match refusal.hint(module, &survey.kernel.release) {
+    /// What follows when the kernel does not load a module.
+    fn load_failed(&self, machine: &Machine<'_>, survey: &Survey, module: &str, load_failure: &LoadFailure) -> Loaded {
+        let reason = load_failure.reason(module);
+        let hint = match load_failure.hint(module, &survey.kernel.release) {
             Some(hint) => hint,
             None => self.enrolment(machine, survey),
         };
-        let cause = match refusal.meaning() {
-            Meaning::Waits => return Loaded::Pending { why: reason, hint },
-            Meaning::Useless => Cause::Package,
-            Meaning::Machine => Cause::Machine,
+        let cause = match load_failure.consequence() {
+            Consequence::Pending => return Loaded::Pending { why: reason, hint },
+            Consequence::FailsPackage => Cause::Package,
+            Consequence::FailsMachine => Cause::Machine,
         };
-        Loaded::Useless(Failure {
+        Loaded::Failed(Failure {
             hint: Some(hint),
             ..Failure::of(cause, reason)
         })
     }
 
-    /// Unloads another build of a module, if no device works by it; says whether it is gone.
-    fn make_way(&self, machine: &Machine<'_>, module: &str) -> bool {
+    /// Unloads another build of a module, unless a device is bound to it; returns whether it is unloaded.
+    fn unload_other_build(&self, machine: &Machine<'_>, module: &str) -> bool {
         let name = module.replace('-', "_");
         let is_served =
             |device: &Device| matches!(&device.binding, Binding::Bound { module: Some(m), .. } if *m == name);
@@ -200,23 +201,22 @@ impl Worker<'_> {
         installed.is_some_and(|installed| installed != loaded.trim())
     }
 
-    /// How this machine gets to trust the key that signs modules here.
+    /// The suggested fix where the kernel does not trust the key that signs modules here.
     fn enrolment(&self, machine: &Machine<'_>, survey: &Survey) -> String {
         let is_ubuntu = machine.host.distribution.is_ubuntu();
         let release = Some(survey.kernel.release.as_str());
         match ensure_key_pair(self.tree, self.lock, is_ubuntu, release, self.reporter) {
-            Ok(pair) => way_to_trust(machine.host.signatures.secure_boot, &pair.certificate),
+            Ok(pair) => enrol_hint(machine.host.signatures.secure_boot, &pair.certificate),
             Err(error) => error.hint().unwrap_or_else(|| "dkms generate_mok".to_owned()),
         }
     }
 
-    /// Removes a package that does no good. Nothing of it stays for this kernel: what is only built, a later `dkms autoinstall`
-    /// would install again.
-    fn take_back(&self, attempt: &Attempt, survey: &Survey) -> Result<(), StateError> {
+    /// Removes a package that does not work from this kernel. Its build goes too, because `dkms autoinstall` would install it again.
+    fn uninstall(&self, attempt: &Attempt, survey: &Survey) -> Result<(), StateError> {
         let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
         if let (Some(package), Some(kernel)) = (tree_id(&attempt.offer), kernel) {
             for module in attempt.offer.record.modules.iter().rev() {
-                // In use by something else: it stays until the next boot, which will not find it any more.
+                // A module that is in use stays loaded until the next boot.
                 let _ = self.loader.unload(module);
             }
             let options = InstallOptions {
@@ -227,11 +227,11 @@ impl Worker<'_> {
             let gone = session
                 .remove(&package, std::slice::from_ref(&kernel))
                 .map_err(|e| chain(&e));
-            let told = session
+            let finished = session
                 .finish()
                 .map_err(|errors| errors.iter().map(ToString::to_string).collect::<String>());
-            for error in [gone.err(), told.err()].into_iter().flatten() {
-                self.reporter.tell(ProgressEvent::Warning {
+            for error in [gone.err(), finished.err()].into_iter().flatten() {
+                self.reporter.report(ProgressEvent::Warning {
                     text: format!("failed to {error}"),
                     hint: None,
                 });
@@ -243,8 +243,8 @@ impl Worker<'_> {
     }
 }
 
-/// The way out where the kernel refuses our key. Without Secure Boot there is no list of keys that an owner could add to.
-fn way_to_trust(secure_boot: SecureBoot, certificate: &Path) -> String {
+/// Suggested fix where the kernel refuses our key. Without Secure Boot there is no list of keys to add it to.
+fn enrol_hint(secure_boot: SecureBoot, certificate: &Path) -> String {
     let certificate = certificate.display();
     match secure_boot {
         SecureBoot::Absent | SecureBoot::Disabled => format!(
@@ -256,7 +256,7 @@ fn way_to_trust(secure_boot: SecureBoot, certificate: &Path) -> String {
     }
 }
 
-/// Whether a driver is bound to a device at this moment.
+/// Whether a driver is bound to a device now.
 fn is_served(machine: &Machine<'_>, device: usize) -> bool {
     let path = &machine.devices[device].path;
     let syspath = machine.host.root.join(format!("/sys{path}"));
@@ -268,9 +268,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_to_trust_is_one_that_the_machine_has() {
+    fn the_hint_fits_the_state_of_secure_boot() {
         let check = |secure_boot: SecureBoot, beginning: &str| {
-            let hint = way_to_trust(secure_boot, Path::new("/var/lib/dkms/mok.pub"));
+            let hint = enrol_hint(secure_boot, Path::new("/var/lib/dkms/mok.pub"));
             assert!(hint.starts_with(beginning), "{secure_boot:?}: {hint}");
             assert!(
                 hint.contains("mokutil --import /var/lib/dkms/mok.pub"),

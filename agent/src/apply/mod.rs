@@ -1,15 +1,14 @@
-//! The only loop that carries a plan out: fetch, add, build, install, load, check, record.
+//! The only loop that carries out a plan: fetch, add, build, install, load, check, record.
 //!
-//! A failure is a value. It puts a version in quarantine or a package aside, and the plan is made anew by the new facts, so
-//! that the next candidate gets its turn; the loop ends when nothing is left to do. Every round rules something out, so it
-//! does end.
+//! A failure is a value. It puts a version in quarantine or sets a package aside, and the plan is made again, so that the next
+//! candidate is tried. Every round rules out at least one version, so the loop ends.
 
 mod build;
 mod load;
+mod load_failure;
 mod modprobe;
 mod obtain;
 mod outcome;
-mod refusal;
 mod remove;
 mod source;
 mod unload;
@@ -30,16 +29,16 @@ use crate::candidate::{Offer, OfferId, Rejection, Rules};
 use crate::plan::{Plan, Step};
 use crate::report::progress::{ProgressEvent, Reporter};
 use crate::state::StateError;
-use crate::state::records::{Entry, Installed as InstalledRecord, Quarantined, Records};
-use crate::survey::{Machine, Survey, standing};
+use crate::state::records::{Entry, InstallRecord, Quarantined, Records};
+use crate::survey::{Machine, Survey, installed_packages};
 
 pub use modprobe::Loader;
 pub use obtain::{Obtain, Obtained};
-pub use outcome::{Attempt, Cause, Done, End, Failure, Waiting};
-pub use remove::{RemovalOutcome, RemoveError, Withdrawn};
-pub use unload::{Unloaded, adopt, unload};
+pub use outcome::{Attempt, Cause, Done, End, Failure, PendingStep};
+pub use remove::{AttemptedRemoval, RemovalOutcome, RemoveError};
+pub use unload::{Unloaded, load_kernel_drivers, unload};
 
-/// Rounds of planning and building; each rules out at least one version, and nobody has so many.
+/// Most rounds of planning and building. Each rules out at least one version.
 const ROUNDS_MAX: usize = 32;
 
 /// What the loop works with.
@@ -48,9 +47,9 @@ pub struct Worker<'a> {
     pub tree: &'a Tree,
     /// The right to change it.
     pub lock: &'a TreeLock,
-    /// What was decided and done here.
+    /// Installed packages, holds, quarantine and history.
     pub records: &'a Records,
-    /// Who is told.
+    /// Where progress is reported.
     pub reporter: &'a Reporter,
     /// When the run began.
     pub now: Timestamp,
@@ -58,7 +57,7 @@ pub struct Worker<'a> {
     pub run: String,
     /// Packages whose scripts may run as root.
     pub scripts_allowed: bool,
-    /// How the running kernel is asked to load modules.
+    /// How modules are loaded.
     pub loader: Loader,
 }
 
@@ -66,12 +65,12 @@ pub struct Worker<'a> {
 pub enum Goal<'a> {
     /// What the devices need.
     Devices,
-    /// A plan that a person asked for; it is carried out once, without alternatives.
+    /// A plan for packages given by name; it is carried out once, without alternatives.
     Named(&'a Plan),
 }
 
 impl Worker<'_> {
-    /// Brings one kernel to what the plan wants. `survey` and `rules` learn what happened.
+    /// Carries out the plan for one kernel. `survey` and `rules` are updated with what happened.
     ///
     /// # Errors
     /// When what happened cannot be recorded.
@@ -86,24 +85,24 @@ impl Worker<'_> {
         let mut done = Done::default();
         if let Goal::Devices = goal {
             let plan = machine.plan(survey, rules);
-            done.withdrawn = self.withdraw(&plan.withdrawal, machine, survey)?;
+            done.removals = self.remove_revoked(&plan.revoked, machine, survey)?;
         }
         for _ in 0..ROUNDS_MAX {
             let mut attempts = self.install(goal, machine, survey, rules, obtain).await?;
-            // Whoever told us to stop waits for this moment: all that was done is recorded.
+            // A run can be interrupted here: all that was done is recorded.
             tokio::task::yield_now().await;
-            let mut useless = false;
+            let mut any_failed = false;
             if survey.live {
-                // Once: what waits for a key now will wait in the next round too.
+                // Only once: a package that waits for a key waits in the next round too.
                 if let Goal::Devices = goal
                     && done.attempts.is_empty()
                 {
-                    attempts.extend(self.unproven(machine, survey, rules, &attempts)?);
+                    attempts.extend(self.never_bound(machine, survey, rules, &attempts)?);
                 }
-                useless = self.load(machine, survey, rules, &mut attempts)?;
+                any_failed = self.load(machine, survey, rules, &mut attempts)?;
             }
             done.attempts.extend(attempts);
-            if !useless || matches!(goal, Goal::Named(_)) {
+            if !any_failed || matches!(goal, Goal::Named(_)) {
                 break;
             }
         }
@@ -139,12 +138,12 @@ impl Worker<'_> {
                 self.remember(&attempt, survey, rules)?;
                 attempts.push(attempt);
             }
-            survey.standing = standing(self.tree, &survey.kernel, &self.records.installed()?);
+            survey.installed = installed_packages(self.tree, &survey.kernel, &self.records.installed()?);
             if !failed || matches!(goal, Goal::Named(_)) || command::is_stopped() {
                 break;
             }
         }
-        self.settle_depmod(session, survey, &mut attempts)?;
+        self.finish_depmod(session, survey, &mut attempts)?;
         Ok(attempts)
     }
 
@@ -177,7 +176,7 @@ impl Worker<'_> {
                     sources.insert(step.offer.id.clone(), obtained);
                 }
                 Err(failure) => {
-                    self.tell_failure(step, &kernel, &failure);
+                    self.report_failure(step, &kernel, &failure);
                     ends.insert(step.offer.id.clone(), End::Failed(failure));
                 }
             }
@@ -202,7 +201,7 @@ impl Worker<'_> {
 
     fn failed(&self, step: &Step, survey: &Survey, failure: Failure) -> Attempt {
         if let Some(kernel) = KernelId::new(&survey.kernel.release, &survey.kernel.arch) {
-            self.tell_failure(step, &kernel, &failure);
+            self.report_failure(step, &kernel, &failure);
         }
         Attempt {
             offer: Arc::clone(&step.offer),
@@ -211,7 +210,7 @@ impl Worker<'_> {
         }
     }
 
-    fn tell_failure(&self, step: &Step, kernel: &KernelId, failure: &Failure) {
+    fn report_failure(&self, step: &Step, kernel: &KernelId, failure: &Failure) {
         if let Some(package) = tree_id(&step.offer) {
             self.reporter.emit(Event::Failed {
                 subject: package.subject(Some(kernel)),
@@ -223,13 +222,13 @@ impl Worker<'_> {
             .explain(failure.excerpt.as_deref(), failure.hint.as_deref());
     }
 
-    /// Writes down what happened, and lets the next plan know.
+    /// Records the outcome, and adds it to the rules of the next plan.
     fn remember(&self, attempt: &Attempt, survey: &Survey, rules: &mut Rules) -> Result<(), StateError> {
         let record = &attempt.offer.record;
         let kernel = &survey.kernel.release;
         match &attempt.end {
             End::Installed { .. } => {
-                self.records.note_installed(&InstalledRecord {
+                self.records.note_installed(&InstallRecord {
                     package: record.name.clone(),
                     kernel: kernel.clone(),
                     version: record.version.clone(),
@@ -252,7 +251,7 @@ impl Worker<'_> {
                 match failure.cause {
                     Cause::Package => {
                         self.records.quarantine(&entry)?;
-                        self.reporter.tell(ProgressEvent::Quarantined {
+                        self.reporter.report(ProgressEvent::Quarantined {
                             package: attempt.offer.id.clone(),
                             kernel: kernel.clone(),
                             reason: failure.reason.clone(),
@@ -292,8 +291,8 @@ impl Worker<'_> {
         })
     }
 
-    /// One depmod for all that was installed; where it fails, the engine has taken everything back.
-    fn settle_depmod(
+    /// Runs depmod once for all that was installed. Where it fails, the engine has undone the installation.
+    fn finish_depmod(
         &self,
         session: InstallSession<'_>,
         survey: &mut Survey,
@@ -320,12 +319,12 @@ impl Worker<'_> {
                 });
             }
         }
-        survey.standing = standing(self.tree, &survey.kernel, &self.records.installed()?);
+        survey.installed = installed_packages(self.tree, &survey.kernel, &self.records.installed()?);
         Ok(())
     }
 }
 
-/// What there is to build against, and with.
+/// The kernel target to build for, with a compiler.
 fn usable(survey: &Survey) -> Result<Arc<KernelTarget>, Failure> {
     let target = survey.target.as_ref().map_err(|error| Failure {
         hint: error.hint(),

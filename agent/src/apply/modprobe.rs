@@ -1,10 +1,10 @@
-//! The running kernel's modules, through kmod's own program.
+//! Loads and unloads modules of the running kernel by modprobe.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How the running kernel is asked for modules.
+/// How modprobe is called.
 #[derive(Debug, Clone)]
 pub struct Loader {
     /// Where `modprobe` is looked for, as in `PATH`; it gets this and nothing else of our environment.
@@ -23,17 +23,17 @@ impl Default for Loader {
 }
 
 impl Loader {
-    /// Loads a module with what it needs. The error is what modprobe says.
+    /// Loads a module with what it needs. The error is modprobe's message.
     pub(super) fn load(&self, module: &str) -> Result<(), String> {
         self.run(&["--", module])
     }
 
-    /// Unloads a module and what only it needed. The error is what modprobe says: mostly that it is in use.
+    /// Unloads a module and what only it needed. The error is modprobe's message: mostly that it is in use.
     pub(super) fn unload(&self, module: &str) -> Result<(), String> {
         self.run(&["-r", "--", module])
     }
 
-    /// Loads what the kernel has for a modalias, as udev does when a device appears. Having nothing is no error.
+    /// Loads what the kernel has for a modalias, as udev does when a device appears. Having none is not an error.
     pub(super) fn load_for(&self, modalias: &str) {
         let _ = self.run(&["-q", "-b", "--", modalias]);
     }
@@ -50,8 +50,8 @@ impl Loader {
         if output.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().last().unwrap_or("no word of why");
+        let output = String::from_utf8_lossy(&output.stderr);
+        let last = output.lines().last().unwrap_or("no message");
         Err(last.trim().chars().take(300).collect())
     }
 }

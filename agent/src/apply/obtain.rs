@@ -59,7 +59,7 @@ impl Obtain<'_, '_> {
             .map_err(|e| failure(&e.into()))?;
         agrees(offer, trusted.manifest(), devices)?;
         let length = trusted.manifest().bundle.length;
-        reporter.tell(ProgressEvent::Fetching {
+        reporter.report(ProgressEvent::Fetching {
             package: offer.id.clone(),
             length,
         });
@@ -69,7 +69,7 @@ impl Obtain<'_, '_> {
             .bundle(&trusted, session, &mut progress)
             .await
             .map_err(|e| failure(&e))?;
-        reporter.tell(ProgressEvent::Fetched {
+        reporter.report(ProgressEvent::Fetched {
             package: offer.id.clone(),
         });
         let source = fetch::unpack(&bundle, &self.scratch).map_err(|e| failure(&e))?;

@@ -1,21 +1,21 @@
-//! What becomes of packages, as values.
+//! The outcomes of installing and removing packages.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Withdrawn;
+use super::AttemptedRemoval;
 use crate::candidate::Offer;
 
 /// What was done for one kernel.
 #[derive(Debug, Clone, Default)]
 pub struct Done {
-    /// What was to be taken away.
-    pub withdrawn: Vec<Withdrawn>,
-    /// What was to be installed.
+    /// The packages that were to be removed.
+    pub removals: Vec<AttemptedRemoval>,
+    /// The packages that were to be installed.
     pub attempts: Vec<Attempt>,
 }
 
-/// What became of a package that was to be installed.
+/// A package that was to be installed, and how that ended.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// The package.
@@ -36,15 +36,15 @@ pub enum End {
         /// Whether the running kernel has loaded it.
         loaded: bool,
         /// What it waits for, if it does.
-        pending: Option<Waiting>,
+        pending: Option<PendingStep>,
     },
     /// It is not, and nothing of it is left.
     Failed(Failure),
 }
 
-/// Something that only a person or a reboot can do, before a package is of use.
+/// What a person or a reboot must do before an installed package works.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct PendingStep {
     /// What is in the way, in one sentence.
     pub reason: String,
     /// What to do.
@@ -54,7 +54,7 @@ pub struct Waiting {
 /// Why a package was not installed, and what follows from that.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// In one sentence.
+    /// As one sentence.
     pub reason: String,
     /// The place in a file that it is about, as lines to show.
     pub excerpt: Option<String>,
@@ -67,7 +67,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Without a way out or a log.
+    /// Without a suggested fix or a log.
     pub(super) fn of(cause: Cause, reason: String) -> Self {
         Self {
             reason,
@@ -79,7 +79,7 @@ impl Failure {
     }
 }
 
-/// Where the cause of a failure lies decides what is tried next.
+/// Where the cause of a failure lies. It decides what is tried next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The package's: this version is not tried again on this machine for this kernel, the next one is.

@@ -1,4 +1,4 @@
-//! Taking packages away: because a person says so, or because their repository does.
+//! Removes packages: by name, or because their repository revoked them.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,19 +6,19 @@ use std::path::PathBuf;
 use dkms_engine::install::{InstallError, InstallOptions, Session as InstallSession};
 use dkms_engine::package::{DkmsId, KernelId};
 
-use super::{Cause, Failure, Unloaded, Worker, adopt, unload};
+use super::{Cause, Failure, Unloaded, Worker, load_kernel_drivers, unload};
 use crate::error_chain::{chain, is_disk_full};
 use crate::files;
-use crate::plan::{Removal, Withdrawal};
+use crate::plan::{Removal, RevokedInstalls};
 use crate::report::progress::ProgressEvent;
 use crate::state::StateError;
 use crate::state::records::Entry;
-use crate::survey::{Machine, Survey, standing};
+use crate::survey::{Machine, Survey, installed_packages};
 
-/// Why a package could not be taken away.
+/// Why a package could not be removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
-    /// Its modules or its builds could not.
+    /// Its modules or its builds could not be removed.
     #[error(transparent)]
     Install(#[from] InstallError),
     /// Its source could not be deleted.
@@ -29,7 +29,7 @@ pub enum RemoveError {
         /// The operating system's answer.
         source: io::Error,
     },
-    /// It could not be written down.
+    /// The removal could not be recorded.
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -47,29 +47,29 @@ impl RemoveError {
     }
 }
 
-/// A package that was to go.
+/// A package that was to be removed.
 #[derive(Debug, Clone)]
-pub struct Withdrawn {
+pub struct AttemptedRemoval {
     /// Which, and why.
     pub removal: Removal,
-    /// What became of it.
+    /// How that ended.
     pub end: RemovalOutcome,
 }
 
 /// How the removal of a package ended.
 #[derive(Debug, Clone)]
 pub enum RemovalOutcome {
-    /// It is gone.
+    /// It is removed.
     Removed,
-    /// It is gone from the disk; the running kernel still uses it.
+    /// It is removed from the disk; the running kernel uses it until the next boot.
     AtReboot,
-    /// It is still there.
+    /// It is still installed.
     Failed(Failure),
 }
 
 impl Worker<'_> {
-    /// Takes a package away from these kernels. When no kernel has it any more, it goes from the tree, and its source with it where
-    /// we put it there; anybody else's source stays, as with dkms.
+    /// Removes a package from these kernels. When no kernel has it any more, it is removed from the tree, with its source if this
+    /// program put it there; another source stays, as with dkms.
     ///
     /// # Errors
     /// When files or records cannot be changed.
@@ -104,15 +104,15 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Carries out what repositories want gone from one kernel.
-    pub(super) fn withdraw(
+    /// Removes the packages that were revoked from one kernel.
+    pub(super) fn remove_revoked(
         &self,
-        withdrawal: &Withdrawal,
+        revoked: &RevokedInstalls,
         machine: &Machine<'_>,
         survey: &mut Survey,
-    ) -> Result<Vec<Withdrawn>, StateError> {
+    ) -> Result<Vec<AttemptedRemoval>, StateError> {
         let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
-        let (Some(kernel), false) = (kernel, withdrawal.removals.is_empty()) else {
+        let (Some(kernel), false) = (kernel, revoked.removals.is_empty()) else {
             return Ok(Vec::new());
         };
         let options = InstallOptions {
@@ -120,12 +120,12 @@ impl Worker<'_> {
             ..InstallOptions::default()
         };
         let mut session = InstallSession::new(self.tree, self.lock, options, self.reporter);
-        let (mut withdrawn, mut orphans) = (Vec::new(), Vec::new());
-        for removal in &withdrawal.removals {
+        let (mut removals, mut modaliases) = (Vec::new(), Vec::new());
+        for removal in &revoked.removals {
             let Some(package) = DkmsId::new(&removal.package.name, &removal.dkms_version) else {
                 continue;
             };
-            // First from memory: afterwards nobody knows which modules belong together.
+            // Unload first: after the removal it is not known which modules belong to the package.
             let unloaded = if survey.live {
                 unload(
                     &self.loader,
@@ -137,10 +137,10 @@ impl Worker<'_> {
             } else {
                 Unloaded::default()
             };
-            orphans.extend(unloaded.orphans);
+            modaliases.extend(unloaded.modaliases);
             let why = format!("revoked by {}: {}", removal.package.repository, removal.reason);
             let end = match self.remove(&mut session, &package, std::slice::from_ref(&kernel), &why) {
-                Ok(()) if unloaded.stays => RemovalOutcome::AtReboot,
+                Ok(()) if unloaded.in_use => RemovalOutcome::AtReboot,
                 Ok(()) => RemovalOutcome::Removed,
                 Err(RemoveError::State(error)) => return Err(error),
                 Err(error) => {
@@ -155,20 +155,20 @@ impl Worker<'_> {
                     })
                 }
             };
-            withdrawn.push(Withdrawn {
+            removals.push(AttemptedRemoval {
                 removal: removal.clone(),
                 end,
             });
         }
-        // The mark that depmod is due stays, and the next run tries again.
+        // The mark that depmod must run stays, and the next run tries again.
         for error in session.finish().err().into_iter().flatten() {
-            self.reporter.tell(ProgressEvent::Warning {
+            self.reporter.report(ProgressEvent::Warning {
                 text: format!("failed to {error}"),
                 hint: error.hint(),
             });
         }
-        adopt(&self.loader, &orphans);
-        survey.standing = standing(self.tree, &survey.kernel, &self.records.installed()?);
-        Ok(withdrawn)
+        load_kernel_drivers(&self.loader, &modaliases);
+        survey.installed = installed_packages(self.tree, &survey.kernel, &self.records.installed()?);
+        Ok(removals)
     }
 }

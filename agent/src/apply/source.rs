@@ -1,4 +1,4 @@
-//! Putting a verified source into the DKMS tree.
+//! Adds a verified source to the DKMS tree.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,22 +17,22 @@ use crate::files;
 /// Where a source in the source tree comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// It was there before.
-    Found,
-    /// We put it there.
-    Ours,
+    /// It was in the source tree before.
+    Existing,
+    /// This program added it.
+    Added,
 }
 
-/// Removes a source that we put into the source tree and that nothing uses. One that stays is replaced by the next run.
-pub(super) fn take_back(tree: &Tree, package: &DkmsId, origin: Origin) {
+/// Removes a source that this program added and that nothing uses. The next run replaces one that stays.
+pub(super) fn remove_unused(tree: &Tree, package: &DkmsId, origin: Origin) {
     let dir = tree.source_tree().join(package.dashed());
-    if origin == Origin::Ours && !tree.is_added(package) {
+    if origin == Origin::Added && !tree.is_added(package) {
         let _ = fs::remove_dir_all(dir);
     }
 }
 
-/// Adds the source. Where the tree has the same version from another source, that one gives way if it came through us and
-/// nothing was built of it for another kernel: distributions ship different sources under one version.
+/// Adds the source. Where the tree has the same version with another source, that one is replaced if this program installed it
+/// and nothing was built of it for another kernel: distributions ship different sources under one version.
 pub(super) fn add(
     worker: &Worker<'_>,
     session: &mut InstallSession<'_>,
@@ -44,7 +44,7 @@ pub(super) fn add(
     let there = tree.source_tree().join(package.dashed());
     if tree.is_added(package) {
         if same_tree(obtained.source.path(), &there).unwrap_or(false) {
-            return Ok(Origin::Found);
+            return Ok(Origin::Existing);
         }
         let installed = worker.records.installed().unwrap_or_default();
         let is_ours = installed
@@ -72,7 +72,11 @@ pub(super) fn add(
         run_scripts: worker.scripts_allowed,
     };
     let context = tree.context(package, kernel);
-    let origin = if there.exists() { Origin::Found } else { Origin::Ours };
+    let origin = if there.exists() {
+        Origin::Existing
+    } else {
+        Origin::Added
+    };
     let failure = match tree.add_directory(worker.lock, obtained.source.path(), &context, &options, worker.reporter) {
         Ok(added) if added.package == *package => return Ok(origin),
         Ok(added) => {
@@ -96,7 +100,7 @@ pub(super) fn add(
             }
         }
     };
-    take_back(tree, package, origin);
+    remove_unused(tree, package, origin);
     Err(failure)
 }
 

@@ -1,4 +1,4 @@
-//! Taking modules out of the running kernel before their files go, and giving their devices to the kernel's own afterwards.
+//! Unloads modules from the running kernel before their files are removed, and loads the kernel's own for their devices afterwards.
 
 use dkms_engine::root::Root;
 
@@ -6,29 +6,29 @@ use super::Loader;
 use crate::device::{Binding, Device};
 use crate::report::progress::{ProgressEvent, Reporter};
 
-/// What became of a package's modules in the running kernel.
+/// The result of unloading a package's modules.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Unloaded {
-    /// Modaliases of the devices that they served.
-    pub orphans: Vec<String>,
-    /// Whether one stays until the next boot, because something else uses it.
-    pub stays: bool,
+    /// Modaliases of the devices that were bound to them.
+    pub modaliases: Vec<String>,
+    /// Whether one stays loaded until the next boot, because it is in use.
+    pub in_use: bool,
 }
 
-/// Unloads those of `modules` that are loaded. What is in use stays, with a warning: the files can go all the same.
+/// Unloads those of `modules` that are loaded. One that is in use stays loaded, with a warning; its files can be removed.
 pub fn unload(loader: &Loader, root: &Root, modules: &[String], devices: &[Device], reporter: &Reporter) -> Unloaded {
     let mut unloaded = Unloaded {
-        orphans: served_by(modules, devices),
-        stays: false,
+        modaliases: bound_to(modules, devices),
+        in_use: false,
     };
     for module in modules.iter().rev().map(|module| in_kernel(module)) {
         if !root.join(format!("/sys/module/{module}/refcnt")).exists() {
             continue;
         }
-        if let Err(said) = loader.unload(&module) {
-            unloaded.stays = true;
-            reporter.tell(ProgressEvent::Warning {
-                text: format!("the running kernel keeps {module} until the next boot: {said}"),
+        if let Err(message) = loader.unload(&module) {
+            unloaded.in_use = true;
+            reporter.report(ProgressEvent::Warning {
+                text: format!("the running kernel keeps {module} until the next boot: {message}"),
                 hint: Some("systemctl reboot".to_owned()),
             });
         }
@@ -36,13 +36,13 @@ pub fn unload(loader: &Loader, root: &Root, modules: &[String], devices: &[Devic
     unloaded
 }
 
-/// Gives devices that lost their driver to what the kernel has for them.
-pub fn adopt(loader: &Loader, orphans: &[String]) {
-    orphans.iter().for_each(|modalias| loader.load_for(modalias));
+/// Loads the kernel's own modules for devices that lost their driver.
+pub fn load_kernel_drivers(loader: &Loader, modaliases: &[String]) {
+    modaliases.iter().for_each(|modalias| loader.load_for(modalias));
 }
 
-/// The modaliases of the devices that one of `modules` serves now.
-fn served_by(modules: &[String], devices: &[Device]) -> Vec<String> {
+/// The modaliases of the devices that are bound to one of `modules`.
+fn bound_to(modules: &[String], devices: &[Device]) -> Vec<String> {
     let ours = |found: &str| modules.iter().any(|module| in_kernel(module) == found);
     let is_served = |device: &&Device| matches!(&device.binding, Binding::Bound { module: Some(m), .. } if ours(m));
     let modaliases = devices.iter().filter(is_served).flat_map(|device| &device.modaliases);
@@ -75,7 +75,7 @@ mod tests {
         ];
         let check = |modules: &[&str], expected: &[&str]| {
             let modules: Vec<String> = modules.iter().map(|&m| m.to_owned()).collect();
-            assert_eq!(served_by(&modules, &devices), expected, "{modules:?}");
+            assert_eq!(bound_to(&modules, &devices), expected, "{modules:?}");
         };
         check(&["qemu-edu"], &["pci:v1d1sv1sd1bc00sc00i00"]);
         check(

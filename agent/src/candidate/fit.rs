@@ -10,11 +10,11 @@ use super::{Rejection, TargetKernel};
 /// A package's regular expression is remote input: its compiled form stays below this.
 const REGEX_MAX_BYTES: usize = 64 * 1024;
 
-/// What is known of a package and a kernel that do not exclude each other. Better ones are greater.
+/// What trial builds say of a package and a kernel that do not exclude each other. Greater is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Proof {
-    /// Nobody tried.
+    /// There is no trial build.
     None,
     /// It was built for another kernel of the same series, `6.1`.
     SameSeries,
@@ -59,7 +59,7 @@ fn release_is_of_series(release: &str, series: &str) -> bool {
 }
 
 /// Whether the expression of a condition finds something in `text`, as bash's `=~`. One that is not understood excludes
-/// nothing here: the build, which asks bash itself, has the last word.
+/// nothing here: the build evaluates it with bash.
 fn matches(expression: Option<&str>, text: &str) -> bool {
     let Some(expression) = expression else { return true };
     let compiled: Result<Regex, _> = RegexBuilder::new(expression).size_limit(REGEX_MAX_BYTES).build();

@@ -1,7 +1,7 @@
-//! Which packages could serve a device, ranked, and why the others lose. Pure: everything it looks at is passed in.
+//! Which packages could serve a device, ranked, and why the others are rejected. Pure functions over values.
 //!
-//! The ranking is published: what the owner of the machine said, then whom the repository trusts, then what is proven
-//! about the kernel, then how exactly the pattern names the device, then the version.
+//! The ranking is documented: first the policy of the machine's owner, then the priority of the repository, then trial builds for
+//! the kernel, then how exactly the pattern names the device, then the version.
 
 mod fit;
 mod rank;
@@ -27,7 +27,7 @@ pub use rejection::{OfferId, Rejected, Rejection};
 /// A package version that a repository offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Whose and which.
+    /// Its name, version and repository.
     pub id: OfferId,
     /// The repository's priority: greater goes first.
     pub priority: i32,
@@ -46,7 +46,7 @@ pub struct TargetKernel {
     pub config: Option<KernelConfig>,
 }
 
-/// What the owner of the machine said, and what happened on it.
+/// The policy of the machine's owner, and what failed on the machine.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// What is denied, pinned and allowed.
@@ -59,7 +59,7 @@ pub struct Rules {
     pub revocations: BTreeMap<String, Revocations>,
     /// What tells this machine from others in a staged rollout.
     pub machine_id: String,
-    /// Names that this run gave up, of all versions: falling back to an older one is what a hostile mirror would want.
+    /// Names that this run does not try again, in any version: a mirror must not be able to force an older version.
     pub set_aside: BTreeMap<String, Rejection>,
 }
 
@@ -76,14 +76,14 @@ fn glob_matches(glob: &str, text: &str) -> bool {
     glob::Pattern::new(glob).map_or(glob == text, |glob| glob.matches(text))
 }
 
-/// What everything is judged by.
+/// What candidates are assessed by.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// For which kernel.
     pub kernel: &'a TargetKernel,
     /// The machine's own modalias, which chooses OEM sets.
     pub machine: Option<&'a Modalias>,
-    /// By whose rules.
+    /// The rules of this machine.
     pub rules: &'a Rules,
 }
 
@@ -105,7 +105,7 @@ pub struct Assessment {
     pub rejected: Vec<Rejected>,
 }
 
-/// Judges the packages whose patterns match a device. `matches` are offers with the pattern that matched.
+/// Assesses the packages whose patterns match a device. `matches` are offers with the pattern that matched.
 pub fn assess(matches: &[(Arc<Offer>, Pattern)], facts: Facts<'_>) -> Assessment {
     let mut assessment = Assessment::default();
     for (offer, pattern) in matches {
@@ -187,7 +187,7 @@ pub fn admit(offer: &Offer, facts: Facts<'_>) -> Result<Proof, Rejection> {
     }
     let proof = fit::proof(&record.builds, kernel)?;
     let failed_here = |entry: &&Quarantined| {
-        // By its bytes: a mended source is another one, whatever its version.
+        // By the hash of its source: a fixed source may have the same version.
         entry.bundle_sha256 == record.bundle.sha256 && entry.kernel == kernel.release
     };
     if let Some(entry) = rules.quarantine.iter().find(failed_here) {
@@ -213,7 +213,7 @@ fn revoked(offer: &Offer, rules: &Rules) -> Option<String> {
     Some(revocation.reason.clone())
 }
 
-/// What the machine's owner says.
+/// Whether the policy of the machine's owner denies it.
 fn denied(offer: &Offer, rules: &Rules) -> Result<(), Rejection> {
     let OfferId { name, version, .. } = &offer.id;
     let because = |reason: String| Err(Rejection::Denied { reason });

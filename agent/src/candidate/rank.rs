@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Facts, Offer, Proof};
 
-/// What ranks a candidate, the strongest count first. Greater is better.
+/// What ranks a candidate, the strongest criterion first. Greater is better.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rank {
     /// The machine's owner pinned it, or it was made for this very machine.
@@ -35,7 +35,7 @@ impl Rank {
         }
     }
 
-    /// The first count on which `self` goes before `other`, in words.
+    /// The first criterion by which `self` goes before `other`, as text.
     pub fn advantage_over(&self, other: &Self) -> &'static str {
         if self.preferred != other.preferred {
             "preferred on this machine"

@@ -37,7 +37,7 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// The reason, the strongest first: what is denied for safety is never reported as merely outranked.
+/// The reason, the strongest first: a package that is denied for safety is not reported as outranked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "why", rename_all = "kebab-case")]
 pub enum Rejection {
@@ -67,12 +67,12 @@ pub enum Rejection {
         /// What failed.
         reason: String,
     },
-    /// The owner of this machine said no.
+    /// The policy of this machine denies it.
     Denied {
         /// By which setting.
         reason: String,
     },
-    /// Its driver is part of the kernel by now.
+    /// Its driver is part of this kernel.
     Upstream {
         /// The first release that has it.
         since: String,
@@ -84,11 +84,11 @@ pub enum Rejection {
     },
     /// It is offered to a part of the machines only, and this one is not among them yet.
     NotYetRolledOut,
-    /// It needs a package that cannot be had.
+    /// It needs a package that is not available.
     Needs {
         /// The name in `BUILD_DEPENDS`.
         name: String,
-        /// Why that one cannot be had.
+        /// Why that one is not available.
         reason: String,
     },
     /// It may not be installed beside a package that serves this machine better.
@@ -101,7 +101,7 @@ pub enum Rejection {
     Outranked {
         /// The one that was chosen.
         by: OfferId,
-        /// On what count.
+        /// By which criterion.
         because: String,
     },
     /// The device is served already; this package could serve it too.

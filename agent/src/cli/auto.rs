@@ -1,4 +1,4 @@
-//! `--auto` and `plan`: the whole job, and what it would be.
+//! `--auto` and `plan`: installs what the devices need, and shows what would be installed.
 
 use super::block_on;
 use super::context::Context;
@@ -9,7 +9,7 @@ use super::view::View;
 use super::work;
 use crate::apply::{Done, Goal};
 use crate::exit::Exit;
-use crate::report::progress::{print_json, say};
+use crate::report::progress::{print_json, print_text};
 use crate::report::{Report, table};
 use crate::state::records::Records;
 
@@ -48,15 +48,15 @@ pub(super) fn plan(context: &Context) -> Result<Exit, Failure> {
         } else {
             format!("{} would be installed", table::count(packages, "package"))
         };
-        say(what);
+        print_text(what);
         for removal in &kernel.removals {
-            say(table::removal(removal, &kernel.release));
+            print_text(table::removal(removal, &kernel.release));
         }
     }
     Ok(exit)
 }
 
-/// What `--auto --check` says: as [`plan`], by the newest index, which is kept nowhere.
+/// `--auto --check`: as [`plan`], with the newest index, which is not stored.
 fn check(context: &mut Context) -> Result<Exit, Failure> {
     context.require_repository()?;
     let dir = tempfile::tempdir().map_err(Failure::Scratch)?;
@@ -66,7 +66,7 @@ fn check(context: &mut Context) -> Result<Exit, Failure> {
     plan(context)
 }
 
-/// Does the whole job.
+/// Installs what the devices need.
 pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
     if context.options.check {
         return check(context);
@@ -97,10 +97,10 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
                 .converge(&Goal::Devices, &view.machine, survey, &mut rules, &mut obtain)
                 .await?;
             let mut kernel = view.kernel(survey, &view.machine.plan(survey, &rules));
-            work::tell(&mut kernel, context, &view.machine, &done);
+            work::add_outcomes(&mut kernel, context, &view.machine, &done);
             report.kernels.push(kernel);
             all.attempts.extend(done.attempts);
-            all.withdrawn.extend(done.withdrawn);
+            all.removals.extend(done.removals);
         }
         report.changed = work::is_change(&all);
         let exit = detailed(context, &report, work::exit(&all), &view);
@@ -129,14 +129,14 @@ fn finish(context: &Context, report: &Report) {
     show_packages(report);
 }
 
-/// What became of each package.
+/// The outcome of each package.
 pub(super) fn show_packages(report: &Report) {
     for kernel in &report.kernels {
         for package in &kernel.packages {
-            say(table::package(package, &kernel.release));
+            print_text(table::package(package, &kernel.release));
         }
         for removal in &kernel.removals {
-            say(table::removal(removal, &kernel.release));
+            print_text(table::removal(removal, &kernel.release));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What every subcommand starts from: the target, its configuration, and how to speak.
+//! What every subcommand starts from: the target, its configuration, and the reporter.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,24 +22,24 @@ use crate::state::index::Index;
 use crate::state::records::Records;
 use crate::sync::Network;
 
-/// The word for all kernels of a root.
+/// Stands for all kernels of a root.
 const ALL: &str = "all";
 
 /// What every subcommand starts from.
 pub(super) struct Context {
-    /// What was given on the command line.
+    /// The options of the command line.
     pub(super) options: Common,
     /// The machine or image.
     pub(super) host: Host,
-    /// The agent's own places in it.
+    /// The agent's own paths in it.
     pub(super) paths: Paths,
-    /// Where trust and indexes are: the same, or a copy that a run may write to which must write nothing.
+    /// The paths of trust and indexes: the same, or a copy for a run that must not write.
     pub(super) cache: Paths,
     /// Its configuration.
     pub(super) config: Config,
     /// When the run began, as far as the clock can be believed.
     pub(super) now: Timestamp,
-    /// How to speak.
+    /// Reports progress.
     pub(super) reporter: Reporter,
     /// A cached index that an earlier attempt found damaged.
     pub(super) distrusted: Option<PathBuf>,
@@ -71,7 +71,7 @@ impl Context {
         };
         if now != clock {
             let text = format!("this machine's clock is not set; taking {now} for now");
-            context.reporter.tell(ProgressEvent::Warning {
+            context.reporter.report(ProgressEvent::Warning {
                 text,
                 hint: Some("timedatectl set-ntp true".to_owned()),
             });
@@ -98,7 +98,7 @@ impl Context {
         &self.host.root
     }
 
-    /// Whether mirrors may be asked.
+    /// Whether mirrors may be used.
     pub(super) fn network(&self) -> Network {
         if self.options.offline {
             Network::Offline
@@ -162,7 +162,7 @@ impl Context {
         ))
     }
 
-    /// Makes sure that there is somewhere to get packages from.
+    /// Checks that a repository is configured.
     ///
     /// # Errors
     /// When no repository is configured.
@@ -175,7 +175,7 @@ impl Context {
         Ok(())
     }
 
-    /// What the owner said and what happened here.
+    /// The policy, holds, quarantine and revocations.
     ///
     /// # Errors
     /// When the records or the index are damaged.
@@ -208,10 +208,10 @@ impl Context {
         Ok(Tree::of(self.root())?)
     }
 
-    /// The right to change the root.
+    /// Takes the lock that a change of the root needs.
     ///
     /// # Errors
-    /// When we are not root, or another run is at work.
+    /// When not run as root, or another run holds the lock.
     pub(super) fn writer(&self) -> Result<RunLock, Failure> {
         if !rustix::process::geteuid().is_root() {
             return Err(Failure::NotRoot {

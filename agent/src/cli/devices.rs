@@ -15,7 +15,7 @@ pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
     let index = context.index()?;
     if index.repositories().next().is_none() {
         let text = "no index is cached, so no package is known".to_owned();
-        context.reporter.tell(ProgressEvent::Warning {
+        context.reporter.report(ProgressEvent::Warning {
             text,
             hint: Some("dkms-fetch sync".to_owned()),
         });

@@ -1,4 +1,4 @@
-//! `doctor`: what a run needs, checked one by one, each with the way out.
+//! `doctor`: checks what a run needs, with a suggested fix for each finding.
 
 use anstyle::{AnsiColor, Style};
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
@@ -11,7 +11,7 @@ use super::failure::Failure;
 use crate::error_chain::chain;
 use crate::exit::Exit;
 use crate::report::Document;
-use crate::report::progress::{print_json, say};
+use crate::report::progress::{print_json, print_text};
 use crate::state::records::Records;
 
 /// Less free space than this is too little to build in.
@@ -76,12 +76,12 @@ fn show(finding: &Finding) {
         ("bad", AnsiColor::Red)
     };
     let style = Style::new().fg_color(Some(colour.into())).bold();
-    say(format_args!(
+    print_text(format_args!(
         "{style}{word:<5}{style:#} {:<12} {}",
         finding.what, finding.detail
     ));
     if let Some(hint) = &finding.hint {
-        say(format_args!("{:18} hint: {hint}", ""));
+        print_text(format_args!("{:18} hint: {hint}", ""));
     }
 }
 

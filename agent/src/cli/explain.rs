@@ -1,4 +1,4 @@
-//! `explain`: why a device has its verdict, with every package that matches and why the losers lost.
+//! `explain`: why a device has its verdict, with every package that matches and why it was not chosen.
 
 use std::io::Write as _;
 
@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
     // A modalias need not be of a device that is here: it explains what would happen.
     if devices.is_empty()
         && wanted.contains(':')
-        && let Some(device) = imagined(wanted)
+        && let Some(device) = hypothetical(wanted)
     {
         devices.push(device);
     }
@@ -76,7 +76,7 @@ pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
             if context.options.json {
                 explanations.push(json!(explanation));
             } else {
-                // A closed pipe is the reader's wish.
+                // The reader may close the pipe early.
                 let _ = anstream::stdout().write_all(explanation.text().as_bytes());
             }
         }
@@ -115,7 +115,7 @@ impl Explanation<'_> {
         }
         line(
             "verdict",
-            &format!("{}: {}", self.verdict.word(), self.verdict.detail()),
+            &format!("{}: {}", self.verdict.label(), self.verdict.detail()),
         );
         for loser in self.losers {
             line("not", &loser.to_string());
@@ -124,7 +124,7 @@ impl Explanation<'_> {
     }
 }
 
-/// Whether a person means this device: by modalias, by numbers, or by the end of its path.
+/// Whether `wanted` names this device: by modalias, by numbers, or by the end of its path.
 fn is_meant(device: &Device, wanted: &str) -> bool {
     let numbers = wanted.split_once(':').and_then(|(vendor, product)| {
         Some((
@@ -152,7 +152,7 @@ fn ids(fields: &Fields) -> Option<(u32, u32)> {
 }
 
 /// A device of which only the modalias is known.
-fn imagined(wanted: &str) -> Option<Device> {
+fn hypothetical(wanted: &str) -> Option<Device> {
     let modalias: Modalias = wanted.parse().ok()?;
     let subsystem = String::from_utf8_lossy(modalias.bus()).into_owned();
     // `1234:5678` is no modalias: those begin with the name of a bus.
@@ -173,10 +173,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_name_devices_in_several_ways() {
+    fn devices_are_named_in_several_ways() {
         let device = Device {
             path: "/devices/pci0000:00/0000:00:1c.0/0000:02:00.0".into(),
-            ..imagined("pci:v000010ECd00008168sv00001043sd00008677bc02sc00i00").unwrap()
+            ..hypothetical("pci:v000010ECd00008168sv00001043sd00008677bc02sc00i00").unwrap()
         };
         let check = |wanted: &str, expected: bool| assert_eq!(is_meant(&device, wanted), expected, "{wanted}");
         check("10ec:8168", true);
@@ -190,10 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn a_modalias_can_be_imagined_and_numbers_cannot() {
-        assert!(imagined("usb:v0403p6001d0600dc00dsc00dp00icFFiscFFipFFin00").is_some());
-        assert!(imagined("10ec:8168").is_none());
-        assert!(imagined("0000:02:00.0").is_none());
-        assert!(imagined("dead:beef").is_none());
+    fn a_modalias_makes_a_device_and_numbers_do_not() {
+        assert!(hypothetical("usb:v0403p6001d0600dc00dsc00dp00icFFiscFFipFFin00").is_some());
+        assert!(hypothetical("10ec:8168").is_none());
+        assert!(hypothetical("0000:02:00.0").is_none());
+        assert!(hypothetical("dead:beef").is_none());
     }
 }

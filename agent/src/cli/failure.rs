@@ -1,4 +1,4 @@
-//! The catalogue of what can stop a run: each with its exit code and the way out.
+//! All errors that can stop a run, each with its exit code and suggested fix.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ use crate::sync::SyncError;
 /// Why a run stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// There is nowhere to get packages from.
+    /// No repository is configured.
     #[error("no repository is configured in {}", dir.display())]
     NoRepository {
         /// Where they are configured.
@@ -88,7 +88,7 @@ pub enum Failure {
     /// A repository could not be synchronised.
     #[error(transparent)]
     Sync(#[from] SyncError),
-    /// A bundle could not be had.
+    /// A bundle could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The configuration is not usable.
@@ -100,28 +100,28 @@ pub enum Failure {
     /// The kernel's own modules could not be read.
     #[error(transparent)]
     InTree(#[from] InTreeError),
-    /// What is kept could not be read or written.
+    /// Stored data could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
-    /// Another run is at work.
+    /// Another run holds the lock.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The DKMS tree could not be used.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// There is no room for what is only looked at.
+    /// A temporary directory could not be made.
     #[error("a temporary directory cannot be made: {0}")]
     Scratch(std::io::Error),
-    /// The machinery that talks to mirrors could not be started.
+    /// The runtime for downloads could not be started.
     #[error("the network runtime cannot be started: {0}")]
     Runtime(std::io::Error),
-    /// A package could not be taken away.
+    /// A package could not be removed.
     #[error(transparent)]
     Remove(#[from] RemoveError),
     /// depmod failed.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Depmod(Vec<dkms_engine::install::DepmodError>),
-    /// A signal ended the run.
+    /// A signal interrupted the run.
     #[error("interrupted by {}", interrupt::name(*signal))]
     Interrupted {
         /// Its number.
@@ -223,7 +223,7 @@ fn sync_exit(error: &SyncError) -> Exit {
     }
 }
 
-/// The exit code of a source that could not be had.
+/// The exit code of a source that could not be fetched.
 fn fetch_exit(error: &FetchError) -> Exit {
     match error {
         FetchError::Sync(error) => sync_exit(error),

@@ -10,7 +10,7 @@ use crate::candidate::OfferId;
 use crate::exit::Exit;
 use crate::fetch::Store;
 use crate::report::Document;
-use crate::report::progress::{ProgressEvent, print_json, say};
+use crate::report::progress::{ProgressEvent, print_json, print_text};
 
 /// A source that is on this machine now, or would be.
 #[derive(Serialize)]
@@ -38,8 +38,8 @@ fn finish(context: &Context, packages: Vec<Fetched>) -> Exit {
     }
     for fetched in &packages {
         match &fetched.path {
-            Some(path) => say(path),
-            None => say(format_args!(
+            Some(path) => print_text(path),
+            None => print_text(format_args!(
                 "would fetch {} ({} bytes)",
                 fetched.package, fetched.length
             )),
@@ -84,13 +84,13 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
             };
             let manifest = session.manifest(metadata, &offer.record.manifest).await?;
             let length = manifest.manifest().bundle.length;
-            context.reporter.tell(ProgressEvent::Fetching {
+            context.reporter.report(ProgressEvent::Fetching {
                 package: offer.id.clone(),
                 length,
             });
             let mut progress = |received: u64| context.reporter.received(&offer.id, received, length);
             let bundle = store.bundle(&manifest, session, &mut progress).await?;
-            context.reporter.tell(ProgressEvent::Fetched {
+            context.reporter.report(ProgressEvent::Fetched {
                 package: offer.id.clone(),
             });
             fetched.push(Fetched {

@@ -1,4 +1,4 @@
-//! `hold` and `unhold`: the owner's word on a package.
+//! `hold` and `unhold`: keep `--auto` from changing a package, and allow it again.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::exit::Exit;
 use crate::report::Document;
-use crate::report::progress::{print_json, remark};
+use crate::report::progress::{print_json, print_note};
 use crate::state::records::{Entry, Hold, Records};
 
 pub(super) fn hold(context: &Context, packages: &[String]) -> Result<Exit, Failure> {
@@ -40,7 +40,7 @@ fn change(
     if context.options.check {
         packages
             .iter()
-            .for_each(|package| remark(format_args!("{package}: would {action}")));
+            .for_each(|package| print_note(format_args!("{package}: would {action}")));
         return Ok(finish(context, packages, action));
     }
     let _lock = context.writer()?;
@@ -57,7 +57,7 @@ fn change(
             outcome: "done".to_owned(),
             detail: String::new(),
         })?;
-        remark(format_args!("{package} {outcome}"));
+        print_note(format_args!("{package} {outcome}"));
     }
     Ok(finish(context, packages, action))
 }

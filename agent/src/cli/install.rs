@@ -34,7 +34,7 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
             return Err(super::nothing_cached(context));
         }
         let mut rules = context.rules(&index, &records)?;
-        // Whoever names a package wants it, whatever happened before and whatever was held.
+        // A package that is named is installed also when it is held or quarantined.
         let named = |name: &str| names.iter().any(|text| packages::parse(text).0 == name);
         rules.held.retain(|name| !named(name));
         rules.quarantine.retain(|entry| !named(&entry.package));
@@ -53,14 +53,15 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
                 .iter()
                 .map(|name| packages::find(context, &index, name, Some(facts)))
                 .collect::<Result<Vec<_>, _>>()?;
-            let library = Offers::new(&index, &context.config.repositories).library_of(&offers)?;
-            let mut plan = plan::plan_for(&offers, &library, &survey.standing, facts).map_err(Failure::Refused)?;
+            let dependencies = Offers::new(&index, &context.config.repositories).dependencies_of(&offers)?;
+            let mut plan =
+                plan::plan_for(&offers, &dependencies, &survey.installed, facts).map_err(Failure::Refused)?;
             let is_there = |step: &plan::Step| {
                 let id = &step.offer.id;
-                survey.standing.iter().any(|standing| {
-                    standing.name == id.name
-                        && standing.dkms_version == step.offer.record.dkms_version()
-                        && standing.source.as_ref().is_none_or(|source| source == id)
+                survey.installed.iter().any(|installed| {
+                    installed.name == id.name
+                        && installed.dkms_version == step.offer.record.dkms_version()
+                        && installed.source.as_ref().is_none_or(|source| source == id)
                 })
             };
             if plan.steps.iter().all(is_there) {
@@ -74,7 +75,7 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
                     .worker()
                     .converge(&goal, &view.machine, survey, &mut rules, &mut obtain)
                     .await?;
-                work::tell(&mut kernel, context, &view.machine, &done);
+                work::add_outcomes(&mut kernel, context, &view.machine, &done);
                 all.attempts.extend(done.attempts);
             }
             report.kernels.push(kernel);

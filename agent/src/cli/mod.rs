@@ -96,8 +96,8 @@ fn dkms(arguments: &[OsString]) -> ExitCode {
     )
 }
 
-/// Runs what was asked for. Where the cached index turns out to be damaged it is thrown away, and all is done once more: whatever
-/// brings it up to date makes it anew, and whatever only looks says that there is none.
+/// Runs the command. A cached index that turns out to be damaged is removed, and the command runs again: a sync rebuilds the index,
+/// and a command that only reads reports that there is none.
 fn run(cli: &Cli) -> Result<Exit, Failure> {
     let mut context = Context::new(&cli.common, Timestamp::now())?;
     let ended = command(cli, &mut context);
@@ -108,13 +108,13 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     else {
         return ended;
     };
-    context.reporter.tell(ProgressEvent::Warning {
+    context.reporter.report(ProgressEvent::Warning {
         text: format!("the cached index {} is damaged: it is not used", damaged.display()),
         hint: None,
     });
     if !cli.common.check
         && let Err(error) = std::fs::remove_file(&damaged)
-        // Whoever found the damage may have removed it.
+        // It may be removed already.
         && error.kind() != std::io::ErrorKind::NotFound
     {
         return ended;
@@ -145,7 +145,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
     }
 }
 
-/// Says what stopped the run: for people on standard error, for programs as the final document.
+/// Reports the error that stopped the run: as text on standard error, or as the final document.
 fn report(cli: &Cli, failure: &Failure) {
     let (text, hint) = (chain(failure), failure.hint());
     if cli.common.json {
@@ -157,12 +157,11 @@ fn report(cli: &Cli, failure: &Failure) {
             "hint": hint,
         }));
     } else {
-        Reporter::new(false, false).tell(ProgressEvent::Error { text, hint });
+        Reporter::new(false, false).report(ProgressEvent::Error { text, hint });
     }
 }
 
-/// A small runtime for what talks to mirrors: one thread, no more than is needed. A signal ends the work where it waits next;
-/// what it holds is dropped then.
+/// Runs work that downloads on a runtime of one thread. A signal ends the work at its next `await`, and drops what it holds.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let mut interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

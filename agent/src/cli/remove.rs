@@ -1,4 +1,4 @@
-//! `remove`: from the running kernel, the kernels on disk and the DKMS tree; the kernel's own modules come back.
+//! `remove`: unloads a package's modules, removes it from kernels and from the DKMS tree, and loads the kernel's own modules.
 
 use dkms_engine::install::{InstallOptions, Session};
 use dkms_engine::package::{DkmsId, KernelId};
@@ -12,7 +12,7 @@ use crate::apply::{self, Loader, Unloaded};
 use crate::device;
 use crate::exit::Exit;
 use crate::report::Document;
-use crate::report::progress::{print_json, say};
+use crate::report::progress::{print_json, print_text};
 use crate::state::records::Records;
 
 pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> {
@@ -42,13 +42,13 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
     for package in &found {
         let kernels = kernels(context, &session, package);
         let one = unload_running(context, &tree, package, &kernels)?;
-        unloaded.orphans.extend(one.orphans);
-        unloaded.stays |= one.stays;
+        unloaded.modaliases.extend(one.modaliases);
+        unloaded.in_use |= one.in_use;
         worker.remove(&mut session, package, &kernels, "")?;
     }
     session.finish().map_err(Failure::Depmod)?;
-    apply::adopt(&worker.loader, &unloaded.orphans);
-    let exit = if unloaded.stays {
+    apply::load_kernel_drivers(&worker.loader, &unloaded.modaliases);
+    let exit = if unloaded.in_use {
         Exit::Pending
     } else {
         changed(context)
@@ -66,7 +66,7 @@ fn finish(context: &Context, packages: &[DkmsId], done: &str, exit: Exit) -> Exi
     } else {
         packages
             .iter()
-            .for_each(|package| say(format_args!("{done} {package}")));
+            .for_each(|package| print_text(format_args!("{done} {package}")));
     }
     exit
 }

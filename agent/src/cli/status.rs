@@ -8,8 +8,8 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::exit::Exit;
 use crate::report::Document;
-use crate::report::progress::{print_json, remark, say};
-use crate::state::records::{Hold, Installed, Quarantined, Records};
+use crate::report::progress::{print_json, print_note, print_text};
+use crate::state::records::{Hold, InstallRecord, Quarantined, Records};
 
 /// The whole answer.
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ struct Line {
     state: State,
     /// Where it came from; absent when it was not installed by this program.
     #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<Installed>,
+    source: Option<InstallRecord>,
     /// What is wrong with it, in words; empty when nothing is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<String>,
@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
             let differ = status
                 .modules_differ
                 .then(|| "installed modules are not those that were built".to_owned());
-            let of_this = |i: &&Installed| {
+            let of_this = |i: &&InstallRecord| {
                 i.package == status.package.module && i.dkms_version == status.package.version && i.kernel == kernel
             };
             Line {
@@ -87,7 +87,7 @@ fn show(answer: &Answer) {
             .iter()
             .map(|problem| format!("  ({problem})"))
             .collect::<String>();
-        say(format_args!(
+        print_text(format_args!(
             "{:<10} {} {}  kernel {}{from}{problems}",
             line.state.word(),
             line.package,
@@ -96,7 +96,7 @@ fn show(answer: &Answer) {
         ));
     }
     for hold in &answer.held {
-        say(format_args!("{:<10} {}", "held", hold.package));
+        print_text(format_args!("{:<10} {}", "held", hold.package));
     }
     for entry in &answer.quarantined {
         let Quarantined {
@@ -106,12 +106,12 @@ fn show(answer: &Answer) {
             reason,
             ..
         } = entry;
-        say(format_args!(
+        print_text(format_args!(
             "{:<10} {package} {version}  kernel {kernel}: {reason}",
             "quarantine"
         ));
     }
     if answer.installed.is_empty() && answer.held.is_empty() && answer.quarantined.is_empty() {
-        remark("nothing is installed, held or quarantined");
+        print_note("nothing is installed, held or quarantined");
     }
 }

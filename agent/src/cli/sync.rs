@@ -33,20 +33,20 @@ pub(super) fn transport(context: &Context) -> Transport {
     })
 }
 
-/// Brings every repository up to date. One that cannot be reached serves from its cache; one whose files are not what its
-/// keys promise stops the run.
+/// Brings every repository up to date. One that cannot be reached serves from its cache; one whose files
+/// cannot be trusted stops the run.
 pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> Result<Vec<Opened<'a>>, Failure> {
     context.require_repository()?;
     let mut opened = Vec::new();
     let mut unreached = Vec::new();
     for repository in &context.config.repositories {
-        context.reporter.tell(ProgressEvent::Syncing {
+        context.reporter.report(ProgressEvent::Syncing {
             repository: repository.name.to_string(),
         });
         let session = Session::new(repository, &context.cache, transport, context.network());
         match one(context, session).await {
             Ok(repository) => opened.push(repository),
-            // Without a network and a cache this repository has nothing to give; another one may.
+            // This repository has neither a network nor a cache; another one may.
             Err(error) if error.is_transport() => unreached.push(error),
             Err(error) => return Err(error.into()),
         }
@@ -69,7 +69,7 @@ async fn one<'a>(context: &'a Context, session: Session<'a>) -> Result<Opened<'a
     }
     let changed = match session.update_index(&refreshed.metadata).await {
         Ok(update) => matches!(update, Update::Updated { .. }),
-        // The old index is still verified, and only a hint.
+        // The old index was verified too, and is only a hint.
         Err(error) if error.is_transport() && has_index(&context.cache, &session) => {
             warn(context, &error);
             false
@@ -79,7 +79,7 @@ async fn one<'a>(context: &'a Context, session: Session<'a>) -> Result<Opened<'a
     let name = &session.repository().name;
     let summary = Index::open(&context.cache, [name]).summaries()?;
     let packages = summary.first().map_or(0, |summary| summary.packages);
-    context.reporter.tell(ProgressEvent::Synced {
+    context.reporter.report(ProgressEvent::Synced {
         repository: name.to_string(),
         packages,
         changed,
@@ -99,7 +99,7 @@ fn has_index(paths: &Paths, session: &Session<'_>) -> bool {
 }
 
 fn warn(context: &Context, error: &SyncError) {
-    context.reporter.tell(ProgressEvent::Warning {
+    context.reporter.report(ProgressEvent::Warning {
         text: format!("{}; the cached index is used", chain(error)),
         hint: error.hint(),
     });
@@ -114,7 +114,7 @@ struct Answer {
 
 pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
     context.require_repository()?;
-    // With --check, what comes is kept nowhere.
+    // With --check nothing is stored.
     let scratch = tempfile::tempdir().map_err(Failure::Scratch)?;
     let _lock = if context.options.check {
         context.use_scratch(scratch.path())?;

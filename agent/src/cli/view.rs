@@ -6,10 +6,10 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::candidate::Rules;
 use crate::device::Device;
-use crate::plan::{self, Plan, Remaining};
+use crate::plan::{self, KeptInstall, Plan};
 use crate::report::progress::ProgressEvent;
 use crate::report::{
-    DeviceReport, KernelReport, Outcome, PackageReport, RemovalReport, RemovalReportOutcome, Report, RepositoryReport,
+    DeviceReport, InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus, Report, RepositoryReport,
     SCHEMA, Warning,
 };
 use crate::state::index::Index;
@@ -92,24 +92,24 @@ impl<'a> View<'a> {
                         .iter()
                         .map(|&n| self.machine.devices[n].path.clone())
                         .collect(),
-                    outcome: Outcome::Planned,
+                    outcome: InstallStatus::Planned,
                 })
                 .collect(),
             removals: plan
-                .withdrawal
+                .revoked
                 .removals
                 .iter()
                 .map(|removal| RemovalReport {
                     package: removal.package.clone(),
                     dkms_version: removal.dkms_version.clone(),
                     revoked: removal.reason.clone(),
-                    outcome: RemovalReportOutcome::Planned,
+                    outcome: RemovalStatus::Planned,
                 })
                 .collect(),
         }
     }
 
-    /// Says what limits the answers for a kernel, and what is installed that its repository wants gone and that stays.
+    /// Warns about what limits the answers for a kernel, and about revoked packages that are kept.
     pub(super) fn warn_about(&self, context: &Context, survey: &Survey, rules: &Rules, report: &mut Report) {
         let mut warnings = Vec::new();
         if !survey.has_modules {
@@ -120,23 +120,23 @@ impl<'a> View<'a> {
             );
             warnings.push(Warning { text, hint: None });
         }
-        let withdrawal = plan::withdraw(&survey.standing, rules);
-        warnings.extend(withdrawal.remaining.iter().map(remaining));
+        let revoked = plan::find_revoked(&survey.installed, rules);
+        warnings.extend(revoked.kept.iter().map(kept_warning));
         for Warning { text, hint } in warnings.iter().cloned() {
-            context.reporter.tell(ProgressEvent::Warning { text, hint });
+            context.reporter.report(ProgressEvent::Warning { text, hint });
         }
         report.warnings.extend(warnings);
     }
 }
 
-/// What to say of a package that was revoked and stays.
-fn remaining(remaining: &Remaining) -> Warning {
-    let Remaining {
+/// The warning about a revoked package that is kept.
+fn kept_warning(kept: &KeptInstall) -> Warning {
+    let KeptInstall {
         package,
         revoked_by,
         reason,
         held,
-    } = remaining;
+    } = kept;
     let (why, hint) = if *held {
         let hint = format!("dkms-fetch unhold {} && dkms-fetch --auto", package.name);
         ("it is held on this machine", hint)

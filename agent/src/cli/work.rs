@@ -1,20 +1,20 @@
-//! What the subcommands that change a machine share: the lock on the tree, the loop's helpers, and what to make of its end.
+//! What the subcommands that change a machine share: the lock on the tree, the worker, and the exit code.
 
 use dkms_engine::tree::{Tree, TreeLock};
 
 use super::context::Context;
 use super::failure::Failure;
 use super::sync::Opened;
-use crate::apply::{Attempt, Cause, Done, End, Loader, Obtain, RemovalOutcome, Withdrawn, Worker};
+use crate::apply::{Attempt, AttemptedRemoval, Cause, Done, End, Loader, Obtain, RemovalOutcome, Worker};
 use crate::exit::Exit;
 use crate::fetch::Store;
 use crate::plan::Removal;
-use crate::report::progress::inside;
-use crate::report::{KernelReport, Outcome, PackageReport, RemovalReport, RemovalReportOutcome};
+use crate::report::progress::path_in_root;
+use crate::report::{InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus};
 use crate::state::records::Records;
 use crate::survey::Machine;
 
-/// The right to work on a tree.
+/// A locked tree with the records.
 pub(super) struct Work<'a> {
     context: &'a Context,
     tree: &'a Tree,
@@ -34,7 +34,7 @@ pub(super) fn begin<'a>(context: &'a Context, tree: &'a Tree, records: &'a Recor
 }
 
 impl Work<'_> {
-    /// Who carries plans out.
+    /// Carries out plans.
     pub(super) fn worker(&self) -> Worker<'_> {
         Worker {
             tree: self.tree,
@@ -67,28 +67,28 @@ pub(super) fn obtain<'s, 'a>(context: &Context, opened: &'s mut [Opened<'a>]) ->
     }
 }
 
-/// Puts what was done into the report on a kernel.
-pub(super) fn tell(kernel: &mut KernelReport, context: &Context, machine: &Machine<'_>, done: &Done) {
+/// Adds the outcomes to the report on a kernel.
+pub(super) fn add_outcomes(kernel: &mut KernelReport, context: &Context, machine: &Machine<'_>, done: &Done) {
     let packages = done.attempts.iter().map(|attempt| package(context, machine, attempt));
     kernel.packages = packages.collect();
-    kernel.removals = done.withdrawn.iter().map(removal).collect();
+    kernel.removals = done.removals.iter().map(removal).collect();
 }
 
-fn removal(withdrawn: &Withdrawn) -> RemovalReport {
+fn removal(attempted: &AttemptedRemoval) -> RemovalReport {
     let Removal {
         package,
         dkms_version,
         reason,
         ..
-    } = &withdrawn.removal;
+    } = &attempted.removal;
     RemovalReport {
         package: package.clone(),
         dkms_version: dkms_version.clone(),
         revoked: reason.clone(),
-        outcome: match &withdrawn.end {
-            RemovalOutcome::Removed => RemovalReportOutcome::Removed { until_reboot: false },
-            RemovalOutcome::AtReboot => RemovalReportOutcome::Removed { until_reboot: true },
-            RemovalOutcome::Failed(failure) => RemovalReportOutcome::Failed {
+        outcome: match &attempted.end {
+            RemovalOutcome::Removed => RemovalStatus::Removed { until_reboot: false },
+            RemovalOutcome::AtReboot => RemovalStatus::Removed { until_reboot: true },
+            RemovalOutcome::Failed(failure) => RemovalStatus::Failed {
                 reason: failure.reason.clone(),
                 hint: failure.hint.clone(),
             },
@@ -97,7 +97,7 @@ fn removal(withdrawn: &Withdrawn) -> RemovalReport {
 }
 
 fn package(context: &Context, machine: &Machine<'_>, attempt: &Attempt) -> PackageReport {
-    let shown = |path: &std::path::Path| inside(context.root(), path).display().to_string();
+    let shown = |path: &std::path::Path| path_in_root(context.root(), path).display().to_string();
     let record = &attempt.offer.record;
     PackageReport {
         package: attempt.offer.id.clone(),
@@ -109,13 +109,13 @@ fn package(context: &Context, machine: &Machine<'_>, attempt: &Attempt) -> Packa
             .map(|&n| machine.devices[n].path.clone())
             .collect(),
         outcome: match &attempt.end {
-            End::Installed { files, loaded, pending } => Outcome::Installed {
+            End::Installed { files, loaded, pending } => InstallStatus::Installed {
                 modules: files.iter().map(|file| shown(file)).collect(),
                 loaded: *loaded,
                 pending: pending.as_ref().map(|waiting| waiting.reason.clone()),
                 hint: pending.as_ref().and_then(|waiting| waiting.hint.clone()),
             },
-            End::Failed(failure) => Outcome::Failed {
+            End::Failed(failure) => InstallStatus::Failed {
                 reason: failure.reason.clone(),
                 log: failure.log.as_deref().map(shown),
                 hint: failure.hint.clone(),
@@ -124,41 +124,41 @@ fn package(context: &Context, machine: &Machine<'_>, attempt: &Attempt) -> Packa
     }
 }
 
-/// Whether the machine is another than before.
+/// Whether anything on the machine was changed.
 pub(super) fn is_change(done: &Done) -> bool {
-    let gone = |withdrawn: &Withdrawn| !matches!(withdrawn.end, RemovalOutcome::Failed(_));
-    done.attempts.iter().any(has_changed) || done.withdrawn.iter().any(gone)
+    let removed = |attempted: &AttemptedRemoval| !matches!(attempted.end, RemovalOutcome::Failed(_));
+    done.attempts.iter().any(has_changed) || done.removals.iter().any(removed)
 }
 
 fn is_installed(attempt: &Attempt) -> bool {
     matches!(attempt.end, End::Installed { .. })
 }
 
-/// Whether anything is different now: a package may also be there from an earlier run and still wait for its key.
+/// Whether the attempt changed anything: a package may be installed by an earlier run and still wait for its key.
 fn has_changed(attempt: &Attempt) -> bool {
     matches!(&attempt.end, End::Installed { files, loaded, .. } if !files.is_empty() || *loaded)
 }
 
 /// The exit code for what was done. A package whose next version was installed has not failed.
 pub(super) fn exit(done: &Done) -> Exit {
-    let made_good = |failed: &Attempt| {
+    let was_replaced = |failed: &Attempt| {
         let covered = |n: &usize| done.attempts.iter().any(|a| is_installed(a) && a.serves.contains(n));
         !failed.serves.is_empty() && failed.serves.iter().all(covered)
     };
-    let attempts = done.attempts.iter().filter(|attempt| !made_good(attempt));
+    let attempts = done.attempts.iter().filter(|attempt| !was_replaced(attempt));
     let tried = attempts.filter_map(|attempt| match &attempt.end {
-        // A package that is not meant for this kernel by its own word has not failed either.
+        // A package whose dkms.conf excludes this kernel has not failed.
         End::Failed(failure) if failure.cause != Cause::Unfit => Some(failure.cause),
         _ => None,
     });
     let failures: Vec<Cause> = tried.collect();
-    let stayed = |withdrawn: &Withdrawn| matches!(withdrawn.end, RemovalOutcome::Failed(_));
+    let failed_removal = |attempted: &AttemptedRemoval| matches!(attempted.end, RemovalOutcome::Failed(_));
     let waits = |attempt: &Attempt| matches!(&attempt.end, End::Installed { pending: Some(_), .. });
-    let lingers = |withdrawn: &Withdrawn| matches!(withdrawn.end, RemovalOutcome::AtReboot);
+    let in_use = |attempted: &AttemptedRemoval| matches!(attempted.end, RemovalOutcome::AtReboot);
     match failures.as_slice() {
         failures if failures.contains(&Cause::Trust) => Exit::Untrusted,
-        _ if done.withdrawn.iter().any(stayed) => Exit::Partly,
-        [] if done.attempts.iter().any(waits) || done.withdrawn.iter().any(lingers) => Exit::Pending,
+        _ if done.removals.iter().any(failed_removal) => Exit::Partly,
+        [] if done.attempts.iter().any(waits) || done.removals.iter().any(in_use) => Exit::Pending,
         [] => Exit::Converged,
         _ if is_change(done) => Exit::Partly,
         failures if failures.iter().all(|cause| *cause == Cause::Network) => Exit::NoNetwork,
@@ -173,7 +173,7 @@ mod tests {
 
     use std::sync::Arc;
 
-    use crate::apply::{Failure, Waiting};
+    use crate::apply::{Failure, PendingStep};
     use crate::candidate::OfferId;
     use crate::candidate::tests::offer;
 
@@ -181,7 +181,7 @@ mod tests {
         End::Installed {
             files: Vec::new(),
             loaded: !pending,
-            pending: pending.then(|| Waiting {
+            pending: pending.then(|| PendingStep {
                 reason: "its key is not enrolled".into(),
                 hint: None,
             }),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     /// Each attempt is for the device of its number.
-    fn check(attempts: &[(usize, End)], farewells: &[RemovalOutcome], expected: Exit) {
+    fn check(attempts: &[(usize, End)], removal_outcomes: &[RemovalOutcome], expected: Exit) {
         let attempt = |(device, end): &(usize, End)| Attempt {
             offer: Arc::new(offer("edu", "1.0")),
             serves: vec![*device],
@@ -213,19 +213,19 @@ mod tests {
             },
             dkms_version: "1.0".into(),
             modules: Vec::new(),
-            reason: "it burns".into(),
+            reason: "it corrupts memory".into(),
         };
         let done = Done {
             attempts: attempts.iter().map(attempt).collect(),
-            withdrawn: farewells
+            removals: removal_outcomes
                 .iter()
-                .map(|end| Withdrawn {
+                .map(|end| AttemptedRemoval {
                     removal: removal.clone(),
                     end: end.clone(),
                 })
                 .collect(),
         };
-        assert_eq!(exit(&done), expected, "{attempts:?} {farewells:?}");
+        assert_eq!(exit(&done), expected, "{attempts:?} {removal_outcomes:?}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration of `root`, in [`DIR`]. An absent folder is an empty configuration.
+    /// Reads the configuration of `root`, in [`DIR`]. An absent directory is an empty configuration.
     ///
     /// # Errors
     /// When a file cannot be read, is too big, is not TOML, or has a value that is not allowed.
@@ -157,10 +157,10 @@ fn show(text: &str, span: Range<usize>) -> String {
 /// Why the configuration is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file or folder cannot be read.
+    /// A file or directory cannot be read.
     #[error("{} cannot be read: {source}", path.display())]
     Read {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// The operating system's answer.
         source: std::io::Error,
@@ -176,7 +176,7 @@ pub enum ConfigError {
     /// There are more repositories than anybody has.
     #[error("{} configures more than {limit} repositories", path.display())]
     TooMany {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// The limit.
         limit: usize,
@@ -226,9 +226,9 @@ mod tests {
 
     /// A root with these files of configuration.
     fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let etc = dir.path().join("etc/dkms-fetch");
-        fs::create_dir_all(etc.join("repos.d")).expect("a folder");
+        fs::create_dir_all(etc.join("repos.d")).expect("a directory");
         for (name, text) in files {
             fs::write(etc.join(name), text).expect("a file");
         }
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn nothing_is_an_empty_configuration() {
-        let empty = tempfile::tempdir().expect("a temporary folder");
+        let empty = tempfile::tempdir().expect("a temporary directory");
         let config = Config::read(&Root::at(empty.path())).expect("absence is not an error");
         assert_eq!(config, Config::default());
     }

@@ -3,7 +3,7 @@
 use dkms_index::trust::Expiry;
 use serde::Deserialize;
 
-/// The whole of `config.toml`. Everything absent has the cautious value.
+/// The whole of `config.toml`. Everything absent has the safe default.
 ///
 /// ```toml
 /// deny = ["nvidia-*"]

@@ -26,7 +26,7 @@ pub struct Repository {
     pub enabled: bool,
 }
 
-/// A repository's name: it becomes a folder name, so it is letters, digits, `-`, `_` and `.`, not a leading dot.
+/// A repository's name: it becomes a directory name, so it is letters, digits, `-`, `_` and `.`, not a leading dot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_pinned_root_is_beside_its_file_or_below_the_root() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let check = |root: &str, expected: &Path| {
             let path = dir.path().join("a.toml");
             let text = format!("name = \"a\"\nurls = [\"https://x.example/\"]\nroot = \"{root}\"\n");

@@ -1,7 +1,7 @@
 //! This machine's devices, by libudev.
 //!
-//! Nothing here waits for udevd: on a first boot, in a container or without `/run/udev` no device "is initialized",
-//! yet the kernel has already said all that matters in `/sys`.
+//! This does not wait for udevd: on a first boot, in a container or without `/run/udev` no device is initialized, but `/sys` has
+//! all that is needed.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -30,7 +30,7 @@ pub fn scan() -> Result<Vec<Device>, DeviceError> {
     Ok(devices)
 }
 
-/// The device as a value; `None` if it has no modalias (or went away while we looked).
+/// The device as a value; `None` if it has no modalias, or was removed meanwhile.
 fn read(device: &udev::Device, names: &Names) -> Option<Device> {
     // The attribute may hold two lines; the property, and some devices have only that, holds one.
     let text = device
@@ -81,7 +81,7 @@ fn bound(syspath: &Path) -> Option<Binding> {
     })
 }
 
-/// Takes what the device or its parent says of itself where hwdb knew nothing.
+/// Takes names from the device or its parent where hwdb has none.
 fn name_itself(device: &udev::Device, value: &mut Device) {
     let clean_option = |name: Option<&OsStr>| name.and_then(clean);
     if value.model.is_none() {

@@ -1,4 +1,4 @@
-//! Names for people: from udev's hardware database, else from what the device says of itself.
+//! Names of devices: from udev's hardware database, or else from the device's own strings.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +7,7 @@ use udev::Hwdb;
 
 use super::Device;
 
-/// Names longer than this say no more.
+/// Longer names are cut.
 const NAME_MAX_CHARS: usize = 100;
 
 /// The hardware database; without one, devices have no names from it.
@@ -42,7 +42,7 @@ impl Names {
     }
 }
 
-/// A name as it may be shown on a terminal: devices choose their own names, and some are hostile.
+/// A name as it may be shown on a terminal: strings of a device can hold control characters.
 pub(super) fn clean(name: &OsStr) -> Option<String> {
     let name = name.to_string_lossy();
     let name: String = name

@@ -1,11 +1,11 @@
-//! Machines that are not here, from a file. Its form is found by looking:
+//! Recorded machines, from a file in one of these forms:
 //!
 //! - a report of this program: JSON whose `devices` are [`Device`]s (or hold one as `device`);
 //! - a umockdev device file, `umockdev-record --all`;
 //! - modaliases one a line, `find /sys/devices -name modalias -exec cat {} +`;
 //! - the same with paths: `/sys/…/modalias:<modalias>` (`grep -r`), or the path on a line before its modaliases.
 //!
-//! Lines that are empty or start with `#` are skipped. Twins stay twins.
+//! Lines that are empty or start with `#` are skipped. Two identical devices stay two.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! Why a bundle could not be had.
+//! Why a bundle could not be fetched.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::files::{self, is_full};
 use crate::sync::SyncError;
 use crate::transport::TransportError;
 
-/// Why a bundle could not be had.
+/// Why a bundle could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No mirror gave it.
@@ -42,7 +42,7 @@ pub enum FetchError {
         /// What came.
         found: String,
     },
-    /// The manifest names what no honest one does.
+    /// The manifest has an invalid value.
     #[error("the manifest of {package} is not valid: its {what}")]
     Manifest {
         /// `<name>-<version>`.
@@ -50,7 +50,7 @@ pub enum FetchError {
         /// What is wrong with it.
         what: String,
     },
-    /// The bundle holds what no source of a driver does.
+    /// The bundle has an entry that may not be unpacked.
     #[error("the source of {package} is not safe to unpack: {entry:?} {why}")]
     Unsafe {
         /// `<name>-<version>`.
@@ -68,17 +68,17 @@ pub enum FetchError {
         /// What is wrong with it.
         source: io::Error,
     },
-    /// The disk does not take it, or does not give it back.
+    /// It cannot be written or read on disk.
     #[error("the source of {package} cannot be stored in {}: {source}", path.display())]
     Io {
         /// `<name>-<version>`.
         package: String,
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// The operating system's answer.
         source: io::Error,
     },
-    /// The manifest could not be had.
+    /// The manifest could not be fetched.
     #[error(transparent)]
     Sync(#[from] SyncError),
 }

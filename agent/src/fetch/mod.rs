@@ -1,7 +1,7 @@
 //! Source bundles: from a mirror into a content-addressed store, and from there to a source tree.
 //!
-//! The order is the safety: a [`TrustedManifest`] says which bytes; only a [`VerifiedBundle`], whose hash was found right,
-//! can be unpacked; only what was unpacked within all limits is a [`SourceTree`].
+//! A [`TrustedManifest`] has the hash; only a [`VerifiedBundle`], whose hash was compared, can be unpacked; only what was unpacked
+//! within all limits is a [`SourceTree`].
 
 mod error;
 mod store;
@@ -35,14 +35,14 @@ impl VerifiedBundle {
     }
 }
 
-/// The source of a package, unpacked from a [`VerifiedBundle`]. It lies in a temporary folder that goes with it.
+/// The source of a package, unpacked from a [`VerifiedBundle`]. It lies in a temporary directory that goes with it.
 #[derive(Debug)]
 pub struct SourceTree {
     dir: tempfile::TempDir,
 }
 
 impl SourceTree {
-    /// The folder that holds `dkms.conf`.
+    /// The directory that holds `dkms.conf`.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }

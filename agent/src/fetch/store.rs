@@ -132,7 +132,7 @@ impl Wanted {
             if found == self.sha256 {
                 break None;
             }
-            // The part of an earlier run may have been of another kind; and each mirror gets its chance.
+            // The part of an earlier run may be wrong; each mirror is tried.
             file.set_len(0).map_err(|e| self.failed(&part, e))?;
             tries += usize::from(!resumed);
             if tries >= session.mirrors().len() {
@@ -143,7 +143,7 @@ impl Wanted {
             }
         };
         if let Some(found) = found {
-            // What did not help is of no use to a later run.
+            // A later run must not resume it.
             let _ = fs::remove_file(&part);
             return Err(FetchError::Hash {
                 package: self.package.clone(),
@@ -153,7 +153,7 @@ impl Wanted {
         }
         file.sync_all().map_err(|e| self.failed(&part, e))?;
         fs::rename(&part, &self.path).map_err(|e| self.failed(&self.path, e))?;
-        let dir = self.folder();
+        let dir = self.directory();
         File::open(dir)
             .and_then(|dir| dir.sync_all())
             .map_err(|e| self.failed(dir, e))?;
@@ -193,7 +193,7 @@ impl Wanted {
     /// The partial download, locked, so that two runs do not write to one file.
     async fn open_part(&self) -> Result<(File, PathBuf), FetchError> {
         let part = self.path.with_extension("part");
-        let dir = self.folder();
+        let dir = self.directory();
         fs::create_dir_all(dir).map_err(|e| self.failed(dir, e))?;
         loop {
             let file = OpenOptions::new()
@@ -236,7 +236,7 @@ impl Wanted {
         file.metadata().map(|m| m.len()).map_err(|e| self.failed(path, e))
     }
 
-    fn folder(&self) -> &Path {
+    fn directory(&self) -> &Path {
         self.path.parent().unwrap_or(&self.path)
     }
 

@@ -1,8 +1,8 @@
-//! Unpacking a bundle: a verified one, and still as if it were hostile, for its maker's key may have been stolen.
+//! Unpacks a bundle. It is verified and still treated as hostile, because the key of its publisher may have been stolen.
 //!
-//! Only folders, regular files and links come out, below one folder, each once. Links are made last, so that no file is
+//! Only directories, regular files and links come out, below one directory, each once. Links are made last, so that no file is
 //! ever written through one, and none leads out: its target is relative, `..` stands only at its start, and there are no
-//! more of them than folders above the link. Such a path cannot leave, whatever other links it passes.
+//! more of them than directories above the link. Such a path cannot leave, whatever other links it passes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -26,10 +26,10 @@ const PATH_MAX_BYTES: usize = 2048;
 /// zstd's level 19 uses a window of 8 MiB; this bounds the memory of decompression.
 const WINDOW_LOG_MAX: u32 = 24;
 
-/// Unpacks a bundle into a new folder below `dir`.
+/// Unpacks a bundle into a new directory below `dir`.
 ///
 /// # Errors
-/// When it holds what no source of a driver does, is damaged, or the disk is full. Nothing is left behind then.
+/// When it has an entry that may not be unpacked, is damaged, or the disk is full. Nothing is left behind then.
 pub fn unpack(bundle: &VerifiedBundle, dir: &Path) -> Result<SourceTree, FetchError> {
     let BundleFormat::TarZst = bundle.format;
     let failed = |path: &Path, source| FetchError::Io {
@@ -67,7 +67,7 @@ pub fn unpack(bundle: &VerifiedBundle, dir: &Path) -> Result<SourceTree, FetchEr
 struct Unpacking<'a> {
     package: &'a str,
     target: &'a Path,
-    /// The one folder at the top of the archive.
+    /// The one directory at the top of the archive.
     top: Option<PathBuf>,
     /// Links still to be made, and where they lead.
     links: BTreeMap<PathBuf, PathBuf>,
@@ -140,7 +140,7 @@ impl Unpacking<'_> {
         let Some(inside) = self.inside(path)? else {
             return match kind {
                 EntryType::Directory => Ok(()),
-                _ => Err(self.unsafe_entry(path, "is not in the one folder of the bundle")),
+                _ => Err(self.unsafe_entry(path, "is not in the one directory of the bundle")),
             };
         };
         let place = self.target.join(&inside);
@@ -153,7 +153,7 @@ impl Unpacking<'_> {
                     Some(source) => self.target.join(source),
                     None => return Err(self.unsafe_entry(path, "is a link that leads out")),
                 };
-                self.folder_of(&place)?;
+                self.directory_of(&place)?;
                 fs::hard_link(&source, &place).map_err(|e| match e.kind() {
                     io::ErrorKind::NotFound => self.unsafe_entry(path, "is a link to nothing"),
                     io::ErrorKind::AlreadyExists => self.unsafe_entry(path, "is there twice"),
@@ -170,12 +170,12 @@ impl Unpacking<'_> {
                     Some(_) => Err(self.unsafe_entry(path, "is there twice")),
                 }
             }
-            _ => Err(self.unsafe_entry(path, "is neither file, folder nor link")),
+            _ => Err(self.unsafe_entry(path, "is neither file, directory nor link")),
         }
     }
 
     fn file(&self, place: &Path, path: &Path, entry: &mut Entry<'_, impl Read>) -> Result<(), FetchError> {
-        self.folder_of(place)?;
+        self.directory_of(place)?;
         let executable = entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0);
         let mut file = OpenOptions::new()
             .write(true)
@@ -203,12 +203,12 @@ impl Unpacking<'_> {
     fn make_links(&self) -> Result<(), FetchError> {
         for (inside, target) in &self.links {
             let place = self.target.join(inside);
-            // Folders only: a link among the parents, made a moment ago, would be followed.
+            // Directories only: a link among the parents, made a moment ago, would be followed.
             let parents = inside.ancestors().skip(1);
             if parents.into_iter().any(|parent| self.links.contains_key(parent)) {
                 return Err(self.unsafe_entry(inside, "is below a link"));
             }
-            self.folder_of(&place)?;
+            self.directory_of(&place)?;
             symlink(target, &place).map_err(|e| match e.kind() {
                 io::ErrorKind::AlreadyExists => self.unsafe_entry(inside, "is there twice"),
                 _ => self.io(&place, e),
@@ -217,7 +217,7 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// The path without the bundle's one folder; `None` for that folder itself.
+    /// The path without the bundle's one directory; `None` for that directory itself.
     fn inside(&mut self, path: &Path) -> Result<Option<PathBuf>, FetchError> {
         let bytes = path.as_os_str().as_bytes();
         if bytes.is_empty() || bytes.len() > PATH_MAX_BYTES || bytes.contains(&0) {
@@ -236,14 +236,14 @@ impl Unpacking<'_> {
         };
         let known = self.top.get_or_insert_with(|| PathBuf::from(top));
         if known.as_os_str() != *top {
-            return Err(self.unsafe_entry(path, "is not in the one folder of the bundle"));
+            return Err(self.unsafe_entry(path, "is not in the one directory of the bundle"));
         }
         Ok((!rest.is_empty()).then(|| rest.iter().collect()))
     }
 
-    fn folder_of(&self, place: &Path) -> Result<(), FetchError> {
-        let folder = place.parent().unwrap_or(self.target);
-        fs::create_dir_all(folder).map_err(|e| self.io(folder, e))
+    fn directory_of(&self, place: &Path) -> Result<(), FetchError> {
+        let directory = place.parent().unwrap_or(self.target);
+        fs::create_dir_all(directory).map_err(|e| self.io(directory, e))
     }
 
     fn unsafe_entry(&self, path: &Path, why: &'static str) -> FetchError {
@@ -270,7 +270,7 @@ impl Unpacking<'_> {
     }
 }
 
-/// Whether a link at `link` (below the bundle's folder) that leads to `target` stays in that folder.
+/// Whether a link at `link` (below the bundle's directory) that leads to `target` stays in that directory.
 fn stays_inside(link: &Path, target: &Path) -> bool {
     let above = link.components().count().saturating_sub(1);
     let ups = target.components().take_while(|c| *c == Component::ParentDir).count();

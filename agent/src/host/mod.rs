@@ -26,7 +26,7 @@ pub struct Host {
     pub running: Option<String>,
     /// The releases of the kernels with a module tree, with or without headers, oldest first.
     pub releases: Vec<String>,
-    /// What the firmware and the running kernel demand of modules.
+    /// What the firmware and the running kernel require of modules.
     pub signatures: Signatures,
     /// The machine's id, 32 hex digits: rollouts choose machines by it. An image has none yet.
     pub machine_id: Option<String>,

@@ -1,15 +1,15 @@
-//! Whether this machine takes unsigned modules.
+//! Whether this machine loads unsigned modules.
 
 use dkms_engine::root::Root;
 
 use super::read_bounded;
 
-/// UEFI's variable: is the firmware checking signatures?
+/// UEFI's variable: whether the firmware checks signatures.
 const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
-/// shim's variable: did the owner switch its check off (`mokutil --disable-validation`)?
+/// shim's variable: whether its check is disabled (`mokutil --disable-validation`).
 const SHIM_OFF: &str = "/sys/firmware/efi/efivars/MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23";
 
-/// The firmware's and the running kernel's demands.
+/// What the firmware and the running kernel require.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signatures {
     /// The firmware.

@@ -35,7 +35,7 @@ pub struct KernelClaim {
 }
 
 impl InTree {
-    /// Reads the kernel `release` below `root`; `None` when only its headers are there and nobody can say what it drives.
+    /// Reads the kernel `release` below `root`; `None` when only its headers are there, so that its modules are not known.
     ///
     /// # Errors
     /// When a file is there and cannot be read, or the kernel has modules and depmod has not yet listed what they drive: every device
@@ -117,7 +117,7 @@ impl InTree {
 }
 
 impl KernelClaim {
-    /// Whether the pattern names neither a vendor nor a class: such a driver (`hid_generic`) takes what nobody else wants.
+    /// Whether the pattern names neither a vendor nor a class: such a driver (`hid_generic`) is a fallback.
     pub fn is_fallback(&self) -> bool {
         let fields = Pattern::parse(&self.pattern).ok().and_then(|pattern| pattern.fields());
         fields.is_some_and(|fields| {
@@ -128,7 +128,7 @@ impl KernelClaim {
     }
 }
 
-/// A pattern as kmod takes it: `-` is `_` outside brackets, and unmatched brackets drop it.
+/// A pattern as kmod reads it: `-` is `_` outside brackets, and unmatched brackets drop it.
 fn kernel_pattern(pattern: &[u8]) -> Option<Pattern> {
     if !pattern.iter().any(|b| b"[]".contains(b)) {
         return Pattern::parse(fold(pattern)).ok();
@@ -147,13 +147,13 @@ fn kernel_pattern(pattern: &[u8]) -> Option<Pattern> {
     (!pattern.faults().contains(&Fault::UnpairedBracket)).then_some(pattern)
 }
 
-/// All before the first byte with a meaning of its own.
+/// The bytes before the first special character.
 fn literal_prefix(pattern: &[u8]) -> &[u8] {
     let end = pattern.iter().position(|b| matches!(b, b'*' | b'?' | b'[' | b'\\'));
     &pattern[..end.unwrap_or(pattern.len())]
 }
 
-/// How modaliases begin: a set of hashes of their [`HEAD_BYTES`] first bytes, one bit each, that says yes a little too often.
+/// How modaliases begin: a set of hashes of their [`HEAD_BYTES`] first bytes, one bit each, with false positives.
 struct Heads([u64; 16]);
 
 /// Enough for the vendor on pci, and for the vendor and the product on usb: two thirds of all patterns are of these.
@@ -169,7 +169,7 @@ impl Heads {
         heads
     }
 
-    /// Whether some modalias may begin as `pattern` does: always, unless it begins with so many bytes that mean themselves.
+    /// Whether some modalias may begin as `pattern` does: always, unless it begins with that many literal bytes.
     fn may_have(&self, pattern: &[u8]) -> bool {
         let Some(head) = pattern.first_chunk::<HEAD_BYTES>() else {
             return true;
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_own_modules_and_nobody_elses() {
+    fn only_the_kernels_own_modules_count() {
         let check = |alias: &str, builtin: &str, order: Option<&str>, modalias: &str, expected: &[&str]| {
             assert_eq!(claims(alias, builtin, order, modalias), expected, "{modalias}");
         };
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_of_last_resort_is_told_apart() {
+    fn fallback_drivers_are_recognised() {
         let check = |pattern: &str, expected: bool| {
             let claim = KernelClaim {
                 module: "m".into(),

@@ -2,33 +2,33 @@
 //!
 //! A package may rule out another, so the best for one device can cost a second device its only driver. The choice that
 //! serves most devices wins; among those, the one whose packages rank best. The search is exact for the handful of
-//! packages that really contend on a machine, and falls back to the best answer found so far on a hostile index.
+//! packages that conflict on a real machine. On a hostile index it stops after a bounded number of steps with the best answer so far.
 
 use std::collections::BTreeMap;
 
 /// How many partial choices are looked at before the best one so far is taken.
 const STEPS_MAX: u32 = 50_000;
 
-/// What the choice is made from. Packages are numbers below `packages`.
-pub(super) struct Contest<'a> {
+/// The input of the choice: which packages may serve which devices. Packages are numbers.
+pub(super) struct Assignment<'a> {
     /// For each device the packages that can serve it, best first.
-    pub(super) wishes: &'a [Vec<usize>],
-    /// For each package those that come with it: itself and what must be built before it.
-    pub(super) brings: &'a [Vec<usize>],
+    pub(super) preferences: &'a [Vec<usize>],
+    /// For each package all that is installed with it: what must be built before it, and itself.
+    pub(super) with_dependencies: &'a [Vec<usize>],
     /// Whether two packages may not be installed together.
     pub(super) conflict: &'a dyn Fn(usize, usize) -> bool,
 }
 
-/// Devices with equal wishes decide alike: twins get the same package.
+/// Devices with equal preferences get the same package.
 struct Group<'a> {
-    wishes: &'a [usize],
+    preferences: &'a [usize],
     devices: Vec<usize>,
 }
 
-impl Contest<'_> {
-    /// The package of each device, as an index into its wishes; `None` where none could be had.
-    pub(super) fn decide(&self) -> Vec<Option<usize>> {
-        let mut chosen = vec![None; self.wishes.len()];
+impl Assignment<'_> {
+    /// The package of each device, as an index into its preferences; `None` where none could be had.
+    pub(super) fn solve(&self) -> Vec<Option<usize>> {
+        let mut chosen = vec![None; self.preferences.len()];
         for component in self.components() {
             let picks = Search::new(self, &component).run();
             for (group, pick) in component.iter().zip(picks) {
@@ -42,18 +42,19 @@ impl Contest<'_> {
 
     /// Groups that can influence each other, each set decided by itself.
     fn components(&self) -> Vec<Vec<Group<'_>>> {
-        let mut by_wishes: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
-        for (device, wishes) in self.wishes.iter().enumerate() {
-            if !wishes.is_empty() {
-                by_wishes.entry(wishes).or_default().push(device);
+        let mut by_preferences: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
+        for (device, preferences) in self.preferences.iter().enumerate() {
+            if !preferences.is_empty() {
+                by_preferences.entry(preferences).or_default().push(device);
             }
         }
         let mut components: Vec<Vec<Group<'_>>> = Vec::new();
-        for (wishes, devices) in by_wishes {
-            let mut merged = vec![Group { wishes, devices }];
-            let (touching, apart) = components
-                .into_iter()
-                .partition(|c: &Vec<Group<'_>>| c.iter().any(|other| self.contend(wishes, other.wishes)));
+        for (preferences, devices) in by_preferences {
+            let mut merged = vec![Group { preferences, devices }];
+            let (touching, apart) = components.into_iter().partition(|c: &Vec<Group<'_>>| {
+                c.iter()
+                    .any(|other| self.depend_on_each_other(preferences, other.preferences))
+            });
             components = apart;
             let touching: Vec<Vec<Group<'_>>> = touching;
             merged.extend(touching.into_iter().flatten());
@@ -63,23 +64,23 @@ impl Contest<'_> {
         components
     }
 
-    fn contend(&self, one: &[usize], other: &[usize]) -> bool {
+    fn depend_on_each_other(&self, one: &[usize], other: &[usize]) -> bool {
         one.iter().any(|&a| {
             other
                 .iter()
-                .any(|&b| a != b && self.clash(&self.brings[a], &self.brings[b]))
+                .any(|&b| a != b && self.any_conflict(&self.with_dependencies[a], &self.with_dependencies[b]))
         })
     }
 
-    fn clash(&self, ours: &[usize], theirs: &[usize]) -> bool {
+    fn any_conflict(&self, ours: &[usize], theirs: &[usize]) -> bool {
         ours.iter()
             .any(|&a| theirs.iter().any(|&b| a != b && (self.conflict)(a, b)))
     }
 }
 
-/// Depth-first, best wish first, so that the first complete answer is the greedy one.
+/// A depth-first search that tries the best package first, so that the first complete answer is the greedy one.
 struct Search<'a> {
-    contest: &'a Contest<'a>,
+    assignment: &'a Assignment<'a>,
     groups: &'a [Group<'a>],
     accepted: Vec<usize>,
     picks: Vec<Option<usize>>,
@@ -95,9 +96,9 @@ struct Score {
 }
 
 impl<'a> Search<'a> {
-    fn new(contest: &'a Contest<'a>, groups: &'a [Group<'a>]) -> Self {
+    fn new(assignment: &'a Assignment<'a>, groups: &'a [Group<'a>]) -> Self {
         Self {
-            contest,
+            assignment,
             groups,
             accepted: Vec::new(),
             picks: Vec::new(),
@@ -122,13 +123,15 @@ impl<'a> Search<'a> {
             return;
         };
         let weight = group.devices.len();
-        for (rank, &package) in group.wishes.iter().enumerate() {
-            let brings = &self.contest.brings[package];
-            if self.contest.clash(brings, &self.accepted) || self.contest.clash(brings, brings) {
+        for (rank, &package) in group.preferences.iter().enumerate() {
+            let with_dependencies = &self.assignment.with_dependencies[package];
+            if self.assignment.any_conflict(with_dependencies, &self.accepted)
+                || self.assignment.any_conflict(with_dependencies, with_dependencies)
+            {
                 continue;
             }
             let before = self.accepted.len();
-            self.accepted.extend(brings);
+            self.accepted.extend(with_dependencies);
             self.picks.push(Some(rank));
             self.descend(Score {
                 ranks: score.ranks + rank * weight,
@@ -150,16 +153,25 @@ impl<'a> Search<'a> {
 mod tests {
     use super::*;
 
-    fn check(wishes: &[&[usize]], brings: &[&[usize]], conflicts: &[(usize, usize)], expected: &[Option<usize>]) {
-        let wishes: Vec<Vec<usize>> = wishes.iter().map(|w| w.to_vec()).collect();
-        let brings: Vec<Vec<usize>> = brings.iter().map(|b| b.to_vec()).collect();
+    fn check(
+        preferences: &[&[usize]],
+        with_dependencies: &[&[usize]],
+        conflicts: &[(usize, usize)],
+        expected: &[Option<usize>],
+    ) {
+        let preferences: Vec<Vec<usize>> = preferences.iter().map(|w| w.to_vec()).collect();
+        let with_dependencies: Vec<Vec<usize>> = with_dependencies.iter().map(|b| b.to_vec()).collect();
         let conflict = |a, b| conflicts.contains(&(a, b)) || conflicts.contains(&(b, a));
-        let contest = Contest {
-            wishes: &wishes,
-            brings: &brings,
+        let assignment = Assignment {
+            preferences: &preferences,
+            with_dependencies: &with_dependencies,
             conflict: &conflict,
         };
-        assert_eq!(contest.decide(), expected, "{wishes:?} {brings:?} {conflicts:?}");
+        assert_eq!(
+            assignment.solve(),
+            expected,
+            "{preferences:?} {with_dependencies:?} {conflicts:?}"
+        );
     }
 
     #[test]
@@ -187,27 +199,27 @@ mod tests {
 
     #[test]
     fn what_a_package_needs_counts_too() {
-        let brings: &[&[usize]] = &[&[0, 3], &[1], &[2], &[3]];
-        // 0 brings 3, and 3 rules out 2.
-        check(&[&[0, 1], &[2]], brings, &[(3, 2)], &[Some(1), Some(0)]);
+        let with_dependencies: &[&[usize]] = &[&[0, 3], &[1], &[2], &[3]];
+        // 0 needs 3, and 3 conflicts with 2.
+        check(&[&[0, 1], &[2]], with_dependencies, &[(3, 2)], &[Some(1), Some(0)]);
         // A package whose own needs contradict each other is never chosen.
-        check(&[&[0, 1]], brings, &[(0, 3)], &[Some(1)]);
+        check(&[&[0, 1]], with_dependencies, &[(0, 3)], &[Some(1)]);
     }
 
     #[test]
     fn a_hostile_index_ends_in_time() {
         let packages = 200;
-        let wishes: Vec<Vec<usize>> = (0..60)
+        let preferences: Vec<Vec<usize>> = (0..60)
             .map(|d| (0..packages).map(|p| (p + d) % packages).collect())
             .collect();
-        let brings: Vec<Vec<usize>> = (0..packages).map(|p| vec![p]).collect();
+        let with_dependencies: Vec<Vec<usize>> = (0..packages).map(|p| vec![p]).collect();
         let conflict = |_: usize, _: usize| true;
-        let chosen = Contest {
-            wishes: &wishes,
-            brings: &brings,
+        let chosen = Assignment {
+            preferences: &preferences,
+            with_dependencies: &with_dependencies,
             conflict: &conflict,
         }
-        .decide();
+        .solve();
         assert!(
             chosen.iter().all(Option::is_some),
             "one package serves them all: {chosen:?}"

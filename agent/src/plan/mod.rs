@@ -1,24 +1,26 @@
 //! The plan for a whole machine and one kernel: which packages to install, in which order, and every device's verdict.
 //!
-//! Pure. At most one package serves a device, conflicts are resolved over the whole machine, and what a package needs
-//! built before it comes along.
+//! Pure functions. At most one package serves a device. Conflicts are resolved over the whole machine. The plan includes what a
+//! package needs built before it.
 
+mod already_served;
+mod build_depends;
 mod choose;
-mod needs;
-mod settle;
-mod withdraw;
+mod installed;
+mod revoked;
 
 use std::sync::Arc;
 
 use crate::candidate::{self, Assessment, Candidate, Facts, Offer, OfferId, Rejected, Rejection};
 use crate::verdict::Verdict;
 
-pub use needs::Library;
-pub use settle::{InstalledPackage, settle};
-pub use withdraw::{Remaining, Removal, Withdrawal, withdraw};
+pub use already_served::already_served;
+pub use build_depends::Dependencies;
+pub use installed::InstalledPackage;
+pub use revoked::{KeptInstall, Removal, RevokedInstalls, find_revoked};
 
-use choose::Contest;
-use needs::Shelf;
+use build_depends::BuildGraph;
+use choose::Assignment;
 
 /// What is to be done for one kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +31,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// One for each device, in the order of the devices.
     pub decisions: Vec<Decision>,
-    /// What is installed and was revoked. It goes before the first step.
-    pub withdrawal: Withdrawal,
+    /// What is installed and was revoked. It is removed before the first step.
+    pub revoked: RevokedInstalls,
 }
 
 /// One package to install.
@@ -53,52 +55,57 @@ pub struct Decision {
     pub losers: Vec<Rejected>,
 }
 
-/// One device as the plan sees it.
+/// What the plan is made from, for one device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Situation {
     /// Its verdict where it needs nothing: it works, the kernel has a driver, a package is installed.
-    pub settled: Option<Verdict>,
+    pub already_served: Option<Verdict>,
     /// The packages that match it.
     pub assessment: Assessment,
 }
 
-/// Plans for one kernel. `standing` are the packages that are installed for it already and stay.
-pub fn plan(situations: &[Situation], library: &Library, standing: &[InstalledPackage], facts: Facts<'_>) -> Plan {
-    let mut shelf = Shelf::new(library, standing, facts);
-    let wishes: Vec<Wish> = situations
+/// Plans for one kernel. `installed` are the packages that are installed for it already and stay.
+pub fn plan(
+    situations: &[Situation],
+    dependencies: &Dependencies,
+    installed: &[InstalledPackage],
+    facts: Facts<'_>,
+) -> Plan {
+    let mut graph = BuildGraph::new(dependencies, installed, facts);
+    let device_options: Vec<DeviceOptions> = situations
         .iter()
-        .map(|situation| Wish::of(situation, &mut shelf, standing))
+        .map(|situation| DeviceOptions::of(situation, &mut graph, installed))
         .collect();
-    let numbers: Vec<Vec<usize>> = wishes
+    let numbers: Vec<Vec<usize>> = device_options
         .iter()
-        .map(|wish| wish.choices.iter().map(|(n, _)| *n).collect())
+        .map(|options| options.choices.iter().map(|(n, _)| *n).collect())
         .collect();
-    let conflict = |a: usize, b: usize| conflict(shelf.offer(a), shelf.offer(b));
-    let brings: Vec<Vec<usize>> = (0..shelf.len()).map(|n| shelf.brings(n)).collect();
-    let chosen = Contest {
-        wishes: &numbers,
-        brings: &brings,
+    let conflict = |a: usize, b: usize| conflict(graph.offer(a), graph.offer(b));
+    let with_dependencies: Vec<Vec<usize>> = (0..graph.len()).map(|n| graph.with_dependencies(n)).collect();
+    let chosen = Assignment {
+        preferences: &numbers,
+        with_dependencies: &with_dependencies,
         conflict: &conflict,
     }
-    .decide();
+    .solve();
 
     let picks: Vec<Option<usize>> = numbers
         .iter()
         .zip(&chosen)
         .map(|(n, pick)| pick.map(|i| n[i]))
         .collect();
-    let steps = steps(&shelf, &picks, &brings);
+    let steps = steps(&graph, &picks, &with_dependencies);
     let decisions = situations
         .iter()
-        .zip(wishes)
+        .zip(device_options)
         .zip(&chosen)
-        .map(|((situation, wish), pick)| wish.decide(situation, *pick, &steps))
+        .map(|((situation, options), pick)| options.decide(situation, *pick, &steps))
         .collect();
     Plan {
         kernel: facts.kernel.release.clone(),
         steps,
         decisions,
-        withdrawal: Withdrawal::default(),
+        revoked: RevokedInstalls::default(),
     }
 }
 
@@ -108,23 +115,23 @@ pub fn plan(situations: &[Situation], library: &Library, standing: &[InstalledPa
 /// The package and the reason why it may not be installed.
 pub fn plan_for(
     offers: &[Arc<Offer>],
-    library: &Library,
-    standing: &[InstalledPackage],
+    dependencies: &Dependencies,
+    installed: &[InstalledPackage],
     facts: Facts<'_>,
 ) -> Result<Plan, Box<Rejected>> {
-    let mut shelf = Shelf::new(library, standing, facts);
+    let mut graph = BuildGraph::new(dependencies, installed, facts);
     let mut picks = Vec::new();
     for offer in offers {
         let refuse = |why| refused(offer, why);
         candidate::admit(offer, facts).map_err(refuse)?;
-        let number = shelf.take(offer).map_err(refuse)?;
-        if let Some(other) = conflict_with_installed(offer, standing) {
+        let number = graph.add(offer).map_err(refuse)?;
+        if let Some(other) = conflict_with_installed(offer, installed) {
             return Err(refuse(Rejection::ConflictsWith { package: other }));
         }
         picks.push(Some(number));
     }
-    let brings: Vec<Vec<usize>> = (0..shelf.len()).map(|n| shelf.brings(n)).collect();
-    let mut steps = steps(&shelf, &picks, &brings);
+    let with_dependencies: Vec<Vec<usize>> = (0..graph.len()).map(|n| graph.with_dependencies(n)).collect();
+    let mut steps = steps(&graph, &picks, &with_dependencies);
     for (at, step) in steps.iter().enumerate() {
         if let Some(other) = steps[..at].iter().find(|other| conflict(&other.offer, &step.offer)) {
             let why = Rejection::ConflictsWith {
@@ -138,7 +145,7 @@ pub fn plan_for(
         kernel: facts.kernel.release.clone(),
         steps,
         decisions: Vec::new(),
-        withdrawal: Withdrawal::default(),
+        revoked: RevokedInstalls::default(),
     })
 }
 
@@ -149,45 +156,45 @@ fn refused(offer: &Offer, why: Rejection) -> Box<Rejected> {
     })
 }
 
-/// A device's choices: packages by number with their candidates, best first.
-struct Wish {
+/// The packages that may serve a device, by number, best first, and those that may not.
+struct DeviceOptions {
     choices: Vec<(usize, Candidate)>,
     rejected: Vec<Rejected>,
 }
 
-impl Wish {
-    fn of(situation: &Situation, shelf: &mut Shelf<'_>, standing: &[InstalledPackage]) -> Self {
-        let mut wish = Self {
+impl DeviceOptions {
+    fn of(situation: &Situation, graph: &mut BuildGraph<'_>, installed: &[InstalledPackage]) -> Self {
+        let mut options = Self {
             choices: Vec::new(),
             rejected: Vec::new(),
         };
         for candidate in &situation.assessment.ranked {
             let offer = &candidate.offer;
-            let outcome = match conflict_with_installed(offer, standing) {
+            let outcome = match conflict_with_installed(offer, installed) {
                 Some(package) => Err(Rejection::ConflictsWith { package }),
-                None => shelf.take(offer),
+                None => graph.add(offer),
             };
             match outcome {
-                Ok(number) => wish.choices.push((number, candidate.clone())),
-                Err(why) => wish.rejected.push(Rejected {
+                Ok(number) => options.choices.push((number, candidate.clone())),
+                Err(why) => options.rejected.push(Rejected {
                     package: offer.id.clone(),
                     why,
                 }),
             }
         }
-        wish.rejected.extend(situation.assessment.rejected.iter().cloned());
-        if situation.settled.is_some() {
-            let settled = std::mem::take(&mut wish.choices);
-            // Not wishes any more, but what `explain` shows as what could serve the device too.
-            wish.rejected.splice(
+        options.rejected.extend(situation.assessment.rejected.iter().cloned());
+        if situation.already_served.is_some() {
+            let choices = std::mem::take(&mut options.choices);
+            // Nothing is installed for it; `explain` shows them as packages that could serve the device.
+            options.rejected.splice(
                 0..0,
-                settled.into_iter().map(|(_, candidate)| Rejected {
+                choices.into_iter().map(|(_, candidate)| Rejected {
                     package: candidate.offer.id.clone(),
                     why: Rejection::NotNeeded,
                 }),
             );
         }
-        wish
+        options
     }
 
     fn decide(self, situation: &Situation, pick: Option<usize>, steps: &[Step]) -> Decision {
@@ -212,7 +219,7 @@ impl Wish {
             });
         }
         losers.extend(self.rejected);
-        let verdict = match (&situation.settled, winner) {
+        let verdict = match (&situation.already_served, winner) {
             (Some(verdict), _) => verdict.clone(),
             (None, Some(winner)) => Verdict::Installable {
                 package: winner.offer.id.clone(),
@@ -241,21 +248,21 @@ fn conflict(a: &Offer, b: &Offer) -> bool {
 }
 
 /// The installed package that `offer` may not be put beside. Another version of itself is replaced, not a conflict.
-fn conflict_with_installed(offer: &Offer, standing: &[InstalledPackage]) -> Option<OfferId> {
-    let clash = standing.iter().find(|other| {
+fn conflict_with_installed(offer: &Offer, installed: &[InstalledPackage]) -> Option<OfferId> {
+    let other = installed.iter().find(|other| {
         other.name != offer.id.name
             && (offer.record.conflicts.contains(&other.name)
                 || offer.record.modules.iter().any(|module| other.modules.contains(module)))
     })?;
-    Some(clash.id())
+    Some(other.id())
 }
 
-/// The chosen packages with all they bring, each after what it needs.
-fn steps(shelf: &Shelf<'_>, picks: &[Option<usize>], brings: &[Vec<usize>]) -> Vec<Step> {
+/// The chosen packages with their build dependencies, each after what it needs.
+fn steps(graph: &BuildGraph<'_>, picks: &[Option<usize>], with_dependencies: &[Vec<usize>]) -> Vec<Step> {
     let mut order: Vec<usize> = Vec::new();
     for &number in picks.iter().flatten() {
-        // What a package brings is listed in building order, itself last.
-        for &one in &brings[number] {
+        // A package is listed in building order, itself last.
+        for &one in &with_dependencies[number] {
             if !order.contains(&one) {
                 order.push(one);
             }
@@ -265,11 +272,11 @@ fn steps(shelf: &Shelf<'_>, picks: &[Option<usize>], brings: &[Vec<usize>]) -> V
     order
         .iter()
         .map(|&number| Step {
-            offer: Arc::clone(shelf.offer(number)),
+            offer: Arc::clone(graph.offer(number)),
             serves: (0..picks.len())
                 .filter(|&device| picks[device] == Some(number))
                 .collect(),
-            after: shelf.needs(number).iter().filter_map(|&need| place(need)).collect(),
+            after: graph.needs(number).iter().filter_map(|&need| place(need)).collect(),
         })
         .collect()
 }

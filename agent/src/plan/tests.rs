@@ -17,18 +17,18 @@ fn needs(name: &str, names: &[&str]) -> Arc<Offer> {
     })
 }
 
-fn library(offers: &[Arc<Offer>]) -> Library {
-    let mut library: Library = BTreeMap::new();
+fn dependencies(offers: &[Arc<Offer>]) -> Dependencies {
+    let mut dependencies: Dependencies = BTreeMap::new();
     for offer in offers {
-        library
+        dependencies
             .entry(offer.id.name.clone())
             .or_default()
             .push(Arc::clone(offer));
     }
-    library
+    dependencies
 }
 
-fn standing(name: &str, modules: &[&str]) -> InstalledPackage {
+fn installed(name: &str, modules: &[&str]) -> InstalledPackage {
     InstalledPackage {
         name: name.into(),
         dkms_version: "0".into(),
@@ -41,8 +41,8 @@ fn standing(name: &str, modules: &[&str]) -> InstalledPackage {
 /// For each device the packages that match it. Expected: the steps by name, and each device's verdict in words.
 fn check(
     devices: &[&[Arc<Offer>]],
-    library: &Library,
-    standing: &[InstalledPackage],
+    dependencies: &Dependencies,
+    installed: &[InstalledPackage],
     expected_steps: &[&str],
     expected: &[&str],
 ) -> Plan {
@@ -65,18 +65,18 @@ fn check(
                 .map(|o| (Arc::clone(o), DEVICE.parse().unwrap()))
                 .collect();
             Situation {
-                settled: None,
+                already_served: None,
                 assessment: assess(&matches, facts),
             }
         })
         .collect();
-    let plan = plan(&situations, library, standing, facts);
+    let plan = plan(&situations, dependencies, installed, facts);
     let steps: Vec<&str> = plan.steps.iter().map(|step| step.offer.id.name.as_str()).collect();
     assert_eq!(steps, expected_steps);
     let verdicts: Vec<String> = plan
         .decisions
         .iter()
-        .map(|d| format!("{} {}", d.verdict.word(), d.verdict.detail()))
+        .map(|d| format!("{} {}", d.verdict.label(), d.verdict.detail()))
         .collect();
     assert_eq!(verdicts, expected);
     for step in &plan.steps {
@@ -90,7 +90,7 @@ fn one_package_serves_twins_and_is_installed_once() {
     let a = changed("a", |_| {});
     let plan = check(
         &[&[Arc::clone(&a)], &[], &[a]],
-        &Library::new(),
+        &Dependencies::new(),
         &[],
         &["a"],
         &["installable a 1", "unknown no driver known", "installable a 1"],
@@ -103,7 +103,7 @@ fn conflicts_are_resolved_over_the_machine_and_said() {
     let a = changed("a", |o| o.priority = 1);
     let b = changed("b", |_| {});
     let c = changed("c", |o| o.record.conflicts = vec!["a".into()]);
-    let none = Library::new();
+    let none = Dependencies::new();
     let plan = check(
         &[&[Arc::clone(&a), b], &[Arc::clone(&c)]],
         &none,
@@ -133,10 +133,10 @@ fn conflicts_are_resolved_over_the_machine_and_said() {
 #[test]
 fn what_is_needed_is_built_before() {
     let top = needs("top", &["left", "right"]);
-    let library = library(&[needs("left", &["base"]), needs("right", &["base"]), needs("base", &[])]);
+    let dependencies = dependencies(&[needs("left", &["base"]), needs("right", &["base"]), needs("base", &[])]);
     let plan = check(
         &[&[Arc::clone(&top)]],
-        &library,
+        &dependencies,
         &[],
         &["base", "left", "right", "top"],
         &["installable top 1"],
@@ -146,8 +146,8 @@ fn what_is_needed_is_built_before() {
     // What is installed already is not built again.
     check(
         &[&[top]],
-        &library,
-        &[standing("left", &[])],
+        &dependencies,
+        &[installed("left", &[])],
         &["base", "right", "top"],
         &["installable top 1"],
     );
@@ -155,12 +155,12 @@ fn what_is_needed_is_built_before() {
 
 #[test]
 fn needs_that_cannot_be_met_are_said() {
-    let library = library(&[
+    let dependencies = dependencies(&[
         needs("loop", &["top"]),
         changed("old", |o| o.record.upstream_since = Some("6.5".into())),
     ]);
     let refused = |top: Arc<Offer>, expected: &str| {
-        check(&[&[top]], &library, &[], &[], &[expected]);
+        check(&[&[top]], &dependencies, &[], &[], &[expected]);
     };
     refused(
         needs("top", &["gone"]),
@@ -181,23 +181,23 @@ fn nothing_is_put_beside_what_it_conflicts_with() {
     let a = changed("a", |o| o.record.conflicts = vec!["b".into()]);
     check(
         &[&[Arc::clone(&a)]],
-        &Library::new(),
-        &[standing("b", &[])],
+        &Dependencies::new(),
+        &[installed("b", &[])],
         &[],
         &["refused a 1: conflicts with b 0"],
     );
     check(
         &[&[Arc::clone(&a)]],
-        &Library::new(),
-        &[standing("c", &["a"])],
+        &Dependencies::new(),
+        &[installed("c", &["a"])],
         &[],
         &["refused a 1: conflicts with c 0"],
     );
     // Its own older version is replaced.
     check(
         &[&[a]],
-        &Library::new(),
-        &[standing("a", &["a"])],
+        &Dependencies::new(),
+        &[installed("a", &["a"])],
         &["a"],
         &["installable a 1"],
     );
@@ -216,8 +216,8 @@ fn by_name_the_reason_comes_back() {
         machine: None,
         rules: &rules,
     };
-    let library = library(&[needs("base", &[])]);
-    let plan = |offers: &[Arc<Offer>]| plan_for(offers, &library, &[], facts).map_err(|e| e.to_string());
+    let dependencies = dependencies(&[needs("base", &[])]);
+    let plan = |offers: &[Arc<Offer>]| plan_for(offers, &dependencies, &[], facts).map_err(|e| e.to_string());
     let names = |plan: Plan| plan.steps.iter().map(|s| s.offer.id.name.clone()).collect::<Vec<_>>();
     assert_eq!(
         plan(&[needs("top", &["base"])]).map(names),

@@ -1,4 +1,4 @@
-//! What a run found and did, as one value: a table for people, a document for programs.
+//! What a run found and did, as one value that is printed as a table or as a JSON document.
 
 pub mod progress;
 pub mod table;
@@ -59,7 +59,7 @@ pub struct KernelReport {
     pub devices: Vec<DeviceReport>,
     /// Every package that was to be installed, in building order.
     pub packages: Vec<PackageReport>,
-    /// Every package that its repository wants gone.
+    /// Every package that its repository revoked with the action `uninstall`.
     pub removals: Vec<RemovalReport>,
 }
 
@@ -69,7 +69,7 @@ pub struct DeviceReport {
     /// What the device says of itself.
     #[serde(flatten)]
     pub device: Device,
-    /// What becomes of it.
+    /// The verdict on it.
     #[serde(flatten)]
     pub verdict: Verdict,
 }
@@ -86,15 +86,15 @@ pub struct PackageReport {
     pub summary: String,
     /// The devices it is for, as paths; empty for what another package needs.
     pub serves: Vec<String>,
-    /// What became of it.
+    /// Its outcome.
     #[serde(flatten)]
-    pub outcome: Outcome,
+    pub outcome: InstallStatus,
 }
 
-/// What became of a package of the plan.
+/// The outcome of a package of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum InstallStatus {
     /// It would be installed.
     Planned,
     /// It is installed now.
@@ -123,7 +123,7 @@ pub enum Outcome {
     },
 }
 
-/// A package that its repository revoked and wants gone.
+/// A package that its repository revoked with the action `uninstall`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RemovalReport {
     /// Which.
@@ -133,15 +133,15 @@ pub struct RemovalReport {
     pub dkms_version: String,
     /// Why it was revoked.
     pub revoked: String,
-    /// What became of it.
+    /// Its outcome.
     #[serde(flatten)]
-    pub outcome: RemovalReportOutcome,
+    pub outcome: RemovalStatus,
 }
 
-/// What became of a package that was to go.
+/// The outcome of removing a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum RemovalReportOutcome {
+pub enum RemovalStatus {
     /// It would be removed.
     Planned,
     /// It is removed.
@@ -149,7 +149,7 @@ pub enum RemovalReportOutcome {
         /// Whether the running kernel uses its modules until the next boot.
         until_reboot: bool,
     },
-    /// It is still there.
+    /// It is still installed.
     Failed {
         /// Why, in one sentence.
         reason: String,

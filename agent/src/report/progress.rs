@@ -1,4 +1,4 @@
-//! Progress: bars on a terminal, a line a step elsewhere, JSON Lines for programs. One value a happening, whoever shows it.
+//! Progress events: bars on a terminal, one line for each step elsewhere, JSON Lines for programs.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
@@ -17,7 +17,7 @@ use crate::candidate::OfferId;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum ProgressEvent {
-    /// A repository is asked for news.
+    /// A repository is being synchronised.
     Syncing {
         /// Its name.
         repository: String,
@@ -60,7 +60,7 @@ pub enum ProgressEvent {
         /// Why.
         reason: String,
     },
-    /// What stopped the run.
+    /// The error that stopped the run.
     Error {
         /// What failed, on what, why.
         text: String,
@@ -78,7 +78,7 @@ pub enum ProgressEvent {
     },
 }
 
-/// Shows what happens.
+/// Shows progress events.
 pub struct Reporter {
     mode: Mode,
     verbose: bool,
@@ -97,7 +97,7 @@ enum Mode {
 }
 
 impl Reporter {
-    /// For programs, or for whoever reads standard error.
+    /// Reports as JSON, or as text on standard error.
     pub fn new(json: bool, verbose: bool) -> Self {
         let mode = if json {
             Mode::Json
@@ -112,12 +112,12 @@ impl Reporter {
         Self { mode, verbose }
     }
 
-    /// Shows one thing.
-    pub fn tell(&self, happening: ProgressEvent) {
+    /// Shows one event.
+    pub fn report(&self, event: ProgressEvent) {
         if let Mode::Json = self.mode {
-            return print_json(&happening);
+            return print_json(&event);
         }
-        match happening {
+        match event {
             ProgressEvent::Syncing { repository } => self.begin(&repository, &format!("syncing {repository}")),
             ProgressEvent::Synced {
                 repository,
@@ -171,7 +171,7 @@ impl Reporter {
         }
     }
 
-    /// The place in a file that what was told before is about, and the way out.
+    /// The excerpt of a file that the event before is about, and the suggested fix.
     pub fn explain(&self, excerpt: Option<&str>, hint: Option<&str>) {
         if let Some(excerpt) = excerpt {
             self.line(Style::new(), "", excerpt);
@@ -181,13 +181,13 @@ impl Reporter {
         }
     }
 
-    /// A warning or an error for people, with its way out.
-    fn warn(&self, style: Style, word: &str, text: &str, hint: Option<&str>) {
-        self.line(style, word, text);
+    /// A warning or an error as text, with its suggested fix.
+    fn warn(&self, style: Style, label: &str, text: &str, hint: Option<&str>) {
+        self.line(style, label, text);
         self.explain(None, hint);
     }
 
-    /// Something takes its time from now on.
+    /// A step begins.
     fn begin(&self, key: &str, text: &str) {
         match &self.mode {
             Mode::Bars { all, running } => {
@@ -204,10 +204,10 @@ impl Reporter {
         }
     }
 
-    /// It is over.
-    fn end(&self, key: &str, style: Style, word: &str, text: &str) {
+    /// A step ends.
+    fn end(&self, key: &str, style: Style, label: &str, text: &str) {
         self.clear(key);
-        self.line(style, word, text);
+        self.line(style, label, text);
     }
 
     fn clear(&self, key: &str) {
@@ -218,11 +218,11 @@ impl Reporter {
         }
     }
 
-    fn line(&self, style: Style, word: &str, text: &str) {
+    fn line(&self, style: Style, label: &str, text: &str) {
         let print = || {
-            let gap = if word.is_empty() { "" } else { " " };
-            // Nobody reads standard error any more: nothing to be done about it.
-            let _ = writeln!(anstream::stderr(), "{style}{word}{style:#}{gap}{text}");
+            let gap = if label.is_empty() { "" } else { " " };
+            // Standard error is closed: the message cannot be shown.
+            let _ = writeln!(anstream::stderr(), "{style}{label}{style:#}{gap}{text}");
         };
         match &self.mode {
             Mode::Bars { all, .. } => all.suspend(print),
@@ -238,7 +238,7 @@ impl Sink for Reporter {
             return print_json(&event);
         }
         match event {
-            // Elsewhere than on a terminal the quick steps between are noise.
+            // Without a terminal only slow steps are shown.
             Event::Started { step, .. } if matches!(self.mode, Mode::Lines) && !self.verbose && !is_slow(step) => {}
             Event::Started { subject, step, detail } => {
                 let detail = if detail.is_empty() || !self.verbose {
@@ -280,7 +280,7 @@ fn key(subject: &Subject) -> String {
     subject.to_string()
 }
 
-/// Under what a kernel's depmod is kept beside the packages.
+/// The key of a kernel's depmod among the running steps.
 fn depmod(release: &str) -> String {
     format!("depmod {release}")
 }
@@ -302,27 +302,27 @@ fn download() -> ProgressStyle {
         .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
 }
 
-/// Text for people on standard output, without colours where nobody wants them.
-pub fn say(text: impl std::fmt::Display) {
-    // A closed pipe is the reader's wish.
+/// Prints text on standard output, without colours unless it is a terminal.
+pub fn print_text(text: impl std::fmt::Display) {
+    // The reader may close the pipe early.
     let _ = writeln!(anstream::stdout(), "{text}");
 }
 
-/// Text for people on standard error.
-pub fn remark(text: impl std::fmt::Display) {
-    // As above.
+/// Prints text on standard error.
+pub fn print_note(text: impl std::fmt::Display) {
+    // The reader may close the pipe early.
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// One line of JSON on standard output.
 pub fn print_json(value: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(value) {
-        // A closed pipe is the reader's wish.
+        // The reader may close the pipe early.
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 }
 
-/// A path as it is called inside the root, for documents that leave this machine.
-pub fn inside(root: &dkms_engine::root::Root, path: &std::path::Path) -> PathBuf {
-    root.inside(path).unwrap_or_else(|| path.to_owned())
+/// A path as seen inside the root, for documents.
+pub fn path_in_root(root: &dkms_engine::root::Root, path: &std::path::Path) -> PathBuf {
+    root.path_in_root(path).unwrap_or_else(|| path.to_owned())
 }

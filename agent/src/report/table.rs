@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use dkms_index::modalias::Fields;
 
-use super::{DeviceReport, KernelReport, Outcome, PackageReport, RemovalReport, RemovalReportOutcome};
+use super::{DeviceReport, InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus};
 use crate::verdict::Verdict;
 
 /// Below this the table does not get narrower.
@@ -32,7 +32,7 @@ pub fn devices(kernel: &KernelReport, width: usize, all: bool) -> String {
     let dim = Style::new().dimmed();
     for device in &shown {
         let style = style(&device.verdict);
-        let word = device.verdict.word();
+        let word = device.verdict.label();
         let title = fit(&device.device.title(), device_columns);
         let reasons = reasons(&device.verdict);
         let detail = fit(&beside(device), detail_columns);
@@ -67,7 +67,7 @@ pub fn summary(kernel: &KernelReport) -> String {
         "works in-tree",
         "unknown",
     ] {
-        let n = kernel.devices.iter().filter(|d| d.verdict.word() == word).count();
+        let n = kernel.devices.iter().filter(|d| d.verdict.label() == word).count();
         if n > 0 {
             parts.push(format!("{n} {word}"));
         }
@@ -88,8 +88,8 @@ pub fn package(package: &PackageReport, release: &str) -> String {
     let name = &package.package;
     let colour = |c: AnsiColor| Style::new().fg_color(Some(c.into())).bold();
     match &package.outcome {
-        Outcome::Planned => format!("would install {name} for {release}"),
-        Outcome::Installed {
+        InstallStatus::Planned => format!("would install {name} for {release}"),
+        InstallStatus::Installed {
             modules,
             loaded,
             pending,
@@ -107,7 +107,7 @@ pub fn package(package: &PackageReport, release: &str) -> String {
                 files.join(", ")
             )
         }
-        Outcome::Failed { reason, .. } => {
+        InstallStatus::Failed { reason, .. } => {
             let style = colour(AnsiColor::Red);
             format!("{style}failed{style:#} {name}: {reason} (kernel {release})")
         }
@@ -120,8 +120,8 @@ pub fn removal(removal: &RemovalReport, release: &str) -> String {
     let why = format!("from {release}, revoked by {}: {revoked}", package.repository);
     let colour = |c: AnsiColor| Style::new().fg_color(Some(c.into())).bold();
     match &removal.outcome {
-        RemovalReportOutcome::Planned => format!("would remove {package} {why}"),
-        RemovalReportOutcome::Removed { until_reboot } => {
+        RemovalStatus::Planned => format!("would remove {package} {why}"),
+        RemovalStatus::Removed { until_reboot } => {
             let style = colour(AnsiColor::Yellow);
             let later = if *until_reboot {
                 "; in use until the next boot"
@@ -130,7 +130,7 @@ pub fn removal(removal: &RemovalReport, release: &str) -> String {
             };
             format!("{style}removed{style:#} {package} {why}{later}")
         }
-        RemovalReportOutcome::Failed { reason, .. } => {
+        RemovalStatus::Failed { reason, .. } => {
             let style = colour(AnsiColor::Red);
             format!("{style}not removed{style:#} {package} {why}: {reason}")
         }

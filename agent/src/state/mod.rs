@@ -1,4 +1,4 @@
-//! What the agent keeps between runs, in SQLite and in plain files.
+//! What the agent stores between runs, in SQLite and in plain files.
 //!
 //! - [`Paths`][]: where.
 //! - [`index`]: the index of each repository, ready for look-ups. A cache: it is rebuilt from what was verified.
@@ -18,7 +18,7 @@ pub use paths::Paths;
 
 use crate::files;
 
-/// Why something that is kept cannot be read or written.
+/// Why stored data cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A database is not one of ours, or is damaged.
@@ -55,10 +55,10 @@ pub enum StateError {
         /// What is wrong with it.
         why: String,
     },
-    /// A file or folder cannot be read or written.
+    /// A file or directory cannot be read or written.
     #[error("{} cannot be read or written: {source}", path.display())]
     Io {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// The operating system's answer.
         source: io::Error,
@@ -66,7 +66,7 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// Sorts SQLite's answers about the database at `path`.
+    /// The error for what SQLite reports about the database at `path`.
     fn sqlite(path: impl Into<PathBuf>, source: rusqlite::Error) -> Self {
         let path = path.into();
         match source.sqlite_error_code() {
@@ -75,7 +75,7 @@ impl StateError {
         }
     }
 
-    /// Whether the file is worthless and must be made anew.
+    /// Whether the file is damaged and must be rebuilt.
     pub fn is_damaged(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Value { .. })
     }
@@ -92,7 +92,7 @@ impl StateError {
                 ErrorCode::ReadOnly => files::see_read_only(path),
                 ErrorCode::PermissionDenied | ErrorCode::CannotOpen => "run it as root".to_owned(),
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-                    "another run is at work: wait for it to end".to_owned()
+                    "another run uses it: wait for it to end".to_owned()
                 }
                 _ => return None,
             },

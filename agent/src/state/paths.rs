@@ -1,4 +1,4 @@
-//! Where things are kept.
+//! The paths of the agent's own files.
 
 use std::fs;
 use std::io;
@@ -42,9 +42,9 @@ impl Paths {
         Ok(copy)
     }
 
-    /// Removes what a run that was killed left half written. Only the holder of the run's lock may.
+    /// Removes temporary files of a run that was killed. Needs the run's lock.
     pub fn sweep(&self) {
-        // What stays takes room, and the next run tries again.
+        // A file that stays needs only space, and the next run tries again.
         let _ = fs::remove_dir_all(self.unpacked());
         let below = |dir: PathBuf| {
             fs::read_dir(dir)
@@ -103,7 +103,7 @@ impl Paths {
     }
 }
 
-/// Copies regular files and folders; nothing where there is nothing.
+/// Copies regular files and directories; nothing where there is nothing.
 fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(from) {
         Ok(entries) => entries,

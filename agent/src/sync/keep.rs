@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{SyncError, file_name, read_at_most};
 use crate::files;
 
-/// The largest file that trust asks to keep is a role of 32 MiB.
+/// The largest file to store is a role of 32 MiB.
 const FILE_MAX_BYTES: u64 = 33 << 20;
 /// All of them together.
 const TOTAL_MAX_BYTES: usize = 128 << 20;
@@ -22,7 +22,7 @@ pub(super) struct Keeper {
     etags: PathBuf,
 }
 
-/// What a server called a file. Not trusted: at worst the file is fetched once more.
+/// The server's ETag of a file. Not trusted: at worst the file is fetched again.
 #[derive(Serialize, Deserialize)]
 struct Tag {
     path: String,
@@ -35,7 +35,7 @@ impl Keeper {
         Self { dir, etags }
     }
 
-    /// All that is kept. Files that are not ours by name or size are passed over; trust believes none unverified.
+    /// All stored files. Files with another name or size are skipped; the rest is verified again.
     pub(super) fn load(&self) -> Result<Kept, SyncError> {
         let mut kept = Kept::new();
         let failed = |source| SyncError::Keep {
@@ -105,7 +105,7 @@ impl Keeper {
             etag: etag.to_owned(),
             sha256: hex::encode(Sha256::digest(bytes)),
         };
-        // Without it the next poll costs a kilobyte more.
+        // Without it the next poll fetches a kilobyte more.
         if let Ok(json) = serde_json::to_vec(&tag)
             && json.len() <= 4096
             && let Err(error) = files::write_atomically(&self.etags, &json)

@@ -1,7 +1,7 @@
 //! Brings the verified state of a repository to this machine: metadata, index, manifests.
 //!
-//! What is believed, and in which order, is decided by [`dkms_index::trust`]; here its wishes are fetched and its findings
-//! kept. Verified metadata is kept byte for byte as it was served; what could not be kept is an error.
+//! [`dkms_index::trust`] decides what is trusted and in which order; this module fetches the files that it asks for and stores what
+//! it verified. Verified metadata is stored byte for byte as it was served. A file that cannot be stored is an error.
 
 mod error;
 mod keep;
@@ -25,10 +25,10 @@ use crate::transport::{Answer, Mirrors, Request, Transport};
 use keep::Keeper;
 use segments::SegmentCache;
 
-/// Whether mirrors beyond this machine may be asked.
+/// Whether mirrors beyond this machine may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// They may.
+    /// All mirrors.
     Online,
     /// Only `file://` mirrors and what is cached.
     Offline,
@@ -48,16 +48,16 @@ pub struct Session<'a> {
 pub struct Refreshed {
     /// The verified metadata.
     pub metadata: TrustedMetadata,
-    /// Why it comes from an earlier run; `None` when a mirror was asked.
+    /// Why it comes from an earlier run; `None` when a mirror answered.
     pub from_cache: Option<SyncError>,
 }
 
-/// What became of the cached index.
+/// The result of updating the cached index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Update {
     /// It was the newest already.
     Unchanged,
-    /// It was made anew with this many lines.
+    /// It was rebuilt with this many lines.
     Updated {
         /// Lines of the index.
         records: u64,
@@ -81,7 +81,7 @@ impl<'a> Session<'a> {
         self.repository
     }
 
-    /// The mirrors that may be asked.
+    /// The mirrors that may be used.
     pub fn mirrors(&self) -> &Mirrors {
         &self.mirrors
     }
@@ -95,8 +95,7 @@ impl<'a> Session<'a> {
     /// verified again and used.
     ///
     /// # Errors
-    /// When a mirror sent what cannot be trusted and no other mirror did better; when there is neither a mirror nor a
-    /// cache; when something cannot be kept.
+    /// When no mirror sent files that can be trusted; when there is neither a mirror nor a cache; when a file cannot be stored.
     pub async fn refresh(&self, now: Timestamp, expiry: Expiry) -> Result<Refreshed, SyncError> {
         let mut tried = 0;
         loop {
@@ -192,7 +191,7 @@ impl<'a> Session<'a> {
         SegmentCache::new(self.paths.segments(&self.repository.name))
     }
 
-    /// A segment from the cache, by a delta, or whole from a mirror. `None` when a cheaper way did not work: another
+    /// A segment from the cache, by a delta, or whole from a mirror. `None` when the cache or the delta did not work: another file
     /// is wanted then.
     async fn segment(
         &self,
@@ -239,10 +238,10 @@ impl<'a> Session<'a> {
         fetch.finish().map_err(|e| SyncError::trust(self.repository, e))
     }
 
-    /// Fetches what is wanted, feeds it, keeps what was found good; also after a failure.
+    /// Fetches what is wanted, passes it on for verification, and stores what was verified; also after a failure.
     async fn drive(&self, exchange: &mut impl Exchange) -> Result<(), SyncError> {
         let keeper = self.keeper();
-        // What a conversation found at hand needs no file, but may have to be kept.
+        // What needs no file may have to be stored all the same.
         keeper.carry_out(exchange.changes())?;
         while let Some(want) = exchange.want() {
             let bytes = self.get(&want, Some(&keeper)).await?;

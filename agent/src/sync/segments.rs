@@ -54,7 +54,7 @@ impl SegmentCache {
             .map_err(|source| (path, source))
     }
 
-    /// Segments of older indexes are of no use any more.
+    /// Removes the segments of older indexes.
     pub(super) fn forget_all_but(&self, names: &[String]) {
         for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -62,7 +62,7 @@ impl SegmentCache {
                 .iter()
                 .any(|kept| name.to_str().and_then(|n| n.strip_suffix(".zst")) == Some(kept))
             {
-                // What stays costs only room, and the next update tries again.
+                // A file that stays needs only space, and the next update tries again.
                 let _ = fs::remove_file(entry.path());
             }
         }

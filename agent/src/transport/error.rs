@@ -1,4 +1,4 @@
-//! What can go wrong between here and a mirror.
+//! Errors of transports.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::files::is_full;
 
-/// Why a file could not be got.
+/// Why a file could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// A path asked for is not a plain relative path.
@@ -23,7 +23,7 @@ pub enum TransportError {
         /// The address.
         url: String,
     },
-    /// This machine has no certificate authorities, so no https server can be recognised.
+    /// This machine has no CA certificates, so no https server can be verified.
     #[error("no CA certificates are installed to verify {url}")]
     NoCertificates {
         /// The address.
@@ -71,7 +71,7 @@ pub enum TransportError {
         /// The limit.
         max_bytes: u64,
     },
-    /// The server's answer makes no sense.
+    /// The server's answer violates the protocol.
     #[error("the download of {url} failed: {why}")]
     Protocol {
         /// The address.
@@ -87,7 +87,7 @@ pub enum TransportError {
         /// The operating system's answer.
         source: io::Error,
     },
-    /// What arrived cannot be kept on this machine.
+    /// The download cannot be written on this machine.
     #[error("the download of {url} cannot be written: {source}")]
     Write {
         /// The address.
@@ -116,17 +116,17 @@ impl TransportError {
         }
     }
 
-    /// Whether it is this machine's own fault, the same for every mirror.
+    /// Whether the cause is on this machine, the same for every mirror.
     pub fn is_ours(&self) -> bool {
         matches!(self, Self::Write { .. } | Self::Path { .. } | Self::Client { .. })
     }
 
-    /// Whether the address is one that may not be asked, whoever answers there.
+    /// Whether the address is not allowed by the configuration.
     pub fn is_misconfigured(&self) -> bool {
         matches!(self, Self::PlainHttp { .. })
     }
 
-    /// Whether there is no way to any server: nothing new can be had, but the cache still serves.
+    /// Whether no server can be reached: nothing new can be fetched, but the cache can be used.
     pub fn is_offline(&self) -> bool {
         matches!(
             self,

@@ -66,7 +66,7 @@ pub(super) fn get(url: &Url, request: Request<'_>, sink: &mut dyn Sink) -> Resul
     }
 }
 
-/// Whether the folder of the mirror itself exists.
+/// Whether the directory of the mirror itself exists.
 fn medium_is_there(path: &std::path::Path, below: &str) -> bool {
     path.ancestors()
         .nth(below.split('/').count())

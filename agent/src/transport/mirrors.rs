@@ -33,7 +33,7 @@ impl Mirrors {
         self.urls.is_empty()
     }
 
-    /// Asks the next one first from now on: what the preferred one sent was not good.
+    /// Prefers the next one from now on: what the preferred one sent could not be used.
     pub fn turn(&self) {
         if !self.is_empty() {
             let next = (self.preferred.load(Ordering::Relaxed) + 1) % self.len();
@@ -77,7 +77,7 @@ pub(super) fn check_scheme(url: &Url, allow_plain_http: bool) -> Result<(), Tran
     }
 }
 
-/// Whether the address is this machine by itself, whatever a resolver says of names.
+/// Whether the address is a loopback address, without asking a resolver.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -1,7 +1,7 @@
 //! Gets files of a repository from its mirrors: https, http on loopback (elsewhere when policy allows), and `file://`.
 //!
-//! Nothing that arrives here is trusted; what is asked of this module is that it ends: every body has a size limit that
-//! is enforced while it streams, every wait has an end, and every failure says which address failed and why.
+//! Nothing that arrives here is trusted. Every body has a size limit that is enforced while it streams, every wait has a time
+//! limit, and every failure names its address and its cause.
 
 mod error;
 mod file;

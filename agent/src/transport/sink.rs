@@ -1,4 +1,4 @@
-//! Where a body goes: memory, or a file that a later run can go on with.
+//! Where a body is written: memory, or a file that a later run can resume.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -53,7 +53,7 @@ impl std::fmt::Debug for PartFile<'_> {
 }
 
 impl<'a> PartFile<'a> {
-    /// Goes on at the end of `file`; `progress` hears how many bytes there are.
+    /// Resumes at the end of `file`; `progress` is called with the number of bytes.
     ///
     /// # Errors
     /// The operating system's answer.

@@ -241,16 +241,16 @@ fn a_full_disk_is_our_own_fault_and_not_retried() {
 
 #[test]
 fn a_file_repository_is_read_the_same_way() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("a"), "on the stick").expect("a file");
     std::fs::write(dir.path().join("big"), "x".repeat(101)).expect("a file");
-    std::fs::create_dir(dir.path().join("folder")).expect("a folder");
+    std::fs::create_dir(dir.path().join("directory")).expect("a directory");
     let at = |path: &std::path::Path| Mirrors::new(vec![Url::from_directory_path(path).expect("an absolute path")]);
     let get = |path: &str| run(transport().get_bytes(&at(dir.path()), Request { path, ..SMALL }));
     assert_eq!(get("a").expect("a file").1, b"on the stick");
     assert_eq!(get("none").expect("an answer").0, Answer::NotFound);
     assert!(matches!(get("big"), Err(TransportError::TooBig { .. })));
-    assert!(matches!(get("folder"), Err(TransportError::File { .. })));
+    assert!(matches!(get("directory"), Err(TransportError::File { .. })));
     let unplugged = at(&dir.path().join("unplugged"));
     let error = run(transport().get_bytes(&unplugged, SMALL)).expect_err("no medium");
     assert!(

@@ -214,7 +214,7 @@ fn what_the_kernel_says_decides() {
     let found = ends(&memory.auto());
     assert_eq!(
         found,
-        [("2.0".to_owned(), "Machine: there is no memory to load edu".to_owned())]
+        [("2.0".to_owned(), "Machine: not enough memory to load edu".to_owned())]
     );
     assert_eq!(memory.quarantined(), [""; 0]);
     assert!(!memory.story.module("edu").exists());

@@ -81,7 +81,7 @@ hint: set it aside: `mv [ROOT]/var/lib/dkms-fetch/state.db [ROOT]/var/lib/dkms-f
     for command in ["status", "history"] {
         story
             .run(&[command])
-            .assert(1, &["it is damaged", "hint: set it aside"]);
+            .assert(1, &["state.db is damaged", "hint: set it aside"]);
     }
     fs::rename(&records, records.with_extension("db.damaged")).expect("set aside");
     story.auto(&[]).assert(0, &["installed edu 1.0"]);

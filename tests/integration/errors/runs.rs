@@ -57,7 +57,7 @@ fn a_second_run_is_told_of_the_first() {
     let first = start(&story);
     let building = story.building("edu");
     for second in [story.auto(&[]), story.run(&["sync"]), story.run(&["remove", "edu"])] {
-        second.assert(75, &["another dkms-fetch is at work", "hint: wait for it to end"]);
+        second.assert(75, &["another dkms-fetch is running", "hint: wait for it to end"]);
     }
     story.go_on(&building);
     end(first).assert(0, &["installed edu 1.0"]);

@@ -58,13 +58,13 @@ impl Machine {
             text,
             "what is verified is what is stored"
         );
-        assert_eq!(fs::read_dir(wanted.folder()).unwrap().count(), 1, "no part is left");
+        assert_eq!(fs::read_dir(wanted.directory()).unwrap().count(), 1, "no part is left");
         Ok(text)
     }
 
     fn put_part(&self, content: &str) {
         let wanted = self.wanted(CONTENT);
-        fs::create_dir_all(wanted.folder()).unwrap();
+        fs::create_dir_all(wanted.directory()).unwrap();
         fs::write(wanted.path.with_extension("part"), content).unwrap();
     }
 }
@@ -121,7 +121,7 @@ fn one_flipped_byte_is_refused_and_nothing_is_kept() {
     let error = machine.download(&[&server], Network::Online).unwrap_err();
     assert!(matches!(error, FetchError::Hash { .. }) && error.is_trust(), "{error}");
     assert!(error.hint().is_some());
-    assert_eq!(fs::read_dir(machine.wanted(CONTENT).folder()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(machine.wanted(CONTENT).directory()).unwrap().count(), 0);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn what_came_before_an_interruption_is_kept_for_later() {
 fn what_rotted_in_the_store_is_fetched_again() {
     let machine = machine();
     let wanted = machine.wanted(CONTENT);
-    fs::create_dir_all(wanted.folder()).unwrap();
+    fs::create_dir_all(wanted.directory()).unwrap();
     fs::write(&wanted.path, "the source of a drivel").unwrap();
     assert!(wanted.stored().unwrap().is_none());
     assert!(!wanted.path.exists());

@@ -55,7 +55,7 @@ fn unpacked(entries: Vec<(Header, Vec<u8>)>) -> Result<SourceTree, String> {
             "something was left behind"
         );
     }
-    // The folder goes now; what the tree needs was looked at by then or is in memory.
+    // The directory goes now; what the tree needs was looked at by then or is in memory.
     result.inspect(|tree| assert!(tree.path().join("dkms.conf").is_file()))
 }
 
@@ -67,8 +67,8 @@ fn what_no_driver_holds_is_refused() {
     };
     check(vec![file("evil-1/../../etc/cron.d/x")], "leads out");
     check(vec![file("/etc/cron.d/x")], "leads out");
-    check(vec![file("other-1/x")], "not in the one folder");
-    check(vec![file("x")], "not in the one folder");
+    check(vec![file("other-1/x")], "not in the one directory");
+    check(vec![file("x")], "not in the one directory");
     check(vec![file("evil-1/a"), file("evil-1/a")], "there twice");
     check(vec![link("evil-1/a", "/etc")], "leads out");
     check(vec![link("evil-1/a", "../x")], "leads out");
@@ -84,7 +84,10 @@ fn what_no_driver_holds_is_refused() {
         "link to nothing",
     );
     for kind in [EntryType::Char, EntryType::Block, EntryType::Fifo, EntryType::GNUSparse] {
-        check(vec![raw(kind, "evil-1/dev", "", b"")], "neither file, folder nor link");
+        check(
+            vec![raw(kind, "evil-1/dev", "", b"")],
+            "neither file, directory nor link",
+        );
     }
 }
 

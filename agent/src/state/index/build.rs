@@ -32,7 +32,7 @@ impl Builder {
     /// Begins a database that will replace the one at `path`, for an index of about `decoded_bytes`.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// When the directory cannot be written.
     pub fn new(path: &Path, decoded_bytes: u64) -> Result<Self, StateError> {
         let dir = path.parent().unwrap_or(path);
         let failed = |source| StateError::Io {

@@ -98,7 +98,7 @@ impl Index {
     /// All patterns of all packages that match `device`, by repository, then in the order of the index.
     ///
     /// # Errors
-    /// When a database is damaged: it is removed then, so that the next sync makes it anew.
+    /// When a database is damaged: it is removed then, so that the next sync rebuilds it.
     pub fn find(&self, device: &Modalias) -> Result<Vec<Match>, StateError> {
         let mut matches = Vec::new();
         for (repository, opened) in self.repositories.iter().enumerate() {
@@ -287,7 +287,7 @@ impl Opened {
         })
     }
 
-    /// A damaged cache is worth nothing: it goes, and the next sync makes it anew.
+    /// A damaged cache is removed, and the next sync rebuilds it.
     fn failed(&self, error: rusqlite::Error) -> StateError {
         let error = StateError::sqlite(&self.path, error);
         if error.is_damaged()

@@ -9,7 +9,7 @@ use crate::state::StateError;
 
 /// A package that this program installed for a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Installed {
+pub struct InstallRecord {
     /// The package.
     pub package: String,
     /// The kernel release.
@@ -27,11 +27,11 @@ pub struct Installed {
 }
 
 impl Records {
-    /// Notes that a package is installed for a kernel, instead of what was there before.
+    /// Records that a package is installed for a kernel, in place of an earlier version.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn note_installed(&self, i: &Installed) -> Result<(), StateError> {
+    pub fn note_installed(&self, i: &InstallRecord) -> Result<(), StateError> {
         let sql = "INSERT OR REPLACE INTO installed
                        (package, kernel, version, dkms_version, repository, bundle_sha256, at)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -48,7 +48,7 @@ impl Records {
         self.execute(sql, values).map(|_| ())
     }
 
-    /// Notes that a package is gone from a kernel; says whether it was there.
+    /// Records that a package is removed from a kernel; returns whether it was recorded.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -57,20 +57,20 @@ impl Records {
         Ok(self.execute(sql, [package, kernel])? > 0)
     }
 
-    /// Notes that an installed package was seen to serve its devices under a kernel.
+    /// Records that devices of an installed package were seen bound under a kernel.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn note_at_work(&self, package: &str, kernel: &str) -> Result<(), StateError> {
+    pub fn note_bound(&self, package: &str, kernel: &str) -> Result<(), StateError> {
         let sql = "UPDATE installed SET at_work = 1 WHERE package = ?1 AND kernel = ?2";
         self.execute(sql, [package, kernel]).map(|_| ())
     }
 
-    /// What this program installed for a kernel and never saw at work there.
+    /// What this program installed for a kernel and whose devices were never seen bound.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn never_at_work(&self, kernel: &str) -> Result<Vec<Installed>, StateError> {
+    pub fn never_bound(&self, kernel: &str) -> Result<Vec<InstallRecord>, StateError> {
         self.installed_where("at_work = 0 AND kernel = ?1", [kernel])
     }
 
@@ -78,17 +78,21 @@ impl Records {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn installed(&self) -> Result<Vec<Installed>, StateError> {
+    pub fn installed(&self) -> Result<Vec<InstallRecord>, StateError> {
         self.installed_where("TRUE", [])
     }
 
-    fn installed_where(&self, condition: &str, params: impl rusqlite::Params) -> Result<Vec<Installed>, StateError> {
+    fn installed_where(
+        &self,
+        condition: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<Vec<InstallRecord>, StateError> {
         let sql = format!(
             "SELECT package, kernel, version, dkms_version, repository, bundle_sha256, at
              FROM installed WHERE {condition} ORDER BY package, kernel"
         );
         self.rows(&sql, params, |row| {
-            Ok(Installed {
+            Ok(InstallRecord {
                 package: row.get(0)?,
                 kernel: row.get(1)?,
                 version: row.get(2)?,

@@ -13,7 +13,7 @@ use rusqlite::{Connection, Row};
 
 pub use history::Entry;
 pub use hold::Hold;
-pub use installed::Installed;
+pub use installed::InstallRecord;
 pub use quarantine::Quarantined;
 
 use super::StateError;

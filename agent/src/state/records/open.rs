@@ -33,7 +33,7 @@ pub(super) const STEPS: [&str; 2] = [
         package TEXT NOT NULL, version TEXT NOT NULL, kernel TEXT NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL
     );
 ",
-    // Whether the running kernel was seen to serve its devices by it.
+    // Whether devices were seen bound to it.
     "ALTER TABLE installed ADD COLUMN at_work INTEGER NOT NULL DEFAULT 0;",
 ];
 
@@ -77,7 +77,7 @@ impl Records {
         };
         let db = open(read_only)
             .or_else(|e| match e.sqlite_error_code() {
-                // A run was cut off in the middle of a change, which has to be taken back first.
+                // A run was killed in the middle of a transaction, which must be rolled back first.
                 Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
                     drop(open(read_write)?);
                     open(read_only)

@@ -36,7 +36,7 @@ fn decisions_outlive_the_run() {
         reason: "did not bind".into(),
         at: at(2),
     };
-    let installed = Installed {
+    let installed = InstallRecord {
         package: "ddcci".into(),
         kernel: "6.1.0".into(),
         version: "0.4.5-1".into(),
@@ -60,9 +60,9 @@ fn decisions_outlive_the_run() {
     assert_eq!(records.installed().unwrap(), [installed]);
     assert!(records.hold(&hold("x", 1)).is_err(), "reading must not write");
     let records = Records::open(&paths).unwrap();
-    assert_eq!(records.never_at_work("6.1.0").unwrap().len(), 1);
-    records.note_at_work("ddcci", "6.1.0").unwrap();
-    assert_eq!(records.never_at_work("6.1.0").unwrap(), []);
+    assert_eq!(records.never_bound("6.1.0").unwrap().len(), 1);
+    records.note_bound("ddcci", "6.1.0").unwrap();
+    assert_eq!(records.never_bound("6.1.0").unwrap(), []);
     assert_eq!(records.release("r8168").unwrap(), 1);
     assert!(records.note_removed("ddcci", "6.1.0").unwrap());
     assert_eq!(records.installed().unwrap(), []);
@@ -81,7 +81,7 @@ fn an_older_database_is_brought_up_to_date() {
     old.pragma_update(None, "user_version", 1).unwrap();
     drop(old);
     assert_eq!(Records::open_to_read(&paths).unwrap().installed().unwrap().len(), 1);
-    assert_eq!(Records::open(&paths).unwrap().never_at_work("6.1.0").unwrap().len(), 1);
+    assert_eq!(Records::open(&paths).unwrap().never_bound("6.1.0").unwrap().len(), 1);
     assert_eq!(Records::open(&paths).unwrap().installed().unwrap().len(), 1);
 }
 

@@ -1,14 +1,14 @@
-//! What a repository wants gone: packages that it revoked with the action `uninstall`.
+//! Installed packages that their repository revoked with the action `uninstall`.
 //!
-//! Only what came from that repository, through us, is taken away. Anything else of the same name is somebody's own work and is
-//! only warned about, and so is what the owner of the machine holds.
+//! Only a package that this program installed from that repository is removed. For another one of the same name, and for one that
+//! is held, there is only a warning.
 
 use dkms_index::document::revocation::{Action, Revocation};
 
 use super::InstalledPackage;
 use crate::candidate::{OfferId, Rules};
 
-/// A package to take away.
+/// A package to remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
     /// The package.
@@ -21,46 +21,46 @@ pub struct Removal {
     pub reason: String,
 }
 
-/// A package that was revoked and stays.
+/// A revoked package that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remaining {
+pub struct KeptInstall {
     /// The package.
     pub package: OfferId,
     /// Which repository revoked it.
     pub revoked_by: String,
     /// Why, in the repository's words.
     pub reason: String,
-    /// Whether it stays because the owner holds it; else because it did not come through us.
+    /// Whether it is kept because it is held; otherwise because this program did not install it.
     pub held: bool,
 }
 
-/// All that was revoked of what is installed.
+/// The installed packages that were revoked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Withdrawal {
-    /// What goes.
+pub struct RevokedInstalls {
+    /// Those to remove.
     pub removals: Vec<Removal>,
-    /// What stays, to be warned about.
-    pub remaining: Vec<Remaining>,
+    /// Those that are kept, with a warning.
+    pub kept: Vec<KeptInstall>,
 }
 
-/// Decides about everything that is installed for one kernel.
-pub fn withdraw(standing: &[InstalledPackage], rules: &Rules) -> Withdrawal {
-    let mut withdrawal = Withdrawal::default();
-    for one in standing {
+/// Finds them among the packages that are installed for one kernel.
+pub fn find_revoked(installed: &[InstalledPackage], rules: &Rules) -> RevokedInstalls {
+    let mut revoked = RevokedInstalls::default();
+    for one in installed {
         let Some((repository, revocation)) = revocation(one, rules) else {
             continue;
         };
         let reason = revocation.reason.clone();
         let held = rules.held.contains(&one.name);
         if one.source.is_none() || held {
-            withdrawal.remaining.push(Remaining {
+            revoked.kept.push(KeptInstall {
                 package: one.id(),
                 revoked_by: repository.to_owned(),
                 reason,
                 held,
             });
         } else {
-            withdrawal.removals.push(Removal {
+            revoked.removals.push(Removal {
                 package: one.id(),
                 dkms_version: one.dkms_version.clone(),
                 modules: one.modules.clone(),
@@ -68,10 +68,10 @@ pub fn withdraw(standing: &[InstalledPackage], rules: &Rules) -> Withdrawal {
             });
         }
     }
-    withdrawal
+    revoked
 }
 
-/// Who wants it gone: its own repository, or any of them where nobody knows where it came from.
+/// The revocation that asks for its removal: by its own repository, or by any where its repository is not known.
 fn revocation<'a>(one: &InstalledPackage, rules: &'a Rules) -> Option<(&'a str, &'a Revocation)> {
     let id = one.id();
     let versions = [id.version.as_str(), one.dkms_version.as_str()];
@@ -92,11 +92,11 @@ fn revocation<'a>(one: &InstalledPackage, rules: &'a Rules) -> Option<(&'a str, 
         .find(|(_, revocation)| revocation.action == Action::Uninstall)
 }
 
-impl Withdrawal {
-    /// What is installed when all that goes is gone.
-    pub fn staying(&self, standing: &[InstalledPackage]) -> Vec<InstalledPackage> {
-        let goes = |one: &&InstalledPackage| self.removals.iter().any(|removal| removal.package == one.id());
-        standing.iter().filter(|one| !goes(one)).cloned().collect()
+impl RevokedInstalls {
+    /// What is installed after the removals.
+    pub fn after_removals(&self, installed: &[InstalledPackage]) -> Vec<InstalledPackage> {
+        let is_removed = |one: &&InstalledPackage| self.removals.iter().any(|removal| removal.package == one.id());
+        installed.iter().filter(|one| !is_removed(one)).cloned().collect()
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
 
     use dkms_index::document::revocation::{Revocations, Subject};
 
-    fn standing(version: &str, repository: Option<&str>, bundle_sha256: &str) -> InstalledPackage {
+    fn installed(version: &str, repository: Option<&str>, bundle_sha256: &str) -> InstalledPackage {
         InstalledPackage {
             name: "edu".into(),
             dkms_version: version.into(),
@@ -132,7 +132,7 @@ mod tests {
     fn check(one: InstalledPackage, subject: Subject, action: Action, held: bool, expected: (usize, usize)) {
         let revocation = Revocation {
             subject,
-            reason: "it burns".into(),
+            reason: "it corrupts memory".into(),
             action,
         };
         let list = Revocations {
@@ -143,34 +143,34 @@ mod tests {
         rules.revocations.insert("acme".into(), list);
         rules.held.extend(held.then(|| "edu".to_owned()));
         let all = [one];
-        let withdrawal = withdraw(&all, &rules);
-        let found = (withdrawal.removals.len(), withdrawal.remaining.len());
+        let revoked = find_revoked(&all, &rules);
+        let found = (revoked.removals.len(), revoked.kept.len());
         assert_eq!(found, expected, "{all:?} {rules:?}");
-        assert_eq!(withdrawal.staying(&all).len(), 1 - expected.0);
+        assert_eq!(revoked.after_removals(&all).len(), 1 - expected.0);
     }
 
     #[test]
     fn only_what_came_from_the_repository_goes() {
         use Action::{Block, Uninstall};
-        let ours = || standing("1.0", Some("acme"), "ab");
+        let ours = || installed("1.0", Some("acme"), "ab");
         check(ours(), versions("1.0", "1.5"), Uninstall, false, (1, 0));
         check(ours(), Subject::Bundle("ab".into()), Uninstall, false, (1, 0));
         check(ours(), Subject::Bundle("cd".into()), Uninstall, false, (0, 0));
         check(ours(), versions("1.0", "1.5"), Block, false, (0, 0));
         check(ours(), versions("2.0", "2.5"), Uninstall, false, (0, 0));
-        // The owner's word is stronger, and he is told.
+        // A hold goes before a revocation, with a warning.
         check(ours(), versions("1.0", "1.5"), Uninstall, true, (0, 1));
-        // Another repository has no say in it.
+        // Another repository cannot revoke it.
         check(
-            standing("1.0", Some("other"), "ab"),
+            installed("1.0", Some("other"), "ab"),
             versions("1.0", "1.5"),
             Uninstall,
             false,
             (0, 0),
         );
-        // What somebody put there by hand is his.
+        // A package that was installed by hand is kept.
         check(
-            standing("1.0", None, ""),
+            installed("1.0", None, ""),
             versions("1.0", "1.5"),
             Uninstall,
             false,

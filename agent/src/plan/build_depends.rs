@@ -9,26 +9,26 @@ use super::InstalledPackage;
 use crate::candidate::{self, Facts, Offer, OfferId, Proof, Rejection};
 
 /// Packages by name: all versions of every name that some `BUILD_DEPENDS` reaches.
-pub type Library = BTreeMap<String, Vec<Arc<Offer>>>;
+pub type Dependencies = BTreeMap<String, Vec<Arc<Offer>>>;
 
-/// A chain of needs longer than this is an error in the index.
+/// A chain of build dependencies longer than this is an error in the index.
 const DEPTH_MAX: usize = 16;
 
-/// The packages that the plan talks about, by number, each with the numbers of what it needs.
-pub(super) struct Shelf<'a> {
-    library: &'a Library,
-    standing: &'a [InstalledPackage],
+/// The packages of the plan by number, each with the numbers of its build dependencies.
+pub(super) struct BuildGraph<'a> {
+    dependencies: &'a Dependencies,
+    installed: &'a [InstalledPackage],
     facts: Facts<'a>,
     offers: Vec<Arc<Offer>>,
     needs: Vec<Vec<usize>>,
     known: BTreeMap<OfferId, Result<usize, Rejection>>,
 }
 
-impl<'a> Shelf<'a> {
-    pub(super) fn new(library: &'a Library, standing: &'a [InstalledPackage], facts: Facts<'a>) -> Self {
+impl<'a> BuildGraph<'a> {
+    pub(super) fn new(dependencies: &'a Dependencies, installed: &'a [InstalledPackage], facts: Facts<'a>) -> Self {
         Self {
-            library,
-            standing,
+            dependencies,
+            installed,
             facts,
             offers: Vec::new(),
             needs: Vec::new(),
@@ -48,25 +48,25 @@ impl<'a> Shelf<'a> {
         &self.needs[number]
     }
 
-    /// Gives an admitted package its number, and those it needs theirs.
-    pub(super) fn take(&mut self, offer: &Arc<Offer>) -> Result<usize, Rejection> {
-        self.take_below(offer, &mut Vec::new())
+    /// Adds an admitted package with its build dependencies, and gives its number.
+    pub(super) fn add(&mut self, offer: &Arc<Offer>) -> Result<usize, Rejection> {
+        self.add_for(offer, &mut Vec::new())
     }
 
-    fn take_below(&mut self, offer: &Arc<Offer>, above: &mut Vec<String>) -> Result<usize, Rejection> {
+    fn add_for(&mut self, offer: &Arc<Offer>, dependents: &mut Vec<String>) -> Result<usize, Rejection> {
         if let Some(known) = self.known.get(&offer.id) {
             return known.clone();
         }
-        above.push(offer.id.name.clone());
+        dependents.push(offer.id.name.clone());
         let needs: Result<Vec<usize>, Rejection> = offer
             .record
             .recipe
             .build_depends
             .iter()
-            .filter(|name| !self.standing.iter().any(|standing| standing.name == **name))
-            .map(|name| self.need(name, above))
+            .filter(|name| !self.installed.iter().any(|package| package.name == **name))
+            .map(|name| self.need(name, dependents))
             .collect();
-        above.pop();
+        dependents.pop();
         let number = needs.map(|needs| {
             self.offers.push(Arc::clone(offer));
             self.needs.push(needs);
@@ -77,18 +77,18 @@ impl<'a> Shelf<'a> {
     }
 
     /// The best package of a name that another one needs.
-    fn need(&mut self, name: &str, above: &mut Vec<String>) -> Result<usize, Rejection> {
+    fn need(&mut self, name: &str, dependents: &mut Vec<String>) -> Result<usize, Rejection> {
         let refuse = |reason: String| Rejection::Needs {
             name: name.to_owned(),
             reason,
         };
-        if above.iter().any(|one| one == name) || above.len() >= DEPTH_MAX {
-            return Err(refuse(format!("which needs it in turn ({})", above.join(" → "))));
+        if dependents.iter().any(|one| one == name) || dependents.len() >= DEPTH_MAX {
+            return Err(refuse(format!("which needs it in turn ({})", dependents.join(" → "))));
         }
-        let library = self.library;
+        let dependencies = self.dependencies;
         let mut admitted: Vec<(Proof, &Arc<Offer>)> = Vec::new();
         let mut refusal = refuse("no repository offers it".to_owned());
-        for offer in library.get(name).into_iter().flatten() {
+        for offer in dependencies.get(name).into_iter().flatten() {
             match candidate::admit(offer, self.facts) {
                 Ok(proof) => admitted.push((proof, offer)),
                 Err(why) => refusal = refuse(format!("{} {why}", offer.id.version)),
@@ -100,7 +100,7 @@ impl<'a> Shelf<'a> {
                 .then_with(|| version::compare(&b.id.version, &a.id.version))
         });
         for (_, offer) in admitted {
-            match self.take_below(offer, above) {
+            match self.add_for(offer, dependents) {
                 Ok(number) => return Ok(number),
                 Err(why) => refusal = refuse(why.to_string()),
             }
@@ -108,8 +108,8 @@ impl<'a> Shelf<'a> {
         Err(refusal)
     }
 
-    /// All that comes with a package in building order, itself last.
-    pub(super) fn brings(&self, number: usize) -> Vec<usize> {
+    /// A package with all its build dependencies in building order, itself last.
+    pub(super) fn with_dependencies(&self, number: usize) -> Vec<usize> {
         let mut all = Vec::new();
         self.collect(number, &mut all);
         all

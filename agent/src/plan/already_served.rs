@@ -1,66 +1,39 @@
-//! The three-way check: does a driver serve the device now, does the kernel have one of its own, did we install one.
+//! The three-way check: is a driver bound to the device now, does a module of the kernel claim it, is a package for it installed.
 
 use dkms_index::specificity::Specificity;
 
-use crate::candidate::{Assessment, OfferId};
+use super::InstalledPackage;
+use crate::candidate::Assessment;
 use crate::device::{Binding, Device};
 use crate::intree::KernelClaim;
 use crate::verdict::Verdict;
-
-/// A package that is installed for the target kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstalledPackage {
-    /// `PACKAGE_NAME`.
-    pub name: String,
-    /// The version in the DKMS tree.
-    pub dkms_version: String,
-    /// The version in the index and the repository, where it came from one through us.
-    pub source: Option<OfferId>,
-    /// SHA-256 of the bundle it came in; empty where it did not come through us.
-    pub bundle_sha256: String,
-    /// The names of its modules, `-` written as `_`.
-    pub modules: Vec<String>,
-}
-
-impl InstalledPackage {
-    /// What to call it.
-    pub fn id(&self) -> OfferId {
-        self.source.clone().unwrap_or_else(|| OfferId {
-            name: self.name.clone(),
-            version: self.dkms_version.clone(),
-            repository: String::new(),
-        })
-    }
-}
 
 /// The verdict of a device that needs nothing, or `None` when a package is to be found for it.
 ///
 /// `live` says that the device is here and the target is the running kernel, so that what is bound now counts. `claims` are
 /// the kernel's own modules for the device. `matching` are the names of all packages that match it.
-pub fn settle(
+pub fn already_served(
     device: &Device,
     live: bool,
     claims: &[KernelClaim],
-    standing: &[InstalledPackage],
+    installed: &[InstalledPackage],
     matching: &[&str],
     assessment: &Assessment,
 ) -> Option<Verdict> {
-    if let Some(installed) = standing
+    if let Some(package) = installed
         .iter()
-        .find(|standing| matching.contains(&standing.name.as_str()))
+        .find(|package| matching.contains(&package.name.as_str()))
     {
-        return Some(Verdict::Installed {
-            package: installed.id(),
-        });
+        return Some(Verdict::Installed { package: package.id() });
     }
     let named = assessment
         .ranked
         .iter()
         .any(|candidate| candidate.rank.specificity >= Specificity::Device);
-    // A driver of last resort serves a device only as long as nobody knows it better.
+    // A fallback driver counts only where no package names the device.
     let counts = |claim: &&KernelClaim| !(named && claim.is_fallback());
     if device.binding == Binding::NeverBinds {
-        return shared(claims, assessment);
+        return all_in_tree(claims, assessment);
     }
     if live && let Binding::Bound { driver, module } = &device.binding {
         let by_fallback = claims
@@ -76,9 +49,9 @@ pub fn settle(
     })
 }
 
-/// A machine's own string (`dmi:`, `input:`) calls any number of modules: the kernel's take nothing away from a package's,
-/// unless they are the same.
-fn shared(claims: &[KernelClaim], assessment: &Assessment) -> Option<Verdict> {
+/// Any number of modules are loaded for a modalias of the machine itself (`dmi:`, `input:`). A module of the kernel makes a package
+/// unnecessary only where the package has no other module.
+fn all_in_tree(claims: &[KernelClaim], assessment: &Assessment) -> Option<Verdict> {
     let claimed = |module: &String| claims.iter().any(|claim| claim.module == module.replace('-', "_"));
     let adds = |modules: &[String]| modules.iter().any(|module| !claimed(module));
     if assessment
@@ -149,7 +122,7 @@ mod tests {
             .map(|name| (Arc::new(offer(name, "1")), DEVICE.parse().unwrap()))
             .collect();
         let assessment = assess(&matches, facts);
-        let standing: Vec<InstalledPackage> = installed
+        let installed: Vec<InstalledPackage> = installed
             .iter()
             .map(|&name| InstalledPackage {
                 name: name.into(),
@@ -160,8 +133,8 @@ mod tests {
             })
             .collect();
         for (live, expected) in [true, false].into_iter().zip(expected) {
-            let found = settle(&device, live, claims, &standing, matching, &assessment);
-            let found = found.map(|verdict| format!("{} {}", verdict.word(), verdict.detail()));
+            let found = already_served(&device, live, claims, &installed, matching, &assessment);
+            let found = found.map(|verdict| format!("{} {}", verdict.label(), verdict.detail()));
             assert_eq!(
                 found.as_deref(),
                 expected,
@@ -172,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn three_ways_to_need_nothing() {
+    fn bound_in_tree_and_installed_devices_need_nothing() {
         let own = || [claim("ahci", "pci:v*d*sv*sd*bc01sc06i01*")];
         let generic = || [claim("hid_generic", "hid:b*g*v*p*")];
         // Bound counts only on the machine itself, under the kernel that runs.
@@ -187,7 +160,7 @@ mod tests {
         check(Binding::Unbound, &own(), &["a"], &[], [Some("works in-tree ahci"); 2]);
         check(Binding::Unbound, &[], &["a"], &[], [None; 2]);
         check(Binding::Unbound, &[], &["a"], &["a"], [Some("installed a 1"); 2]);
-        // A driver of last resort gives way to one that names the device, and serves where there is none.
+        // A package that names the device goes before a fallback driver.
         check(bound("hid-generic"), &generic(), &["a"], &[], [None; 2]);
         check(
             bound("hid-generic"),
@@ -199,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_calls_many_modules() {
+    fn a_modalias_of_the_machine_loads_many_modules() {
         let own = |module: &str| [claim(module, "dmi:*:svnLENOVO:*")];
         check(
             Binding::NeverBinds,

@@ -1,0 +1,29 @@
+//! A package that is installed already, as the plan takes it into account.
+
+use crate::candidate::OfferId;
+
+/// A package that is installed for the target kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledPackage {
+    /// `PACKAGE_NAME`.
+    pub name: String,
+    /// The version in the DKMS tree.
+    pub dkms_version: String,
+    /// The version in the index and the repository, where it came from one through us.
+    pub source: Option<OfferId>,
+    /// SHA-256 of the bundle it came in; empty where it did not come through us.
+    pub bundle_sha256: String,
+    /// The names of its modules, `-` written as `_`.
+    pub modules: Vec<String>,
+}
+
+impl InstalledPackage {
+    /// Its name and version as repositories have them, or as the DKMS tree has them.
+    pub fn id(&self) -> OfferId {
+        self.source.clone().unwrap_or_else(|| OfferId {
+            name: self.name.clone(),
+            version: self.dkms_version.clone(),
+            repository: String::new(),
+        })
+    }
+}
