@@ -1,5 +1,4 @@
-//! The table of verdicts for people. It is text with ANSI colours; printing it through anstream leaves them out where
-//! nobody wants them.
+//! The table of verdicts. It is text with ANSI colours; anstream removes them where the output is not a terminal.
 
 use std::fmt::Write as _;
 
@@ -7,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use dkms_index::modalias::Fields;
 
+use super::columns::{fit, pad, width, wrap};
 use super::{DeviceReport, InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus};
 use crate::verdict::Verdict;
 
@@ -18,29 +18,29 @@ const WIDTH_MAX: usize = 120;
 const VERDICT_COLUMNS: usize = 13;
 
 /// Devices with their verdicts, those that ask for attention first. `all` also shows what is unknown on every bus.
-pub fn devices(kernel: &KernelReport, width: usize, all: bool) -> String {
-    let width = width.clamp(WIDTH_MIN, WIDTH_MAX);
+pub fn devices(kernel: &KernelReport, terminal_columns: usize, all: bool) -> String {
+    let line_columns = terminal_columns.clamp(WIDTH_MIN, WIDTH_MAX);
     let mut text = String::new();
     let (shown, hidden): (Vec<_>, Vec<_>) = kernel.devices.iter().partition(|d| all || is_of_interest(d));
     let mut shown: Vec<&DeviceReport> = shown;
     shown.sort_by_key(|d| urgency(&d.verdict));
-    let columns = width - VERDICT_COLUMNS - 4;
-    // Names of drivers are short on most machines; what they leave over is the devices'.
-    let widest = shown.iter().map(|d| beside(d).chars().count()).max().unwrap_or(0);
+    let columns = line_columns - VERDICT_COLUMNS - 4;
+    // Names of drivers are short on most machines; the names of devices get the columns that are left.
+    let widest = shown.iter().map(|d| width(&beside(d))).max().unwrap_or(0);
     let detail_columns = widest.clamp(columns / 6, columns / 2);
     let device_columns = columns - detail_columns;
     let dim = Style::new().dimmed();
     for device in &shown {
         let style = style(&device.verdict);
-        let word = device.verdict.label();
-        let title = fit(&device.device.title(), device_columns);
+        let label = device.verdict.label();
+        let title = pad(&device.device.title(), device_columns);
         let reasons = reasons(&device.verdict);
         let detail = fit(&beside(device), detail_columns);
-        let line = format!("{style}{word:VERDICT_COLUMNS$}{style:#}  {title:device_columns$}  {detail}");
+        let line = format!("{style}{label:VERDICT_COLUMNS$}{style:#}  {title}  {detail}");
         let _ = writeln!(text, "{}", line.trim_end());
         for reason in reasons {
             let indent = VERDICT_COLUMNS + 2;
-            for part in wrap(&reason, width - indent) {
+            for part in wrap(&reason, line_columns - indent) {
                 let _ = writeln!(text, "{:indent$}{dim}{part}{dim:#}", "");
             }
         }
@@ -137,7 +137,7 @@ pub fn removal(removal: &RemovalReport, release: &str) -> String {
     }
 }
 
-/// Unknown devices of firmware and platform buses are dozens on any machine, and say nothing.
+/// Unknown devices of firmware and platform buses are many on any machine, and need no attention.
 fn is_of_interest(device: &DeviceReport) -> bool {
     device.verdict != Verdict::Unknown || matches!(device.device.subsystem.as_str(), "pci" | "usb" | "hid" | "sdio")
 }
@@ -171,7 +171,7 @@ fn reasons(verdict: &Verdict) -> Vec<String> {
     }
 }
 
-/// What stands beside a device. Reasons are sentences and get lines of their own; names fit here.
+/// The text beside a device. Reasons are sentences and get lines of their own; names fit here.
 fn beside(device: &DeviceReport) -> String {
     match &device.verdict {
         Verdict::Refused { .. } | Verdict::Unknown => id(device),
@@ -207,34 +207,6 @@ fn buses(devices: &[&DeviceReport]) -> String {
 /// `1 device`, `2 devices`.
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// At most `columns` characters, the last one an ellipsis where something was cut off.
-fn fit(text: &str, columns: usize) -> String {
-    if text.chars().count() <= columns {
-        return text.to_owned();
-    }
-    let mut cut: String = text.chars().take(columns.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
-}
-
-/// Lines of at most `columns` characters, broken at spaces where there are any.
-pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let last = lines.last_mut().map_or(0, |line| line.chars().count());
-        if last > 0 && last + 1 + word.chars().count() > columns {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -323,8 +295,25 @@ works in-tree  82801HM SATA                                           ahci
 and 1 device unknown, on acpi (--all shows them)
 ";
         assert_eq!(text, expected);
-        assert!(text.lines().all(|line| line.chars().count() <= 80));
+        assert!(text.lines().all(|line| width(line) <= 80));
         assert!(!plain(&devices(&kernel(), 80, true)).contains("--all"));
+    }
+
+    #[test]
+    fn names_of_any_script_line_up() {
+        let works = |driver: &str| Verdict::Works { driver: driver.into() };
+        let usb = "usb:v1532p0099d0200dc00dsc00dp00ic03isc00ip00in00";
+        let mut kernel = kernel();
+        kernel.devices = vec![
+            row(usb, "雷蛇 炼狱蝰蛇", works("razermouse")),
+            row(usb, "Cafe\u{301} Racer", works("usbhid")),
+            row(usb, &"寬".repeat(60), works("usbhid")),
+        ];
+        let text = plain(&devices(&kernel, 60, false));
+        let column = |line: &str| width(line.rsplit_once("  ").unwrap().0);
+        let columns: Vec<usize> = text.lines().map(column).collect();
+        assert_eq!(columns, [columns[0]; 3], "{text}");
+        assert!(text.lines().all(|line| width(line) <= 60), "{text}");
     }
 
     #[test]

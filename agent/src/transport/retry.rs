@@ -1,4 +1,7 @@
-//! When to try again: a few times, later each time, and not in step with a thousand other machines.
+//! When to try again: a few times with exponential back-off and jitter, and not before the server's `Retry-After`.
+//!
+//! `backon` would replace the sequence of waits, which is [`Backoff::next`], and need an adapter for `Retry-After`, for its upper
+//! bound and for the loop over the mirrors, whose sink is borrowed mutably.
 
 use std::time::Duration;
 

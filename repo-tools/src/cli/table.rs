@@ -1,13 +1,14 @@
 //! Tables and paragraphs for people, 80 columns wide.
 
 use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr as _;
 
 const WIDTH: usize = 80;
 const GAP: usize = 2;
 /// A column that must give way keeps this much.
 const NARROWEST: usize = 10;
 
-/// What a cell's word means.
+/// How a cell is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     /// Neither good nor bad.
@@ -40,12 +41,12 @@ impl Cell {
     }
 }
 
-/// Prints a table; columns too wide for 80 characters give way, the widest first, and show `…` where text is missing.
+/// Prints a table; columns too wide for 80 columns of a terminal are cut, the widest first, with `…` where text is missing.
 pub(super) fn print(header: &[String], rows: &[Vec<Cell>]) {
     let lengths = (0..header.len()).map(|column| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        let longest = cells.map(|cell| cell.text.chars().count()).max().unwrap_or(0);
-        longest.max(header[column].chars().count())
+        let longest = cells.map(|cell| cell.text.width()).max().unwrap_or(0);
+        longest.max(header[column].width())
     });
     let widths = fit(lengths.collect());
     let line = |cells: &[Cell]| {
@@ -76,14 +77,10 @@ fn fit(mut widths: Vec<usize>) -> Vec<usize> {
 
 /// A cell in its colour, cut to `width`, and filled to it where something follows.
 fn show(cell: &Cell, width: usize, fill: bool) -> String {
-    let length = cell.text.chars().count();
-    let text = if length > width {
-        let kept: String = cell.text.chars().take(width.saturating_sub(1)).collect();
-        format!("{kept}…")
-    } else {
-        let padding = if fill { width - length } else { 0 };
-        format!("{}{}", cell.text, " ".repeat(padding))
-    };
+    let mut text = cut(&cell.text, width);
+    if fill {
+        text.push_str(&" ".repeat(width.saturating_sub(text.width())));
+    }
     let style = match cell.tone {
         Tone::Plain => Style::new(),
         Tone::Good => AnsiColor::Green.on_default(),
@@ -93,7 +90,20 @@ fn show(cell: &Cell, width: usize, fill: bool) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Prints text in lines of at most 80 characters, indented, the second and later lines two more.
+/// `text` in at most `width` columns, with `…` where it is cut. A CJK character takes two columns, a combining one none.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let kept = text.char_indices().map(|(end, _)| &text[..end]);
+    let kept = kept
+        .take_while(|start| start.width() < width)
+        .last()
+        .unwrap_or_default();
+    format!("{kept}…")
+}
+
+/// Prints text in lines of at most 80 columns, indented, the second and later lines two more.
 pub(super) fn paragraph(text: &str, indent: usize) {
     for line in wrap(text, indent) {
         anstream::println!("{line}");
@@ -105,7 +115,7 @@ fn wrap(text: &str, indent: usize) -> Vec<String> {
     let mut line = " ".repeat(indent);
     let mut empty = true;
     for word in text.split_whitespace() {
-        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+        if !empty && line.width() + 1 + word.width() > WIDTH {
             lines.push(std::mem::replace(&mut line, " ".repeat(indent + 2)));
             empty = true;
         }
@@ -132,13 +142,15 @@ mod tests {
         assert_eq!(show(&Cell::plain("0.0.1+git2019"), 8, true), "0.0.1+g…");
         assert_eq!(show(&Cell::plain("x"), 3, true), "x  ");
         assert_eq!(show(&Cell::plain("x"), 3, false), "x");
+        assert_eq!(show(&Cell::plain("雷蛇炼狱蝰蛇"), 8, true), "雷蛇炼… ");
+        assert_eq!(show(&Cell::plain("Cafe\u{301}"), 6, true), "Cafe\u{301}  ");
     }
 
     #[test]
     fn paragraphs_wrap() {
         let text = "word ".repeat(30);
         let lines = wrap(&text, 2);
-        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
+        assert!(lines.iter().all(|line| line.width() <= 80), "{lines:?}");
         assert!(lines[1].starts_with("    word"), "{lines:?}");
         assert_eq!(lines.iter().flat_map(|l| l.split_whitespace()).count(), 30);
     }
