@@ -59,12 +59,11 @@
 //! Patterns have at most [`pattern::MAX_PATTERN_BYTES`] bytes and [`pattern::MAX_STARS`] stars, and somewhere
 //! [`keys::SHORTEST_ANCHOR_BYTES`] literal bytes in a row.
 //!
-//! [`keys`] says how a device finds its patterns among millions, in memory ([`matcher`]) or in a database. [`specificity`] says
+//! [`keys`] says how a device finds its patterns among millions, in memory or in a database. [`specificity`] says
 //! how exactly a pattern names a device.
 
 pub mod document;
 pub mod keys;
-pub mod matcher;
 pub mod modalias;
 pub mod overrides;
 pub mod pattern;

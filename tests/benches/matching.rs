@@ -9,10 +9,10 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use dkms_index::document::record::Record;
 use dkms_index::document::segment;
-use dkms_index::matcher::Matcher;
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::Pattern;
 use dkms_repo::publish::segments;
+use dkms_tests::matcher::Matcher;
 use dkms_tests::synthetic::{Synthetic, device_for};
 use dkms_tests::{inputs, kernel_aliases, native};
 

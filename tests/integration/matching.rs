@@ -9,10 +9,10 @@ use std::sync::Mutex;
 
 use dkms_engine::root::Root;
 use dkms_fetch::intree::InTree;
-use dkms_index::matcher::Matcher;
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::{Fault, Pattern};
 use dkms_index::version;
+use dkms_tests::matcher::Matcher;
 use dkms_tests::native::Fnmatch;
 use dkms_tests::synthetic::{Synthetic, device_for};
 use dkms_tests::{inputs, kernel_aliases};

@@ -1,8 +1,9 @@
-//! Support code of the integration tests: where real inputs lie, and how to run our programs on them.
+//! Support code of the integration tests: the real inputs, look-ups to compare with, and how to run our programs on them.
 
 pub mod dkms;
 pub mod inputs;
 pub mod kernel_aliases;
+pub mod matcher;
 pub mod native;
 pub mod peer;
 pub mod published;

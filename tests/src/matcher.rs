@@ -1,11 +1,11 @@
-//! A look-up in memory: which of many patterns match a device.
+//! A look-up in memory, the oracle of tests and benchmarks: which of many patterns match a device.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::keys::{Key, KeyBuilder, KeyFilter, KeyRange};
-use crate::modalias::Modalias;
-use crate::pattern::Pattern;
+use dkms_index::keys::{Key, KeyBuilder, KeyFilter, KeyRange};
+use dkms_index::modalias::Modalias;
+use dkms_index::pattern::Pattern;
 
 /// Patterns, each with a value of the caller's, ready to be asked.
 pub struct Matcher<T> {
