@@ -324,5 +324,5 @@ pub fn print_json(value: &impl Serialize) {
 
 /// A path as seen inside the root, for documents.
 pub fn path_in_root(root: &dkms_engine::root::Root, path: &std::path::Path) -> PathBuf {
-    root.path_in_root(path).unwrap_or_else(|| path.to_owned())
+    root.inside(path).unwrap_or_else(|| path.to_owned())
 }
