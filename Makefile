@@ -1,6 +1,6 @@
 # Everything a newcomer types. Each target sets up what it needs by itself (scripts/setup.sh says what that is).
 .DELETE_ON_ERROR:
-.PHONY: help build demo test test-full e2e lint bench doc install deb clean
+.PHONY: help build demo test test-full e2e lint bench doc install dist clean
 
 CARGO ?= cargo
 # Where `make install` puts things; DESTDIR goes before every path, for packages. Kernels and *-dkms packages look for the
@@ -8,6 +8,9 @@ CARGO ?= cargo
 DESTDIR ?=
 PREFIX ?= /usr/local
 PROGRAMS ?= $(or $(CARGO_TARGET_DIR),target)/release
+# The names of directories of this machine are not in packages.
+CARGO_HOME ?= $(HOME)/.cargo
+REMAP = --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_HOME)=/cargo
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +52,11 @@ bench: ## the benchmarks beside their peers
 install: ## what `make build` made: the programs, the name dkms, man pages, completions, hooks (DESTDIR=, PREFIX=/usr/local)
 	@PROGRAMS=$(PROGRAMS) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install.sh
 
-deb: ## a Debian package of what `make build` made, in the place of the package dkms
-	@PROGRAMS=$(PROGRAMS) scripts/make-deb
+dist: ## packages, .deb and .rpm, in target/packages: dkms-fetch, dkms-repo, and the one that makes it the dkms of a system
+	@scripts/setup.sh dist
+	RUSTFLAGS="$(REMAP)" CFLAGS="-ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(CARGO_HOME)=/cargo" \
+	  $(CARGO) build --locked --profile dist --bins
+	@scripts/dist/make
 
 doc: ## the API documentation, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

@@ -14,7 +14,7 @@ for name in dkms-fetch dkms-repo; do
 done
 # Two programs that both are dkms would overwrite each other's hooks.
 if [ -z "$root" ] && [ -e /usr/sbin/dkms ] && [ ! -L /usr/sbin/dkms ]; then
-  die "another dkms is installed (/usr/sbin/dkms)" "make deb && sudo apt-get install ./target/dkms-fetch_*.deb (it takes the place of the package dkms)"
+  die "another dkms is installed (/usr/sbin/dkms)" "make dist, then: sudo apt-get install ./target/packages/dkms-fetch_*.deb ./target/packages/dkms-is-dkms-fetch_*.deb"
 fi
 
 install -d "$bin" "$sbin" "$share/man/man1" "$share/man/man5" "$share/man/man8" "$share/doc/dkms-fetch/examples/repos.d"
@@ -26,6 +26,7 @@ ln -sfn ../bin/dkms-fetch "$sbin/dkms"
 install -m 644 docs/man/*.5 "$share/man/man5/"
 install -m 644 docs/examples/*.toml "$share/doc/dkms-fetch/examples/"
 install -m 644 docs/examples/repos.d/*.toml "$share/doc/dkms-fetch/examples/repos.d/"
+cp -r docs/examples/cron docs/examples/openrc "$share/doc/dkms-fetch/examples/"
 install -d "$share/bash-completion/completions" "$share/fish/vendor_completions.d"
 # Beside that of dkms, wherever this distribution's zsh looks.
 zsh=$(dirname "$(find "$share/zsh" -name _dkms)")
@@ -34,3 +35,4 @@ for name in dkms-fetch dkms-repo; do
   "$programs/$name" completions fish >"$share/fish/vendor_completions.d/$name.fish"
   "$programs/$name" completions zsh >"$zsh/_$name"
 done
+scripts/install-units.sh "$root" "$prefix"

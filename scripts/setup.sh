@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh build   programs and libraries to compile with       (installed by apt; sudo only for that)
 #   scripts/setup.sh lint    also looks whether rustfmt and clippy are there
+#   scripts/setup.sh dist    also what packages are made with                 (installed by apt)
 #   scripts/setup.sh demo    also udev, whose database knows names of devices, and real kernels' headers and real drivers
 #                            (udev installed by apt; kernels and drivers downloaded by apt into target/inputs, not installed)
 #   scripts/setup.sh test    also the peers we test against               (the same, and a Python environment there)
@@ -22,6 +23,8 @@ inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
 
 # Compiling our programs, and kernel modules.
 build_packages=(ca-certificates gcc make libc6-dev libelf1 pahole pkg-config libudev-dev bash kmod patch openssl xz-utils)
+# Making .debs and .rpms, and their programs smaller.
+dist_packages=(dpkg-dev rpm binutils)
 # Its hardware database gives devices their names. Where there is no systemd, as in a container, nothing of it is started.
 demo_packages=(udev)
 # What the tests run besides: recorded devices, the peers' libraries and what they call (ps), Python for python-tuf.
@@ -225,13 +228,17 @@ install_emulator() {
 }
 
 need_tools
-case $stage in build | lint | demo | e2e | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|lint|demo|e2e|test|full" ;; esac
+case $stage in build | lint | dist | demo | e2e | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|lint|dist|demo|e2e|test|full" ;; esac
 install_packages "${build_packages[@]}"
 fetch_crates
 [ "$stage" = build ] && exit 0
 if [ "$stage" = lint ]; then
   cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
     die "this Rust toolchain has no rustfmt or no clippy" "rustup component add rustfmt clippy"
+  exit 0
+fi
+if [ "$stage" = dist ]; then
+  install_packages "${dist_packages[@]}"
   exit 0
 fi
 mkdir -p "$inputs/debs"

@@ -24,4 +24,5 @@ mod sync;
 mod tuf_attacks;
 mod tuf_deltas;
 mod tuf_interop;
+mod units;
 mod workspace;

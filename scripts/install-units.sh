@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs the units, the udev rule and what belongs to them. Called by install.sh; nothing is enabled or started.
+#
+#   scripts/install-units.sh ROOT PREFIX
+set -euo pipefail
+cd "$(dirname "$0")/../agent/units"
+root=$1 prefix=$2
+lib=$root$prefix/lib
+
+# put TARGET MODE SOURCE: with the paths of this installation, and the shared directives of services.
+put() {
+  install -d "$(dirname "$1")"
+  sed -e "s|@bin@|$prefix/bin|g; s|@libexec@|$prefix/libexec/dkms-fetch|g" -e '/^@hardening@$/{r hardening.conf
+d}' -e '/^@common@$/{r common.conf
+d}' "$3" >"$1.part"
+  chmod "$2" "$1.part"
+  mv "$1.part" "$1"
+}
+
+for unit in *.service.in *.timer.in; do put "$lib/systemd/system/${unit%.in}" 644 "$unit"; done
+for script in run first-boot hotplug; do put "$root$prefix/libexec/dkms-fetch/$script" 755 "$script.in"; done
+put "$lib/systemd/system-preset/60-dkms-fetch.preset" 644 60-dkms-fetch.preset
+put "$lib/systemd/catalog/dkms-fetch.catalog" 644 dkms-fetch.catalog
+put "$lib/udev/rules.d/85-dkms-fetch.rules" 644 85-dkms-fetch.rules
+put "$lib/tmpfiles.d/dkms-fetch.conf" 644 dkms-fetch.tmpfiles.conf
+# Settings are the administrator's.
+install -d "$root/etc/dkms-fetch/repos.d"
+[ -e "$root/etc/dkms-fetch/config.toml" ] || {
+  # The examples, switched off.
+  sed 's/^[^#]/# &/' ../../docs/examples/config.toml >"$root/etc/dkms-fetch/config.toml"
+  chmod 644 "$root/etc/dkms-fetch/config.toml"
+}

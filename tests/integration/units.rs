@@ -1,0 +1,90 @@
+//! What is installed beside the program: settings, units and their scripts.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use dkms_engine::root::Root;
+use dkms_fetch::config::Config;
+use dkms_tests::inputs;
+
+fn unit(name: &str) -> String {
+    let path = inputs::workspace().join("agent/units").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The settings as installed are all switched off.
+#[test]
+fn the_installed_settings_change_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let installed = Command::new(inputs::workspace().join("scripts/install-units.sh"))
+        .arg(dir.path())
+        .arg("/usr")
+        .status()
+        .expect("bash");
+    assert!(installed.success());
+    let text = fs::read_to_string(dir.path().join("etc/dkms-fetch/config.toml")).expect("settings");
+    assert!(text.contains("\n# deny = "), "{text}");
+    let config = Config::read(&Root::at(dir.path())).expect("good settings");
+    assert_eq!(config, Config::default());
+}
+
+/// `journalctl -x` and the documentation know every id that is sent, and no other.
+#[test]
+fn every_message_is_in_the_catalog() {
+    let ids = |text: &str, before: &str| -> BTreeSet<String> {
+        let id = |rest: &str| rest.chars().take(32).collect::<String>();
+        text.split(before)
+            .skip(1)
+            .map(id)
+            .filter(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+            .collect()
+    };
+    let sent = ids(&unit("run.in"), " id=");
+    assert_eq!(sent.len(), 7);
+    assert_eq!(ids(&unit("dkms-fetch.catalog"), "\n-- "), sent);
+    let page = fs::read_to_string(inputs::workspace().join("docs/services.md")).expect("a page");
+    assert_eq!(ids(&page, "| `"), sent);
+}
+
+/// A run is started for a device without a driver that the last run did not know.
+#[test]
+fn a_device_without_a_driver_is_noticed_once() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let device = |name: &str, modalias: &str, has_driver: bool| {
+        let path = dir.path().join("sys/bus/usb/devices").join(name);
+        fs::create_dir_all(&path).expect("a directory");
+        fs::write(path.join("modalias"), format!("{modalias}\n")).expect("a file");
+        if has_driver {
+            symlink("../drivers/x", path.join("driver")).expect("a link");
+            fs::create_dir_all(dir.path().join("sys/bus/usb/devices/drivers/x")).expect("a directory");
+        }
+    };
+    let runs = || run_hotplug(dir.path());
+    device("1-1:1.0", "usb:v0001p0001", true);
+    assert!(!runs(), "every device has a driver");
+    device("1-2:1.0", "usb:v0002p0002", false);
+    assert!(runs());
+    fs::write(dir.path().join("without-driver"), "usb:v0002p0002\n").expect("a file");
+    assert!(!runs(), "known since the last run");
+    device("1-3:1.0", "usb:v0003p0003", false);
+    assert!(runs(), "one more");
+}
+
+fn run_hotplug(dir: &Path) -> bool {
+    let status = Command::new("sh")
+        .arg(inputs::workspace().join("agent/units/hotplug.in"))
+        .arg("check")
+        .env("DKMS_FETCH_SYS", dir.join("sys"))
+        .env("DKMS_FETCH_RUN", dir.join("run"))
+        .env("DKMS_FETCH_STATE", dir)
+        .status()
+        .expect("sh");
+    match status.code() {
+        Some(0) => true,
+        Some(1) => false,
+        other => panic!("hotplug check ended with {other:?}"),
+    }
+}
