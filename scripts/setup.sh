@@ -22,7 +22,7 @@ stage=${1:-build}
 inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
 
 # Compiling our programs, and kernel modules.
-build_packages=(ca-certificates gcc make libc6-dev libelf1 pahole pkg-config libudev-dev bash kmod patch openssl xz-utils)
+build_packages=(ca-certificates gcc make libc6-dev pahole pkg-config libudev-dev bash kmod patch openssl xz-utils)
 # Making .debs and .rpms, and their programs smaller.
 dist_packages=(dpkg-dev rpm binutils)
 # Its hardware database gives devices their names. Where there is no systemd, as in a container, nothing of it is started.
@@ -42,9 +42,28 @@ die() { say "setup: $1"; say "hint: $2"; exit 1; }
 
 need_tools() {
   command -v apt-get >/dev/null || die "this machine has no apt-get: the set-up knows Debian's packages only" \
-    "run it in a Debian 12 container, or install by hand: ${build_packages[*]}"
-  command -v cargo >/dev/null || die "there is no Rust toolchain (cargo is not on PATH)" \
-    "install Rust 1.95 or newer with rustup, then open a new shell"
+    "run it in a Debian 12 or 13 container, or install by hand: ${build_packages[*]} libelf1"
+}
+
+codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+rust_version() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }
+
+# A Rust toolchain that is new enough, or that of apt, where its lists have one (Debian 13: backports).
+need_rust() {
+  local wanted have offered release
+  wanted=$(rust_version)
+  have=$(cargo --version 2>/dev/null | awk '{print $2}') || true
+  [ -n "$have" ] && dpkg --compare-versions "$have" ge "$wanted" && return 0
+  offers() { apt-cache madison cargo | awk -F' *[|] *' '$3 ~ /Packages/ {split($3, at, " "); split(at[2], suite, "/"); print $2, suite[1]}' | sort -rV; }
+  [ -n "$(offers)" ] || update_lists
+  read -r offered release < <(offers) || true
+  if [ -z "$offered" ] || ! dpkg --compare-versions "$offered" ge "$wanted"; then
+    die "there is no Rust toolchain of version $wanted or newer (cargo on PATH: ${have:-none}; by apt: ${offered:-none})" \
+      "install Rust with rustup, then open a new shell; on Debian 13 apt has it too, once trixie-backports is in apt's sources"
+  fi
+  say "setup: installing by apt from $release: cargo rustc rust-clippy rustfmt"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove -t "$release" \
+    cargo rustc rust-clippy rustfmt >&2 || die "apt-get could not install a Rust toolchain" "look at apt's message above; is the network up?"
 }
 
 as_root() {
@@ -61,11 +80,13 @@ install_packages() {
   [ ${#missing[@]} = 0 ] && return 0
   say "setup: installing by apt: ${missing[*]}"
   update_lists
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove "${missing[@]}" >&2 && return 0
+  # This machine's own sources, not those of private_apt.
+  as_root env -u APT_CONFIG DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove "${missing[@]}" >&2 &&
+    return 0
   # Nothing of this machine is given up for ours: that is for its owner to decide.
-  if LC_ALL=C apt-get install -s --no-install-recommends "${missing[@]}" 2>/dev/null | grep '^Remv ' >&2; then
+  if LC_ALL=C env -u APT_CONFIG apt-get install -s --no-install-recommends "${missing[@]}" 2>/dev/null | grep '^Remv ' >&2; then
     die "apt would have to remove the packages above for: ${missing[*]}" \
-      "if you can do without them: apt-get install --no-install-recommends ${missing[*]}; else run this in a Debian 12 container"
+      "if you can do without them: apt-get install --no-install-recommends ${missing[*]}; else run this in a Debian 12 or 13 container"
   fi
   die "apt-get could not install: ${missing[*]}" "look at apt's message above; is the network up?"
 }
@@ -82,7 +103,7 @@ update_lists() {
   [ -n "$updated" ] && return 0
   say "setup: bringing apt's lists up to date"
   # Without Error-Mode apt-get only warns about mirrors that it cannot reach, and fails later for another reason.
-  as_root apt-get update -q -o APT::Update::Error-Mode=any >&2 ||
+  as_root env -u APT_CONFIG apt-get update -q -o APT::Update::Error-Mode=any >&2 ||
     die "apt's lists could not be brought up to date" "see apt's message above; once the network is up: apt-get update"
   updated=yes
 }
@@ -92,15 +113,15 @@ update_lists() {
 private_apt() {
   export APT_CONFIG=$inputs/apt/apt.conf
   [ -f "$APT_CONFIG" ] && [ -f "$inputs/apt/updated" ] && return 0
-  local codename main security
-  codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-  [ "$codename" = bookworm ] || die "the real kernels and drivers come from Debian 12 (bookworm); this is '${codename:-unknown}'" \
-    "run it in a Debian 12 container"
+  local main security
+  # The archive has all releases in one place, and each Debian knows the keys of the one before it.
+  case $codename in bookworm | trixie) ;; *) die "the real kernels and drivers come from Debian 12; this is '${codename:-unknown}', whose apt may not know it" \
+    "run it in a Debian 12 or 13 container" ;; esac
   site_of() { env -u APT_CONFIG apt-get indextargets --format '$(SITE) $(CODENAME) $(CREATED_BY)' | awk -v suite="$1" '$2 == suite && $3 == "Packages" {print $1; exit}'; }
-  main=$(site_of bookworm)
-  [ -n "$main" ] || { update_lists; main=$(site_of bookworm); }
-  [ -n "$main" ] || die "apt has no source for bookworm" "add Debian's main archive to /etc/apt/sources.list.d and run: apt-get update"
-  security=$(site_of bookworm-security)
+  main=$(site_of "$codename")
+  [ -n "$main" ] || { update_lists; main=$(site_of "$codename"); }
+  [ -n "$main" ] || die "apt has no source for $codename" "add Debian's main archive to /etc/apt/sources.list.d and run: apt-get update"
+  security=$(site_of "$codename-security")
   mkdir -p "$inputs"/apt/{lists,cache}/partial "$inputs"/apt/{cache/archives/partial,parts}
   {
     echo "deb $main bookworm main contrib non-free"
@@ -219,7 +240,7 @@ fetch_token() {
 install_emulator() {
   is_installed qemu-system-x86 && return 0
   case $(dpkg-query -W -f '${Version}' qemu-utils 2>/dev/null) in
-    *bpo*) private_apt ;;
+    *bpo12*) private_apt ;;
     *) install_packages qemu-system-x86; return ;;
   esac
   say "setup: installing by apt, from backports: qemu-system-x86"
@@ -228,8 +249,14 @@ install_emulator() {
 }
 
 need_tools
+# What kernels' programs are linked with, by its name here; and the compiler of the kernels of Debian 12, which is not that of Debian 13.
+case $codename in
+  bookworm) build_packages+=(libelf1) ;;
+  *) build_packages+=(libelf1t64 gcc-12) ;;
+esac
 case $stage in build | lint | dist | demo | e2e | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|lint|dist|demo|e2e|test|full" ;; esac
 install_packages "${build_packages[@]}"
+need_rust
 fetch_crates
 [ "$stage" = build ] && exit 0
 if [ "$stage" = lint ]; then
@@ -244,7 +271,7 @@ fi
 mkdir -p "$inputs/debs"
 fetch_kernels
 if [ "$stage" = e2e ]; then
-  install_packages "${e2e_packages[@]}"
+  install_packages "${e2e_packages[@]}" "${dist_packages[@]}"
   install_emulator
   exit 0
 fi
