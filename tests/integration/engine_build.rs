@@ -14,6 +14,7 @@ use dkms_engine::kbuild::{
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
 use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::{DkmsId, KernelId};
+use dkms_engine::recovery::lock_and_recover;
 use dkms_engine::root::Root;
 use dkms_engine::tree::{AddOptions, Filter, State, Tree, TreeLock};
 use dkms_tests::{inputs, sources};
@@ -52,7 +53,7 @@ impl World {
     }
 
     fn lock(&self) -> TreeLock {
-        self.tree.lock(&()).expect("locks")
+        lock_and_recover(&self.tree, &()).expect("locks")
     }
 
     fn add(&self, lock: &TreeLock, source: &Path) -> DkmsId {

@@ -10,6 +10,7 @@
 
 pub mod command;
 pub mod conf;
+pub mod diagnosis;
 pub mod distribution;
 pub mod dkms_cli;
 pub mod event;
@@ -23,6 +24,7 @@ pub mod kernel;
 pub mod ko;
 pub mod manual;
 pub mod package;
+pub mod recovery;
 pub mod root;
 pub mod script;
 pub mod tarball;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use dkms_engine::command;
 use dkms_engine::event::{Event, Sink as _};
 use dkms_engine::install::{InstallOptions, Session as InstallSession};
-use dkms_engine::kbuild::BuildOptions;
+use dkms_engine::kbuild::{BuildOptions, OncePerRun};
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::{Tree, TreeLock};
@@ -59,6 +59,8 @@ pub struct Worker<'a> {
     pub scripts_allowed: bool,
     /// How modules are loaded.
     pub loader: Loader,
+    /// What all builds of the run share.
+    pub once: Arc<OncePerRun>,
 }
 
 /// Where the packages of a loop come from.
@@ -183,6 +185,7 @@ impl Worker<'_> {
         }
         let options = BuildOptions {
             run_scripts: self.scripts_allowed,
+            once: Arc::clone(&self.once),
             ..BuildOptions::new(self.now)
         };
         build::waves(self, plan, &target, &sources, &options, session, &mut ends);

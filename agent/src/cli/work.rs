@@ -1,5 +1,8 @@
 //! What the subcommands that change a machine share: the lock on the tree, the worker, and the exit code.
 
+use std::sync::Arc;
+
+use dkms_engine::recovery::lock_and_recover;
 use dkms_engine::tree::{Tree, TreeLock};
 
 use super::context::Context;
@@ -24,7 +27,7 @@ pub(super) struct Work<'a> {
 
 /// Takes the tree's lock, which also finishes what an interrupted run left behind.
 pub(super) fn begin<'a>(context: &'a Context, tree: &'a Tree, records: &'a Records) -> Result<Work<'a>, Failure> {
-    let lock = tree.lock(&context.reporter)?;
+    let lock = lock_and_recover(tree, &context.reporter)?;
     Ok(Work {
         context,
         tree,
@@ -39,6 +42,7 @@ impl Work<'_> {
         Worker {
             tree: self.tree,
             lock: &self.lock,
+            once: Arc::default(),
             records: self.records,
             reporter: &self.context.reporter,
             now: self.context.now,

@@ -9,6 +9,7 @@ use dkms_engine::event::Sink;
 use dkms_engine::framework::Framework;
 use dkms_engine::kbuild::BuildOptions;
 use dkms_engine::kernel::{KernelError, KernelOptions, KernelTarget};
+use dkms_engine::recovery::lock_and_recover;
 use dkms_engine::root::Root;
 use dkms_engine::tree::{Tree, TreeError};
 
@@ -150,7 +151,7 @@ impl Bench {
                 stage,
                 staged,
                 tree: &tree,
-                lock: tree.lock(sink)?,
+                lock: lock_and_recover(&tree, sink)?,
                 ledger: Ledger::new(learnt),
             };
             bench.carry_out(&round, options, sink)?;

@@ -79,10 +79,11 @@ impl Live {
         let reporter = Reporter::new(false, false);
         let records = Records::open(&paths).expect("records");
         let tree = Tree::of(&root).expect("a tree");
-        let lock = tree.lock(&reporter).expect("a lock");
+        let lock = dkms_engine::recovery::lock_and_recover(&tree, &reporter).expect("a lock");
         let worker = Worker {
             tree: &tree,
             lock: &lock,
+            once: std::sync::Arc::default(),
             records: &records,
             reporter: &reporter,
             now: self.story.repo.now,

@@ -1,6 +1,5 @@
 //! Runs bash over a dkms.conf and takes its values.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -8,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::context::{ConfContext, override_files};
-use super::error::{ConfError, ConfProblem, StderrTail};
+use super::error::{ConfError, StderrTail};
 use super::model::DkmsConf;
+use super::raw::{End, RawConf};
 use super::syntax::SyntaxSpan;
 use crate::command::{Confined, NOBODY, Output, User, is_root, readable_by_all, threads_of};
 
@@ -23,17 +23,6 @@ const OUTPUT_LIMIT_LEN: u64 = 4 << 20;
 const MAX_CONF_LEN: u64 = 1 << 20;
 
 const SCRIPT: &str = include_str!("evaluate.sh");
-
-/// The values of one evaluation, before they mean anything.
-#[derive(Debug, Default)]
-pub(super) struct RawConf {
-    /// Values by variable and index.
-    pub(super) values: BTreeMap<String, BTreeMap<usize, String>>,
-    /// For variables with regular expressions: whether each one matched. None if it is no regular expression.
-    pub(super) matches: BTreeMap<String, BTreeMap<usize, Option<bool>>>,
-    /// What went wrong on the way.
-    pub(super) problems: Vec<ConfProblem>,
-}
 
 /// Evaluates the dkms.conf of the source directory `dir`, with the override files and directives of `ctx`.
 ///
@@ -79,7 +68,7 @@ pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
             said: last,
         });
     }
-    let raw = RawConf::parse(&output.stdout, &stage).map_err(|end| match end {
+    let raw = RawConf::parse(&output.stdout, |text| stage.real_names(text)).map_err(|end| match end {
         End::Exits(file) => ConfError::Exits { path: file, said: last },
         End::Killed { signal, file } => ConfError::Killed {
             path: file,
@@ -134,59 +123,6 @@ fn processes_allowed(jobs: usize) -> usize {
         rustix::process::getuid().as_raw()
     };
     1024 + 16 * jobs.min(1024) + threads_of(user)
-}
-
-/// Why there are no values.
-enum End {
-    Exits(PathBuf),
-    Killed { signal: String, file: PathBuf },
-    Missing,
-}
-
-impl RawConf {
-    fn parse(stdout: &[u8], stage: &Stage) -> Result<RawConf, End> {
-        let text = String::from_utf8_lossy(stdout);
-        let mut raw = RawConf::default();
-        let mut fields = text.split('\0');
-        while let (Some(key), Some(value)) = (fields.next(), fields.next()) {
-            let value = stage.real_names(value);
-            match key.chars().next() {
-                Some('!') if key == "!end" => return Ok(raw),
-                Some('!') if key == "!exits" => return Err(End::Exits(value.into())),
-                Some('!') if key == "!killed" => {
-                    let (signal, file) = value.split_once(' ').unwrap_or(("a signal", &value));
-                    return Err(End::Killed {
-                        signal: signal.to_owned(),
-                        file: file.into(),
-                    });
-                }
-                Some('!') if key == "!long" => raw.problems.push(ConfProblem::TooLong { directive: value }),
-                Some('!') => raw.problems.push(ConfProblem::Quotes { directive: value }),
-                Some('=') => {
-                    if let Some((name, index)) = indexed(&key[1..]) {
-                        let matched = match value.as_str() {
-                            "0" => Some(true),
-                            "1" => Some(false),
-                            _ => None,
-                        };
-                        raw.matches.entry(name).or_default().insert(index, matched);
-                    }
-                }
-                _ => {
-                    if let Some((name, index)) = indexed(key) {
-                        raw.values.entry(name).or_default().insert(index, value);
-                    }
-                }
-            }
-        }
-        Err(End::Missing)
-    }
-}
-
-/// `NAME[3]` taken apart.
-fn indexed(key: &str) -> Option<(String, usize)> {
-    let (name, index) = key.strip_suffix(']')?.split_once('[')?;
-    Some((name.to_owned(), index.parse().ok()?))
 }
 
 /// Copies of what nobody may not read. Their names are put right again in all that bash says.

@@ -8,6 +8,7 @@ mod error;
 mod evaluate;
 mod exclusive;
 mod model;
+mod raw;
 mod syntax;
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::context::ConfContext;
 use super::error::ConfProblem;
-use super::evaluate::RawConf;
 use super::exclusive::{Exclusion, Exclusive};
 use super::is_name;
+use super::raw::RawConf;
 use crate::event::{Event, Sink};
 use crate::kernel::KernelConfig;
 

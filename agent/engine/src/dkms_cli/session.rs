@@ -10,8 +10,10 @@ use super::rpm::Transaction;
 use super::screen::{Loudness, Screen};
 use crate::conf::Directive;
 use crate::framework::{Framework, FrameworkError};
+use crate::kbuild::OncePerRun;
 use crate::kernel::{KernelError, KernelOptions, KernelTarget, releases};
 use crate::package::{DkmsId, KernelId};
+use crate::recovery::lock_and_recover;
 use crate::root::Root;
 use crate::tree::{Tree, TreeLock};
 
@@ -22,6 +24,8 @@ pub(super) struct Session {
     pub(super) framework: Framework,
     pub(super) tree: Tree,
     pub(super) screen: Screen,
+    /// What all builds of the call share.
+    pub(super) once: Arc<OncePerRun>,
     /// The kernels found so far: what is read of one is read once for all packages.
     targets: Mutex<BTreeMap<KernelId, Arc<KernelTarget>>>,
 }
@@ -78,6 +82,7 @@ impl Session {
             framework,
             tree,
             screen: Screen { loudness },
+            once: Arc::default(),
             targets: Mutex::default(),
         })
     }
@@ -145,7 +150,7 @@ impl Session {
 
     /// The right to write, or the exit code after saying why there is none.
     pub(super) fn lock(&self) -> Result<TreeLock, Exit> {
-        self.tree.lock(&self.screen).map_err(|error| {
+        lock_and_recover(&self.tree, &self.screen).map_err(|error| {
             self.screen.error(&error, error.hint());
             Exit::from(&error)
         })

@@ -10,6 +10,7 @@ use super::journal::{dir as journal_dir, pending_depmods};
 use super::transaction::{Moment, Transaction};
 use crate::framework::Framework;
 use crate::fsutil::tree_digest;
+use crate::recovery::lock_and_recover;
 use crate::root::Root;
 use crate::tree::{Tree, TreeLock};
 
@@ -80,7 +81,7 @@ fn the_one_who_is_killed() {
     };
     let (root, at): (PathBuf, usize) = (root.into(), at.parse().expect("a number"));
     let tree = tree(&root);
-    let lock = tree.lock(&()).expect("locks");
+    let lock = lock_and_recover(&tree, &()).expect("locks");
     let mut count = 0;
     let result = to_new(&tree, &lock, &root).commit_observed(&mut |_| {
         if count == at {
@@ -103,7 +104,7 @@ fn killed_at_every_moment() {
     let old = state(reference.path());
     let mut moments: Vec<Moment> = Vec::new();
     let reference_tree = tree(reference.path());
-    let lock = reference_tree.lock(&()).expect("locks");
+    let lock = lock_and_recover(&reference_tree, &()).expect("locks");
     to_new(&reference_tree, &lock, reference.path())
         .commit_observed(&mut |moment| moments.push(moment))
         .expect("commits");
@@ -128,7 +129,7 @@ fn killed_at_every_moment() {
             "moment {at}: {status}"
         );
         let tree = tree(dir.path());
-        let lock = tree.lock(&()).expect("locks again");
+        let lock = lock_and_recover(&tree, &()).expect("locks again");
         let expected = if at < decided { &old } else { &new };
         assert_eq!(&state(dir.path()), expected, "killed at moment {at}, {moment:?}");
         let pending = pending_depmods(&tree);

@@ -7,6 +7,7 @@ use super::*;
 use crate::event::{Event, Sink};
 use crate::framework::Framework;
 use crate::package::{DkmsId, KernelId};
+use crate::recovery::lock_and_recover;
 use crate::root::Root;
 use crate::tree::{Filter, Tree};
 
@@ -56,7 +57,7 @@ impl World {
     }
 
     fn install(&self, package: &DkmsId, options: InstallOptions) -> Result<InstallOutcome, InstallError> {
-        let lock = self.tree.lock(&()).expect("locks");
+        let lock = lock_and_recover(&self.tree, &()).expect("locks");
         let options = InstallOptions {
             no_depmod: true,
             ..options
@@ -65,7 +66,7 @@ impl World {
     }
 
     fn uninstall(&self, package: &DkmsId) -> bool {
-        let lock = self.tree.lock(&()).expect("locks");
+        let lock = lock_and_recover(&self.tree, &()).expect("locks");
         let options = InstallOptions {
             no_depmod: true,
             ..InstallOptions::default()
@@ -261,7 +262,7 @@ fn a_new_version_takes_the_place_of_the_old_one() {
         format!("m/2, {RELEASE}, x86_64: installed"),
     ];
     assert_eq!(world.status(), lines);
-    let lock = world.tree.lock(&()).expect("locks");
+    let lock = lock_and_recover(&world.tree, &()).expect("locks");
     let mut session = Session::new(
         &world.tree,
         &lock,
@@ -308,7 +309,7 @@ fn a_pre_install_that_says_no_changes_nothing() {
 fn writers_wait_and_readers_do_not() {
     let world = World::new("ID=debian\n");
     world.built("1", TINY, "");
-    let lock = world.tree.lock(&()).expect("locks");
+    let lock = lock_and_recover(&world.tree, &()).expect("locks");
     let waiting = std::sync::atomic::AtomicBool::new(false);
     let sink = |event: Event| {
         if matches!(event, Event::Note(_)) {
@@ -317,7 +318,7 @@ fn writers_wait_and_readers_do_not() {
     };
     let sink: &dyn Sink = &sink;
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| world.tree.lock(sink).map(drop));
+        let other = scope.spawn(|| lock_and_recover(&world.tree, sink).map(drop));
         while !waiting.load(std::sync::atomic::Ordering::SeqCst) {
             std::thread::yield_now();
         }
@@ -338,7 +339,7 @@ fn depmod_is_told_while_it_runs() {
         Event::DepmodEnded { release } => told.lock().expect("lock").push(format!("{release} ends")),
         _ => {}
     };
-    let lock = world.tree.lock(&()).expect("locks");
+    let lock = lock_and_recover(&world.tree, &()).expect("locks");
     let mut session = Session::new(&world.tree, &lock, InstallOptions::default(), &sink);
     session.install(&package, &world.kernel).expect("installs");
     session.finish().expect("depmod");

@@ -182,13 +182,14 @@ fn put(content: &Content, staged: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::framework::Framework;
+    use crate::recovery::lock_and_recover;
     use crate::root::Root;
 
     #[test]
     fn changes_together() {
         let dir = tempfile::tempdir().expect("temp dir");
         let tree = Tree::new(&Root::at(dir.path()), &Framework::default());
-        let lock = tree.lock(&()).expect("locks");
+        let lock = lock_and_recover(&tree, &()).expect("locks");
         let at = |name: &str| dir.path().join(name);
         fs::write(at("old"), "old").expect("write");
         fs::create_dir_all(at("a/b")).expect("dirs");
@@ -218,7 +219,7 @@ mod tests {
     fn a_failure_before_the_decision_changes_nothing() {
         let dir = tempfile::tempdir().expect("temp dir");
         let tree = Tree::new(&Root::at(dir.path()), &Framework::default());
-        let lock = tree.lock(&()).expect("locks");
+        let lock = lock_and_recover(&tree, &()).expect("locks");
         let mut transaction = Transaction::new(&tree, &lock);
         transaction.write(b"new".to_vec(), &dir.path().join("new"));
         transaction.copy(&dir.path().join("is not there"), &dir.path().join("copy"));

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::check::CheckProblem;
-use super::diagnose::Diagnosis;
 use crate::conf::ConfError;
+use crate::diagnosis::Diagnosis;
 use crate::fsutil::standing;
 use crate::package::{DkmsId, KernelId};
 use crate::script::ScriptError;

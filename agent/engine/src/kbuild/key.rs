@@ -1,41 +1,14 @@
-//! From what a build was made, so that it is made again when that changed, and not otherwise.
+//! Whether a build is made again: when what it was made from changed, and not otherwise.
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::conf::{ConfContext, override_files};
 use crate::fsutil::{files_digest, tree_digest, tree_stamp};
 use crate::kernel::KernelTarget;
 use crate::package::{DkmsId, KernelId};
-use crate::tree::{BuildRecord, Tree};
-
-/// The ingredients of a build. For files there are two marks: a digest of the contents, which decides, and a stamp of what `stat` says,
-/// which saves reading them while it stays the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BuildKey {
-    /// The source.
-    pub source: Mark,
-    /// The kernel's headers: configuration, exported symbols, version, build variables.
-    pub kernel: Mark,
-    /// The override files, directives and the conf that was named instead of the source's.
-    pub settings: String,
-    /// The first line of the compiler's version.
-    pub compiler: String,
-    /// A stamp of the compiler's program.
-    pub compiler_stamp: String,
-    /// What the packages it depends on export.
-    pub depends: String,
-}
-
-/// Contents by digest, and a stamp that stands for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// Of the contents.
-    pub digest: String,
-    /// Of names, sizes and times.
-    pub stamp: String,
-}
+use crate::tree::{BuildKey, BuildRecord, Mark, Tree};
 
 /// What changed since a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, thiserror::Error)]

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::diagnose::{Diagnosis, Surroundings, diagnose};
+use super::diagnose::{Surroundings, diagnose};
 use super::error::BuildError;
+use super::job::{Job, io_error, read_log};
 use super::key::depends_symvers;
-use super::one::{Job, io_error, read_log};
 use super::workspace::Workspace;
 use crate::command::{Confined, User, closed_to_others, is_root};
 use crate::conf::{ConfContext, DkmsConf};
+use crate::diagnosis::Diagnosis;
 use crate::event::Step;
 use crate::kernel::KernelTarget;
 use crate::script::{self, ScriptKind};
@@ -111,7 +112,7 @@ impl Job<'_> {
         if !symvers.is_empty() {
             command = command.env("KBUILD_EXTRA_SYMBOLS", symvers.join(" "));
         }
-        let environment = self.lock.once().environment(self.tree, self.sink);
+        let environment = self.options.once.environment(self.tree, self.sink);
         environment
             .iter()
             .fold(command, |command, (name, value)| command.env(name, value))

@@ -7,6 +7,7 @@
 mod check;
 mod diagnose;
 mod error;
+mod job;
 mod key;
 mod make;
 mod once;
@@ -23,12 +24,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use crate::diagnosis::Diagnosis;
 pub use check::{CheckProblem, check_module};
-pub use diagnose::{Diagnosis, Surroundings, diagnose};
+pub use diagnose::{Surroundings, diagnose};
 pub use error::{BuildError, BuildFailure};
-pub use key::{BuildKey, Stale};
+pub use key::Stale;
 pub(crate) use key::{Freshness, freshness};
-pub(crate) use once::Once;
+pub use once::OncePerRun;
 pub(crate) use one::forget_failure;
 pub use sign::{KeyPair, SignError, Signer, ensure_key_pair};
 
@@ -88,6 +90,8 @@ pub struct BuildOptions {
     pub run_scripts: bool,
     /// The time that goes into logs and records.
     pub now: Timestamp,
+    /// What is read and warned of once in the whole run; clones share it.
+    pub once: Arc<OncePerRun>,
 }
 
 impl BuildOptions {
@@ -99,6 +103,7 @@ impl BuildOptions {
             sign: true,
             run_scripts: true,
             now,
+            once: Arc::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a run finds out or tells once, however many builds it has.
+//! What a run reads, and what it warns of, only once, however many builds it has.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::event::{Event, Sink};
 use crate::tree::Tree;
 
-/// Kept with the lock of a tree, which is held as long as a run lasts.
+/// Kept with the options of a run, which last as long as the run.
 #[derive(Debug, Default)]
-pub(crate) struct Once {
+pub struct OncePerRun {
     environment: OnceLock<Vec<(String, String)>>,
-    told: Mutex<BTreeSet<PathBuf>>,
+    warned: Mutex<BTreeSet<PathBuf>>,
 }
 
-impl Once {
-    /// What `build_environment` adds to the environment of builds. One that cannot be evaluated is told, and adds nothing.
+impl OncePerRun {
+    /// What `build_environment` adds to the environment of builds. One that cannot be evaluated is warned of, and adds nothing.
     pub(super) fn environment(&self, tree: &Tree, sink: &dyn Sink) -> &[(String, String)] {
         self.environment.get_or_init(|| {
             let found = tree.framework().environment_of_builds(tree.root());
@@ -29,9 +29,9 @@ impl Once {
         })
     }
 
-    /// True for the first one who says that `cause` makes builds run as root.
+    /// True at the first call with this `cause` for which builds run as root.
     pub(super) fn first_warning(&self, cause: &Path) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.insert(cause.to_owned())
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        warned.insert(cause.to_owned())
     }
 }

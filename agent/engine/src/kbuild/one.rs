@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{BuildError, BuildFailure};
-use super::key::{BuildKey, Freshness, freshness};
+use super::job::{Job, io_error, read_log};
+use super::key::{Freshness, freshness};
 use super::make::Place;
 use super::product::take_extras;
 use super::retarget::lead_to_headers;
@@ -19,13 +20,10 @@ use crate::event::{Event, Sink, Step};
 use crate::fsutil::{copy_tree, put_in_place, remove_any, sync_dir, sync_tree};
 use crate::package::{DkmsId, KernelId};
 use crate::script::ScriptKind;
-use crate::tree::{BuildRecord, FailureRecord, RecordedModule, Tree, TreeLock};
+use crate::tree::{BuildKey, BuildRecord, FailureRecord, RecordedModule, Tree, TreeLock};
 
 /// How many lines of a log go into a failure.
 const TAIL_LINES: usize = 15;
-
-/// The most of a log that is looked at for a cause.
-const MAX_LOG_LEN: usize = 8 << 20;
 
 pub(super) fn failed_to_start(request: &BuildRequest, error: &Arc<io::Error>) -> BuildOutcome {
     BuildOutcome::Failed(BuildFailure {
@@ -54,7 +52,6 @@ pub(super) fn build(
     }
     let mut job = Job {
         tree,
-        lock,
         request,
         kernel,
         options,
@@ -122,21 +119,6 @@ fn current(
 enum End {
     Built(Built),
     Excluded(crate::conf::Exclusion),
-}
-
-/// One build on its way.
-pub(super) struct Job<'a> {
-    pub(super) tree: &'a Tree,
-    pub(super) lock: &'a TreeLock,
-    pub(super) request: &'a BuildRequest,
-    pub(super) kernel: KernelId,
-    pub(super) options: &'a BuildOptions,
-    pub(super) signers: &'a Signers<'a>,
-    pub(super) client: &'a jobserver::Client,
-    pub(super) sink: &'a dyn Sink,
-    /// The log, kept in memory once the workspace is gone.
-    log: Option<String>,
-    key: Option<BuildKey>,
 }
 
 impl Job<'_> {
@@ -259,7 +241,7 @@ impl Job<'_> {
 
     /// Code of a package runs as root here, which people should know; all that are behind the same obstacle at once.
     fn warn_of_root(&self, closed: &Path) {
-        if !self.lock.once().first_warning(closed) {
+        if !self.options.once.first_warning(closed) {
             return;
         }
         let bits = if closed.is_dir() { "o+rx" } else { "o+r" };
@@ -338,15 +320,6 @@ impl Job<'_> {
         }
         failure
     }
-
-    pub(super) fn step(&self, step: Step, detail: &str) {
-        let subject = self.request.package.subject(Some(&self.kernel));
-        self.sink.emit(Event::Started {
-            subject,
-            step,
-            detail: detail.to_owned(),
-        });
-    }
 }
 
 /// Removes what is remembered about failures, and the build directory that upstream leaves for them.
@@ -359,23 +332,12 @@ pub(crate) fn forget_failure(tree: &Tree, package: &DkmsId, kernel: &KernelId) -
     remove_any(&tree.version_dir(package).join("build"))
 }
 
-pub(super) fn read_log(path: &Path) -> String {
-    let bytes = fs::read(path).unwrap_or_default();
-    let start = bytes.len().saturating_sub(MAX_LOG_LEN);
-    String::from_utf8_lossy(&bytes[start..]).into_owned()
-}
-
 fn tail(log: &str) -> Vec<String> {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..]
         .iter()
         .map(|line| (*line).to_owned())
         .collect()
-}
-
-pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
-    let path = path.to_owned();
-    move |source| BuildError::Io { what, path, source }
 }
 
 #[cfg(test)]

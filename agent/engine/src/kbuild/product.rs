@@ -9,9 +9,9 @@ use walkdir::WalkDir;
 
 use super::check::{CheckProblem, check_module};
 use super::error::BuildError;
+use super::job::{Job, io_error};
 use super::key::depends_symvers;
 use super::make::Place;
-use super::one::{Job, io_error};
 use super::workspace::Workspace;
 use crate::command::Confined;
 use crate::conf::{DkmsConf, ModuleSpec};

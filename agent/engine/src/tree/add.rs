@@ -239,7 +239,7 @@ pub(super) fn replace_dir(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Removes what killed writers left of [`replace_dir`]; where they had moved a source out of the way, it comes back first.
-pub(super) fn sweep_unfinished(source_tree: &Path) -> io::Result<()> {
+pub(crate) fn sweep_unfinished(source_tree: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(source_tree) {
         // Without sources there is nothing unfinished; who needs them says so.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),

@@ -14,9 +14,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use add::sweep_unfinished;
 pub use add::{AddError, AddOptions, Added};
 pub use lock::TreeLock;
-pub use record::{BuildRecord, FailureRecord, RecordedModule};
+pub use record::{BuildKey, BuildRecord, FailureRecord, Mark, RecordedModule};
 pub use status::{Failure, Filter, State, Status, WeakStatus};
 
 use crate::framework::Framework;

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Tree, TreeLock};
+use crate::diagnosis::Diagnosis;
 use crate::fsutil::write_atomic;
-use crate::kbuild::{BuildKey, Diagnosis};
 use crate::package::{DkmsId, KernelId};
 
 /// A build that succeeded: `V/K/A/log/build.json`.
@@ -26,6 +26,33 @@ pub struct BuildRecord {
     pub build_depends_rebuild: bool,
     /// NO_WEAK_MODULES.
     pub no_weak_modules: bool,
+}
+
+/// What a build was made from. For files there are two marks: a digest of the contents, which decides, and a stamp of what `stat` says,
+/// which saves reading them while it stays the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildKey {
+    /// The source.
+    pub source: Mark,
+    /// The kernel's headers: configuration, exported symbols, version, build variables.
+    pub kernel: Mark,
+    /// The override files, directives and the conf that was named instead of the source's.
+    pub settings: String,
+    /// The first line of the compiler's version.
+    pub compiler: String,
+    /// A stamp of the compiler's program.
+    pub compiler_stamp: String,
+    /// What the packages it depends on export.
+    pub depends: String,
+}
+
+/// Contents by digest, and a stamp that stands for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Of the contents.
+    pub digest: String,
+    /// Of names, sizes and times.
+    pub stamp: String,
 }
 
 /// One module of a build.

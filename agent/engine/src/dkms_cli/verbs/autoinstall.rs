@@ -9,13 +9,13 @@ use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::order::{Order, Wanted, order};
 use crate::dkms_cli::request::Kernels;
 use crate::dkms_cli::session::Session;
-use crate::kbuild::{BuildKey, Freshness, freshness};
+use crate::kbuild::{Freshness, freshness};
 use crate::kernel::KernelTarget;
 use crate::package::{DkmsId, KernelId};
-use crate::tree::{BuildRecord, Filter, TreeLock};
+use crate::tree::{BuildKey, BuildRecord, Filter, TreeLock};
 
 use super::build::Job;
-use super::install::Run;
+use super::run::Run;
 
 /// `autoinstall`.
 pub(in crate::dkms_cli) fn run(session: &Session, kernels: &Kernels) -> Exit {

@@ -1,5 +1,7 @@
 //! `build`: compile a package for each kernel given.
 
+use std::sync::Arc;
+
 use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::request::{Kernels, Subject};
 use crate::dkms_cli::session::Session;
@@ -103,6 +105,7 @@ pub(super) fn build(session: &Session, lock: &TreeLock, jobs: &[Job], force: boo
     }
     let mut options = BuildOptions::new(jiff::Timestamp::now());
     options.jobs = session.framework.jobs();
+    options.once = Arc::clone(&session.once);
     let outcomes = build_all(&session.tree, lock, &requests, &options, &Quietly(session));
     for (place, outcome) in places.into_iter().zip(outcomes) {
         let exit = explain(session, &outcome);

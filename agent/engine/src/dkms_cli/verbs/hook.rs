@@ -6,8 +6,8 @@ use crate::dkms_cli::request::{Hook, Kernels};
 use crate::dkms_cli::session::Session;
 use crate::package::{DkmsId, KernelId};
 
-use super::install::Run;
 use super::remove::unbuild;
+use super::run::Run;
 
 /// `kernel_preinst`, `kernel_postinst`, `kernel_prerm`.
 pub(in crate::dkms_cli) fn run(session: &Session, hook: Hook, kernels: &Kernels) -> Exit {

@@ -6,7 +6,7 @@ use crate::dkms_cli::session::Session;
 use crate::tree::{Filter, State};
 
 use super::build::Job;
-use super::install::Run;
+use super::run::Run;
 
 /// `match`.
 pub(in crate::dkms_cli) fn run(session: &Session, template: &str, kernels: &Kernels, module: Option<&str>) -> Exit {

@@ -8,4 +8,5 @@ pub(super) mod install;
 pub(super) mod matching;
 pub(super) mod mok;
 pub(super) mod remove;
+mod run;
 pub(super) mod tarball;

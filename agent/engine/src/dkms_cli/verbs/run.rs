@@ -1,0 +1,178 @@
+//! One run of installations and removals, which the verbs share.
+
+use crate::dkms_cli::after;
+use crate::dkms_cli::exit::Exit;
+use crate::dkms_cli::request::Kernels;
+use crate::dkms_cli::session::Session;
+use crate::install::{self, InstallError, InstallOptions, InstallOutcome};
+use crate::package::{DkmsId, KernelId};
+use crate::tree::{TreeError, TreeLock};
+
+use super::build::{Done, Job, build};
+
+/// One run of installations and removals: one depmod for each kernel at its end.
+pub(super) struct Run<'a> {
+    pub(super) session: &'a Session,
+    lock: &'a TreeLock,
+    pub(super) installs: install::Session<'a>,
+    changed: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(session: &'a Session, lock: &'a TreeLock) -> Run<'a> {
+        let options = InstallOptions {
+            // An upgrade by rpm must not end with nothing installed.
+            force: session.settings.force || session.settings.rpm_safe_upgrade,
+            force_version_override: session.settings.force_version_override,
+            no_depmod: session.settings.no_depmod,
+            symlink_modules: session.framework.symlink_modules,
+            run_scripts: true,
+        };
+        let installs = install::Session::new(&session.tree, lock, options, &session.screen);
+        Run {
+            session,
+            lock,
+            installs,
+            changed: false,
+        }
+    }
+
+    /// Says that something was taken away or put in place.
+    pub(super) fn note_change(&mut self) {
+        self.changed = true;
+    }
+
+    /// Builds what has no build that is right, side by side, then installs what can be. The jobs must not depend on each other.
+    pub(super) fn build_and_install(&mut self, jobs: &[Job]) -> Vec<Done> {
+        let mut done = self.build_missing(jobs);
+        for done in done.iter_mut().filter(|done| done.exit == Exit::OK) {
+            done.exit = self.install(&done.job);
+        }
+        done
+    }
+
+    /// A build without headers to compare it with is taken as it is: binaries may have come from elsewhere.
+    fn build_missing(&self, jobs: &[Job]) -> Vec<Done> {
+        let tree = &self.session.tree;
+        let is_given =
+            |job: &Job| tree.is_built(&job.package, &job.kernel) && self.session.target(&job.kernel).is_err();
+        let (given, open): (Vec<Job>, Vec<Job>) = jobs.iter().cloned().partition(is_given);
+        let built = build(self.session, self.lock, &open, false);
+        let given = given.into_iter().map(|job| Done {
+            job,
+            exit: Exit::OK,
+            was_current: true,
+        });
+        let mut done: Vec<Done> = built.into_iter().chain(given).collect();
+        done.sort_by_key(|done| jobs.iter().position(|job| *job == done.job));
+        done
+    }
+
+    fn install(&mut self, job: &Job) -> Exit {
+        let screen = self.session.screen;
+        match self.installs.install(&job.package, &job.kernel) {
+            Ok(InstallOutcome::Installed(_)) => {
+                self.changed = true;
+                Exit::OK
+            }
+            Ok(InstallOutcome::Already) => {
+                screen.done(
+                    &job.package.subject(Some(&job.kernel)),
+                    "already installed (--force installs again)",
+                );
+                Exit::OK
+            }
+            Err(error) => {
+                screen.error(&error, error.hint());
+                exit_of(&error)
+            }
+        }
+    }
+
+    /// Runs depmod, and what the administrator wants to happen afterwards.
+    pub(super) fn finish(self) -> Exit {
+        let screen = self.session.screen;
+        let exit = match self.installs.finish() {
+            Ok(()) => Exit::OK,
+            Err(errors) => {
+                errors.iter().for_each(|error| screen.error(error, error.hint()));
+                Exit::NOT_INSTALLABLE
+            }
+        };
+        if self.changed {
+            after::run(self.session);
+        }
+        exit
+    }
+}
+
+/// The exit code of an installation that failed.
+pub(super) fn exit_of(error: &InstallError) -> Exit {
+    match error {
+        InstallError::Tree(error) => error.into(),
+        InstallError::Conf(error) => error.into(),
+        InstallError::NotBuilt { .. } => Exit::BUILD,
+        InstallError::NoKernel { .. } | InstallError::NotNewer { .. } => Exit::NOT_INSTALLABLE,
+        InstallError::PreInstall { .. } => Exit(101),
+    }
+}
+
+/// Does `work` for each kernel meant, under the lock, with one depmod at the end. A failure on one kernel does not stop the others.
+pub(super) fn on_each_kernel(
+    session: &Session,
+    package: &DkmsId,
+    kernels: &Kernels,
+    work: impl Fn(&mut Run<'_>, &DkmsId, &KernelId) -> Result<(), InstallError>,
+) -> Exit {
+    on_kernels(session, package, kernels, |run, package, kernels| {
+        let mut first = Ok(());
+        for kernel in kernels {
+            if let Err(error) = work(run, package, kernel) {
+                match first {
+                    Ok(()) => first = Err(error),
+                    Err(_) => run.session.screen.error(&error, error.hint()),
+                }
+            }
+        }
+        first
+    })
+}
+
+/// Does `work` for all kernels meant at once, under the lock, with one depmod at the end.
+pub(super) fn on_kernels(
+    session: &Session,
+    package: &DkmsId,
+    kernels: &Kernels,
+    work: impl FnOnce(&mut Run<'_>, &DkmsId, &[KernelId]) -> Result<(), InstallError>,
+) -> Exit {
+    let lock = match session.lock() {
+        Ok(lock) => lock,
+        Err(exit) => return exit,
+    };
+    // A package whose source is gone can still be taken away: that is the way to be rid of it.
+    if !session.tree.is_added(package) {
+        let error = TreeError::NotAdded {
+            package: package.clone(),
+            tree: session.tree.path().to_owned(),
+        };
+        session.screen.error(&error, Some("dkms status".to_owned()));
+        return Exit::from(&error);
+    }
+    let mut run = Run::new(session, &lock);
+    let kernels = match kernels {
+        Kernels::EveryBuilt => run.installs.kernels_of(package),
+        _ => match session.kernels_or_complain(kernels, Some(package)) {
+            Ok(kernels) => kernels,
+            Err(exit) => return exit,
+        },
+    };
+    run.note_change();
+    let exit = match work(&mut run, package, &kernels) {
+        Ok(()) => Exit::OK,
+        Err(error) => {
+            session.screen.error(&error, error.hint());
+            exit_of(&error)
+        }
+    };
+    exit.and(run.finish())
+}

@@ -1,0 +1,31 @@
+//! The beginning of a run that writes into a tree: its lock, then what an interrupted run left is finished or removed.
+
+use crate::event::{Event, Sink};
+use crate::fsutil::remove_any;
+use crate::install::journal;
+use crate::tree::{Tree, TreeError, TreeLock, sweep_unfinished};
+
+/// Waits until no other process writes into `tree`, then finishes or undoes what an interrupted run left.
+///
+/// An installation that was decided is finished, one that was not is undone; build directories and half-copied sources are removed.
+///
+/// # Errors
+/// When the tree cannot be written.
+pub fn lock_and_recover(tree: &Tree, sink: &dyn Sink) -> Result<TreeLock, TreeError> {
+    let lock = tree.lock(sink)?;
+    journal::recover(tree, &lock, sink)?;
+    let work = tree.work_dir();
+    remove_any(&work).map_err(TreeError::io("remove", &work))?;
+    let sources = tree.source_tree();
+    if let Err(error) = sweep_unfinished(&sources) {
+        // The next run tries again; nothing reads these directories.
+        sink.emit(Event::Warning {
+            text: format!(
+                "what an interrupted run left in {} could not be removed: {error}",
+                sources.display()
+            ),
+            hint: Some(format!("findmnt --target {}", sources.display())),
+        });
+    }
+    Ok(lock)
+}
