@@ -1,7 +1,7 @@
 //! Writing files so that a power cut leaves the old one or the new one.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 /// How the names of files begin that are not whole yet.
@@ -47,19 +47,7 @@ fn there(path: &Path) -> &Path {
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = directory_of(path)?;
     fs::create_dir_all(dir)?;
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(dir)?;
-    file.write_all(bytes)?;
-    persist(file, path)
-}
-
-/// Gives a temporary file, made in the same directory, its name; durably.
-///
-/// # Errors
-/// The operating system's answer.
-pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    sync_directory(directory_of(path)?)
+    dkms_support::replace_file(path, bytes, 0o600, TEMPORARY)
 }
 
 /// Removes the file at `path`, durably; one that is not there is removed already.
@@ -68,14 +56,10 @@ pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<
 /// The operating system's answer.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Ok(()) => sync_directory(directory_of(path)?),
+        Ok(()) => dkms_support::sync_dir(directory_of(path)?),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
     }
-}
-
-fn sync_directory(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 fn directory_of(path: &Path) -> io::Result<&Path> {

@@ -12,10 +12,17 @@ use dkms_tests::inputs;
 /// Who may depend on whom; docs/architecture.md says why.
 fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     BTreeMap::from([
+        ("dkms-support", BTreeSet::new()),
         ("dkms-index", BTreeSet::new()),
-        ("dkms-engine", BTreeSet::new()),
-        ("dkms-fetch", BTreeSet::from(["dkms-index", "dkms-engine"])),
-        ("dkms-repo", BTreeSet::from(["dkms-index", "dkms-engine"])),
+        ("dkms-engine", BTreeSet::from(["dkms-support"])),
+        (
+            "dkms-fetch",
+            BTreeSet::from(["dkms-support", "dkms-index", "dkms-engine"]),
+        ),
+        (
+            "dkms-repo",
+            BTreeSet::from(["dkms-support", "dkms-index", "dkms-engine"]),
+        ),
         (
             "dkms-tests",
             BTreeSet::from(["dkms-index", "dkms-engine", "dkms-fetch", "dkms-repo"]),

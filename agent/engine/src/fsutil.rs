@@ -5,23 +5,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+pub(crate) use dkms_support::sync_dir;
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-/// Writes `path` anew: a temporary file beside it, flushed to the disk, then renamed.
+/// Replaces the file at `path` in one step.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    sync_dir(dir)
-}
-
-/// Flushes a directory's entries to the disk.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    dkms_support::replace_file(path, bytes, mode, ".new-")
 }
 
 /// Flushes every file and directory below `dir`.

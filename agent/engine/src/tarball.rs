@@ -3,7 +3,7 @@
 //! The layout is upstream's: `dkms_source_tree/` with the source, or `dkms_binaries_only/` with the dkms.conf alone, and
 //! `dkms_main_tree/K/A/` with `log/` and `module/` of each kernel.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
@@ -109,24 +109,11 @@ pub fn pack(contents: &Contents, to: &Path) -> Result<(), TarballError> {
         .parent()
         .filter(|dir| !dir.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .prefix(".dkms-tarball-")
-        .tempfile_in(dir)
-        .map_err(io_error("write in", dir))?;
+    let temporary = dkms_support::temporary_in(dir, ".dkms-tarball-", 0o644).map_err(io_error("write in", dir))?;
     let file = temporary.as_file().try_clone().map_err(io_error("write", to))?;
     let written = compressor(to, BufWriter::new(file)).and_then(|writer| write_entries(contents, writer));
     written.map_err(io_error("write", to))?;
-    temporary.as_file().sync_all().map_err(io_error("write", to))?;
-    use std::os::unix::fs::PermissionsExt;
-    let mode = fs::Permissions::from_mode(0o644);
-    temporary
-        .as_file()
-        .set_permissions(mode)
-        .map_err(io_error("write", to))?;
-    temporary
-        .persist(to)
-        .map_err(|error| io_error("write", to)(error.error))?;
-    Ok(())
+    dkms_support::persist(temporary, to).map_err(io_error("write", to))
 }
 
 fn write_entries(contents: &Contents, writer: Box<dyn Finish>) -> io::Result<()> {
@@ -346,6 +333,8 @@ fn builds(dir: &Path) -> Vec<(KernelId, PathBuf)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn package() -> DkmsId {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use dkms_engine::excerpt;
+use dkms_support::chain;
 
 /// An error that knows the way out.
 pub trait Hint: Error {
@@ -97,21 +98,6 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(if self.refused { 4 } else { 1 })
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // Transparent and `{source}` variants have said it already.
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        source = cause.source();
-    }
-    message
 }
 
 impl<E: Hint + 'static> From<E> for Failure {

@@ -86,19 +86,7 @@ pub fn write_atomic_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fil
 
 /// A temporary file that already has the permissions of what it will become. Nobody else can ever read a private one.
 pub fn temporary_in(dir: &Path, mode: u32) -> Result<NamedTempFile, FileError> {
-    use std::os::unix::fs::PermissionsExt;
-
-    let permissions = fs::Permissions::from_mode(mode);
-    let temporary = tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .permissions(permissions.clone())
-        .tempfile_in(dir)
-        .map_err(FileError::on("create a file in", dir))?;
-    // Once more, for the umask took bits away; a published file must be readable to the web server.
-    let file = temporary.as_file();
-    file.set_permissions(permissions)
-        .map_err(FileError::on("set permissions in", dir))?;
-    Ok(temporary)
+    dkms_support::temporary_in(dir, TEMPORARY, mode).map_err(FileError::on("create a file in", dir))
 }
 
 /// Length and SHA-256 (hex) of a file, without holding it in memory.
@@ -186,7 +174,5 @@ fn moment(path: &Path) {
 
 /// Makes earlier renames and links in `dir` survive a power cut.
 pub fn sync_dir(dir: &Path) -> Result<(), FileError> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(FileError::on("flush directory", dir))
+    dkms_support::sync_dir(dir).map_err(FileError::on("flush directory", dir))
 }

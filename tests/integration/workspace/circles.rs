@@ -20,7 +20,7 @@ struct Module {
 }
 
 /// The files of one crate that are tied in circles: each circle as the shortest way from a file back to itself.
-pub fn circles(crate_root: &Path, shown_below: &Path) -> Vec<Vec<String>> {
+pub(super) fn circles(crate_root: &Path, shown_below: &Path) -> Vec<Vec<String>> {
     let mut tree = BTreeMap::new();
     read(crate_root, Vec::new(), &mut tree);
     let graph = graph(&tree);

@@ -1,24 +1,24 @@
 //! The modules, imports and paths of a source file whose comments and strings are blanked.
 
 /// One name that a `use` item brings into a module.
-pub struct Import {
+pub(super) struct Import {
     /// The name by which it is known there.
-    pub name: String,
+    pub(super) name: String,
     /// The path as written.
-    pub path: Vec<String>,
+    pub(super) path: Vec<String>,
     /// Whether other modules are meant to find it there: `pub use`.
-    pub is_public: bool,
+    pub(super) is_public: bool,
 }
 
 /// The names of the modules that are in files of their own.
-pub fn modules(text: &str) -> Vec<String> {
+pub(super) fn modules(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim);
     let names = lines.filter_map(|line| without_visibility(line).strip_prefix("mod ")?.strip_suffix(';'));
     names.map(|name| name.trim().to_owned()).collect()
 }
 
 /// All that `use` items bring, at any level of the file.
-pub fn imports(text: &str) -> Vec<Import> {
+pub(super) fn imports(text: &str) -> Vec<Import> {
     let mut found = Vec::new();
     for (start, item) in use_items(text) {
         let line = text[..start].rfind('\n').map_or(0, |end| end + 1);
@@ -31,7 +31,7 @@ pub fn imports(text: &str) -> Vec<Import> {
 }
 
 /// The paths outside of `use` items that lead through modules: `crate::a::B`, `super::a::B`, `a::B`.
-pub fn written_paths(text: &str) -> Vec<Vec<String>> {
+pub(super) fn written_paths(text: &str) -> Vec<Vec<String>> {
     let mut outside = text.to_owned();
     for (start, item) in use_items(text).into_iter().rev() {
         outside.replace_range(start..start + "use ".len() + item.len(), "");

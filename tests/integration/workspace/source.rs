@@ -1,7 +1,7 @@
 //! The text of a source file as far as its imports need it.
 
 /// `text` with comments and the contents of strings blanked, and without items for tests alone.
-pub fn without_comments_and_tests(text: &str) -> String {
+pub(super) fn without_comments_and_tests(text: &str) -> String {
     let mut text = without_comments(text);
     while let Some(start) = text.find("#[cfg(test)]") {
         let end = end_of_item(&text, start + "#[cfg(test)]".len());

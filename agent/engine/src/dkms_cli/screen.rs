@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
+use dkms_support::chain;
 
 use crate::event::{Event, Sink, Step, Subject};
 use crate::excerpt;
@@ -138,17 +139,4 @@ fn past(step: Step) -> &'static str {
         Step::Install => "installed",
         Step::Uninstall => "uninstalled",
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }

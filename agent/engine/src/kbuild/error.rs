@@ -158,13 +158,7 @@ impl BuildFailure {
 /// The reason in one sentence, with its causes.
 impl fmt::Display for BuildFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.error)?;
-        let mut source = std::error::Error::source(&self.error);
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
+        f.write_str(&dkms_support::chain(&self.error))
     }
 }
 

@@ -41,7 +41,7 @@ impl Builder {
         };
         fs::create_dir_all(dir).map_err(failed)?;
         let file = tempfile::Builder::new()
-            .prefix(crate::files::TEMPORARY)
+            .prefix(files::TEMPORARY)
             .tempfile_in(dir)
             .map_err(failed)?;
         let open = || -> rusqlite::Result<Connection> {
@@ -177,6 +177,6 @@ impl Builder {
         };
         write().map_err(|e| StateError::sqlite(&path, e))?;
         db.close().map_err(|(_, e)| StateError::sqlite(&path, e))?;
-        files::persist(file, &path).map_err(|source| StateError::Io { path, source })
+        dkms_support::persist(file, &path).map_err(|source| StateError::Io { path, source })
     }
 }

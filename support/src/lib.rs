@@ -1,0 +1,7 @@
+//! What every crate with I/O needs once, and nothing else. docs/architecture.md lists what may be here.
+
+mod chain;
+mod file;
+
+pub use chain::chain;
+pub use file::{persist, replace_file, sync_dir, temporary_in};
