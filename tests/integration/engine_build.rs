@@ -147,7 +147,7 @@ fn failed(outcome: &BuildOutcome) -> &BuildFailure {
 
 fn explain(outcome: &BuildOutcome) -> String {
     match outcome {
-        BuildOutcome::Failed(failure) => format!("failed to {failure}\n{}", failure.tail.join("\n")),
+        BuildOutcome::Failed(failure) => format!("{failure}\n{}", failure.tail.join("\n")),
         other => format!("{other:?}"),
     }
 }
@@ -315,10 +315,10 @@ fn what_is_no_module_for_the_kernel_is_not_accepted() {
     check(
         "noise",
         "head -c 2000 /dev/urandom > noise.ko",
-        "noise.ko is no kernel module",
+        "noise.ko is not a kernel module",
     );
     check("tiny", "cp tiny.bin tiny.ko", "it was built for kernel 6.1.0");
-    check("nothing", "true", "make ended well but did not make nothing.ko");
+    check("nothing", "true", "make succeeded but did not make nothing.ko");
     check("slow", "echo it is broken >&2; exit 3", "make failed: it is broken");
 }
 

@@ -45,7 +45,7 @@ impl ScriptKind {
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// It could not be started.
-    #[error("run {directive} of {package} ({})", .path.display())]
+    #[error("{directive} of {package} ({}) cannot be run", .path.display())]
     Start {
         /// Whose script.
         package: DkmsId,
@@ -58,7 +58,7 @@ pub enum ScriptError {
         source: io::Error,
     },
     /// It said that it failed.
-    #[error("run {directive} of {package} ({}): {status}{said}", .path.display())]
+    #[error("{directive} of {package} ({}) failed: {status}{said}", .path.display())]
     Failed {
         /// Whose script.
         package: DkmsId,

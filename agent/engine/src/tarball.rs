@@ -26,10 +26,10 @@ const MAX_ENTRIES: usize = 500_000;
 #[derive(Debug, thiserror::Error)]
 pub enum TarballError {
     /// It is not there.
-    #[error("find the tarball {}", .0.display())]
+    #[error("the tarball {} does not exist", .0.display())]
     Missing(PathBuf),
     /// It cannot be read or written.
-    #[error("{what} {}", .path.display())]
+    #[error("cannot {what} {}", .path.display())]
     Io {
         /// What was tried.
         what: &'static str,
@@ -40,7 +40,7 @@ pub enum TarballError {
         source: io::Error,
     },
     /// An entry that must not be unpacked.
-    #[error("unpack {}: {entry:?} {why}", .path.display())]
+    #[error("{} cannot be unpacked: {entry:?} {why}", .path.display())]
     Unsafe {
         /// The tarball.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum TarballError {
         why: &'static str,
     },
     /// Nothing in it that dkms knows.
-    #[error("use {}: there is no dkms.conf in it", .0.display())]
+    #[error("there is no dkms.conf in the tarball {}", .0.display())]
     NotDkms(PathBuf),
 }
 

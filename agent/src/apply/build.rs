@@ -170,7 +170,7 @@ fn install(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &Dkms
                 InstallError::Tree(_) | InstallError::NoKernel { .. } => Cause::Machine,
                 _ => Cause::Package,
             };
-            let reason = format!("failed to {}", chain(&error));
+            let reason = chain(&error);
             let hint = match cause {
                 Cause::NoSpace => Some(files::free_some(&worker.tree.modules_dir(&kernel.release))),
                 _ => error.hint(),

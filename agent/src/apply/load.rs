@@ -232,7 +232,7 @@ impl Worker<'_> {
                 .map_err(|errors| errors.iter().map(ToString::to_string).collect::<String>());
             for error in [gone.err(), finished.err()].into_iter().flatten() {
                 self.reporter.report(ProgressEvent::Warning {
-                    text: format!("failed to {error}"),
+                    text: error.to_string(),
                     hint: None,
                 });
             }

@@ -303,11 +303,7 @@ impl Worker<'_> {
     ) -> Result<(), StateError> {
         let Err(errors) = session.finish() else { return Ok(()) };
         let undone: BTreeSet<DkmsId> = errors.iter().flat_map(|error| error.rolled_back.clone()).collect();
-        let reason = errors
-            .iter()
-            .map(|error| format!("failed to {error}"))
-            .collect::<Vec<_>>()
-            .join("; ");
+        let reason = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         for attempt in attempts.iter_mut() {
             if matches!(attempt.end, End::Installed { .. })
                 && tree_id(&attempt.offer).is_some_and(|id| undone.contains(&id))
@@ -331,7 +327,7 @@ impl Worker<'_> {
 fn usable(survey: &Survey) -> Result<Arc<KernelTarget>, Failure> {
     let target = survey.target.as_ref().map_err(|error| Failure {
         hint: error.hint(),
-        ..Failure::of(Cause::Machine, format!("failed to {error}"))
+        ..Failure::of(Cause::Machine, error.to_string())
     })?;
     let toolchain = target.toolchain();
     if toolchain.present.is_some() {

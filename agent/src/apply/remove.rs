@@ -163,7 +163,7 @@ impl Worker<'_> {
         // The mark that depmod must run stays, and the next run tries again.
         for error in session.finish().err().into_iter().flatten() {
             self.reporter.report(ProgressEvent::Warning {
-                text: format!("failed to {error}"),
+                text: error.to_string(),
                 hint: error.hint(),
             });
         }

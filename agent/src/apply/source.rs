@@ -60,7 +60,7 @@ pub(super) fn add(
             });
         }
         session.remove(package, std::slice::from_ref(kernel)).map_err(|error| {
-            let reason = format!("failed to {}", chain(&error));
+            let reason = chain(&error);
             Failure {
                 hint: error.hint(),
                 ..Failure::of(Cause::Machine, reason)
@@ -96,7 +96,7 @@ pub(super) fn add(
             Failure {
                 excerpt: excerpt::of(&error),
                 hint,
-                ..Failure::of(cause, format!("failed to {}", chain(&error)))
+                ..Failure::of(cause, chain(&error))
             }
         }
     };

@@ -131,11 +131,7 @@ fn records(context: &Context) -> Finding {
 /// Headers and compiler.
 fn kernel(context: &Context, release: &str) -> Vec<Finding> {
     match KernelTarget::find(context.root(), release, &KernelOptions::default()) {
-        Err(error) => vec![Finding::bad(
-            "headers",
-            format!("failed to {}", chain(&error)),
-            error.hint(),
-        )],
+        Err(error) => vec![Finding::bad("headers", chain(&error), error.hint())],
         Ok(target) => {
             let borrowed = if target.borrowed { " (this machine's)" } else { "" };
             let headers = Finding::good(

@@ -30,7 +30,7 @@ fn missing_headers_come_with_the_command_that_installs_them() {
         run.assert(
             5,
             &[
-                &format!("failed to find the headers of kernel {kernel}"),
+                &format!("no headers of kernel {kernel} are installed"),
                 &format!("hint: {command}"),
             ],
         );

@@ -10,7 +10,7 @@ use super::syntax::SyntaxSpan;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfError {
     /// It is not there or cannot be read.
-    #[error("read {}", .path.display())]
+    #[error("{} cannot be read", .path.display())]
     Missing {
         /// The file.
         path: PathBuf,
@@ -19,10 +19,10 @@ pub enum ConfError {
         source: io::Error,
     },
     /// bash does not understand it.
-    #[error("parse {0}")]
+    #[error("{0}")]
     Syntax(SyntaxSpan),
     /// It ended the shell that evaluates it.
-    #[error("evaluate {}: it calls exit{said}", .path.display())]
+    #[error("{} cannot be evaluated: it calls exit{said}", .path.display())]
     Exits {
         /// The file.
         path: PathBuf,
@@ -30,7 +30,7 @@ pub enum ConfError {
         said: StderrTail,
     },
     /// A signal ended it: its own, or that of a limit.
-    #[error("evaluate {}: it was ended by {signal}{said}", .path.display())]
+    #[error("{} cannot be evaluated: it was ended by {signal}{said}", .path.display())]
     Killed {
         /// The file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum ConfError {
         said: StderrTail,
     },
     /// It ran for too long.
-    #[error("evaluate {}: it was still running after {limit_s} s{said}", .path.display())]
+    #[error("{} cannot be evaluated: it was still running after {limit_s} s{said}", .path.display())]
     TooSlow {
         /// The file.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum ConfError {
         said: StderrTail,
     },
     /// bash could not be run, or was stopped by a limit.
-    #[error("evaluate {} with bash: {what}", .path.display())]
+    #[error("{} cannot be evaluated by bash: {what}", .path.display())]
     Bash {
         /// The file.
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum ConfError {
         what: String,
     },
     /// It was understood, but what it says cannot be used. All problems at once.
-    #[error("use {}: {}", .path.display(), list(.problems))]
+    #[error("{} cannot be used: {}", .path.display(), list(.problems))]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -66,7 +66,7 @@ pub enum ConfError {
         problems: Vec<ConfProblem>,
     },
     /// `--directive` with something that is no `NAME=VALUE`.
-    #[error("use the directive {0:?}: it is not NAME=VALUE")]
+    #[error("the directive {0:?} is not NAME=VALUE")]
     BadDirective(String),
 }
 
@@ -146,7 +146,7 @@ pub enum ConfProblem {
         directive: String,
     },
     /// Something that bash cannot take as a regular expression.
-    #[error("{directive} is {value:?}: bash takes it for no regular expression")]
+    #[error("{directive} is {value:?}, which bash does not accept as a regular expression")]
     BadRegex {
         /// The directive.
         directive: String,

@@ -30,7 +30,7 @@ pub(super) fn run(args: &[String]) -> Exit {
                 ),
                 Err(error) => {
                     screen.complaint(
-                        &format!("failed to put dkms's files below {root}: {error}"),
+                        &format!("dkms's files cannot be written below {root}: {error}"),
                         Some(format!("ls -ld {root}")),
                     );
                     Exit::REFUSED

@@ -36,7 +36,7 @@ pub(super) struct Screen {
 impl Screen {
     /// An error with all its causes, the place in a dkms.conf that it is about, and the way out.
     pub(super) fn error(self, error: &(dyn Error + 'static), hint: Option<String>) {
-        anstream::eprintln!("{RED}error:{RED:#} failed to {}", chain(error));
+        anstream::eprintln!("{RED}error:{RED:#} {}", chain(error));
         excerpt::of(error).iter().for_each(|text| anstream::eprintln!("{text}"));
         hint_line(hint);
     }
@@ -44,7 +44,7 @@ impl Screen {
     /// A failed build: as [`Screen::error`], then the last lines of its log.
     pub(super) fn failure(self, failure: &BuildFailure) {
         let subject = failure.package.subject(Some(&failure.kernel));
-        anstream::eprintln!("{RED}error:{RED:#} failed to build {subject}: {failure}");
+        anstream::eprintln!("{RED}error:{RED:#} build of {subject} failed: {failure}");
         excerpt::of(&failure.error)
             .iter()
             .for_each(|text| anstream::eprintln!("{text}"));

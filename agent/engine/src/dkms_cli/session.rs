@@ -34,10 +34,10 @@ pub(super) struct Session {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoKernel {
     /// The running kernel means nothing for another root.
-    #[error("choose a kernel: none was named, and the running one is not that of {}", .0.display())]
+    #[error("no kernel was named, and the running kernel is not that of {}", .0.display())]
     OtherRoot(PathBuf),
     /// `-k all` without any headers.
-    #[error("find any kernel with headers in {}", .0.display())]
+    #[error("no headers of any kernel are installed in {}", .0.display())]
     NoHeaders(PathBuf),
 }
 

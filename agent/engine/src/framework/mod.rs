@@ -15,7 +15,7 @@ use crate::root::Root;
 #[derive(Debug, thiserror::Error)]
 pub enum FrameworkError {
     /// It is there but cannot be read, or bash could not be run on it.
-    #[error("read {}", .path.display())]
+    #[error("{} cannot be read", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -24,7 +24,7 @@ pub enum FrameworkError {
         source: io::Error,
     },
     /// A directory for modules that is not one of the kernel's.
-    #[error("use {0:?} as ADDON_MODULES_DIR: it must be a directory below /lib/modules/KERNEL")]
+    #[error("ADDON_MODULES_DIR is {0:?}: it must be a directory below /lib/modules/KERNEL")]
     BadAddonDir(String),
 }
 

@@ -12,7 +12,7 @@ use crate::tree::Tree;
 
 /// depmod failed for a kernel.
 #[derive(Debug, thiserror::Error)]
-#[error("run depmod for kernel {release}: {said}{}", rolled(.rolled_back))]
+#[error("depmod for kernel {release} failed: {said}{}", rolled(.rolled_back))]
 pub struct DepmodError {
     /// The kernel's release.
     pub release: String,

@@ -18,7 +18,7 @@ pub enum InstallError {
     #[error(transparent)]
     Conf(#[from] ConfError),
     /// There is no build to install.
-    #[error("install {package}: it is not built for {kernel}")]
+    #[error("{package} is not built for {kernel}")]
     NotBuilt {
         /// What.
         package: DkmsId,
@@ -26,7 +26,7 @@ pub enum InstallError {
         kernel: KernelId,
     },
     /// The kernel has no directory of modules.
-    #[error("install {package}: there is no kernel in {}", .dir.display())]
+    #[error("{package} cannot be installed: there is no kernel in {}", .dir.display())]
     NoKernel {
         /// What.
         package: DkmsId,
@@ -34,7 +34,7 @@ pub enum InstallError {
         dir: PathBuf,
     },
     /// Every module is in the kernel's own tree in the same or a newer version.
-    #[error("install {package}: {}", .kept.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("{package} is not installed: {}", .kept.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NotNewer {
         /// What.
         package: DkmsId,
@@ -42,7 +42,7 @@ pub enum InstallError {
         kept: Vec<Kept>,
     },
     /// PRE_INSTALL said no.
-    #[error("install {package}")]
+    #[error("{package} cannot be installed")]
     PreInstall {
         /// What.
         package: DkmsId,

@@ -254,7 +254,7 @@ impl<'a> Session<'a> {
         let source = self.tree.source_dir(package);
         if let Err(error) = script::run(self.tree, package, kind, line, &source, Some(kernel), self.sink) {
             self.sink.emit(Event::Warning {
-                text: format!("failed to {error}"),
+                text: error.to_string(),
                 hint: error.hint(),
             });
         }

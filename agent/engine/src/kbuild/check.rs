@@ -9,7 +9,7 @@ use crate::ko::ModuleInfo;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckProblem {
     /// The file is something else.
-    #[error("{module}.ko is no kernel module ({what})")]
+    #[error("{module}.ko is not a kernel module: {what}")]
     NotAModule {
         /// The module.
         module: String,

@@ -23,7 +23,7 @@ pub enum BuildError {
     #[error(transparent)]
     Conf(#[from] ConfError),
     /// BUILD_DEPENDS names a package that is neither installed nor built for this kernel.
-    #[error("find {needed}, which it needs: that is not built for kernel {release}")]
+    #[error("BUILD_DEPENDS names {needed}, which is not built for kernel {release}")]
     DependsMissing {
         /// The package's name.
         needed: String,
@@ -31,10 +31,10 @@ pub enum BuildError {
         release: String,
     },
     /// There is only a dkms.conf: binaries were loaded without source.
-    #[error("build without source: {} holds nothing but a dkms.conf", .0.display())]
+    #[error("there is no source to build: {} holds only a dkms.conf", .0.display())]
     NoSource(PathBuf),
     /// A patch is not there.
-    #[error("apply patch {patch}: it is neither in {} nor in {}", .source_dir.display(), .local_dir.display())]
+    #[error("the patch {patch} is neither in {} nor in {}", .source_dir.display(), .local_dir.display())]
     PatchMissing {
         /// Its name.
         patch: String,
@@ -44,7 +44,7 @@ pub enum BuildError {
         local_dir: PathBuf,
     },
     /// A patch does not fit.
-    #[error("apply patch {patch}: it does not fit this source")]
+    #[error("the patch {patch} does not apply to this source")]
     PatchFailed {
         /// Its name.
         patch: String,
@@ -53,7 +53,7 @@ pub enum BuildError {
     #[error(transparent)]
     Script(#[from] ScriptError),
     /// Scripts are needed but not allowed.
-    #[error("run {0}: scripts of packages are not allowed here")]
+    #[error("{0} was not run: scripts of packages are not allowed here")]
     ScriptsForbidden(&'static str),
     /// make failed.
     #[error("{diagnosis}")]
@@ -63,8 +63,8 @@ pub enum BuildError {
         /// The way out for what was found.
         hint: Option<String>,
     },
-    /// make ended well but a module is not there.
-    #[error("find {module}.ko: make ended well but did not make {}", .expected.display())]
+    /// make succeeded but a module is missing.
+    #[error("{module}.ko is missing: make succeeded but did not make {}", .expected.display())]
     ModuleMissing {
         /// Its name.
         module: String,
@@ -72,10 +72,10 @@ pub enum BuildError {
         expected: PathBuf,
     },
     /// A module does not fit the kernel. All problems at once.
-    #[error("accept the built modules: {}", list(.0))]
+    #[error("the built modules cannot be used: {}", list(.0))]
     Unfit(Vec<CheckProblem>),
     /// A program of the toolchain could not be run.
-    #[error("run {program}")]
+    #[error("{program} cannot be run")]
     Program {
         /// Its name.
         program: String,
@@ -84,7 +84,7 @@ pub enum BuildError {
         source: io::Error,
     },
     /// A file could not be read or written.
-    #[error("{what} {}", .path.display())]
+    #[error("cannot {what} {}", .path.display())]
     Io {
         /// What was tried.
         what: &'static str,
@@ -95,7 +95,7 @@ pub enum BuildError {
         source: io::Error,
     },
     /// No jobserver could be made.
-    #[error("share the processors between builds")]
+    #[error("the jobserver for make cannot be created")]
     Jobserver(#[source] Arc<io::Error>),
 }
 

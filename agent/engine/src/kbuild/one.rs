@@ -200,7 +200,8 @@ impl Job<'_> {
         self.patch(work, conf, &log)?;
         let place = Place::of(self.tree, &self.request.kernel, work);
         if place.user == User::Unprivileged {
-            work.chown_tree().map_err(io_error("give away", &work.build))?;
+            work.chown_tree()
+                .map_err(io_error("change the owner of", &work.build))?;
         }
         if let Some(closed) = &place.closed {
             self.warn_of_root(closed);
@@ -225,7 +226,8 @@ impl Job<'_> {
         if conf.scripts.post_build.is_some() {
             copy_tree(&work.product, &work.stage).map_err(io_error("copy", &work.stage))?;
             if place.user == User::Unprivileged {
-                work.chown_tree().map_err(io_error("give away", &work.stage))?;
+                work.chown_tree()
+                    .map_err(io_error("change the owner of", &work.stage))?;
             }
             self.script(
                 ScriptKind::PostBuild,

@@ -110,7 +110,7 @@ impl Job<'_> {
             if let Err(error) = signer.sign(&plain) {
                 // As upstream has it: without Secure Boot the module is as good unsigned.
                 self.sink.emit(Event::Warning {
-                    text: format!("{}.ko is not signed: failed to {error}", spec.dest_name),
+                    text: format!("{}.ko is not signed: {error}", spec.dest_name),
                     hint: error.hint(),
                 });
                 fs::write(&plain, bytes).map_err(io_error("write", &plain))?;

@@ -19,7 +19,7 @@ use crate::tree::{Tree, TreeLock};
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// The program that signs could not be run.
-    #[error("run {}", .tool.display())]
+    #[error("{} cannot be run", .tool.display())]
     Run {
         /// The program.
         tool: PathBuf,
@@ -28,7 +28,7 @@ pub enum SignError {
         source: io::Error,
     },
     /// It said no.
-    #[error("sign {} with {}: {said}", .module.display(), without_pin(.key))]
+    #[error("{} cannot be signed with {}: {said}", .module.display(), without_pin(.key))]
     Refused {
         /// The module.
         module: PathBuf,
@@ -38,7 +38,7 @@ pub enum SignError {
         said: String,
     },
     /// No key could be made.
-    #[error("make the signing key {}: {said}", without_pin(&.key.to_string_lossy()))]
+    #[error("the signing key {} cannot be made: {said}", without_pin(&.key.to_string_lossy()))]
     NoKey {
         /// Where it would be.
         key: PathBuf,
@@ -377,7 +377,7 @@ impl<'a> Signers<'a> {
             match Signer::prepare(self.tree, self.lock, kernel, self.sink) {
                 Ok(signer) => signer.map(Arc::new),
                 Err(error) => {
-                    let text = format!("modules for {} are not signed: failed to {error}", kernel.release);
+                    let text = format!("modules for {} are not signed: {error}", kernel.release);
                     self.sink.emit(Event::Warning {
                         text,
                         hint: error.hint(),

@@ -22,10 +22,10 @@ use crate::version;
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// Not something a kernel could be called.
-    #[error("use {0:?} as the release of a kernel")]
+    #[error("{0:?} is not the release of a kernel")]
     BadRelease(String),
     /// There is nothing to compile against.
-    #[error("find the headers of kernel {release} in {}", .dir.display())]
+    #[error("no headers of kernel {release} are installed in {}", .dir.display())]
     HeadersMissing {
         /// The kernel's release.
         release: String,
@@ -35,7 +35,7 @@ pub enum KernelError {
         command: String,
     },
     /// The headers are there but were never configured.
-    #[error("read the configuration of kernel {release} ({})", .path.display())]
+    #[error("the configuration {} of kernel {release} cannot be read", .path.display())]
     NotConfigured {
         /// The kernel's release.
         release: String,

@@ -21,11 +21,11 @@ pub const MAX_MODULE_LEN: u64 = 1 << 30;
 /// The magic at the end of a signed module (`include/linux/module_signature.h`).
 const SIGNATURE_MAGIC: &[u8] = b"~Module signature appended~\n";
 
-/// Why a file is no kernel module.
+/// Why a file is not a kernel module.
 #[derive(Debug, thiserror::Error)]
 pub enum KoError {
     /// It cannot be read or decompressed.
-    #[error("read module {}", .path.display())]
+    #[error("the module {} cannot be read", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum KoError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("read module {}: it is no kernel module ({what})", .path.display())]
+    #[error("{} is not a kernel module: {what}", .path.display())]
     NotAModule {
         /// The file.
         path: PathBuf,

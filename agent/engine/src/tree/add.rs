@@ -18,10 +18,10 @@ use crate::script::{self, ScriptKind};
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
     /// It was added before.
-    #[error("add {0}: it is in the tree already")]
+    #[error("{0} is in the tree already")]
     AlreadyAdded(DkmsId),
     /// There is no such directory.
-    #[error("add {package}: there is no source directory {}", .dir.display())]
+    #[error("the source directory {} of {package} does not exist", .dir.display())]
     NoSource {
         /// The package.
         package: DkmsId,
@@ -29,10 +29,10 @@ pub enum AddError {
         dir: PathBuf,
     },
     /// A directory without a dkms.conf.
-    #[error("add {}: there is no dkms.conf in it", .0.display())]
+    #[error("there is no dkms.conf in {}", .0.display())]
     NoConf(PathBuf),
     /// Its dkms.conf is not usable.
-    #[error("add {}", .dir.display())]
+    #[error("the source {} cannot be added", .dir.display())]
     Conf {
         /// The source.
         dir: PathBuf,
@@ -41,7 +41,7 @@ pub enum AddError {
         source: ConfError,
     },
     /// Its dkms.conf is of another package than was asked for.
-    #[error("add {wanted}: the dkms.conf in {} is of {found}", .dir.display())]
+    #[error("the dkms.conf in {} is of {found}, not of {wanted}", .dir.display())]
     OtherPackage {
         /// What was asked for.
         wanted: DkmsId,

@@ -31,7 +31,7 @@ use crate::version;
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// Something in it cannot be read or written.
-    #[error("{what} {}", .path.display())]
+    #[error("cannot {what} {}", .path.display())]
     Io {
         /// What was tried, such as "create".
         what: &'static str,
@@ -42,7 +42,7 @@ pub enum TreeError {
         source: io::Error,
     },
     /// The package is not known.
-    #[error("find {package} in {}: it was not added", .tree.display())]
+    #[error("{package} was not added to {}", .tree.display())]
     NotAdded {
         /// The package.
         package: DkmsId,
@@ -50,7 +50,7 @@ pub enum TreeError {
         tree: PathBuf,
     },
     /// The package is known, but its source is gone.
-    #[error("use {package}: its source {} is missing", .source_dir.display())]
+    #[error("the source of {package} is missing: {}", .source_dir.display())]
     Broken {
         /// The package.
         package: DkmsId,

@@ -51,7 +51,7 @@ pub(in crate::dkms_cli) fn make(session: &Session, package: &Package, kernels: &
         let hint = format!("ls -ld {}", dir.display());
         session
             .screen
-            .complaint(&format!("failed to create {}: {error}", dir.display()), Some(hint));
+            .complaint(&format!("cannot create {}: {error}", dir.display()), Some(hint));
         return Exit(9);
     }
     match tarball::pack(&contents, &to) {
@@ -102,7 +102,7 @@ pub(super) fn load(session: &Session, lock: &TreeLock, path: &Path) -> Result<Dk
         .tempdir_in(&tmp)
         .map_err(|error| {
             session.screen.complaint(
-                &format!("failed to make a directory in {}: {error}", tmp.display()),
+                &format!("cannot create a directory in {}: {error}", tmp.display()),
                 None,
             );
             Exit::REFUSED
