@@ -2,12 +2,17 @@
 
 use jiff::Timestamp;
 
+use super::time::Now;
+
 /// Why a file was not accepted. Every variant names the file, as a path below the repository's root.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
     /// All signatures are right, but the promise of freshness has run out. Nothing is lost: what was verified before
     /// stays, and nothing new is taken.
-    #[error("accept {file}: the signature of role {role} expired at {expired}, and now is {now}")]
+    #[error(
+        "{file} is out of date: the signature of role {role} expired at {expired}, and {} {now}",
+        if *is_signed { "the newest verified timestamp.json was issued at" } else { "now is" }
+    )]
     Stale {
         /// The file.
         file: String,
@@ -17,9 +22,11 @@ pub enum TrustError {
         expired: Timestamp,
         /// The time it was compared with.
         now: Timestamp,
+        /// Whether that time is the one at which the newest verified timestamp.json was issued, and not the clock's.
+        is_signed: bool,
     },
     /// Something is not as its signature, or the rules of this index, say it must be.
-    #[error("accept {file} of role {role}: {why}")]
+    #[error("{file} of role {role} is not acceptable: {why}")]
     Refused {
         /// The file.
         file: String,
@@ -29,7 +36,7 @@ pub enum TrustError {
         why: Why,
     },
     /// More bytes than signed or allowed.
-    #[error("accept {file}: it is longer than {max_bytes} bytes")]
+    #[error("{file} is longer than {max_bytes} bytes")]
     TooLong {
         /// The file.
         file: String,
@@ -37,13 +44,13 @@ pub enum TrustError {
         max_bytes: u64,
     },
     /// A file that must be there is not.
-    #[error("read {file}: the repository does not have it")]
+    #[error("the repository does not have {file}")]
     Missing {
         /// The file.
         file: String,
     },
     /// No role vouches for this target.
-    #[error("find target {target}: no role of the repository vouches for it")]
+    #[error("no role of the repository vouches for target {target}")]
     Unlisted {
         /// TUF target path.
         target: String,
@@ -84,9 +91,14 @@ pub enum Why {
 }
 
 impl TrustError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Stale { is_signed: true, .. } => {
+                "this machine's clock is behind the repository's timestamp.json: check the clock (`timedatectl`); if it is \
+                 right, timestamp.json is dated ahead: tell the publisher, and try again in some days or after new keys"
+                    .to_owned()
+            }
             Self::Stale { .. } => {
                 "check this machine's clock (`timedatectl`); if it is right, the mirror or the repository is out of date: \
                  try again later or another mirror"
@@ -126,7 +138,7 @@ impl TrustError {
     }
 
     /// Translates the TUF core's error about `file` of `role`.
-    pub(super) fn from_tuf(error: sigstore_tuf::Error, file: &str, role: &str, now: Timestamp) -> Self {
+    pub(super) fn from_tuf(error: sigstore_tuf::Error, file: &str, role: &str, now: Now) -> Self {
         use sigstore_tuf::Error as Tuf;
         let why = match error {
             Tuf::Expired { role, expires } => {
@@ -134,7 +146,8 @@ impl TrustError {
                     file: file.to_owned(),
                     role,
                     expired: expires,
-                    now,
+                    now: now.time,
+                    is_signed: now.is_signed,
                 };
             }
             Tuf::ThresholdNotMet { found, threshold, .. } => Why::Threshold {

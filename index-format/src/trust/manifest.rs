@@ -41,6 +41,14 @@ enum Stage {
     Failed(TrustError),
 }
 
+impl TrustedMetadata {
+    /// Begins to fetch the manifest at this target path, [`crate::document::record::PackageRecord::manifest`]. Roles
+    /// that are verified on the way stay, so that the next manifest of the same role needs only itself.
+    pub fn fetch_manifest(&mut self, path: &str) -> ManifestFetch<'_> {
+        ManifestFetch::start(self, path)
+    }
+}
+
 /// A manifest that an offline role vouches for: the authority to install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedManifest {

@@ -6,9 +6,8 @@ use jiff::Timestamp;
 
 use super::crypto::sha256_hex;
 use super::limits::{SEGMENT_MAX_BYTES, SEGMENTS_MAX};
-use super::segment::IndexFetch;
-use super::state::{self, Core, INDEX, REVOCATIONS, TARGETS};
-use super::{ManifestFetch, TrustError, Why, time};
+use super::state::{self, Core, INDEX};
+use super::{TrustError, Why, time};
 use crate::document::revocation::Revocations;
 
 /// Verified metadata: holding it proves that root, timestamp, snapshot, targets, index and revocations are genuine,
@@ -44,37 +43,22 @@ impl TrustedMetadata {
 
     /// When this state of the repository was signed, if it says so.
     pub fn issued(&self) -> Option<Timestamp> {
-        self.core.set.timestamp().and_then(time::issued)
+        time::issued(&self.core.set)
     }
 
     /// The first moment at which a part of it expires.
     pub fn expires(&self) -> Timestamp {
-        let set = &self.core.set;
-        let roles = [TARGETS, INDEX, REVOCATIONS];
-        let targets = roles
-            .iter()
-            .filter_map(|role| set.targets_role(role))
-            .map(|t| t.expires);
-        [
-            Some(set.root().expires),
-            set.timestamp().map(|t| t.expires),
-            set.snapshot().map(|s| s.expires),
-        ]
-        .into_iter()
-        .flatten()
-        .chain(targets)
-        .min()
-        .unwrap_or(Timestamp::MIN)
+        state::expires(&self.core.set)
     }
 
     /// Whether a part of it has expired, which only [`super::Expiry::AllowStale`] lets pass.
     pub fn is_stale(&self) -> bool {
-        self.expires() < self.core.now
+        self.expires() < self.core.now.time
     }
 
     /// The time that expiry was judged by.
     pub fn now(&self) -> Timestamp {
-        self.core.now
+        self.core.now.time
     }
 
     /// Versions of the roles, for people: `root`, `timestamp`, `snapshot`, `targets`, `index`, …
@@ -143,21 +127,6 @@ impl TrustedMetadata {
         }
         text.push_str(&serde_json::json!(self.revocations).to_string());
         Ok(sha256_hex(text.as_bytes()))
-    }
-
-    /// Begins to fetch the records of the index. `held` are the `decoded_sha256` of segments that the caller still
-    /// has, decoded: they are not downloaded again.
-    ///
-    /// # Errors
-    /// As [`TrustedMetadata::segments`].
-    pub fn fetch_index(&self, held: &[String]) -> Result<IndexFetch<'_>, TrustError> {
-        IndexFetch::start(self, held)
-    }
-
-    /// Begins to fetch the manifest at this target path, [`crate::document::record::PackageRecord::manifest`]. Roles
-    /// that are verified on the way stay, so that the next manifest of the same role needs only itself.
-    pub fn fetch_manifest(&mut self, path: &str) -> ManifestFetch<'_> {
-        ManifestFetch::start(self, path)
     }
 
     /// The target paths of all manifests that a delegated role lists and may list; empty before the role was loaded by

@@ -7,6 +7,7 @@ use super::exchange::{Answer, Change, Exchange, Kept, Want, bytes_of};
 use super::limits::{REVOCATIONS_MAX_BYTES, ROOT_MAX_BYTES, ROOTS_MAX, SNAPSHOT_MAX_BYTES, TIMESTAMP_MAX_BYTES};
 use super::metadata::TrustedMetadata;
 use super::state::{self, Core, INDEX, REVOCATIONS, TARGETS};
+use super::time::Now;
 use super::{Expiry, TrustError, Why, crypto, time};
 use crate::document::revocation::{self, Revocations};
 
@@ -46,35 +47,29 @@ enum Stage {
 impl Refresh {
     /// Begins with the root that was shipped with the machine, and what earlier runs kept.
     ///
-    /// `now` is fixed for the whole refresh: [`super::trusted_now`] of the clock and the build date. Where the kept
-    /// timestamp is genuine and was issued later than `now`, its time counts.
+    /// `now` is [`super::trusted_now`] of the clock and the build date. Where the kept timestamp is genuine and was issued
+    /// later than `now`, and all that it pins was fresh then, its time counts, until a new root replaces its keys.
     ///
     /// # Errors
     /// When the pinned root itself is no good. Faulty kept files are as good as none.
     pub fn start(pinned_root: &[u8], kept: Kept, now: Timestamp, expiry: Expiry) -> Result<Self, TrustError> {
         crypto::install();
         let mut set = TrustedMetadataSet::from_root(pinned_root)
-            .map_err(|e| TrustError::from_tuf(e, "the pinned root.json", "root", now))?;
+            .map_err(|e| TrustError::from_tuf(e, "the pinned root.json", "root", Now::clock(now)))?;
         // Newer roots are believed only as far as they chain from the pinned one.
         while let Some(next) = kept.get(&format!("{}.root.json", set.root().version.saturating_add(1))) {
             if set.update_root(next).is_err() {
                 break;
             }
         }
-        let mut core = Core {
+        let core = Core {
+            now: Now::clock(now).or_signed(signed_time(&set, &kept)),
+            clock: now,
             set,
             kept,
             changes: Vec::new(),
-            now,
             expiry,
         };
-        let mut probe = core.set.clone();
-        if let Some(timestamp) = core.kept.get("timestamp.json")
-            && probe.update_timestamp(timestamp, Timestamp::MIN).is_ok()
-            && let Some(issued) = probe.timestamp().and_then(time::issued)
-        {
-            core.now = core.now.max(issued);
-        }
         Ok(Self {
             core,
             stage: Stage::Root { followed: 0 },
@@ -83,7 +78,7 @@ impl Refresh {
 
     /// The time this refresh judges expiry by.
     pub fn now(&self) -> Timestamp {
-        self.core.now
+        self.core.now.time
     }
 
     /// The result, once nothing is wanted any more.
@@ -115,6 +110,8 @@ impl Refresh {
         if has_rotated(&before, self.core.set.root()) {
             self.core.forget("timestamp.json");
             self.core.forget("snapshot.json");
+            // Neither must the time that it claimed.
+            self.core.now = Now::clock(self.core.clock);
         }
         self.core
             .keep(format!("{}.root.json", self.core.set.root().version), bytes);
@@ -275,6 +272,18 @@ impl Exchange for Refresh {
     fn changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.core.changes)
     }
+}
+
+/// When the kept timestamp was issued, if it and all that it pins is kept and genuine. Expired files count: this is the past.
+fn signed_time(set: &TrustedMetadataSet, kept: &Kept) -> Option<Timestamp> {
+    let mut set = set.clone();
+    set.update_timestamp(kept.get("timestamp.json")?, Timestamp::MIN).ok()?;
+    set.update_snapshot(kept.get("snapshot.json")?, Timestamp::MIN).ok()?;
+    for role in ROLES {
+        let bytes = kept.get(&format!("{role}.json"))?;
+        state::admit(&mut set, role, TARGETS, bytes, Timestamp::MIN).ok()?;
+    }
+    time::issued(&set)
 }
 
 /// Whether timestamp or snapshot have other keys, or another threshold, than before.

@@ -60,6 +60,17 @@ pub struct TrustedIndex {
     revocations: Revocations,
 }
 
+impl TrustedMetadata {
+    /// Begins to fetch the records of the index. `held` are the `decoded_sha256` of segments that the caller still
+    /// has, decoded: they are not downloaded again.
+    ///
+    /// # Errors
+    /// As [`TrustedMetadata::segments`].
+    pub fn fetch_index(&self, held: &[String]) -> Result<IndexFetch<'_>, TrustError> {
+        IndexFetch::start(self, held)
+    }
+}
+
 impl<'a> IndexFetch<'a> {
     pub(super) fn start(metadata: &'a TrustedMetadata, held: &[String]) -> Result<Self, TrustError> {
         Ok(Self {

@@ -5,6 +5,7 @@ use sigstore_tuf::{DelegatedRole, MetaFile, TargetFile, Targets, TrustedMetadata
 
 use super::crypto::sha256_hex;
 use super::limits::TARGETS_MAX_BYTES;
+use super::time::Now;
 use super::{Change, Expiry, Kept, TrustError, Want, Why};
 
 /// The top-level role that may only delegate.
@@ -19,7 +20,10 @@ pub(super) struct Core {
     pub(super) set: TrustedMetadataSet,
     pub(super) kept: Kept,
     pub(super) changes: Vec<Change>,
-    pub(super) now: Timestamp,
+    /// The time that the caller gave.
+    pub(super) clock: Timestamp,
+    /// The time that expiry is judged by.
+    pub(super) now: Now,
     pub(super) expiry: Expiry,
 }
 
@@ -27,7 +31,7 @@ impl Core {
     /// The time to hand to the TUF core. The beginning of time makes nothing expired.
     pub(super) fn now_for_expiry(&self) -> Timestamp {
         match self.expiry {
-            Expiry::Enforce => self.now,
+            Expiry::Enforce => self.now.time,
             Expiry::AllowStale => Timestamp::MIN,
         }
     }
@@ -82,12 +86,7 @@ impl Core {
     /// Verifies a targets role and takes it in.
     pub(super) fn admit_role(&mut self, role: &str, delegator: &str, bytes: &[u8]) -> Result<(), sigstore_tuf::Error> {
         let now = self.now_for_expiry();
-        if role == TARGETS {
-            self.set.update_targets(bytes, now)?;
-        } else {
-            self.set.update_delegated_targets(bytes, role, delegator, now)?;
-        }
-        Ok(())
+        admit(&mut self.set, role, delegator, bytes, now)
     }
 
     /// Takes a targets role from the kept files, if the snapshot still pins exactly that.
@@ -121,6 +120,37 @@ impl Core {
         }
         self.role(role)?.target(path)
     }
+}
+
+/// Verifies a targets role, top-level or delegated, and takes it into `set`.
+pub(super) fn admit(
+    set: &mut TrustedMetadataSet,
+    role: &str,
+    delegator: &str,
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<(), sigstore_tuf::Error> {
+    if role == TARGETS {
+        set.update_targets(bytes, now)?;
+    } else {
+        set.update_delegated_targets(bytes, role, delegator, now)?;
+    }
+    Ok(())
+}
+
+/// The first moment at which a part of the verified metadata expires.
+pub(super) fn expires(set: &TrustedMetadataSet) -> Timestamp {
+    let targets = [TARGETS, INDEX, REVOCATIONS].into_iter();
+    [
+        Some(set.root().expires),
+        set.timestamp().map(|t| t.expires),
+        set.snapshot().map(|s| s.expires),
+    ]
+    .into_iter()
+    .chain(targets.map(|role| set.targets_role(role).map(|t| t.expires)))
+    .flatten()
+    .min()
+    .unwrap_or(Timestamp::MIN)
 }
 
 /// Whether a delegated role's name can be part of a file name and cannot be taken for another file: no dots.

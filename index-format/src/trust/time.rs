@@ -1,6 +1,9 @@
 //! What time it is, to a machine whose clock may be anything.
 
 use jiff::Timestamp;
+use sigstore_tuf::TrustedMetadataSet;
+
+use super::state;
 
 /// Whether an expired signature is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +31,35 @@ pub fn trusted_now(clock: Timestamp, build_date: Timestamp, newest_issued: Optio
     clock.max(build_date).max(newest_issued.unwrap_or(Timestamp::MIN))
 }
 
-/// When `timestamp` was signed, as its own `issued` field says; nonsense (after its expiry) counts as absent.
-pub(super) fn issued(timestamp: &sigstore_tuf::Timestamp) -> Option<Timestamp> {
-    let issued: Timestamp = timestamp.extra.get("issued")?.as_str()?.parse().ok()?;
-    (issued <= timestamp.expires).then_some(issued)
+/// The time that expiry is judged by, and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Now {
+    pub(super) time: Timestamp,
+    /// Whether it is that of a verified timestamp.json, because the clock is behind it.
+    pub(super) is_signed: bool,
+}
+
+impl Now {
+    /// The time that the caller gave.
+    pub(super) fn clock(time: Timestamp) -> Self {
+        Self { time, is_signed: false }
+    }
+
+    /// The later of this and a signed time.
+    pub(super) fn or_signed(self, issued: Option<Timestamp>) -> Self {
+        match issued {
+            Some(time) if time > self.time => Self { time, is_signed: true },
+            _ => self,
+        }
+    }
+}
+
+/// When the timestamp of `set` was signed, as its own `issued` field says.
+///
+/// An honest repository signs a timestamp while everything that it pins is fresh. So a time after the first expiry of any of
+/// it counts as absent: with the timestamp key alone, nobody can move a machine's time by more than the lifetime of the
+/// snapshot and the index, which is days.
+pub(super) fn issued(set: &TrustedMetadataSet) -> Option<Timestamp> {
+    let issued: Timestamp = set.timestamp()?.extra.get("issued")?.as_str()?.parse().ok()?;
+    (issued <= state::expires(set)).then_some(issued)
 }
