@@ -30,7 +30,7 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Trust(TrustError::Stale { .. }) => {
@@ -180,15 +180,8 @@ fn verify_package(
         let refused = matches!(&e, VerifyError::Trust(t) if t.is_refusal());
         problem(e.to_string(), refused)
     })?;
-    if manifest.manifest().bundle != record.bundle {
-        return Err(problem("index and manifest name different bundles".to_owned(), true));
-    }
-    let claimed: Vec<&str> = manifest.manifest().patterns().collect();
-    if let Some(pattern) = record.patterns.iter().find(|p| !claimed.contains(&p.as_str())) {
-        return Err(problem(
-            format!("the index claims {pattern}, the manifest does not"),
-            true,
-        ));
+    if let Some(disagreement) = manifest.manifest().disagreements(record).first() {
+        return Err(problem(disagreement.to_string(), true));
     }
     match hash_bundle(&tree.public, &record.bundle) {
         Ok(true) => Ok(manifest),

@@ -67,7 +67,7 @@ fn nothing_that_machines_would_refuse_is_published() -> Result<()> {
     };
     of("ddcci 0.4.5", &|why| matches!(why, Reason::Record(_)));
     of("r8168 8.051", &|why| matches!(why, Reason::Manifest(_)));
-    of("r8168 8.051", &|why| matches!(why, Reason::Unclaimed(_)));
+    of("r8168 8.051", &|why| matches!(why, Reason::Disagreement(_)));
     of("r8169x 1", &|why| matches!(why, Reason::Staged(_)));
     of("far 1", &|why| matches!(why, Reason::NotDelegated(_)));
     of("gone 1", &|why| matches!(why, Reason::Bundle { what: "missing", .. }));

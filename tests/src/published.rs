@@ -162,22 +162,26 @@ impl Published {
             schema: manifest::SCHEMA,
             name: record.name.clone(),
             version: record.version.clone(),
-            dkms_version: None,
+            dkms_version: record.dkms_version.clone(),
             scope: "curated".to_owned(),
             summary: record.summary.clone(),
             license: String::new(),
             homepage: String::new(),
             bundle: record.bundle.clone(),
-            modules: vec![Module {
-                name: record.modules[0].clone(),
-                aliases: record.patterns.clone(),
-                declared: Vec::new(),
-            }],
+            modules: record
+                .modules
+                .iter()
+                .map(|name| Module {
+                    name: name.clone(),
+                    aliases: record.patterns.clone(),
+                    declared: Vec::new(),
+                })
+                .collect(),
             recipe: record.recipe.clone(),
-            upstream_since: None,
+            upstream_since: record.upstream_since.clone(),
             firmware: Vec::new(),
-            conflicts: Vec::new(),
-            oem_sets: Vec::new(),
+            conflicts: record.conflicts.clone(),
+            oem_sets: record.oem_sets.clone(),
         };
         let package = StagedPackage { manifest, record };
         Stage::check(&package).expect("a good package");

@@ -183,12 +183,23 @@ impl Worker<'_> {
                 }
             }
         }
+        // What only packages without a verified manifest need, nobody with the authority to install has asked for.
+        let unneeded = obtain::unneeded(&plan.steps, |id| sources.contains_key(id));
+        for id in &unneeded {
+            sources.remove(id);
+            let reason = "no package with a verified manifest needs it".to_owned();
+            ends.insert(id.clone(), End::Failed(Failure::of(Cause::Machine, reason)));
+        }
         let options = BuildOptions {
             run_scripts: self.scripts_allowed,
             once: Arc::clone(&self.once),
             ..BuildOptions::new(self.now)
         };
         build::waves(self, plan, &target, &sources, &options, session, &mut ends);
+        // The failures of those that needed it are told; it has not failed, and may have its turn in another plan.
+        for id in &unneeded {
+            ends.remove(id);
+        }
         plan.steps
             .iter()
             .filter_map(|step| {

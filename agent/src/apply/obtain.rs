@@ -8,10 +8,11 @@ use dkms_index::pattern::Pattern;
 use dkms_index::trust::TrustedMetadata;
 
 use super::{Cause, Failure};
-use crate::candidate::Offer;
+use crate::candidate::{Offer, OfferId};
 use crate::device::Device;
 use crate::error_chain::{chain, is_disk_full};
 use crate::fetch::{self, FetchError, SourceTree, Store};
+use crate::plan::Step;
 use crate::report::progress::{ProgressEvent, Reporter};
 use crate::sync::Session;
 
@@ -80,7 +81,7 @@ impl Obtain<'_, '_> {
     }
 }
 
-/// Whether the authority says what the index said: the same package from the same bytes, for every device it is to serve.
+/// Whether the manifest says all that the index record says, and claims every device that the package is to serve.
 fn agrees(offer: &Offer, manifest: &Manifest, devices: &[&Device]) -> Result<(), Failure> {
     let record = &offer.record;
     let refuse = |what: &str| {
@@ -94,22 +95,8 @@ fn agrees(offer: &Offer, manifest: &Manifest, devices: &[&Device]) -> Result<(),
             ..Failure::of(Cause::Trust, reason)
         })
     };
-    if (&manifest.name, &manifest.version) != (&record.name, &record.version) {
-        return refuse("it is of another package");
-    }
-    if manifest.dkms_version() != record.dkms_version() {
-        return refuse("the version in the DKMS tree differs");
-    }
-    if manifest.bundle != record.bundle {
-        return refuse("the bundle differs");
-    }
-    if manifest
-        .recipe
-        .root_scripts
-        .iter()
-        .any(|script| !record.recipe.root_scripts.contains(script))
-    {
-        return refuse("it runs more scripts as root");
+    if let Some(disagreement) = manifest.disagreements(record).first() {
+        return refuse(&disagreement.to_string());
     }
     let patterns: Vec<Pattern> = manifest.patterns().filter_map(|text| text.parse().ok()).collect();
     let claims = |device: &&Device| device.modaliases.iter().any(|m| patterns.iter().any(|p| p.matches(m)));
@@ -117,6 +104,31 @@ fn agrees(offer: &Offer, manifest: &Manifest, devices: &[&Device]) -> Result<(),
         Some(device) => refuse(&format!("it does not claim {}", device.title())),
         None => Ok(()),
     }
+}
+
+/// The steps that were obtained but are there only for others, none of which was: an index record alone asks for them.
+pub(super) fn unneeded(steps: &[Step], is_obtained: impl Fn(&OfferId) -> bool) -> Vec<OfferId> {
+    let mut is_needed = vec![false; steps.len()];
+    for (number, step) in steps.iter().enumerate().rev() {
+        let is_own_goal = !step.serves.is_empty() || !steps.iter().any(|other| other.after.contains(&number));
+        // Each step comes after those it needs, so that whoever needs this one was looked at already.
+        is_needed[number] |= is_own_goal;
+        if is_needed[number] && is_obtained(&step.offer.id) {
+            for &need in &step.after {
+                if let Some(needed) = is_needed.get_mut(need) {
+                    *needed = true;
+                }
+            }
+        }
+    }
+    let obtained = steps
+        .iter()
+        .zip(is_needed)
+        .filter(|(step, _)| is_obtained(&step.offer.id));
+    obtained
+        .filter(|(_, needed)| !needed)
+        .map(|(step, _)| step.offer.id.clone())
+        .collect()
 }
 
 /// Where the cause of it lies that a source could not be had.

@@ -4,6 +4,7 @@
 //! - [`record`]: one line of the index, a hint for matching and planning, signed by the online role.
 //! - [`revocation`]: what must not be installed any more; it can only deny.
 
+mod agreement;
 pub mod canonical;
 pub mod limits;
 pub mod manifest;
@@ -15,6 +16,7 @@ pub mod segment;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use agreement::Disagreement;
 pub use problem::{Problem, check_name};
 
 /// Where a package's source bundle lies and how to know it: `bundles/sha256/<first two hex digits>/<sha256>`.
@@ -103,7 +105,7 @@ pub enum DocumentError {
 }
 
 impl DocumentError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Schema { found, .. } if *found > manifest::SCHEMA => {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use dkms_index::document::limits::{LINE_MAX_BYTES, MANIFEST_MAX_BYTES};
 use dkms_index::document::manifest::SCHEMA;
-use dkms_index::document::record::{PackageRecord, Record};
-use dkms_index::document::{Problem, canonical};
+use dkms_index::document::record::Record;
+use dkms_index::document::{Disagreement, Problem, canonical};
 
 use super::PublishError;
 use crate::stage::{StageError, StagedPackage};
@@ -40,12 +40,9 @@ pub enum Reason {
     /// A machine would pass over the line of the index.
     #[error("its record: {0}")]
     Record(Problem),
-    /// The index would promise what the manifest does not hold.
-    #[error("its record claims {0}, its manifest does not")]
-    Unclaimed(String),
-    /// The manifest would do more than the index says.
-    #[error("its manifest runs {0} as root, its record does not say so")]
-    RootScript(String),
+    /// Machines refuse a package whose index record says otherwise than its manifest.
+    #[error(transparent)]
+    Disagreement(Disagreement),
     /// A document that no machine would read to its end.
     #[error("its {what} has {bytes} bytes, at most {max} are read")]
     TooLong {
@@ -76,7 +73,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The way out.
+    /// Suggested fix.
     fn hint(&self) -> Option<String> {
         match self {
             Self::Staged(e) => e.hint(),
@@ -93,7 +90,7 @@ impl Reason {
             Self::TooLong { .. } => {
                 Some("split the package, or raise segment_bytes in repo.toml where it is below 16777216".to_owned())
             }
-            Self::Manifest(_) | Self::Schema(_) | Self::Record(_) | Self::Unclaimed(_) | Self::RootScript(_) => Some(
+            Self::Manifest(_) | Self::Schema(_) | Self::Record(_) | Self::Disagreement(_) => Some(
                 "correct manifest.json and record.json in the staging area, or add the package again with \
                  `dkms-repo add --force`"
                     .to_owned(),
@@ -131,13 +128,8 @@ impl Faults {
         for problem in line.problems().into_iter().filter(|p| !known.contains(p)) {
             self.push(title, Reason::Record(problem));
         }
-        let claimed: Vec<&str> = manifest.patterns().collect();
-        let unclaimed = |pattern: &&String| !claimed.contains(&pattern.as_str());
-        if let Some(pattern) = record.patterns.iter().find(unclaimed) {
-            self.push(title, Reason::Unclaimed(pattern.clone()));
-        }
-        for script in hidden_scripts(package) {
-            self.push(title, Reason::RootScript(script.clone()));
+        for disagreement in manifest.disagreements(record) {
+            self.push(title, Reason::Disagreement(disagreement));
         }
         let lengths = [
             ("manifest", canonical::to_bytes(manifest), MANIFEST_MAX_BYTES),
@@ -174,14 +166,7 @@ impl Faults {
     }
 }
 
-/// Scripts that only the manifest admits to. Machines refuse such a package after they have planned it.
-fn hidden_scripts(package: &StagedPackage) -> impl Iterator<Item = &String> {
-    let PackageRecord { recipe, .. } = &package.record;
-    let scripts = &package.manifest.recipe.root_scripts;
-    scripts.iter().filter(|script| !recipe.root_scripts.contains(script))
-}
-
-/// The way out of all of them, each said once.
+/// The suggested fixes of all of them, each once.
 pub(super) fn hints(faults: &[Fault]) -> Option<String> {
     let mut hints: Vec<String> = Vec::new();
     for hint in faults.iter().filter_map(|fault| fault.why.hint()) {
@@ -259,11 +244,11 @@ mod tests {
         );
         check(
             |_, r| r["patterns"] = json!(["usb:v1234p*"]),
-            &["its record claims usb:v1234p*, its manifest does not"],
+            &["the index record claims the pattern usb:v1234p*, the manifest does not"],
         );
         check(
             |m, _| m["recipe"] = json!({"root_scripts": ["post_install"]}),
-            &["its manifest runs post_install as root, its record does not say so"],
+            &["the index record and the manifest differ in recipe.root_scripts"],
         );
         check(
             |_, r| {

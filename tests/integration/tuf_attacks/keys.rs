@@ -7,6 +7,7 @@ use dkms_repo::publish::Published;
 use dkms_repo::repository::Expiry as Lifetimes;
 use dkms_repo::signed::Signed;
 use dkms_tests::repo::{Client, Mirror, TestRepo};
+use jiff::Timestamp;
 
 use super::ALL;
 
@@ -120,6 +121,74 @@ fn versions_driven_up_by_a_stolen_key_end_with_the_key() -> Result<()> {
 
     dkms_repo::authority::rotate(&repo.repository, "timestamp", None, repo.now)?;
     assert_eq!(client.sync(&repo.mirror()?, repo.now)?.installable(), ALL);
+    Ok(())
+}
+
+/// The tree with a timestamp that a thief of its key has dated.
+fn dated(repo: &TestRepo, issued: Timestamp, expires: Timestamp) -> Result<Mirror> {
+    let published = Published::load(&repo.public())?;
+    let ring = KeyRing::load(&repo.repository.keys_dir())?;
+    let mut timestamp = published.timestamp.signed.clone();
+    timestamp.version += 1;
+    timestamp.issued = issued;
+    timestamp.expires = expires;
+    let authority = &published.root.signed.roles["timestamp"];
+    let timestamp = Signed::sign("timestamp", timestamp, &[authority], &ring)?;
+    let mut mirror = repo.mirror()?;
+    mirror
+        .files
+        .insert("metadata/timestamp.json".to_owned(), timestamp.to_bytes());
+    Ok(mirror)
+}
+
+#[test]
+fn a_stolen_timestamp_key_moves_the_time_by_days_at_most() -> Result<()> {
+    // As far as dates go: the time is not believed at all, and nothing else is lost.
+    let repo = TestRepo::with_packages()?;
+    let mut client = Client::new(repo.pinned()?);
+    let hostile = dated(&repo, "9990-01-01T00:00:00Z".parse()?, "9999-01-01T00:00:00Z".parse()?)?;
+    for _ in 0..2 {
+        let synced = client.sync(&hostile, repo.now)?;
+        assert_eq!(synced.installable(), ALL);
+        assert_eq!((synced.metadata.now(), synced.metadata.issued()), (repo.now, None));
+    }
+
+    // As far as the lifetime of the snapshot and the index: machines that saw it wait, and say for what.
+    let mut client = Client::new(repo.pinned()?);
+    let hostile = dated(&repo, repo.day(6), repo.day(300))?;
+    client.sync(&hostile, repo.now)?;
+    for name in ["one", "two"] {
+        repo.stage(name, "1", "curated", &["usb:v1234p*d*dc*dsc*dp*ic*isc*ip*in*"])?;
+        repo.publish(1)?;
+    }
+    let honest = repo.mirror()?;
+    let waits = client.clone().sync(&honest, repo.day(1)).err().context("it waits")?;
+    let TrustError::Stale {
+        file,
+        role,
+        now,
+        is_signed,
+        ..
+    } = &waits
+    else {
+        anyhow::bail!("{waits}")
+    };
+    assert_eq!((file.as_str(), role.as_str()), ("metadata/timestamp.json", "timestamp"));
+    assert_eq!((*now, *is_signed), (repo.day(6), true));
+    assert!(waits.to_string().contains("timestamp.json was issued at"), "{waits}");
+    assert!(!format!("{waits} {:?}", waits.hint()).contains("root.json"), "{waits}");
+
+    // New keys end it at once, and days end it without them.
+    let mut later = client.clone();
+    repo.stage("three", "1", "curated", &["usb:v1235p*d*dc*dsc*dp*ic*isc*ip*in*"])?;
+    repo.publish(6)?;
+    assert_eq!(
+        later.sync(&repo.mirror()?, repo.day(6))?.installable().len(),
+        ALL.len() + 3
+    );
+    dkms_repo::authority::rotate(&repo.repository, "timestamp", None, repo.day(1))?;
+    let synced = client.sync(&repo.mirror()?, repo.day(1))?;
+    assert_eq!(synced.metadata.now(), repo.day(1));
     Ok(())
 }
 

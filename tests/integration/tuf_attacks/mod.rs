@@ -2,6 +2,7 @@
 
 mod delegates;
 mod deltas;
+mod index;
 mod keys;
 mod mirror;
 
