@@ -3,6 +3,7 @@
 use super::entry::Source::{Argument, Pasted, PastedBoth, Value};
 use super::entry::{IdMacro, Layout, Values};
 use super::lexer::Macros;
+use super::spelling::{end_open, field};
 use super::usb;
 
 /// A bus whose tables are understood.
@@ -198,22 +199,6 @@ const SDIO: Layout = Layout {
 
 const fn names(fields: &'static [&'static str]) -> Layout {
     Layout { fields, macros: &[] }
-}
-
-/// `<tag><value>` with `digits` hexadecimal digits, or `<tag>*` for any value.
-pub(super) fn field(pattern: &mut String, tag: &str, value: Option<u64>, digits: usize) {
-    pattern.push_str(tag);
-    match value {
-        Some(value) => pattern.push_str(&format!("{value:0digits$X}")),
-        None => pattern.push('*'),
-    }
-}
-
-/// Ends the pattern with exactly one `*`.
-pub(super) fn end_open(pattern: &mut String) {
-    if !pattern.ends_with('*') {
-        pattern.push('*');
-    }
 }
 
 fn pci(values: &Values, macros: &Macros) -> Result<Vec<String>, String> {

@@ -70,7 +70,7 @@ impl Values {
 /// The macro or field that is not known.
 pub(super) fn parse(tokens: &[Token], layout: &Layout, macros: &Macros) -> Result<Values, String> {
     // Macros of the driver's own may expand to several fields; the kernel's are not among them.
-    let tokens = expand(tokens, macros);
+    let tokens = expand(tokens, macros)?;
     let mut values = Values::default();
     let mut position = 0;
     for item in split(&tokens) {

@@ -2,42 +2,61 @@
 
 use super::lexer::{Macros, Token};
 
-/// No table of an honest driver expands to more tokens.
+/// Tokens that one entry or constant may expand to.
 const MAX_TOKENS: usize = 400_000;
+/// Macros in macros, and brackets in brackets.
 const MAX_DEPTH: usize = 16;
+/// Bytes of a name that `##` makes.
+const MAX_NAME_BYTES: usize = 256;
 
-/// `tokens` with the macros of the source put in, as far as the bounds allow.
-pub(super) fn expand(tokens: &[Token], macros: &Macros) -> Vec<Token> {
+/// `tokens` with the macros of the source put in. A macro below [`MAX_DEPTH`] others stays as it is.
+///
+/// # Errors
+/// When it is more work than is allowed, or comes to more tokens.
+pub(super) fn expand(tokens: &[Token], macros: &Macros) -> Result<Vec<Token>, String> {
     let mut out = Vec::new();
-    expand_into(tokens, macros, MAX_DEPTH, &mut out);
-    out
+    expand_into(tokens, macros, MAX_DEPTH, &mut out)?;
+    Ok(out)
 }
 
-fn expand_into(tokens: &[Token], macros: &Macros, depth: usize, out: &mut Vec<Token>) {
+fn expand_into(tokens: &[Token], macros: &Macros, depth: usize, out: &mut Vec<Token>) -> Result<(), String> {
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
         at += 1;
+        macros.charge(1)?;
         if out.len() >= MAX_TOKENS {
-            return;
+            return Err("macros that expand to too many tokens".to_owned());
         }
         let known = match token {
             Token::Ident(name) if depth > 0 => macros.get(name),
             _ => None,
         };
         match known {
-            Some(found) if found.parameters.is_none() => expand_into(&found.body, macros, depth - 1, out),
-            Some(found) => match arguments(&tokens[at..]) {
-                Some((arguments, used)) => {
-                    let parameters = found.parameters.as_deref().unwrap_or_default();
-                    let body = substitute(&found.body, parameters, &arguments);
-                    expand_into(&body, macros, depth - 1, out);
-                    at += used;
+            Some(found) if found.parameters.is_none() => expand_into(&found.body, macros, depth - 1, out)?,
+            Some(found) => {
+                let rest = &tokens[at..];
+                let call = arguments(rest);
+                // To find the end of the call, its tokens are read; without an end, all of them.
+                let read = match (&call, rest.first()) {
+                    (Some((_, used)), _) => *used,
+                    (None, Some(first)) if first.is('(') => rest.len(),
+                    (None, _) => 0,
+                };
+                macros.charge(read)?;
+                match call {
+                    Some((arguments, used)) => {
+                        let parameters = found.parameters.as_deref().unwrap_or_default();
+                        let body = substitute(&found.body, parameters, &arguments, macros)?;
+                        expand_into(&body, macros, depth - 1, out)?;
+                        at += used;
+                    }
+                    None => out.push(token.clone()),
                 }
-                None => out.push(token.clone()),
-            },
+            }
             None => out.push(token.clone()),
         }
     }
+    Ok(())
 }
 
 /// The arguments of a call whose `(` comes first, and how many tokens the call's brackets take.
@@ -89,7 +108,15 @@ pub(super) fn split(tokens: &[Token]) -> Vec<&[Token]> {
 }
 
 /// The macro's body with its parameters replaced and `##` carried out.
-fn substitute(body: &[Token], parameters: &[String], arguments: &[&[Token]]) -> Vec<Token> {
+///
+/// # Errors
+/// When it is more work than is allowed.
+fn substitute(
+    body: &[Token],
+    parameters: &[String],
+    arguments: &[&[Token]],
+    macros: &Macros,
+) -> Result<Vec<Token>, String> {
     let mut out: Vec<Token> = Vec::new();
     for token in body {
         let parameter = match token {
@@ -97,12 +124,22 @@ fn substitute(body: &[Token], parameters: &[String], arguments: &[&[Token]]) -> 
             _ => None,
         };
         let put = match parameter.and_then(|index| arguments.get(index)) {
-            Some(argument) => argument.to_vec(),
-            None => vec![token.clone()],
+            Some(argument) => {
+                macros.charge(argument.len())?;
+                argument.to_vec()
+            }
+            None => {
+                macros.charge(1)?;
+                vec![token.clone()]
+            }
         };
         match (out.as_slice(), put.as_slice()) {
             ([.., left, Token::Punct('#'), Token::Punct('#')], [right, ..]) => {
-                let pasted = Token::Ident(format!("{}{}", spelling(left), spelling(right)));
+                let pasted = format!("{}{}", spelling(left), spelling(right));
+                if pasted.len() > MAX_NAME_BYTES {
+                    return Err("names that ## makes too long".to_owned());
+                }
+                let pasted = Token::Ident(pasted);
                 out.truncate(out.len() - 3);
                 out.push(pasted);
                 out.extend_from_slice(&put[1..]);
@@ -110,7 +147,7 @@ fn substitute(body: &[Token], parameters: &[String], arguments: &[&[Token]]) -> 
             _ => out.extend(put),
         }
     }
-    out
+    Ok(out)
 }
 
 fn spelling(token: &Token) -> String {
@@ -124,7 +161,7 @@ fn spelling(token: &Token) -> String {
 
 /// The value of an integer expression, or the first thing in it that is not known.
 pub(super) fn number(tokens: &[Token], macros: &Macros) -> Result<u64, String> {
-    let tokens = expand(tokens, macros);
+    let tokens = expand(tokens, macros)?;
     let mut parser = Parser { tokens: &tokens };
     let value = parser.binary(0, 0)?;
     match parser.tokens.first() {
@@ -135,7 +172,7 @@ pub(super) fn number(tokens: &[Token], macros: &Macros) -> Result<u64, String> {
 
 /// The text of adjacent string constants, or the first thing that is none.
 pub(super) fn text(tokens: &[Token], macros: &Macros) -> Result<String, String> {
-    let tokens = expand(tokens, macros);
+    let tokens = expand(tokens, macros)?;
     tokens
         .iter()
         .filter(|token| !matches!(token, Token::Punct('(' | ')' | '{' | '}')))
@@ -249,12 +286,12 @@ mod tests {
     #[test]
     fn values() {
         fn check(expression: &str, expected: Result<u64, &str>) {
-            let mut macros = Macros::new();
+            let mut macros = Macros::default();
             lex(
                 "#define A 0x10\n#define B(x) (A | x)\n#define LOOP LOOP + 1\n#define P(x) A ## x\n#define AB 7\n",
                 &mut macros,
             );
-            let tokens = lex(expression, &mut Macros::new());
+            let tokens = lex(expression, &mut Macros::default());
             assert_eq!(
                 number(&tokens, &macros),
                 expected.map_err(str::to_owned),

@@ -1,6 +1,7 @@
 //! C source cut into tokens, as far as device tables need it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,19 +30,86 @@ pub(super) struct Macro {
     pub(super) body: Vec<Token>,
 }
 
-/// Macros by name.
-pub(super) type Macros = HashMap<String, Macro>;
+/// Tokens that may be read, copied or skipped while the tables of one source are read. A large driver needs less than a
+/// tenth of it; a hostile one is stopped after about a second.
+const MAX_WORK: usize = 20_000_000;
+/// A macro with more parameters is passed over.
+const MAX_PARAMETERS: usize = 64;
+
+/// Macros by name, and how much work may still be spent on them.
+#[derive(Debug)]
+pub(super) struct Macros {
+    by_name: HashMap<String, Macro>,
+    work_left: AtomicUsize,
+}
+
+impl Clone for Macros {
+    /// The same macros, with all of the work before them.
+    fn clone(&self) -> Self {
+        Self {
+            by_name: self.by_name.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Macros {
+    fn default() -> Self {
+        Self {
+            by_name: HashMap::new(),
+            work_left: AtomicUsize::new(MAX_WORK),
+        }
+    }
+}
+
+impl Macros {
+    pub(super) fn get(&self, name: &str) -> Option<&Macro> {
+        self.by_name.get(name)
+    }
+
+    /// Adds a macro; the first definition of a name stays.
+    pub(super) fn add(&mut self, name: &str, found: Macro) {
+        if !self.by_name.contains_key(name) {
+            self.by_name.insert(name.to_owned(), found);
+        }
+    }
+
+    /// Adds the macros of `other` whose names are not defined here.
+    pub(super) fn add_all(&mut self, other: &Self) {
+        for (name, found) in &other.by_name {
+            self.add(name, found.clone());
+        }
+    }
+
+    /// Counts work on so many tokens.
+    ///
+    /// # Errors
+    /// When the limit is reached; then everything that is still asked for fails at once.
+    pub(super) fn charge(&self, tokens: usize) -> Result<(), String> {
+        match self.work_left.load(Ordering::Relaxed).checked_sub(tokens.max(1)) {
+            Some(left) => {
+                self.work_left.store(left, Ordering::Relaxed);
+                Ok(())
+            }
+            None => {
+                self.work_left.store(0, Ordering::Relaxed);
+                Err("macros and tables that take too much work".to_owned())
+            }
+        }
+    }
+}
 
 /// The tokens of `text` outside of comments, preprocessor lines and `#if 0`; its macros go to `macros`, where the
 /// first definition of a name stays.
 pub(super) fn lex(text: &str, macros: &mut Macros) -> Vec<Token> {
     let text = without_comments(text).replace("\\\n", " ").replace("\\\r\n", " ");
     let mut tokens = Vec::new();
-    // For each open #if: whether it is a dead branch.
+    // For each open #if: whether it is a dead branch; and how many of them are.
     let mut branches: Vec<bool> = Vec::new();
+    let mut dead_branches = 0usize;
     for line in text.lines() {
         let Some(directive) = line.trim_start().strip_prefix('#') else {
-            if !branches.contains(&true) {
+            if dead_branches == 0 {
                 tokens_of(line, &mut tokens);
             }
             continue;
@@ -51,18 +119,20 @@ pub(super) fn lex(text: &str, macros: &mut Macros) -> Vec<Token> {
             .split_once(|c: char| c.is_whitespace() || c == '(')
             .unwrap_or((directive, ""));
         match word {
-            "if" => branches.push(rest.trim() == "0"),
+            "if" => {
+                let dead = rest.trim() == "0";
+                dead_branches += usize::from(dead);
+                branches.push(dead);
+            }
             "ifdef" | "ifndef" => branches.push(false),
             // What else could be true is taken as true: a table should rather claim too much than too little.
             "else" | "elif" => {
                 if let Some(dead) = branches.last_mut() {
-                    *dead = false;
+                    dead_branches -= usize::from(std::mem::take(dead));
                 }
             }
-            "endif" => {
-                branches.pop();
-            }
-            "define" if !branches.contains(&true) => define(rest, macros),
+            "endif" => dead_branches -= usize::from(branches.pop().unwrap_or_default()),
+            "define" if dead_branches == 0 => define(rest, macros),
             _ => {}
         }
     }
@@ -74,15 +144,24 @@ fn define(text: &str, macros: &mut Macros) {
     let end = text.find(|c: char| !is_name(c)).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     let (parameters, body) = match rest.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
-        Some((list, body)) => (Some(list.split(',').map(|p| p.trim().to_owned()).collect()), body),
+        Some((list, body)) => {
+            let parameters: Vec<String> = list.split(',').map(|p| p.trim().to_owned()).collect();
+            if parameters.len() > MAX_PARAMETERS {
+                return;
+            }
+            (Some(parameters), body)
+        }
         None => (None, rest),
     };
     let mut tokens = Vec::new();
     tokens_of(body, &mut tokens);
-    macros.entry(name.to_owned()).or_insert(Macro {
-        parameters,
-        body: tokens,
-    });
+    macros.add(
+        name,
+        Macro {
+            parameters,
+            body: tokens,
+        },
+    );
 }
 
 fn is_name(c: char) -> bool {
@@ -178,7 +257,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &[&str]) {
-        let shown: Vec<String> = lex(text, &mut Macros::new())
+        let shown: Vec<String> = lex(text, &mut Macros::default())
             .into_iter()
             .map(|token| match token {
                 Token::Ident(name) => name,
@@ -204,16 +283,16 @@ mod tests {
 
     #[test]
     fn macros_are_kept() {
-        let mut macros = Macros::new();
+        let mut macros = Macros::default();
         lex(
             "#define ID 0x1\n#define ID 2\n#define DEV(a, b) { a, \\\n b }\n",
             &mut macros,
         );
-        assert_eq!(macros["ID"].body, [Token::Number(1)]);
+        assert_eq!(macros.get("ID").unwrap().body, [Token::Number(1)]);
         assert_eq!(
-            macros["DEV"].parameters.as_deref(),
+            macros.get("DEV").unwrap().parameters.as_deref(),
             Some(&["a".to_owned(), "b".to_owned()][..])
         );
-        assert_eq!(macros["DEV"].body.len(), 5);
+        assert_eq!(macros.get("DEV").unwrap().body.len(), 5);
     }
 }

@@ -7,6 +7,7 @@ mod bus;
 mod entry;
 mod expand;
 mod lexer;
+mod spelling;
 mod usb;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,16 +75,15 @@ impl Constants {
             ("USB_DEVICE_ID_MATCH_INT_INFO", 0x380),
             ("USB_DEVICE_ID_MATCH_INT_NUMBER", 0x400),
         ];
-        let macros = VALUES.map(|(name, value)| {
+        let mut macros = Macros::default();
+        for (name, value) in VALUES {
             let constant = Macro {
                 parameters: None,
                 body: vec![Token::Number(value)],
             };
-            (name.to_owned(), constant)
-        });
-        Self {
-            macros: macros.into_iter().collect(),
+            macros.add(name, constant);
         }
+        Self { macros }
     }
 
     /// Adds the macros of a header such as include/linux/pci_ids.h.
@@ -94,7 +94,7 @@ impl Constants {
 
 /// Reads the device tables of all C files of a source, file by file in the order of their names.
 pub fn scan(tree: &SourceTree, constants: &Constants) -> Vec<Table> {
-    let mut macros = Macros::new();
+    let mut macros = Macros::default();
     let mut sources: Vec<(&str, Vec<Token>)> = Vec::new();
     for (path, bytes) in tree.files() {
         if path.ends_with(".h") || path.ends_with(".c") {
@@ -103,15 +103,13 @@ pub fn scan(tree: &SourceTree, constants: &Constants) -> Vec<Table> {
             sources.push((path, tokens));
         }
     }
-    for (name, found) in &constants.macros {
-        macros.entry(name.clone()).or_insert_with(|| found.clone());
-    }
+    macros.add_all(&constants.macros);
     let mut tables = Vec::new();
     for (path, tokens) in sources.iter().filter(|(path, _)| path.ends_with(".c")) {
         for (at, bus, name) in table_calls(tokens) {
-            let own = definition(&tokens[..at], name);
+            let own = definition(&tokens[..at], name, &macros);
             // Tables may also lie in a file that this one includes.
-            let found = own.or_else(|| sources.iter().find_map(|(_, tokens)| definition(tokens, name)));
+            let found = own.or_else(|| sources.iter().find_map(|(_, tokens)| definition(tokens, name, &macros)));
             tables.push(read_table(path, bus, found.unwrap_or_default(), &macros));
         }
         tables.extend(module_aliases(path, tokens, &macros));
@@ -134,13 +132,19 @@ fn table_calls(tokens: &[Token]) -> impl Iterator<Item = (usize, &str, &str)> {
     })
 }
 
-/// The initialiser of the array `name`, without its outer braces.
-fn definition<'a>(tokens: &'a [Token], name: &str) -> Option<&'a [Token]> {
+/// The initialiser of the array `name`, without its outer braces. None is found any more when too much work was done.
+fn definition<'a>(tokens: &'a [Token], name: &str, macros: &Macros) -> Option<&'a [Token]> {
+    // Comparing names is quicker than anything else that is counted.
+    macros.charge(tokens.len() / 16).ok()?;
     let named = |token: &Token| matches!(token, Token::Ident(found) if found == name);
     (0..tokens.len()).rev().filter(|at| named(&tokens[*at])).find_map(|at| {
         let rest = tokens.get(at + 1..)?;
         let rest = match rest.first()? {
-            token if token.is('[') => rest.get(matching(rest)? + 1..)?,
+            token if token.is('[') => {
+                let end = matching(rest);
+                macros.charge(end.unwrap_or(rest.len())).ok()?;
+                rest.get(end? + 1..)?
+            }
             // `DEFINE_PCI_DEVICE_TABLE(name) = {`
             token if token.is(')') => &rest[1..],
             _ => return None,
@@ -148,11 +152,12 @@ fn definition<'a>(tokens: &'a [Token], name: &str) -> Option<&'a [Token]> {
         // Attributes may stand between `[]` and `=`.
         let equals = rest.iter().take(8).position(|token| token.is('='))?;
         let body = rest.get(equals + 1..)?;
-        let end = body
-            .first()
-            .filter(|token| token.is('{'))
-            .and_then(|_| matching(body))?;
-        Some(&body[1..end])
+        if !body.first()?.is('{') {
+            return None;
+        }
+        let end = matching(body);
+        macros.charge(end.unwrap_or(body.len())).ok()?;
+        Some(&body[1..end?])
     })
 }
 
@@ -182,17 +187,18 @@ fn read_table(file: &str, bus: &str, body: &[Token], macros: &Macros) -> Table {
 }
 
 fn entry_patterns(entry: &[Token], bus: &Bus, macros: &Macros) -> Result<Vec<String>, String> {
-    let expanded = expand::expand(entry, macros);
+    let expanded = expand::expand(entry, macros)?;
     let mut patterns = Vec::new();
     // A macro of the driver's own may stand for several entries at once.
     for one in split(&expanded) {
         let inner = match one {
             [Token::Punct('{'), inner @ .., Token::Punct('}')] => inner,
             // `[INDEX] = { … }`
-            [Token::Punct('['), ..] => match one.iter().position(|token| token.is('{')) {
-                Some(open) => &one[open + 1..one.len() - 1],
+            [Token::Punct('['), rest @ .., Token::Punct('}')] => match rest.iter().position(|token| token.is('{')) {
+                Some(open) => &rest[open + 1..],
                 None => continue,
             },
+            [Token::Punct('['), ..] => continue,
             bare => bare,
         };
         let values = entry::parse(inner, &bus.layout, macros)?;
@@ -215,9 +221,13 @@ fn module_aliases(file: &str, tokens: &[Token], macros: &Macros) -> Option<Table
         if !matches!(token, Token::Ident(name) if name == "MODULE_ALIAS") {
             continue;
         }
-        let Some((arguments, _)) = expand::arguments(&tokens[at + 1..]) else {
-            continue;
-        };
+        let rest = &tokens[at + 1..];
+        let call = expand::arguments(rest);
+        if let Err(too_much) = macros.charge(call.as_ref().map_or(rest.len(), |(_, used)| *used)) {
+            table.unknown.insert(too_much);
+            break;
+        }
+        let Some((arguments, _)) = call else { continue };
         match arguments.first().map(|argument| expand::text(argument, macros)) {
             // Only device aliases have a bus and a colon; others name file systems, devices nodes and the like.
             Some(Ok(text)) if text.contains(':') => {

@@ -180,6 +180,60 @@ fn what_is_not_understood_is_said() {
 }
 
 #[test]
+fn a_table_that_a_macro_leaves_open_does_no_harm() {
+    let source = "#define M [0] = {\nstruct x t[] = { { M }, M };\nMODULE_DEVICE_TABLE(pci, t);";
+    assert_eq!(read(source).0, [""; 0]);
+    let source = "#define M [0] = {\n#define N {\nstruct x t[] = { M, [1] = {, [2] = { 1, 2 }, N };\nMODULE_DEVICE_TABLE(pci, t);";
+    read(source);
+}
+
+#[test]
+fn hostile_macros_are_bounded() {
+    fn check(source: &str, expected: &str) {
+        let begun = std::time::Instant::now();
+        let (patterns, unknown) = read(source);
+        assert_eq!(patterns, [""; 0]);
+        assert!(unknown.iter().any(|text| text.contains(expected)), "{unknown:?}");
+        // Far more than it takes, far less than the work that the source asks for.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+    }
+    let table = "struct x t[] = { { A0 } };\nMODULE_DEVICE_TABLE(pci, t);";
+    let chain = |name: &str, times: usize, end: &str| -> String {
+        let mut text = String::new();
+        for level in 0..15 {
+            let next = format!("{name}{} ", level + 1);
+            text.push_str(&format!("#define {name}{level} {}\n", next.repeat(times)));
+        }
+        format!("{text}#define {name}15 {end}\n")
+    };
+    // 30 to the power of 15 expansions to nothing, and to a number.
+    check(&format!("{}{table}", chain("A", 30, "")), "too much work");
+    check(&format!("{}{table}", chain("A", 30, "1,")), "too many tokens");
+    // Arguments that are copied many times over.
+    let calls = format!("{}1{}", "D(".repeat(12), ")".repeat(12));
+    let nested = format!("#define A0 {calls}\n#define D(x) {}\n", "x ".repeat(1000));
+    check(&format!("{nested}{table}"), "too");
+    // Names that double.
+    let names = format!(
+        "#define A0 {}a{}\n#define P(x) x##x##x##x##x##x##x##x\n",
+        "P(".repeat(12),
+        ")".repeat(12)
+    );
+    check(&format!("{names}{table}"), "too");
+    // Calls without an end, each of which looks for it.
+    let open = format!(
+        "#define C(x) x\nstruct x t[] = {{ {} }};\nMODULE_DEVICE_TABLE(pci, t);",
+        "C(".repeat(50_000)
+    );
+    read(&open);
+    // Tables without a definition, each of which is looked for everywhere.
+    let tables: String = (0..20_000)
+        .map(|n| format!("MODULE_DEVICE_TABLE(pci, t{n});\n"))
+        .collect();
+    check(&tables, "where the table is defined");
+}
+
+#[test]
 fn files_belong_to_modules() {
     let modules = ["hid_kye", "hid_uclogic", "ddcci"].map(str::to_owned);
     let check = |file: &str, expected: &str| assert_eq!(module_of(file, &modules), Some(expected), "{file}");

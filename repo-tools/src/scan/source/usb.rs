@@ -1,9 +1,9 @@
 //! USB tables: entries match by flags, and device releases (bcdDevice) by ranges.
 
-use super::bus::{end_open, field};
 use super::entry::Source::{Argument, Value};
 use super::entry::{IdMacro, Layout, Values};
 use super::lexer::Macros;
+use super::spelling::{end_open, field};
 
 // USB_DEVICE_ID_MATCH_* of include/linux/mod_devicetable.h.
 const VENDOR: u64 = 0x0001;
