@@ -10,6 +10,7 @@ use crate::init::{self, Quorum};
 use crate::keys::{KeyError, KeyRing};
 use crate::publish::release::{Request, release};
 use crate::publish::{Extent, PublishError, Published, Report, content, publish_locked, write};
+use crate::recovery;
 use crate::repository::Repository;
 use crate::roles::{self, TARGETS, TOP_LEVEL};
 use crate::signed::{RoleKeys, SignError, Signed, expiry};
@@ -39,7 +40,7 @@ pub enum AuthorityError {
 }
 
 impl AuthorityError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Delegated(role) => Some(format!("to give it new keys, `dkms-repo rotate {role}`")),
@@ -59,7 +60,7 @@ pub fn delegate(
     quorum: Quorum,
     now: Timestamp,
 ) -> Result<Report, AuthorityError> {
-    let _lock = repository.lock()?;
+    let _lock = recovery::lock(repository.path())?;
     let published = Published::load(&repository.public_dir())?;
     let role = roles::of_vendor(vendor);
     if published.delegations().roles.iter().any(|d| d.name == role) {
@@ -70,7 +71,7 @@ pub fn delegate(
 
 /// Delegates, with one key each, to the vendors of staged packages that have no role yet.
 pub fn delegate_missing(repository: &Repository, now: Timestamp) -> Result<Report, AuthorityError> {
-    let _lock = repository.lock()?;
+    let _lock = recovery::lock(repository.path())?;
     let published = Published::load(&repository.public_dir())?;
     let known = published.delegations();
     let mut vendors: Vec<VendorId> = Vec::new();
@@ -125,7 +126,7 @@ pub fn rotate(
     quorum: Option<Quorum>,
     now: Timestamp,
 ) -> Result<Report, AuthorityError> {
-    let _lock = repository.lock()?;
+    let _lock = recovery::lock(repository.path())?;
     let published = Published::load(&repository.public_dir())?;
     let content = content::Content::default();
     let quorum = |old: &RoleKeys| {
@@ -140,7 +141,7 @@ pub fn rotate(
         old_root_keys.check_at_hand("root", &KeyRing::load(&repository.keys_dir())?)?;
         let (keys, role_keys) = init::generate(&repository.keys_dir(), role, quorum(&root.roles[role]))?;
         root.roles.insert(role.to_owned(), role_keys);
-        root.keys.extend(keys.into_iter().map(|k| (k.key_id(), k)));
+        root.keys.extend(keys);
         let used: Vec<String> = root.roles.values().flat_map(|r| r.keyids.clone()).collect();
         root.keys.retain(|id, _| used.contains(id));
         root.version += 1;
@@ -179,7 +180,7 @@ fn check_targets_keys(repository: &Repository, published: &Published) -> Result<
 
 /// Adds a denial and publishes the list at once, with the fast keys alone.
 pub fn revoke(repository: &Repository, revocation: Revocation, now: Timestamp) -> Result<Report, AuthorityError> {
-    let lock = repository.lock()?;
+    let lock = recovery::lock(repository.path())?;
     let mut list: Revocations = content::revocations(repository)?;
     if !list.revoked.contains(&revocation) {
         list.revoked.push(revocation);

@@ -1,20 +1,21 @@
 //! A new repository: keys, root ceremony, and an empty first publication.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jiff::Timestamp;
 
 use crate::files;
-use crate::keys::{self, KeyError, KeyRing};
-use crate::lock::Lock;
+use crate::keys::{self, KeyError, KeyRing, PublicKey};
 use crate::publish::release::{Request, release};
 use crate::publish::{PublishError, content, write};
+use crate::recovery;
 use crate::repository::{CONFIG_FILE, Config, Repository, RepositoryError};
 use dkms_index::trust::scope::CURATED;
 
 use crate::roles::{self, DELEGATED, TARGETS, TOP_LEVEL};
-use crate::signed::{Delegation, Delegations, PublicKey, RoleKeys, Root, SPEC_VERSION, SignError, Signed, expiry};
+use crate::signed::{Delegation, Delegations, RoleKeys, Root, SPEC_VERSION, SignError, Signed, expiry};
 
 /// `m/n`: m of n keys have to sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ pub enum InitError {
 }
 
 impl InitError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exists(path) => Some(format!("use it as it is: `dkms-repo -C {} list`", path.display())),
@@ -98,7 +99,7 @@ impl InitError {
 /// or by a run that was interrupted.
 pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitError> {
     files::create_dir(path).map_err(PublishError::from)?;
-    let _lock = Lock::take(path).map_err(PublishError::from)?;
+    let _lock = recovery::lock(path).map_err(PublishError::from)?;
     if path.join(CONFIG_FILE).exists() {
         return Err(InitError::Exists(path.to_owned()));
     }
@@ -120,7 +121,7 @@ pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitErr
             _ => one,
         };
         let (keys, role_keys) = take_or_generate(&dir, role, quorum)?;
-        root.keys.extend(keys.into_iter().map(|k| (k.key_id(), k)));
+        root.keys.extend(keys);
         root.roles.insert(role.to_owned(), role_keys);
     }
     let mut delegations = Delegations::default();
@@ -149,8 +150,11 @@ pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitErr
     Ok(repository.public_dir().join("metadata/1.root.json"))
 }
 
+/// Public keys by key id.
+type KeysById = BTreeMap<String, PublicKey>;
+
 /// The first keys of a role, `<role>-1.pem` and on; those that are not there are made.
-fn take_or_generate(dir: &Path, role: &str, quorum: Quorum) -> Result<(Vec<PublicKey>, RoleKeys), KeyError> {
+fn take_or_generate(dir: &Path, role: &str, quorum: Quorum) -> Result<(KeysById, RoleKeys), KeyError> {
     let key = |n: usize| {
         let name = format!("{role}-{n}");
         let path = dir.join(format!("{name}.pem"));
@@ -162,33 +166,28 @@ fn take_or_generate(dir: &Path, role: &str, quorum: Quorum) -> Result<(Vec<Publi
         keys::generate(dir, &name)
     };
     let keys = (1..=quorum.keys).map(key).collect::<Result<Vec<_>, _>>()?;
-    Ok(with_threshold(keys, quorum.threshold))
+    with_threshold(keys, quorum.threshold)
 }
 
 /// Makes new keys of a role: `<role>-<n>.pem`, with numbers that none of its keys ever had.
-pub fn generate(dir: &Path, role: &str, quorum: Quorum) -> Result<(Vec<PublicKey>, RoleKeys), KeyError> {
+pub fn generate(dir: &Path, role: &str, quorum: Quorum) -> Result<(KeysById, RoleKeys), KeyError> {
     let known = (1..)
         .take_while(|n| keys::is_known(dir, &format!("{role}-{n}")))
         .count();
     let keys = (known + 1..=known + quorum.keys)
         .map(|n| keys::generate(dir, &format!("{role}-{n}")))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(with_threshold(keys, quorum.threshold))
+    with_threshold(keys, quorum.threshold)
 }
 
-fn with_threshold(keys: Vec<PublicKey>, threshold: usize) -> (Vec<PublicKey>, RoleKeys) {
-    let keyids = keys.iter().map(PublicKey::key_id).collect();
-    (keys, RoleKeys { keyids, threshold })
+fn with_threshold(keys: Vec<PublicKey>, threshold: usize) -> Result<(KeysById, RoleKeys), KeyError> {
+    let keyids: Vec<String> = keys.iter().map(PublicKey::key_id).collect::<Result<_, _>>()?;
+    let keys = keyids.iter().cloned().zip(keys).collect();
+    Ok((keys, RoleKeys { keyids, threshold }))
 }
 
 /// Delegates `paths` to `role`, in place of an earlier delegation of that name.
-pub fn add_delegation(
-    delegations: &mut Delegations,
-    role: &str,
-    paths: &str,
-    keys: Vec<PublicKey>,
-    role_keys: RoleKeys,
-) {
+pub fn add_delegation(delegations: &mut Delegations, role: &str, paths: &str, keys: KeysById, role_keys: RoleKeys) {
     let delegation = Delegation {
         name: role.to_owned(),
         keys: role_keys,
@@ -199,7 +198,7 @@ pub fn add_delegation(
         Some(old) => *old = delegation,
         None => delegations.roles.push(delegation),
     }
-    delegations.keys.extend(keys.into_iter().map(|k| (k.key_id(), k)));
+    delegations.keys.extend(keys);
     let used = |id: &String| delegations.roles.iter().any(|d| d.keys.keyids.contains(id));
     let keys = std::mem::take(&mut delegations.keys);
     delegations.keys = keys.into_iter().filter(|(id, _)| used(id)).collect();

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::files::{self, FileError};
 use crate::ingest::{self, Bundle, IngestError, Limits, SourceTree};
 use crate::package::{self, Aliases, Vendors};
+use crate::recovery;
 use crate::scan::source::{self, Constants};
 use crate::stage::{Stage, StageError, StagedPackage};
 
@@ -72,7 +73,7 @@ pub enum IntakeError {
 }
 
 impl IntakeError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Ingest(error) => error.hint(),
@@ -223,7 +224,7 @@ fn input_file(stage: &Stage, package: &StagedPackage) -> PathBuf {
 pub fn stage(stage: &Stage, prepared: &Prepared, path: &Path, force: bool) -> Result<Outcome, IntakeError> {
     let fresh = &prepared.package;
     Stage::check(fresh)?;
-    let _lock = stage.lock()?;
+    let _lock = recovery::lock(stage.repository_dir())?;
     let before = match stage.get(&fresh.manifest.name, &fresh.manifest.version) {
         Ok(before) => Some(before),
         Err(StageError::NotStaged { .. }) => None,

@@ -12,18 +12,20 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
 use ed25519_dalek::{Signer, SigningKey};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use crate::canonical::{CanonicalError, canonical};
 use crate::files::{self, FileError};
-use crate::signed::{PublicKey, Signature};
 
 /// Why keys could not be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// A file in the directory of keys is not a key.
-    #[error("read key {}: it is not an ed25519 private key in PKCS#8 PEM", .0.display())]
+    #[error("{} is not an ed25519 private key in PKCS#8 PEM", .0.display())]
     Malformed(PathBuf),
     /// The key could be read by others.
-    #[error("read key {}: others than its owner can read it (mode {mode:03o})", path.display())]
+    #[error("private key {} can be read by others than its owner (mode {mode:03o})", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -31,18 +33,21 @@ pub enum KeyError {
         mode: u32,
     },
     /// No randomness, or the key could not be written in its format.
-    #[error("make a key: {0}")]
+    #[error("no key could be made: {0}")]
     Make(String),
     /// A key file of this name is there already.
-    #[error("make key {}: the file exists", .0.display())]
+    #[error("key file {} exists already", .0.display())]
     Exists(PathBuf),
+    /// A public key has no canonical form, and so no key id.
+    #[error("the public key has no key id: {0}")]
+    Id(#[from] CanonicalError),
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
 impl KeyError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Malformed(path) => Some(format!(
@@ -53,11 +58,53 @@ impl KeyError {
                 "`chmod 600 {}`, and rotate the key if somebody may have read it",
                 path.display()
             )),
-            Self::Make(_) => None,
+            Self::Make(_) | Self::Id(_) => None,
             Self::Exists(path) => Some(format!("move {} away if it is not needed any more", path.display())),
             Self::File(e) => e.hint(),
         }
     }
+}
+
+/// A public key as metadata shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicKey {
+    keytype: String,
+    scheme: String,
+    keyval: KeyValue,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KeyValue {
+    public: String,
+}
+
+impl PublicKey {
+    /// The public half of `key`.
+    pub fn of(key: &SigningKey) -> Self {
+        let public = hex::encode(key.verifying_key().to_bytes());
+        Self {
+            keytype: "ed25519".to_owned(),
+            scheme: "ed25519".to_owned(),
+            keyval: KeyValue { public },
+        }
+    }
+
+    /// The SHA-256 of its canonical JSON.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn key_id(&self) -> Result<String, CanonicalError> {
+        Ok(hex::encode(Sha256::digest(canonical(self)?)))
+    }
+}
+
+/// One signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// The id of the key that made it.
+    pub keyid: String,
+    /// The signature, in hex.
+    pub sig: String,
 }
 
 /// The private keys that are at hand, by key id.
@@ -101,7 +148,7 @@ impl KeyRing {
                 Some("pem") => {
                     let key = read_key(&path)?;
                     let public = PublicKey::of(&key);
-                    ring.add(key);
+                    ring.keys.insert(public.key_id()?, key);
                     Some(public)
                 }
                 // For names only, and so nothing that could stand in the way.
@@ -111,7 +158,7 @@ impl KeyRing {
                 _ => None,
             };
             if let Some(public) = public {
-                ring.names.insert(public.key_id(), name.to_owned());
+                ring.names.insert(public.key_id()?, name.to_owned());
             }
         }
         Ok(ring)
@@ -128,11 +175,6 @@ impl KeyRing {
             Some(name) => format!("{name}.pem"),
             None => format!("the file of key {key_id}"),
         }
-    }
-
-    /// Adds a key.
-    pub fn add(&mut self, key: SigningKey) {
-        self.keys.insert(PublicKey::of(&key).key_id(), key);
     }
 
     /// Whether the key is at hand.
@@ -228,8 +270,8 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o700);
         let ring = KeyRing::load(&keys).unwrap();
-        assert!(ring.holds(&public.key_id()));
-        assert!(ring.sign(&public.key_id(), b"x").is_some());
+        assert!(ring.holds(&public.key_id().unwrap()));
+        assert!(ring.sign(&public.key_id().unwrap(), b"x").is_some());
         assert!(ring.sign("other", b"x").is_none());
         assert!(matches!(generate(&keys, "root-1"), Err(KeyError::Exists(_))));
     }

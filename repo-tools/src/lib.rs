@@ -10,8 +10,8 @@
 //! public/          the static tree that clients read
 //! ```
 //!
-//! Whoever changes any of it holds its [`lock`]; a step that others see is one rename, and what an interrupted run leaves
-//! is put right by the next.
+//! Whoever changes any of it holds its [`lock`]; a step that others see is one rename, and [`recovery`] finishes or removes
+//! what an interrupted run left.
 //!
 //! - [`ingest`]: packages from outside become normalised sources and bundles.
 //! - [`intake`]: `add`: a package from outside becomes a staged one.
@@ -24,6 +24,7 @@
 //! - [`verify`]: what a client would say to them. [`serve`]: over HTTP.
 
 pub mod authority;
+mod canonical;
 pub mod cli;
 #[cfg(test)]
 mod crash_tests;
@@ -37,6 +38,7 @@ pub mod lint;
 pub mod lock;
 pub mod package;
 pub mod publish;
+pub mod recovery;
 pub mod repository;
 pub mod roles;
 pub mod scan;

@@ -4,22 +4,22 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, SeekFrom, flock};
 
-use crate::files::{self, FileError};
-use crate::stage;
+use crate::files::FileError;
 
 /// The right to change a repository. It ends with the value, or with the process.
 ///
-/// The file holds the number of the process while it writes. A number in a file that nobody has locked is that of one that
-/// was killed, and what it left behind is cleaned up before anything else happens.
+/// The file holds the process id of the writer while it works. A process id in a file that nobody has locked is that of
+/// a writer that was killed: then [`Lock::was_interrupted`] is true, and the id stays until [`Lock::recovered`].
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    interrupted: bool,
 }
 
 impl Lock {
-    /// Waits until nobody else changes the repository at `dir`, and tells people so.
+    /// Waits until no other process changes the repository at `dir`, and says so on stderr.
     pub fn take(dir: &Path) -> Result<Self, FileError> {
         let path = dir.join(".lock");
         let mut file = File::options()
@@ -46,26 +46,39 @@ impl Lock {
         }
         let mut before = String::new();
         file.read_to_string(&mut before).map_err(FileError::on("read", &path))?;
-        let lock = Self { file };
-        if !before.is_empty() {
-            files::sweep(dir)?;
-            stage::settle(dir)?;
-        }
+        let lock = Self {
+            file,
+            interrupted: !before.is_empty(),
+        };
         lock.mark(std::process::id()).map_err(FileError::on("write", &path))?;
         Ok(lock)
     }
 
+    /// Whether the last writer was killed, so that its work has to be finished or removed before anything else.
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Says that the work of the killed writer was finished or removed.
+    pub fn recovered(&mut self) {
+        self.interrupted = false;
+    }
+
+    /// Writes the process id. The file is never empty on the way, or a writer that is killed here would hide another one.
     fn mark(&self, process: u32) -> io::Result<()> {
-        self.file.set_len(0)?;
-        rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(0))?;
-        (&self.file).write_all(process.to_string().as_bytes())
+        let text = process.to_string();
+        rustix::fs::seek(&self.file, SeekFrom::Start(0))?;
+        (&self.file).write_all(text.as_bytes())?;
+        self.file.set_len(text.len() as u64)
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Where this fails the next one only looks for leftovers in vain.
-        let _ = self.file.set_len(0);
+        if !self.interrupted {
+            // Where this fails, the next writer looks for leftovers and finds none.
+            let _ = self.file.set_len(0);
+        }
     }
 }
 
@@ -91,22 +104,5 @@ mod tests {
         drop(first);
         done.recv().unwrap();
         second.join().unwrap();
-    }
-
-    #[test]
-    fn what_a_killed_writer_left_is_swept_and_what_people_left_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let leftover = dir.path().join("public/targets/.new-abc");
-        let file = dir.path().join("public/new-abc");
-        fs::create_dir_all(leftover.parent().unwrap()).unwrap();
-        for path in [&leftover, &file] {
-            fs::write(path, "x").unwrap();
-        }
-        drop(Lock::take(dir.path()).unwrap());
-        assert!(leftover.exists(), "nobody was killed");
-        fs::write(dir.path().join(".lock"), "12345").unwrap();
-        drop(Lock::take(dir.path()).unwrap());
-        assert!(!leftover.exists() && file.exists());
-        assert_eq!(fs::read_to_string(dir.path().join(".lock")).unwrap(), "");
     }
 }

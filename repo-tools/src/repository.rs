@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
-use crate::lock::Lock;
 
 /// The file that makes a directory a repository.
 pub const CONFIG_FILE: &str = "repo.toml";
@@ -17,7 +16,7 @@ pub enum RepositoryError {
     #[error("{} is not a repository: it has no {CONFIG_FILE}", .0.display())]
     NotARepository(PathBuf),
     /// `repo.toml` cannot be understood.
-    #[error("read {}: {source}", path.display())]
+    #[error("{} is not valid: {source}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
@@ -30,7 +29,7 @@ pub enum RepositoryError {
 }
 
 impl RepositoryError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotARepository(path) => Some(format!("make one with `dkms-repo init {}`", path.display())),
@@ -150,11 +149,6 @@ impl Repository {
             toml::to_string(&self.config).unwrap_or_default()
         );
         Ok(files::write_atomic(&self.path.join(CONFIG_FILE), text.as_bytes())?)
-    }
-
-    /// The right to change the repository; waits for it.
-    pub fn lock(&self) -> Result<Lock, FileError> {
-        Lock::take(&self.path)
     }
 
     /// The working directory itself.

@@ -16,10 +16,10 @@ use tower_http::services::ServeDir;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// There is no published tree.
-    #[error("serve {}: there is no published repository", .0.display())]
+    #[error("there is no published repository in {}", .0.display())]
     Unpublished(PathBuf),
     /// The address cannot be listened on.
-    #[error("listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}")]
     Listen {
         /// Address and port.
         address: SocketAddr,
@@ -27,12 +27,12 @@ pub enum ServeError {
         source: io::Error,
     },
     /// The server stopped.
-    #[error("serve: {0}")]
+    #[error("the server stopped: {0}")]
     Serve(io::Error),
 }
 
 impl ServeError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unpublished(_) => Some("`dkms-repo init` and `dkms-repo publish` make one".to_owned()),

@@ -292,7 +292,7 @@ fn hostile_confs() {
     };
     check("exits", "exit 0", "it calls exit");
     // As the dkms command line shows it.
-    check("syntax", "if then", "dkms-repo: ");
+    check("syntax", "if then", "error: ");
     check("shown", "if then", "  |\n6 | if then\n  |    ^\n");
     check("killed", "kill -9 $BASHPID", "it was ended by SIGKILL");
     check("nothing", "unset PACKAGE_NAME", "PACKAGE_NAME");

@@ -1,4 +1,4 @@
-//! How a subcommand fails: what, why, the way out, and the exit code.
+//! How a subcommand fails: what, why, the suggested fix, and the exit code.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use dkms_engine::excerpt;
 use dkms_support::chain;
 
-/// An error that knows the way out.
+/// An error with a suggested fix.
 pub trait Hint: Error {
-    /// The way out, best as a command to paste.
+    /// Suggested fix, best as a command to paste.
     fn hint(&self) -> Option<String>;
 
     /// Whether it means that something is not what its signature says: exit code 4.
@@ -36,7 +36,7 @@ hints!(
     crate::init::InitError,
     crate::publish::PublishError,
     crate::repository::RepositoryError,
-    crate::scan::trial::ScanError,
+    crate::scan::error::ScanError,
     crate::serve::ServeError,
     crate::stage::StageError,
 );
@@ -71,7 +71,7 @@ impl Failure {
         }
     }
 
-    /// Adds the way out.
+    /// Adds the suggested fix.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -87,7 +87,7 @@ impl Failure {
 
     /// Tells people on stderr.
     pub fn print(&self) {
-        anstream::eprintln!("dkms-repo: {}", self.message);
+        anstream::eprintln!("error: {}", self.message);
         self.excerpt.iter().for_each(|lines| anstream::eprintln!("{lines}"));
         if let Some(hint) = &self.hint {
             anstream::eprintln!("hint: {hint}");

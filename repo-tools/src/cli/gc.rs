@@ -27,7 +27,7 @@ pub(super) struct Args {
 /// Prints each file that goes.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
-    let lock = repository.lock()?;
+    let lock = crate::recovery::lock(repository.path())?;
     let policy = Policy {
         keep: args.keep.get(),
         younger_than: SignedDuration::from_hours(24 * i64::from(args.older_than)),

@@ -64,7 +64,7 @@ fn open(path: &Path) -> Repository {
 
 fn stage(path: &Path, name: &str, version: &str) {
     let stage = Stage::of(&open(path));
-    let _lock = stage.lock().unwrap();
+    let _lock = crate::recovery::lock(stage.repository_dir()).unwrap();
     let bundle = stage
         .put_bundle(format!("{name} {version}").as_bytes(), BundleFormat::TarZst)
         .unwrap();

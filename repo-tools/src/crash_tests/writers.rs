@@ -47,7 +47,7 @@ fn a_publication_is_seen_as_a_whole_or_not_at_all() {
     check(
         |path| {
             let repository = open(path);
-            let lock = repository.lock().unwrap();
+            let lock = crate::recovery::lock(repository.path()).unwrap();
             let policy = Policy {
                 keep: 1,
                 younger_than: SignedDuration::ZERO,

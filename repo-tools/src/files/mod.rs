@@ -17,7 +17,7 @@ const TEMPORARY: &str = ".new-";
 
 /// A file operation that failed, with the path it was about.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} {}: {source}", path.display())]
+#[error("cannot {what} {}: {source}", path.display())]
 pub struct FileError {
     /// What was being done: `read`, `write`, …
     pub what: &'static str,
@@ -37,7 +37,7 @@ impl FileError {
         }
     }
 
-    /// The way out, as far as the kind of failure tells.
+    /// Suggested fix, where the kind of failure tells one.
     pub fn hint(&self) -> Option<String> {
         match self.source.kind() {
             io::ErrorKind::PermissionDenied => Some(format!(

@@ -69,7 +69,7 @@ pub enum GcError {
 }
 
 impl GcError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Publish(e) => e.hint(),

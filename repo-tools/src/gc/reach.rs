@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 use super::Past;
 use crate::files::{self, FileError};
 use crate::publish::PublishError;
-use crate::publish::content::hashed;
 use crate::signed::{self, Signed, Snapshot, Targets};
 
 /// `3.index.json` taken apart.
@@ -80,7 +79,7 @@ pub(super) fn needed_by(
             continue;
         };
         for (target, entry) in &role.signed.targets {
-            let path = format!("targets/{}", hashed(target, entry.sha256()));
+            let path = format!("targets/{}", entry.file_path(target));
             if needed.insert(path.clone()) && is_manifest(target) {
                 let manifest = read::<Manifest>(public, &path, is_current)?;
                 needed.extend(manifest.map(|m| {

@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum IngestError {
     /// The file system refused.
-    #[error("read {path:?}: {source}")]
+    #[error("cannot read {path:?}: {source}")]
     Read {
         /// The file or directory.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum IngestError {
 }
 
 impl IngestError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoConf { .. } => Some("the directory with dkms.conf is the one to add".to_owned()),
@@ -114,7 +114,7 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// The way out. There is none for a package that was made to do harm, but most are mere accidents.
+    /// Suggested fix. None for a package that was made to do harm; most are accidents.
     fn hint(&self) -> &'static str {
         match self {
             Self::TooManyEntries(_) | Self::TooLarge(_) => {

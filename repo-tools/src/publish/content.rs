@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::check::{Faults, Reason};
-use super::{PublishError, Published, segments, write};
+use super::{PublishError, Published, bundles, segments};
 use crate::files;
 use crate::repository::Repository;
 use crate::roles::{self, INDEX, REVOCATIONS};
@@ -31,7 +31,7 @@ pub struct Content {
 
 impl Content {
     fn add(&mut self, role: &str, path: &str, target: Target, bytes: Vec<u8>) {
-        self.files.insert(hashed(path, target.sha256()), bytes);
+        self.files.insert(target.file_path(path), bytes);
         self.refer(role, path, target);
     }
 
@@ -45,14 +45,6 @@ impl Content {
             .entry(role.to_owned())
             .or_default()
             .insert(path.to_owned(), target);
-    }
-}
-
-/// `dir/HASH.name`, where a target lies below `targets/`.
-pub fn hashed(path: &str, sha256: &str) -> String {
-    match path.rsplit_once('/') {
-        Some((dir, name)) => format!("{dir}/{sha256}.{name}"),
-        None => format!("{sha256}.{path}"),
     }
 }
 
@@ -78,7 +70,7 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
         };
         faults.package(&title, &package, segment_bytes);
         let manifest = &package.manifest;
-        if let Some(what) = write::bundle_fault(stage, &public, &manifest.bundle)? {
+        if let Some(what) = bundles::fault(stage, &public, &manifest.bundle)? {
             let sha256 = manifest.bundle.sha256.clone();
             faults.push(&title, Reason::Bundle { sha256, what });
         }

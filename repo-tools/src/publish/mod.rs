@@ -4,6 +4,7 @@
 //! what differs from the published state, and [`write`] puts it into the tree: immutable files first, `timestamp.json`
 //! last and only after a rehearsal ([`rehearse`]), so that a client sees the old state or the new one.
 
+mod bundles;
 pub mod check;
 pub mod content;
 pub mod rehearse;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use crate::files::FileError;
 use crate::keys::{KeyError, KeyRing};
 use crate::lock::Lock;
+use crate::recovery;
 use crate::repository::Repository;
 use crate::roles::{INDEX, REVOCATIONS, TARGETS};
 use crate::signed::SignError;
@@ -30,13 +32,13 @@ pub use state::Published;
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Machines would refuse it, or pass over it: all that is wrong, at least one.
-    #[error("publish what is staged:{}", check::list(.0))]
+    #[error("what is staged cannot be published:{}", check::list(.0))]
     Unfit(Vec<check::Fault>),
     /// A machine would not take the new state. Nothing of it is visible.
-    #[error("publish: machines would refuse the new state: {0}")]
+    #[error("the new state is not published, because machines would refuse it: {0}")]
     Rehearsal(Box<VerifyError>),
     /// One record does not fit into a segment.
-    #[error("publish {package}: its record has {bytes} bytes, a segment holds {max}")]
+    #[error("the index record of {package} has {bytes} bytes, more than the {max} of a segment")]
     TooLong {
         /// Name and version.
         package: String,
@@ -46,7 +48,7 @@ pub enum PublishError {
         max: usize,
     },
     /// JSON cannot say it.
-    #[error("publish {package}: {source}")]
+    #[error("the index record of {package} cannot be written as JSON: {source}")]
     Spell {
         /// Name and version.
         package: String,
@@ -54,7 +56,7 @@ pub enum PublishError {
         source: serde_json::Error,
     },
     /// A published file cannot be understood.
-    #[error("read {file}: {why}")]
+    #[error("the published {file} is damaged: {why}")]
     Published {
         /// Path below `public/`.
         file: String,
@@ -62,7 +64,7 @@ pub enum PublishError {
         why: String,
     },
     /// A list that people edit cannot be understood.
-    #[error("read {file}: {source}")]
+    #[error("{file} is not valid: {source}")]
     Source {
         /// Path.
         file: String,
@@ -70,7 +72,7 @@ pub enum PublishError {
         source: serde_json::Error,
     },
     /// Compression failed.
-    #[error("compress a segment of the index: {0}")]
+    #[error("a segment of the index cannot be compressed: {0}")]
     Compress(std::io::Error),
     /// Keys are missing.
     #[error(transparent)]
@@ -87,7 +89,7 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unfit(faults) => check::hints(faults),
@@ -122,7 +124,7 @@ pub enum Extent {
 
 /// Brings the published tree up to date. With unchanged input, and nothing close to its expiry, it writes nothing.
 pub fn publish(repository: &Repository, extent: Extent, now: Timestamp) -> Result<Report, PublishError> {
-    publish_locked(repository, &repository.lock()?, extent, now)
+    publish_locked(repository, &recovery::lock(repository.path())?, extent, now)
 }
 
 /// As [`publish`], for one who has the right to change the repository already.

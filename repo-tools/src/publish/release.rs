@@ -175,7 +175,7 @@ impl Signer<'_> {
         match Signed::sign(role, body, &[authority], self.ring) {
             Ok(mut signed) => {
                 if let Some(old) = outgoing
-                    && signed.sign_also(old, self.ring) < old.threshold
+                    && signed.sign_also(role, old, self.ring)? < old.threshold
                 {
                     self.report.unbridged.push(role.to_owned());
                 }
@@ -183,8 +183,8 @@ impl Signer<'_> {
                 self.report.signed.insert(role.to_owned(), version);
                 Ok(Some((version, signed.to_bytes())))
             }
-            // Only its time is running out: somebody with the keys has to come, but not now.
-            Err(_) if !changed => {
+            // Only its lifetime is running out: the keys are needed soon, but not now.
+            Err(SignError::TooFewKeys { .. }) if !changed => {
                 self.report
                     .expiring
                     .extend(before.map(|b| (role.to_owned(), b.signed.expires())));

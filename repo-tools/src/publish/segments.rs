@@ -10,7 +10,6 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::PublishError;
-use super::content::hashed;
 use crate::files;
 use crate::roles::INDEX;
 use crate::signed::{Signed, Target, Targets};
@@ -115,7 +114,7 @@ pub fn bases(public: &Path, path: &str, newest_version: u64) -> Vec<Base> {
         if bases.iter().any(|b| b.decoded_sha256 == hash) {
             continue;
         }
-        let file = public.join("targets").join(hashed(path, target.sha256()));
+        let file = public.join("targets").join(target.file_path(path));
         if let Ok(bytes) = files::read(&file)
             && let Ok(decoded) = segment::decode(&bytes, length)
             && decoded_sha256(&decoded) == hash

@@ -2,15 +2,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use dkms_index::document::BundleRef;
 use jiff::Timestamp;
 
-use super::PublishError;
 use super::content::Content;
 use super::rehearse::rehearse;
 use super::release::Release;
+use super::{PublishError, bundles};
 use crate::files::{self, FileError};
 use crate::repository::Repository;
 use crate::stage::Stage;
@@ -28,7 +27,7 @@ pub fn write(
     let stage = Stage::of(repository);
     let mut new_files = 0;
     for bundle in &content.bundles {
-        new_files += usize::from(place_bundle(&stage, &public, bundle)?);
+        new_files += usize::from(bundles::place(&stage, &public, bundle)?);
     }
     for (path, bytes) in &content.files {
         new_files += usize::from(place(&public.join("targets").join(path), bytes)?);
@@ -73,51 +72,6 @@ fn place(path: &Path, bytes: &[u8]) -> Result<bool, FileError> {
     let temporary = files::temporary_in(dir, 0o644)?;
     fs::write(temporary.path(), bytes).map_err(FileError::on("write", path))?;
     files::rename(temporary, path)?;
-    Ok(true)
-}
-
-/// Where a bundle lies in the published tree.
-fn bundle_path(public: &Path, bundle: &BundleRef) -> PathBuf {
-    let shard = bundle.sha256.get(..2).unwrap_or("__");
-    public.join("bundles/sha256").join(shard).join(&bundle.sha256)
-}
-
-/// Whether it was published before. It was checked then.
-fn is_published(public: &Path, bundle: &BundleRef) -> bool {
-    fs::metadata(bundle_path(public, bundle)).is_ok_and(|m| m.len() == bundle.length)
-}
-
-/// What is wrong with a bundle that is to be published, if anything is.
-pub(super) fn bundle_fault(
-    stage: &Stage,
-    public: &Path,
-    bundle: &BundleRef,
-) -> Result<Option<&'static str>, FileError> {
-    if is_published(public, bundle) {
-        return Ok(None);
-    }
-    match files::hash(&stage.bundle_path(bundle)) {
-        Ok((length, sha256)) if length == bundle.length && sha256 == bundle.sha256 => Ok(None),
-        Ok(_) => Ok(Some("damaged")),
-        Err(e) if e.source.kind() == io::ErrorKind::NotFound => Ok(Some("missing")),
-        Err(e) => Err(e),
-    }
-}
-
-/// Links a bundle from the store into the tree, after [`bundle_fault`] found none.
-fn place_bundle(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<bool, FileError> {
-    if is_published(public, bundle) {
-        return Ok(false);
-    }
-    let (source, path) = (stage.bundle_path(bundle), bundle_path(public, bundle));
-    let dir = path.parent().unwrap_or(public);
-    files::create_dir(dir)?;
-    // Store and tree are on one file system as a rule; then a bundle needs its space only once.
-    if !files::link(&source, &path) {
-        let temporary = files::temporary_in(dir, 0o644)?;
-        fs::copy(&source, temporary.path()).map_err(FileError::on("copy", &source))?;
-        files::rename(temporary, &path)?;
-    }
     Ok(true)
 }
 

@@ -7,6 +7,7 @@ use dkms_engine::ko::ModuleInfo;
 use dkms_index::document::manifest::{Manifest, Module};
 use dkms_index::document::record::{BuildFact, BuildOutcome};
 
+use super::error::ScanError;
 use crate::package::{self, Aliases, Vendors};
 use crate::stage::StagedPackage;
 
@@ -46,6 +47,9 @@ pub struct Results {
     /// What failed builds said, by index of the kernel.
     pub logs: Vec<(usize, Vec<u8>)>,
 }
+
+/// Takes the results of a package, by its index, when they are complete.
+pub type Learnt<'a> = dyn Fn(usize, Results) -> Result<(), ScanError> + Sync + 'a;
 
 /// The kernels, by index, for which the package has no fact yet: same source, kernel, architecture and compiler.
 pub fn needed(package: &StagedPackage, kernels: &[KernelFacts], force: bool) -> Vec<usize> {

@@ -5,11 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dkms_engine::conf::DkmsConf;
 
-use super::facts::{Results, Trial};
-use super::trial::ScanError;
-
-/// Takes the results of a package, by index, when they are complete.
-pub type Learnt<'a> = dyn Fn(usize, Results) -> Result<(), ScanError> + Sync + 'a;
+use super::error::ScanError;
+use super::facts::{Learnt, Results, Trial};
 
 /// One page for each package in work. A package whose last trial is entered is handed over at once.
 pub(super) struct Ledger<'a> {

@@ -6,6 +6,7 @@
 //! - [`facts`]: what a package is after its builds.
 //! - [`save`]: that into the staging area, package by package.
 
+pub mod error;
 pub mod facts;
 mod ledger;
 pub mod order;

@@ -14,10 +14,10 @@ use dkms_engine::ko::{self, ModuleInfo};
 use dkms_engine::package::DkmsId;
 use dkms_engine::tree::{AddOptions, Tree, TreeLock};
 
+use super::error::ScanError;
 use super::facts::Trial;
 use super::ledger::{Ledger, lock};
 use super::order::{Blocked, Round};
-use super::trial::ScanError;
 use crate::files;
 use crate::ingest::{self, Limits};
 use crate::stage::{Stage, StagedPackage};
@@ -108,7 +108,7 @@ impl RoundBench<'_> {
         files::create_dir(&dir).map_err(|error| error.to_string())?;
         source
             .write_to(&dir)
-            .map_err(|error| format!("write {}: {error}", dir.display()))?;
+            .map_err(|error| format!("cannot write {}: {error}", dir.display()))?;
         let context = ConfContext::for_kernel(&self.kernels[0]);
         self.tree
             .add(&self.lock, &id, &context, &AddOptions::default(), sink)

@@ -2,11 +2,13 @@
 
 use std::sync::Mutex;
 
+use super::error::ScanError;
 use super::facts::{self, KernelFacts, Results, Trial};
 use super::ledger::lock;
-use super::trial::{ScanError, log_file};
+use super::trial::log_file;
 use crate::files;
 use crate::package::Vendors;
+use crate::recovery;
 use crate::stage::{Stage, StageError, StagedPackage};
 
 /// One package after the scan.
@@ -76,7 +78,7 @@ impl<'a> Save<'a> {
     }
 
     fn learn(&self, known: &StagedPackage, results: &Results) -> Result<StagedPackage, ScanError> {
-        let _lock = self.stage.lock()?;
+        let _lock = recovery::lock(self.stage.repository_dir())?;
         let now = self.stage.get(&known.manifest.name, &known.manifest.version)?;
         if now.manifest.bundle != known.manifest.bundle {
             return Err(ScanError::Replaced);

@@ -11,53 +11,16 @@ use dkms_engine::kbuild::BuildOptions;
 use dkms_engine::kernel::{KernelError, KernelOptions, KernelTarget};
 use dkms_engine::recovery::lock_and_recover;
 use dkms_engine::root::Root;
-use dkms_engine::tree::{Tree, TreeError};
+use dkms_engine::tree::Tree;
 
-use super::facts::KernelFacts;
-pub use super::ledger::Learnt;
+use super::error::ScanError;
+use super::facts::{KernelFacts, Learnt};
 use super::ledger::Ledger;
 use super::order::{self, Needs};
 use super::round::RoundBench;
 use super::scratch::Scratch;
 use crate::files::FileError;
-use crate::stage::{Stage, StageError, StagedPackage};
-
-/// Why a scan cannot be carried out at all. What happens to one package is a [`Trial`].
-#[derive(Debug, thiserror::Error)]
-pub enum ScanError {
-    /// A kernel to build for is not there.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// There is no kernel to build for.
-    #[error("there are no kernel headers on this machine to build for")]
-    NoKernels,
-    /// The scratch tree cannot be used.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-    /// The source is another one than that which was built.
-    #[error("it was replaced while it was being built")]
-    Replaced,
-    /// The staging area refused.
-    #[error(transparent)]
-    Stage(#[from] StageError),
-    /// A file operation failed.
-    #[error(transparent)]
-    File(#[from] FileError),
-}
-
-impl ScanError {
-    /// The way out.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Kernel(error) => error.hint(),
-            Self::NoKernels => Some("install kernel headers, such as `apt-get install linux-headers-amd64`".to_owned()),
-            Self::Tree(error) => error.hint(),
-            Self::Replaced => Some("run the same command again".to_owned()),
-            Self::Stage(error) => error.hint(),
-            Self::File(error) => error.hint(),
-        }
-    }
-}
+use crate::stage::{Stage, StagedPackage};
 
 /// A place for trial builds: an empty root that borrows headers and compiler of this machine. Nothing of this machine's
 /// own DKMS settings has a say. It is removed when dropped.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::PublicKey;
+use crate::keys::PublicKey;
 
 /// The TUF specification that the files follow.
 pub const SPEC_VERSION: &str = "1.0.31";
@@ -108,6 +108,15 @@ impl Target {
             length: bytes.len() as u64,
             hashes: sha256(bytes),
             custom,
+        }
+    }
+
+    /// Where the file of the target at `path` lies below `targets/`: `dir/HASH.name`.
+    pub fn file_path(&self, path: &str) -> String {
+        let sha256 = self.sha256();
+        match path.rsplit_once('/') {
+            Some((dir, name)) => format!("{dir}/{sha256}.{name}"),
+            None => format!("{sha256}.{path}"),
         }
     }
 

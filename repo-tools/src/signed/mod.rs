@@ -4,55 +4,14 @@ mod body;
 
 use std::path::PathBuf;
 
-use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use sigstore_tuf::canonical_json::to_canonical_bytes;
 
 pub use body::{
     Body, Delegation, Delegations, Meta, RoleKeys, Root, SPEC_VERSION, Snapshot, Target, Targets, Timestamp, expiry,
 };
 
-use crate::keys::KeyRing;
-
-/// A public key as metadata shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PublicKey {
-    keytype: String,
-    scheme: String,
-    keyval: KeyValue,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct KeyValue {
-    public: String,
-}
-
-impl PublicKey {
-    /// The public half of `key`.
-    pub fn of(key: &SigningKey) -> Self {
-        let public = hex::encode(key.verifying_key().to_bytes());
-        Self {
-            keytype: "ed25519".to_owned(),
-            scheme: "ed25519".to_owned(),
-            keyval: KeyValue { public },
-        }
-    }
-
-    /// The SHA-256 of its canonical JSON.
-    pub fn key_id(&self) -> String {
-        hex::encode(Sha256::digest(canonical(self)))
-    }
-}
-
-/// One signature.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signature {
-    /// Whose.
-    pub keyid: String,
-    /// In hex.
-    pub sig: String,
-}
+use crate::canonical::{CanonicalError, canonical};
+use crate::keys::{KeyRing, Signature};
 
 /// A metadata file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,31 +22,53 @@ pub struct Signed<T> {
     pub signed: T,
 }
 
-/// Too few of a role's keys are at hand.
+/// Why metadata was not signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("sign {role}: {held} of its keys are at hand, {threshold} are needed")]
-pub struct SignError {
-    /// The role.
-    pub role: String,
-    /// Keys at hand.
-    pub held: usize,
-    /// Keys needed.
-    pub threshold: usize,
-    /// The files of the others; those whose names are not known by their key ids.
-    pub missing: Vec<String>,
-    /// Where they belong.
-    pub keys_dir: PathBuf,
+pub enum SignError {
+    /// Too few of a role's keys are at hand.
+    #[error("too few keys to sign role {role}: {held} of its keys are at hand, {threshold} are needed")]
+    TooFewKeys {
+        /// The role.
+        role: String,
+        /// Keys at hand.
+        held: usize,
+        /// Keys needed.
+        threshold: usize,
+        /// The files of the others; those whose names are not known by their key ids.
+        missing: Vec<String>,
+        /// Where they belong.
+        keys_dir: PathBuf,
+    },
+    /// The metadata cannot be written as canonical JSON.
+    #[error("the metadata of role {role} cannot be signed: {source}")]
+    Canonical {
+        /// The role.
+        role: String,
+        /// Why.
+        source: CanonicalError,
+    },
 }
 
 impl SignError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
-        let more = self.threshold.saturating_sub(self.held);
-        Some(format!(
-            "put {more} of these private keys into {}, and take them offline again afterwards: {}",
-            self.keys_dir.display(),
-            self.missing.join(", ")
-        ))
+        match self {
+            Self::TooFewKeys {
+                held,
+                threshold,
+                missing,
+                keys_dir,
+                ..
+            } => Some(format!(
+                "put {} of these private keys into {}, and take them offline again afterwards: {}",
+                threshold.saturating_sub(*held),
+                keys_dir.display(),
+                missing.join(", ")
+            )),
+            Self::Canonical { .. } => {
+                Some("correct the published metadata, or restore public/ from a mirror, and publish again".to_owned())
+            }
+        }
     }
 }
 
@@ -98,7 +79,7 @@ impl RoleKeys {
         if held.len() >= self.threshold {
             return Ok(());
         }
-        Err(SignError {
+        Err(SignError::TooFewKeys {
             role: role.to_owned(),
             held: held.len(),
             threshold: self.threshold,
@@ -112,7 +93,7 @@ impl<T: Body> Signed<T> {
     /// Signs a body with every key at hand of each of `authorities`, all of which must reach their threshold. A new
     /// root has two: the old keys and its own.
     pub fn sign(role: &str, signed: T, authorities: &[&RoleKeys], ring: &KeyRing) -> Result<Self, SignError> {
-        let message = canonical(&signed);
+        let message = message(role, &signed)?;
         let mut signatures: Vec<Signature> = Vec::new();
         for authority in authorities {
             authority.check_at_hand(role, ring)?;
@@ -126,15 +107,18 @@ impl<T: Body> Signed<T> {
     }
 
     /// Signs with those keys of another authority that are at hand, too, and tells how many of its keys have signed.
-    pub fn sign_also(&mut self, authority: &RoleKeys, ring: &KeyRing) -> usize {
-        let message = canonical(&self.signed);
+    ///
+    /// # Errors
+    /// When the body has no canonical form.
+    pub fn sign_also(&mut self, role: &str, authority: &RoleKeys, ring: &KeyRing) -> Result<usize, SignError> {
+        let message = message(role, &self.signed)?;
         for id in &authority.keyids {
             if !self.signatures.iter().any(|s| s.keyid == *id) {
                 self.signatures.extend(ring.sign(id, &message));
             }
         }
         let signed = |id: &&String| self.signatures.iter().any(|s| s.keyid == **id);
-        authority.keyids.iter().filter(signed).count()
+        Ok(authority.keyids.iter().filter(signed).count())
     }
 
     /// The file: compact, and nothing behind the closing brace, so that no byte of it can be spared.
@@ -143,7 +127,54 @@ impl<T: Body> Signed<T> {
     }
 }
 
-/// Canonical JSON of one of our own types, which have string keys and integers only.
-fn canonical(value: &impl Serialize) -> Vec<u8> {
-    to_canonical_bytes(&serde_json::json!(value)).unwrap_or_default()
+/// What the signatures of a role cover.
+fn message(role: &str, signed: &impl Serialize) -> Result<Vec<u8>, SignError> {
+    canonical(signed).map_err(|source| SignError::Canonical {
+        role: role.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp as Time;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn metadata_without_a_canonical_form_is_not_signed() {
+        let dir = tempfile::tempdir().unwrap();
+        let public = crate::keys::generate(dir.path(), "index-1").unwrap();
+        let ring = KeyRing::load(dir.path()).unwrap();
+        let keys = RoleKeys {
+            keyids: vec![public.key_id().unwrap()],
+            threshold: 1,
+        };
+        let mut targets = Targets {
+            kind: "targets".to_owned(),
+            spec_version: SPEC_VERSION.to_owned(),
+            version: 1,
+            expires: Time::UNIX_EPOCH,
+            targets: BTreeMap::from([(
+                "index/x".to_owned(),
+                Target::of(b"x", Some(json!({"decoded_length": 1}))),
+            )]),
+            delegations: None,
+        };
+        let good = Signed::sign("index", targets.clone(), &[&keys], &ring).unwrap();
+        assert_eq!(good.signatures.len(), 1);
+        targets.targets.insert(
+            "index/y".to_owned(),
+            Target::of(b"y", Some(json!({"decoded_length": 0.5}))),
+        );
+        let refused = Signed::sign("index", targets, &[&keys], &ring).unwrap_err();
+        assert!(
+            matches!(&refused, SignError::Canonical { role, .. } if role == "index"),
+            "{refused}"
+        );
+        assert!(refused.hint().is_some());
+    }
 }

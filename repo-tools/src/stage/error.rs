@@ -20,7 +20,7 @@ pub enum StageError {
         why: &'static str,
     },
     /// A document that is not what it should be.
-    #[error("read {}: {source}", path.display())]
+    #[error("{} is not valid: {source}", path.display())]
     Document {
         /// The file.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum StageError {
 }
 
 impl StageError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name { .. } => Some("names and versions are letters, digits and `.+-_~`".to_owned()),

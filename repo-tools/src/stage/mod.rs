@@ -23,7 +23,6 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::files::{self, FileError};
-use crate::lock::Lock;
 use crate::repository::Repository;
 
 pub use error::StageError;
@@ -50,9 +49,9 @@ impl Stage {
         }
     }
 
-    /// The right to change the repository it belongs to; waits for it.
-    pub fn lock(&self) -> Result<Lock, FileError> {
-        Lock::take(&self.repository)
+    /// The working directory of the repository it belongs to.
+    pub fn repository_dir(&self) -> &Path {
+        &self.repository
     }
 
     /// Whether a package may be staged.
@@ -80,7 +79,7 @@ impl Stage {
         Self::check(package)?;
         let dir = self.package_dir(&package.manifest.name, &package.manifest.version);
         files::write_atomic(&dir.join(NEXT), &pretty(package))?;
-        settle_package(&dir)
+        finish_write(&dir)
     }
 
     /// One package.
@@ -198,15 +197,15 @@ const NEXT: &str = "next.json";
 const READS: usize = 3;
 
 /// Finishes what a killed writer had decided in the repository at `dir`.
-pub fn settle(dir: &Path) -> Result<(), FileError> {
+pub fn finish_writes(dir: &Path) -> Result<(), FileError> {
     let packages = dir.join("staging");
     for name in subdirectories(&packages)? {
         for version in subdirectories(&packages.join(&name))? {
             let dir = packages.join(&name).join(version);
-            match settle_package(&dir) {
+            match finish_write(&dir) {
                 Ok(()) => {}
                 Err(StageError::File(error)) => return Err(error),
-                // Told to whoever reads it.
+                // Whoever reads the package gets this error.
                 Err(_) => {}
             }
         }
@@ -214,7 +213,7 @@ pub fn settle(dir: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-fn settle_package(dir: &Path) -> Result<(), StageError> {
+fn finish_write(dir: &Path) -> Result<(), StageError> {
     let next = dir.join(NEXT);
     if let Some(package) = read_json::<StagedPackage>(&next)? {
         files::write_atomic(&dir.join("manifest.json"), &pretty(&package.manifest))?;

@@ -1,0 +1,51 @@
+//! Source bundles in the published tree.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use dkms_index::document::BundleRef;
+
+use crate::files::{self, FileError};
+use crate::stage::Stage;
+
+/// Where a bundle lies in the published tree.
+fn path(public: &Path, bundle: &BundleRef) -> PathBuf {
+    let shard = bundle.sha256.get(..2).unwrap_or("__");
+    public.join("bundles/sha256").join(shard).join(&bundle.sha256)
+}
+
+/// Whether it was published before. It was checked then.
+fn is_published(public: &Path, bundle: &BundleRef) -> bool {
+    fs::metadata(path(public, bundle)).is_ok_and(|m| m.len() == bundle.length)
+}
+
+/// What is wrong with a bundle that is to be published, if anything is.
+pub(super) fn fault(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<Option<&'static str>, FileError> {
+    if is_published(public, bundle) {
+        return Ok(None);
+    }
+    match files::hash(&stage.bundle_path(bundle)) {
+        Ok((length, sha256)) if length == bundle.length && sha256 == bundle.sha256 => Ok(None),
+        Ok(_) => Ok(Some("damaged")),
+        Err(e) if e.source.kind() == io::ErrorKind::NotFound => Ok(Some("missing")),
+        Err(e) => Err(e),
+    }
+}
+
+/// Links a bundle from the store into the tree, after [`fault`] found none.
+pub(super) fn place(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<bool, FileError> {
+    if is_published(public, bundle) {
+        return Ok(false);
+    }
+    let (source, path) = (stage.bundle_path(bundle), path(public, bundle));
+    let dir = path.parent().unwrap_or(public);
+    files::create_dir(dir)?;
+    // Store and tree are on one file system as a rule; then a bundle needs its space only once.
+    if !files::link(&source, &path) {
+        let temporary = files::temporary_in(dir, 0o644)?;
+        fs::copy(&source, temporary.path()).map_err(FileError::on("copy", &source))?;
+        files::rename(temporary, &path)?;
+    }
+    Ok(true)
+}
