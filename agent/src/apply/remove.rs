@@ -151,7 +151,7 @@ impl Worker<'_> {
                     };
                     RemovalOutcome::Failed(Failure {
                         hint: error.hint(),
-                        ..Failure::of(cause, format!("failed to {}", chain(&error)))
+                        ..Failure::of(cause, chain(&error))
                     })
                 }
             };
