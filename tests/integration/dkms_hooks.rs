@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use dkms_engine::hooks::FILES;
+use dkms_engine::sandbox::{Confinement, Layers};
 use dkms_tests::dkms::{Hello, Machine, Program, ours};
 use dkms_tests::{inputs, sources};
 
@@ -92,6 +93,11 @@ fn building_as_root_where_nobody_cannot_go_is_told() {
     let told = "make runs as root";
     // Above it there may be other closed directories, of the test run itself.
     let closed = dkms_engine::command::closed_to_others(&home, Path::new("/")).expect("it is closed");
+    if Layers::here().confinement == Confinement::MountNamespace {
+        // Its bind mounts do not depend on what is above them.
+        assert!(!outcome.stderr.contains(told), "{}", outcome.stderr);
+        return;
+    }
     let hint = format!("hint: chmod o+rx {}", closed.display());
     assert!(
         outcome.stderr.matches(told).count() == 1 && outcome.stderr.contains(&hint),

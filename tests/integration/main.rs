@@ -18,6 +18,7 @@ mod ingest;
 mod manual;
 mod matching;
 mod publishing;
+mod sandbox;
 mod scan;
 mod schemas;
 mod sync;

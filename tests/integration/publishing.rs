@@ -321,7 +321,7 @@ fn keys_are_private_never_shown_and_missed_by_name() -> Result<()> {
     let missed = run(&["rotate", "snapshot"], 1)?;
     assert_eq!(files(&keys), known, "no key is made in vain");
     for part in [
-        "sign root: 1 of its keys",
+        "sign role root: 1 of its keys",
         "2 are needed",
         "root-2.pem",
         "root-3.pem",

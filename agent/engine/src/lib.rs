@@ -26,6 +26,7 @@ pub mod manual;
 pub mod package;
 pub mod recovery;
 pub mod root;
+pub mod sandbox;
 pub mod script;
 pub mod tarball;
 pub mod tree;

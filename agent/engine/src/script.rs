@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::command::{Confined, User, find_program};
+use crate::command::{Confined, find_program};
 use crate::event::{Event, Sink, Step};
 use crate::package::{DkmsId, KernelId};
 use crate::tree::Tree;
@@ -93,8 +93,8 @@ pub(crate) fn command(tree: &Tree, package: &DkmsId, line: &str, dir: &Path) -> 
     executable.then(|| (path.clone(), Confined::new(path).args(words).dir(dir)))
 }
 
-/// Runs a script of `package` in `dir` as we run; what it says becomes notes. One that is not executable is warned of and passed over.
-/// Those of an image that has a shell see the image as their system.
+/// Runs a script of `package` in `dir` as we run; its output becomes notes. One that is not executable is warned of and passed over.
+/// Those of an image run in the image, and never on this machine: in an image without a shell they are warned of and passed over.
 pub(crate) fn run(
     tree: &Tree,
     package: &DkmsId,
@@ -109,7 +109,17 @@ pub(crate) fn run(
     };
     let directive = kind.directive();
     let root = tree.root();
-    let command = if root.is_host() || find_program(root, "sh").is_none() {
+    if !root.is_host() && find_program(root, "sh").is_none() {
+        sink.emit(Event::Warning {
+            text: format!(
+                "{directive} of {package} is not run: it would have to run in the image {}, which has no shell",
+                root.path().display()
+            ),
+            hint: Some("run it when the image has booted".into()),
+        });
+        return Ok(());
+    }
+    let command = if root.is_host() {
         command
     } else {
         command
@@ -213,5 +223,5 @@ fn prepare(
         step: Step::Script,
         detail: format!("{directive} {line}"),
     });
-    Some((path, command.user(User::Same)))
+    Some((path, command))
 }

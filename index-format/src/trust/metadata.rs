@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::crypto::sha256_hex;
 use super::limits::{SEGMENT_MAX_BYTES, SEGMENTS_MAX};
 use super::state::{self, Core, INDEX};
-use super::{TrustError, Why, time};
+use super::{TrustError, Why};
 use crate::document::revocation::Revocations;
 
 /// Verified metadata: holding it proves that root, timestamp, snapshot, targets, index and revocations are genuine,
@@ -43,7 +43,7 @@ impl TrustedMetadata {
 
     /// When this state of the repository was signed, if it says so.
     pub fn issued(&self) -> Option<Timestamp> {
-        time::issued(&self.core.set)
+        state::issued(&self.core.set)
     }
 
     /// The first moment at which a part of it expires.

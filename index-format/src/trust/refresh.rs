@@ -8,7 +8,7 @@ use super::limits::{REVOCATIONS_MAX_BYTES, ROOT_MAX_BYTES, ROOTS_MAX, SNAPSHOT_M
 use super::metadata::TrustedMetadata;
 use super::state::{self, Core, INDEX, REVOCATIONS, TARGETS};
 use super::time::Now;
-use super::{Expiry, TrustError, Why, crypto, time};
+use super::{Expiry, TrustError, Why, crypto};
 use crate::document::revocation::{self, Revocations};
 
 /// What every refresh needs besides the four top-level roles. Roles of manifests come later, when one is asked for.
@@ -283,7 +283,7 @@ fn signed_time(set: &TrustedMetadataSet, kept: &Kept) -> Option<Timestamp> {
         let bytes = kept.get(&format!("{role}.json"))?;
         state::admit(&mut set, role, TARGETS, bytes, Timestamp::MIN).ok()?;
     }
-    time::issued(&set)
+    state::issued(&set)
 }
 
 /// Whether timestamp or snapshot have other keys, or another threshold, than before.

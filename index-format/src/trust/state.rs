@@ -237,3 +237,13 @@ pub(super) fn check_target(bytes: &[u8], target: &TargetFile, file: &str, role: 
     }
     Ok(())
 }
+
+/// When the timestamp of `set` was signed, as its own `issued` field says.
+///
+/// An honest repository signs a timestamp while everything that it pins is fresh. So a time after the first expiry of any of
+/// it counts as absent: with the timestamp key alone, nobody can move a machine's time by more than the lifetime of the
+/// snapshot and the index, which is days.
+pub(super) fn issued(set: &TrustedMetadataSet) -> Option<Timestamp> {
+    let issued: Timestamp = set.timestamp()?.extra.get("issued")?.as_str()?.parse().ok()?;
+    (issued <= expires(set)).then_some(issued)
+}

@@ -1,9 +1,6 @@
 //! What time it is, to a machine whose clock may be anything.
 
 use jiff::Timestamp;
-use sigstore_tuf::TrustedMetadataSet;
-
-use super::state;
 
 /// Whether an expired signature is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,14 +49,4 @@ impl Now {
             _ => self,
         }
     }
-}
-
-/// When the timestamp of `set` was signed, as its own `issued` field says.
-///
-/// An honest repository signs a timestamp while everything that it pins is fresh. So a time after the first expiry of any of
-/// it counts as absent: with the timestamp key alone, nobody can move a machine's time by more than the lifetime of the
-/// snapshot and the index, which is days.
-pub(super) fn issued(set: &TrustedMetadataSet) -> Option<Timestamp> {
-    let issued: Timestamp = set.timestamp()?.extra.get("issued")?.as_str()?.parse().ok()?;
-    (issued <= state::expires(set)).then_some(issued)
 }

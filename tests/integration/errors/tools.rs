@@ -76,8 +76,8 @@ fn without(story: &Story, programs: &str) -> Run {
     let dir = tempfile::tempdir().expect("a temporary folder");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a folder for everybody");
     let script = format!(
-        "cd '{}'; mkdir all; mount --bind /usr/bin all; mount -t tmpfs none /usr/bin\n\
-         all/ln -s \"$PWD\"/all/* /usr/bin/; (cd /usr/bin; rm -f {programs}); cd /; exec \"$@\"",
+        "cd '{}'; mkdir hide; for file in $(cd /usr/bin; ls -d {programs} 2>/dev/null); do mknod hide/$file c 0 0; done\n\
+         mount -t overlay overlay -o lowerdir=$PWD/hide:/usr/bin /usr/bin; cd /; exec \"$@\"",
         dir.path().display()
     );
     Run::of(&mut in_namespace(&script, &story.auto_arguments(&[])))

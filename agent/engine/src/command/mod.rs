@@ -1,77 +1,31 @@
-//! The one place where programs are started: an explicit environment, an explicit user, limits, no stdin.
+//! The one place where programs are started: an explicit environment, limits, no stdin.
 //!
-//! Everything that runs code of a package goes through [`Confined`], so that a stronger sandbox has one place to be put.
+//! What runs code of a package does so in a [`View`] of the sandbox.
 
 mod access;
-mod processes;
+mod run;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
-
 pub use access::{closed_to_others, readable_by_all};
-use processes::spawn_in_pid_namespace;
-pub(crate) use processes::threads_of;
+pub use stop::{is_stopped, stop_all};
+
+use crate::sandbox::{Exceeded, View};
+use run::Taker;
 
 /// The search path of every program we start.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/dkms";
 
-/// The user that owns nothing.
-pub const NOBODY: u32 = 65534;
-
 /// No core files; seconds on a processor; file size and memory in KiB. Limits that cannot be set are lower already.
 const SHELL_LIMITS: &str = "{ ulimit -c 0; ulimit -t 30; ulimit -f 8192; ulimit -v 2097152; } 2>/dev/null\n";
-
-/// As whom a program runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum User {
-    /// As we do.
-    Same,
-    /// As nobody where we are root, else as we do.
-    Unprivileged,
-}
-
-/// What runs now. Signals meet the whole process, and so does this.
-static RUNNING: Mutex<Running> = Mutex::new(Running {
-    stopped: false,
-    groups: Vec::new(),
-});
-
-struct Running {
-    /// Whether nothing may be started any more.
-    stopped: bool,
-    /// The process groups of what runs and may be ended.
-    groups: Vec<Pid>,
-}
-
-fn running() -> MutexGuard<'static, Running> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ends every command that runs, with its children, and lets no other one start, except those that [`Confined::finishes`].
-pub fn stop_all() {
-    let mut running = running();
-    running.stopped = true;
-    running.groups.drain(..).for_each(kill);
-}
-
-/// True after [`stop_all`]: a command that failed may have been ended by it.
-pub fn is_stopped() -> bool {
-    running().stopped
-}
-
-/// A group that is gone already is what we want.
-fn kill(group: Pid) {
-    let _ = kill_process_group(group, Signal::KILL);
-}
 
 /// A command in preparation.
 #[derive(Debug, Clone)]
@@ -80,13 +34,12 @@ pub struct Confined {
     args: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     dir: PathBuf,
-    user: User,
+    sandbox: Option<View>,
     time_limit: Option<Duration>,
     chroot: Option<PathBuf>,
     jobserver: Option<jobserver::Client>,
     stdin: Vec<u8>,
     finishes: bool,
-    pid_namespace: bool,
     inherits_environment: bool,
 }
 
@@ -97,6 +50,8 @@ pub struct Ended {
     pub status: ExitStatus,
     /// True when it ran longer than allowed and was killed.
     pub timed_out: bool,
+    /// What it had too much of: it was killed for it, or wrote it before that could be.
+    pub exceeded: Option<Exceeded>,
 }
 
 /// What a command wrote and how it ended.
@@ -127,13 +82,12 @@ impl Confined {
                 .map(|(k, v)| (OsString::from(k), OsString::from(v)))
                 .collect(),
             dir: PathBuf::from("/"),
-            user: User::Same,
+            sandbox: None,
             time_limit: None,
             chroot: None,
             jobserver: None,
             stdin: Vec::new(),
             finishes: false,
-            pid_namespace: false,
             inherits_environment: false,
         }
     }
@@ -149,14 +103,6 @@ impl Confined {
     #[must_use]
     pub fn inherits_environment(mut self) -> Confined {
         self.inherits_environment = true;
-        self
-    }
-
-    /// Ends everything that it started when it ends, also what left its process group: it gets a PID namespace where we may make one.
-    /// There it is process 1, whom no signal of its own kills.
-    #[must_use]
-    pub fn pid_namespace(mut self) -> Confined {
-        self.pid_namespace = true;
         self
     }
 
@@ -195,10 +141,10 @@ impl Confined {
         self
     }
 
-    /// Sets as whom it runs.
+    /// Lets it see and write no more than `view`, as its user and within its limits.
     #[must_use]
-    pub fn user(mut self, user: User) -> Confined {
-        self.user = user;
+    pub fn sandbox(mut self, view: View) -> Confined {
+        self.sandbox = Some(view);
         self
     }
 
@@ -238,84 +184,48 @@ impl Confined {
         self
     }
 
-    /// Runs it with both outputs going to `log`.
+    /// Runs it with both outputs going to `log`, which only we write: it gets a pipe.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn run_logged(&self, log: &File) -> io::Result<Ended> {
-        self.run(log.try_clone()?, log.try_clone()?)
+        let mut log = log;
+        let limit_len = self
+            .sandbox
+            .as_ref()
+            .map_or(u64::MAX, |view| view.limits().output_bytes);
+        run::run(
+            self,
+            vec![Taker {
+                to: &mut log,
+                limit_len,
+                ends: false,
+            }],
+        )
     }
 
-    /// Runs it and hands back its output, at most `limit_len` bytes of each output.
-    ///
-    /// The outputs are unnamed files, so that a child which outlives its parent cannot hold us up.
+    /// Runs it and hands back its output, at most `limit_len` bytes of each kind. Without a sandbox the rest is dropped; a program of a
+    /// package that has more to say is ended.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn output(&self, limit_len: u64) -> io::Result<Output> {
-        let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
-        let ended = self.run(stdout.try_clone()?, stderr.try_clone()?)?;
-        let mut output = Output {
-            ended,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-        };
-        for (file, bytes) in [(&mut stdout, &mut output.stdout), (&mut stderr, &mut output.stderr)] {
-            file.rewind()?;
-            file.take(limit_len).read_to_end(bytes)?;
-        }
-        Ok(output)
-    }
-
-    fn run(&self, stdout: File, stderr: File) -> io::Result<Ended> {
-        let mut command = self.command();
-        command.stdin(self.stdin_file()?).stdout(stdout).stderr(stderr);
-        let (mut child, group) = self.start(command.process_group(0))?;
-        let (done, wait) = mpsc::channel::<()>();
-        let (status, timed_out) = std::thread::scope(|scope| {
-            let watchdog = self.time_limit.map(|limit| {
-                scope.spawn(move || {
-                    let timed_out = wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
-                    if timed_out {
-                        group.into_iter().for_each(kill);
-                    }
-                    timed_out
-                })
-            });
-            let status = child.wait();
-            drop(done);
-            (
-                status,
-                watchdog.is_some_and(|watchdog| watchdog.join().unwrap_or(false)),
-            )
-        });
-        running().groups.retain(|other| Some(*other) != group);
-        if self.time_limit.is_some() {
-            group.into_iter().for_each(kill);
-        }
-        Ok(Ended {
-            status: status?,
-            timed_out,
-        })
-    }
-
-    /// Starts it in a process group of its own, which [`stop_all`] knows of.
-    fn start(&self, command: &mut Command) -> io::Result<(Child, Option<Pid>)> {
-        // Nothing can start between the order to stop and the look at it.
-        let mut running = running();
-        if running.stopped && !self.finishes {
-            return Err(io::Error::new(io::ErrorKind::Interrupted, "this run was told to stop"));
-        }
-        let child = if self.pid_namespace {
-            spawn_in_pid_namespace(command)?
-        } else {
-            command.spawn()?
-        };
-        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        if !self.finishes {
-            running.groups.extend(group);
-        }
-        Ok((child, group))
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let ends = self.sandbox.is_some();
+        let takers = vec![
+            Taker {
+                to: &mut stdout,
+                limit_len,
+                ends,
+            },
+            Taker {
+                to: &mut stderr,
+                limit_len,
+                ends,
+            },
+        ];
+        let ended = run::run(self, takers)?;
+        Ok(Output { ended, stdout, stderr })
     }
 
     /// A file rather than a pipe: a program that does not read all of it cannot hold us up.
@@ -329,21 +239,12 @@ impl Confined {
         Ok(file.into())
     }
 
-    fn drops_to_nobody(&self) -> bool {
-        self.user == User::Unprivileged && is_root()
-    }
-
-    fn command(&self) -> Command {
+    /// The command without a sandbox.
+    fn plain(&self) -> Command {
         let mut command = match &self.chroot {
             None => Command::new(&self.program),
             Some(root) => {
                 let mut command = Command::new("chroot");
-                if self.drops_to_nobody() {
-                    // As numbers, because the root may know no users.
-                    command
-                        .arg(format!("--userspec={NOBODY}:{NOBODY}"))
-                        .arg(format!("--groups={NOBODY}"));
-                }
                 command
                     .arg(root)
                     .args(["/usr/bin/env", "-C"])
@@ -353,20 +254,46 @@ impl Confined {
             }
         };
         command.args(&self.args);
+        if self.chroot.is_none() {
+            command.current_dir(&self.dir);
+        }
+        command
+    }
+
+    /// The command for a thread that restricts itself: the file system is that of the system, the limits and the user are the view's.
+    fn restricted(&self, view: &View) -> Command {
+        let words = view.prlimit();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        let system = view.system();
+        if system != Path::new("/") {
+            command.arg("chroot");
+            if let Some(user) = view.user() {
+                // As numbers, because the root may know no users.
+                command
+                    .arg(format!("--userspec={user}:{user}"))
+                    .arg(format!("--groups={user}"));
+            }
+            command.arg(system).args(["/usr/bin/env", "-C"]).arg(&self.dir);
+        } else {
+            command.current_dir(&self.dir);
+            if let Some(user) = view.user() {
+                command.uid(user).gid(user);
+            }
+        }
+        command.arg(&self.program).args(&self.args);
+        command
+    }
+
+    /// The environment, and the jobserver.
+    fn prepare(&self, command: &mut Command) {
         if !self.inherits_environment {
             command.env_clear();
         }
         command.envs(&self.env);
-        if self.chroot.is_none() {
-            command.current_dir(&self.dir);
-        }
-        if self.drops_to_nobody() && self.chroot.is_none() {
-            command.uid(NOBODY).gid(NOBODY);
-        }
         if let Some(client) = &self.jobserver {
-            client.configure_make(&mut command);
+            client.configure_make(command);
         }
-        command
     }
 }
 
@@ -386,6 +313,7 @@ pub fn find_program(root: &crate::root::Root, name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Limits;
 
     #[test]
     fn the_environment_is_ours_and_time_is_limited() {
@@ -402,39 +330,65 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(5), "children do not hold us up");
     }
 
+    fn view() -> View {
+        // The number is what matters here, not that nobody else has it.
+        let user = is_root().then_some(60_578);
+        View::new(Path::new("/"), user, Limits::evaluation())
+    }
+
     #[test]
-    fn unprivileged_is_nobody_for_root() {
-        let output = Confined::new("id")
-            .arg("-u")
-            .user(User::Unprivileged)
-            .output(64)
+    fn a_sandbox_has_a_user_of_its_own_and_no_rights() {
+        let script = "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status";
+        let output = Confined::bash(script, "test")
+            .sandbox(view())
+            .output(4096)
             .expect("runs");
-        let uid = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        assert!(uid != "0", "ran as {uid}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.ended.status.success(), "{text}{stderr}");
+        assert!(!text.starts_with("0\n"), "{text}");
+        for line in ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
     }
 
     #[test]
     fn what_left_its_process_group_ends_too() {
-        // Its number as this test sees it, whatever namespace it is in.
-        let daemon = "setsid bash -c 'read -r pid rest </proc/self/stat; echo $pid; exec sleep 1000 >&-'";
-        let script = format!("exec 3< <({daemon}); read -r pid <&3; echo $pid");
+        let marker = tempfile::tempdir().expect("temp dir");
+        let open = std::fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        std::fs::set_permissions(marker.path(), open).expect("mode");
+        let beat = format!("while :; do echo >>{}/beat; sleep 0.01; done", marker.path().display());
+        let script = format!(
+            "setsid bash -c '{beat}' >&- 2>&- & while [ ! -s {}/beat ]; do sleep 0.01; done",
+            marker.path().display()
+        );
         let output = Confined::bash(&script, "test")
-            .pid_namespace()
-            .output(64)
+            .sandbox(view().write(marker.path()))
+            .output(1024)
             .expect("runs");
-        let pid: i32 = String::from_utf8_lossy(&output.stdout)
-            .trim()
-            .parse()
-            .expect("a number");
-        let is_left = Path::new("/proc").join(pid.to_string()).exists();
-        if is_left {
-            let _ = rustix::process::kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL);
-        }
-        let mut namespace = Command::new("unshare");
-        let allowed = namespace
-            .args(["--pid", "--fork", "true"])
-            .stderr(Stdio::null())
-            .status();
-        assert_eq!(is_left, !allowed.is_ok_and(|status| status.success()), "process {pid}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.ended.status.success(), "{stderr}");
+        let beats = || std::fs::metadata(marker.path().join("beat")).expect("it ran").len();
+        let first = beats();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(beats(), first, "it goes on");
+    }
+
+    #[test]
+    fn too_much_output_is_dropped_and_too_much_time_ends_it() {
+        let output = Confined::bash("head -c 10000000 /dev/zero; echo end >&2", "test")
+            .output(100)
+            .expect("runs");
+        assert!(output.ended.status.success());
+        assert!(output.stdout.starts_with(&[0; 100]) && output.stdout.len() < 200);
+        assert_eq!(output.stderr, b"end\n");
+        let mut limits = Limits::evaluation();
+        limits.time = Duration::from_millis(200);
+        let view = View::new(Path::new("/"), is_root().then_some(60_578), limits);
+        let output = Confined::bash("sleep 30", "test")
+            .sandbox(view)
+            .output(100)
+            .expect("runs");
+        assert!(output.ended.timed_out);
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::syntax::SyntaxSpan;
+use crate::sandbox::Exceeded;
 
 /// Why a dkms.conf gave no values.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,16 @@ pub enum ConfError {
         path: PathBuf,
         /// The time that was allowed.
         limit_s: u64,
+        /// What it said.
+        said: StderrTail,
+    },
+    /// It used more of something than it may.
+    #[error("{} cannot be evaluated: {exceeded}{said}", .path.display())]
+    TooMuch {
+        /// The file.
+        path: PathBuf,
+        /// Of what.
+        exceeded: Exceeded,
         /// What it said.
         said: StderrTail,
     },
@@ -174,6 +185,7 @@ impl ConfError {
             ConfError::Invalid { path, .. }
             | ConfError::Exits { path, .. }
             | ConfError::Killed { path, .. }
+            | ConfError::TooMuch { path, .. }
             | ConfError::TooSlow { path, .. } => Some(format!("edit {}", path.display())),
             ConfError::Bash { path, .. } => Some(format!("less {}", path.display())),
             ConfError::BadDirective(_) => Some("--directive 'AUTOINSTALL=no'".into()),

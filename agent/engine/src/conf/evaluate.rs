@@ -4,20 +4,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::context::{ConfContext, override_files};
 use super::error::{ConfError, StderrTail};
 use super::model::DkmsConf;
 use super::raw::{End, RawConf};
 use super::syntax::SyntaxSpan;
-use crate::command::{Confined, NOBODY, Output, User, is_root, readable_by_all, threads_of};
-
-/// How long one evaluation may take. Real ones take milliseconds.
-const TIME_LIMIT: Duration = Duration::from_secs(20);
-
-/// How much one evaluation may say.
-const OUTPUT_LIMIT_LEN: u64 = 4 << 20;
+use crate::command::{Confined, Output, is_root, readable_by_all};
+use crate::sandbox::{Account, Confinement, Layers, Limits, View};
 
 /// The largest file that is looked at as a dkms.conf.
 const MAX_CONF_LEN: u64 = 1 << 20;
@@ -26,8 +20,8 @@ const SCRIPT: &str = include_str!("evaluate.sh");
 
 /// Evaluates the dkms.conf of the source directory `dir`, with the override files and directives of `ctx`.
 ///
-/// Where we are root, bash runs as nobody. Its environment is empty; its time, memory, output and processes are limited, and it
-/// takes everything that it started with it when it ends.
+/// Bash runs in the sandbox: it sees the source, the override files and the headers, and writes nothing. Its environment is empty; its
+/// time, memory, output and processes are limited, and what it started ends with it.
 ///
 /// # Errors
 /// When the conf cannot be read, is no bash, or does not describe a package; see [`ConfError`].
@@ -49,7 +43,7 @@ pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
         path: ctx.kernel_config.clone(),
         source,
     })?;
-    let output = run(ctx, &headers, &shown).map_err(|error| ConfError::Bash {
+    let output = run(dir, ctx, &headers, &shown).map_err(|error| ConfError::Bash {
         path: path.clone(),
         what: error.to_string(),
     })?;
@@ -64,7 +58,7 @@ pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
     if output.ended.timed_out {
         return Err(ConfError::TooSlow {
             path,
-            limit_s: TIME_LIMIT.as_secs(),
+            limit_s: Limits::evaluation().time.as_secs(),
             said: last,
         });
     }
@@ -83,14 +77,16 @@ pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
     DkmsConf::from_raw(&raw, ctx, &stderr).map_err(|problems| ConfError::Invalid { path, problems })
 }
 
-fn run(ctx: &ConfContext, headers: &Path, files: &[PathBuf]) -> io::Result<Output> {
+fn run(dir: &Path, ctx: &ConfContext, headers: &Path, files: &[PathBuf]) -> io::Result<Output> {
     let config = if headers == ctx.kernel_source_dir {
         ctx.kernel_config.clone()
     } else {
         headers.join(".config")
     };
-    let processes = processes_allowed(ctx.parallel_jobs);
-    Confined::bash(&format!("ulimit -u {processes} 2>/dev/null\n{SCRIPT}"), "dkms.conf")
+    let account = Account::lend();
+    let limits = Limits::evaluation();
+    let view = view(dir, ctx, headers, &config, files, &account);
+    Confined::bash(SCRIPT, "dkms.conf")
         .args([&ctx.module, &ctx.version, &ctx.kernel_release, &ctx.arch])
         .args([
             headers,
@@ -105,27 +101,33 @@ fn run(ctx: &ConfContext, headers: &Path, files: &[PathBuf]) -> io::Result<Outpu
         .arg(files.len().to_string())
         .args(files)
         .args(ctx.directives.iter().map(|d| format!("{}={}", d.name, d.value)))
-        .user(User::Unprivileged)
-        .time_limit(TIME_LIMIT)
-        .pid_namespace()
-        .output(OUTPUT_LIMIT_LEN)
+        .dir(dir)
+        .sandbox(view)
+        .output(limits.output_bytes)
 }
 
-/// How many processes there may be for one evaluation to start another one.
-///
-/// The kernel counts all of that user on this machine, not those of the evaluation: what is there now, and on top what builds may start
-/// meanwhile as the same user (make, shells and the compiler's parts for each job), with ample room. A fork bomb ends there. What begins to
-/// be read beside it counts anew; what had begun before may fail to fork.
-fn processes_allowed(jobs: usize) -> usize {
-    let user = if is_root() {
-        NOBODY
-    } else {
-        rustix::process::getuid().as_raw()
-    };
-    1024 + 16 * jobs.min(1024) + threads_of(user)
+/// What one evaluation sees. Where a file that it needs is closed to others, it is evaluated by our own user, who has no rights in there.
+fn view(dir: &Path, ctx: &ConfContext, headers: &Path, config: &Path, files: &[PathBuf], account: &Account) -> View {
+    let is_open =
+        |path: &Path, bits: u32| fs::metadata(path).map_or(true, |meta| meta.permissions().mode() & bits == bits);
+    let open = is_open(dir, 0o5) && is_open(config, 0o4) && files.iter().all(|file| is_open(file, 0o4));
+    let user = account.id().filter(|_| open);
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let source = real(dir);
+    let view = View::new(Path::new("/"), user, Limits::evaluation())
+        .kernel(&ctx.kernel_release, &real(headers), None)
+        .read(real(config))
+        .read_as(&source, dir)
+        .read(&source);
+    files.iter().fold(view, |view, file| view.read_as(real(file), file))
 }
 
-/// Copies of what nobody may not read. Their names are put right again in all that bash says.
+/// Whether bash runs as another user who sees the file system as it is: a mount namespace shows what it needs, wherever that lies.
+fn needs_copies() -> bool {
+    is_root() && Layers::here().confinement != Confinement::MountNamespace
+}
+
+/// Copies of what others may not read. Their names are put right again in all that bash says.
 #[derive(Default)]
 struct Stage {
     dir: Option<tempfile::TempDir>,
@@ -139,7 +141,7 @@ impl Stage {
         if !meta.is_file() || meta.len() > MAX_CONF_LEN {
             return Err(io::Error::other("it is no file of a sensible size"));
         }
-        if !is_root() || readable_by_all(file) {
+        if !needs_copies() || readable_by_all(file) {
             fs::File::open(file)?;
             return Ok(file.to_owned());
         }
@@ -149,7 +151,7 @@ impl Stage {
     /// The directory of headers, or a readable copy of the files in it that confs look at.
     fn headers(&mut self, ctx: &ConfContext) -> io::Result<PathBuf> {
         let dir = &ctx.kernel_source_dir;
-        if !is_root() || !ctx.kernel_config.exists() || readable_by_all(&ctx.kernel_config) {
+        if !needs_copies() || !ctx.kernel_config.exists() || readable_by_all(&ctx.kernel_config) {
             return Ok(dir.clone());
         }
         let files = [

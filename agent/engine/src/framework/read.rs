@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Framework, FrameworkError};
-use crate::command::{Confined, User};
+use crate::command::Confined;
 use crate::root::Root;
+use crate::sandbox::{Account, Limits, View};
 
 /// The variables that framework.conf may set.
 const NAMES: [&str; 16] = [
@@ -122,14 +124,14 @@ pub(super) fn plain(text: &str) -> Option<BTreeMap<String, String>> {
 /// A bash for `script`, whose first argument is a file of settings of `root`. This machine's are root's own; no code of another root's
 /// runs as root here. There the content is handed over, for in an image that lies in somebody's home the user nobody could not read it.
 fn settings(root: &Root, script: &str, name: &str, path: &Path) -> io::Result<Confined> {
-    let bash = if root.is_host() {
-        Confined::bash(script, name).arg(path)
-    } else {
-        Confined::bash(&format!("exec 3< <(cat); set -- /dev/fd/3 \"$@\"\n{script}"), name)
-            .stdin(std::fs::read(path)?)
-            .user(User::Unprivileged)
-    };
-    Ok(bash.time_limit(Duration::from_secs(20)))
+    if root.is_host() {
+        return Ok(Confined::bash(script, name)
+            .arg(path)
+            .time_limit(Duration::from_secs(20)));
+    }
+    let view = View::lent(Path::new("/"), Arc::new(Account::lend()), Limits::evaluation());
+    let script = format!("exec 3< <(cat); set -- /dev/fd/3 \"$@\"\n{script}");
+    Ok(Confined::bash(&script, name).stdin(std::fs::read(path)?).sandbox(view))
 }
 
 pub(super) fn by_bash(root: &Root, path: &Path) -> io::Result<BTreeMap<String, String>> {
@@ -142,7 +144,11 @@ for __n; do [[ -v $__n ]] && printf '%s\0%s\0' "$__n" "${!__n}" >&9; done; print
     let complaint = String::from_utf8_lossy(&said.stderr).trim().to_owned();
     let syntax = complaint.contains("syntax error") || complaint.contains("unexpected EOF");
     let Some(text) = text.strip_suffix("!end\0").filter(|_| !syntax) else {
-        return Err(io::Error::other(complaint));
+        return Err(io::Error::other(if complaint.is_empty() {
+            format!("bash ended early, {}", said.ended.status)
+        } else {
+            complaint
+        }));
     };
     let fields: Vec<&str> = text.split('\0').collect();
     Ok(fields

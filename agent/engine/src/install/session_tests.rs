@@ -42,6 +42,23 @@ impl World {
         self.dir.path().join("lib/modules").join(RELEASE)
     }
 
+    /// A shell, and `env`, which starts it: scripts of an image run nowhere but in it.
+    fn with_shell(&self) {
+        for program in ["/bin/sh", "/usr/bin/env"] {
+            let ldd = std::process::Command::new("ldd")
+                .arg(program)
+                .output()
+                .expect("ldd runs");
+            let text = String::from_utf8_lossy(&ldd.stdout).into_owned();
+            let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
+            for path in libraries.chain([program]) {
+                let to = self.dir.path().join(path.trim_start_matches('/'));
+                fs::create_dir_all(to.parent().expect("a parent")).expect("dirs");
+                fs::copy(path, to).expect("copies");
+            }
+        }
+    }
+
     /// A version with a build that holds `bytes` as `tiny.ko`.
     fn built(&self, version: &str, bytes: &[u8], more: &str) -> DkmsId {
         let package = DkmsId::new("m", version).expect("a package");
@@ -288,12 +305,24 @@ fn a_new_version_takes_the_place_of_the_old_one() {
 fn a_pre_install_that_says_no_changes_nothing() {
     let world = World::new("ID=debian\n");
     let package = world.built("1", TINY, "PRE_INSTALL='check.sh now'\n");
-    let script = world.write("usr/src/m-1/check.sh", b"#!/bin/sh\necho not $1\nexit 7\n");
+    let marker = world.dir.path().join("ran");
+    let script = format!(
+        "#!/bin/sh\n[ ! -d {0} ] || echo >{0}/ran\necho not $1\nexit 7\n",
+        world.dir.path().display()
+    );
+    let script = world.write("usr/src/m-1/check.sh", script.as_bytes());
     fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
     let scripts = InstallOptions {
         run_scripts: true,
         ..InstallOptions::default()
     };
+    // An image without a shell cannot run it, and this machine does not.
+    let installed = world
+        .install(&package, scripts.clone())
+        .expect("goes on without the script");
+    assert!(matches!(installed, InstallOutcome::Installed(_)) && !marker.exists());
+    world.uninstall(&package);
+    world.with_shell();
     let error = world.install(&package, scripts.clone()).expect_err("it said no");
     let InstallError::PreInstall { source, .. } = &error else {
         panic!("{error}");

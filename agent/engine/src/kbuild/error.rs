@@ -10,6 +10,7 @@ use crate::conf::ConfError;
 use crate::diagnosis::Diagnosis;
 use crate::fsutil::standing;
 use crate::package::{DkmsId, KernelId};
+use crate::sandbox::Exceeded;
 use crate::script::ScriptError;
 use crate::tree::TreeError;
 
@@ -63,6 +64,9 @@ pub enum BuildError {
         /// The way out for what was found.
         hint: Option<String>,
     },
+    /// make used more of something than a build may.
+    #[error("make was ended: {0}")]
+    Exceeded(Exceeded),
     /// make succeeded but a module is missing.
     #[error("{module}.ko is missing: make succeeded but did not make {}", .expected.display())]
     ModuleMissing {
@@ -110,6 +114,7 @@ impl BuildError {
             BuildError::Tree(error) => error.hint(),
             BuildError::Conf(error) => error.hint(),
             BuildError::Make { hint, .. } => hint.clone(),
+            BuildError::Exceeded(_) => Some("report it to the author of the package: no driver needs that much".into()),
             BuildError::DependsMissing { needed, release } => Some(format!(
                 "dkms status -m {needed}; then dkms install {needed}/VERSION -k {release}"
             )),

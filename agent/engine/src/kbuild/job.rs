@@ -1,7 +1,7 @@
 //! What the steps of one build share.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::error::BuildError;
@@ -12,7 +12,7 @@ use crate::package::KernelId;
 use crate::tree::{BuildKey, Tree};
 
 /// The most of a log that is looked at for a cause.
-const MAX_LOG_LEN: usize = 8 << 20;
+const MAX_LOG_LEN: u64 = 8 << 20;
 
 /// One build while it runs.
 pub(super) struct Job<'a> {
@@ -43,12 +43,17 @@ impl Job<'_> {
 
 /// The log at `path`, cut to its end where it is long.
 pub(super) fn read_log(path: &Path) -> String {
-    let bytes = fs::read(path).unwrap_or_default();
-    let start = bytes.len().saturating_sub(MAX_LOG_LEN);
-    String::from_utf8_lossy(&bytes[start..]).into_owned()
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(MAX_LOG_LEN)))?;
+        let mut bytes = Vec::new();
+        file.take(MAX_LOG_LEN).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
-/// A [`BuildError::Io`] about `path`.
 pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
     let path = path.to_owned();
     move |source| BuildError::Io { what, path, source }

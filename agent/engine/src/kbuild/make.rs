@@ -1,6 +1,6 @@
 //! What runs in the build directory: patches, scripts, make.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,23 @@ use super::error::BuildError;
 use super::job::{Job, io_error, read_log};
 use super::key::depends_symvers;
 use super::workspace::Workspace;
-use crate::command::{Confined, User, closed_to_others, is_root};
+use crate::command::{Confined, closed_to_others, is_root};
 use crate::conf::{ConfContext, DkmsConf};
 use crate::diagnosis::Diagnosis;
 use crate::event::Step;
 use crate::kernel::KernelTarget;
+use crate::sandbox::{Account, Confinement, Layers, Limits, View};
 use crate::script::{self, ScriptKind};
 use crate::tree::Tree;
 
 impl Job<'_> {
-    pub(super) fn patch(&self, work: &Workspace, conf: &DkmsConf, log: &File) -> Result<(), BuildError> {
+    pub(super) fn patch(
+        &self,
+        work: &Workspace,
+        conf: &DkmsConf,
+        setting: &dyn Fn(Confined) -> Confined,
+        log: &File,
+    ) -> Result<(), BuildError> {
         let source_dir = work.build.join("patches");
         let local_dir = self.tree.root().join(
             Path::new("/etc/dkms")
@@ -42,15 +49,19 @@ impl Job<'_> {
                 });
             };
             self.step(Step::Patch, patch);
-            let ended = Confined::new("patch")
-                .args(["-p1", "--batch", "--forward", "-i"])
-                .arg(&path)
-                .dir(&work.build)
-                .run_logged(log)
-                .map_err(|source| BuildError::Program {
-                    program: "patch".into(),
-                    source,
-                })?;
+            // Read by us, who may read what the administrator put there; the program gets it as its input.
+            let text = fs::read(&path).map_err(io_error("read", &path))?;
+            let ended = setting(
+                Confined::new("patch")
+                    .args(["-p1", "--batch", "--forward"])
+                    .stdin(text)
+                    .dir(&work.build),
+            )
+            .run_logged(log)
+            .map_err(|source| BuildError::Program {
+                program: "patch".into(),
+                source,
+            })?;
             if !ended.status.success() {
                 return Err(BuildError::PatchFailed { patch: patch.clone() });
             }
@@ -97,9 +108,7 @@ impl Job<'_> {
         );
         let mut command = command
             .renamed(|path| place.path(path))
-            .user(place.user)
-            .chroot(place.chroot.as_deref())
-            .time_limit(self.options.time_limit)
+            .sandbox(self.view(place, conf, work))
             .env("KCFLAGS", map)
             .jobserver(self.client);
         if target.headers.join(".kernelvariables").exists() {
@@ -112,10 +121,46 @@ impl Job<'_> {
         if !symvers.is_empty() {
             command = command.env("KBUILD_EXTRA_SYMBOLS", symvers.join(" "));
         }
+        if Layers::here().confinement != Confinement::MountNamespace {
+            command = command.env("TMPDIR", place.path(&work.tmp));
+        }
         let environment = self.options.once.environment(self.tree, self.sink);
         environment
             .iter()
             .fold(command, |command, (name, value)| command.env(name, value))
+    }
+
+    /// What the programs of this build see: the toolchain, the headers, what the package depends on, and its own directory, which has the
+    /// names that confs and Makefiles call it by.
+    fn view(&self, place: &Place, conf: &DkmsConf, work: &Workspace) -> View {
+        let (target, package) = (&self.request.kernel, &self.request.package);
+        let system = place.chroot.as_deref().unwrap_or(Path::new("/"));
+        let limits = Limits::build(self.options.time_limit, self.options.jobs);
+        let source = target.modules_dir.join("source").canonicalize().ok();
+        let usual = place.path(&self.tree.version_dir(package).join("build"));
+        let called = place.path(&self.tree.source_dir(package));
+        let view = View::new(system, place.user, limits)
+            .kernel(&target.release, &target.headers, source.as_deref())
+            .read(
+                target
+                    .config_file
+                    .canonicalize()
+                    .unwrap_or_else(|_| target.config_file.clone()),
+            )
+            .read(&work.tree)
+            .read(self.tree.root().join(Path::new("/etc/dkms").join(&package.module)))
+            .write_as(&work.build, usual)
+            .write_as(&work.build, called)
+            .write(&work.build)
+            .write(&work.tmp);
+        let view = if work.stage.exists() {
+            view.write(&work.stage)
+        } else {
+            view
+        };
+        depends_symvers(self.tree, &self.kernel, &conf.build_depends)
+            .iter()
+            .fold(view, |view, path| view.read(path))
     }
 
     #[expect(
@@ -150,6 +195,9 @@ impl Job<'_> {
             program: "bash".into(),
             source,
         })?;
+        if let Some(exceeded) = ended.exceeded.filter(|_| !ended.timed_out) {
+            return Err(BuildError::Exceeded(exceeded));
+        }
         if ended.status.success() {
             return Ok(());
         }
@@ -189,29 +237,34 @@ fn is_full(build: &Path) -> bool {
 /// Where and as whom a build runs: here, or in a chroot of a root that has its own toolchain.
 pub(super) struct Place {
     chroot: Option<PathBuf>,
-    pub(super) user: User,
-    /// What keeps root from building as nobody.
+    /// The user of the build; None for our own.
+    pub(super) user: Option<u32>,
+    /// What keeps root from building as another user.
     pub(super) closed: Option<PathBuf>,
 }
 
 impl Place {
-    /// Nobody builds where nobody can reach the directory and the headers; else it is done as we are.
-    pub(super) fn of(tree: &Tree, kernel: &KernelTarget, work: &Workspace) -> Place {
+    /// A user builds who can read the headers; where that is none but root, it is done as root.
+    pub(super) fn of(tree: &Tree, kernel: &KernelTarget, work: &Workspace, account: &Account) -> Place {
         let chroot = kernel
             .chroot()
             .filter(|root| tree.path().starts_with(root))
             .map(Path::to_owned);
-        // In a chroot, what is above it does not count.
-        let top = chroot.as_deref().unwrap_or(Path::new("/"));
-        let closed = [&work.build, &kernel.headers]
-            .into_iter()
-            .find_map(|path| closed_to_others(path, top));
-        let (user, closed) = match closed {
-            _ if !is_root() => (User::Same, None),
-            Some(path) => (User::Same, Some(path)),
-            None => (User::Unprivileged, None),
+        let closed = if Layers::here().confinement == Confinement::MountNamespace {
+            // There, what is above them does not count.
+            closed_to_others(&kernel.headers, &kernel.headers)
+        } else {
+            let top = chroot.as_deref().unwrap_or(Path::new("/"));
+            [&work.build, &kernel.headers]
+                .into_iter()
+                .find_map(|path| closed_to_others(path, top))
         };
-        Place { chroot, user, closed }
+        let closed = closed.filter(|_| is_root());
+        Place {
+            chroot,
+            user: account.id().filter(|_| closed.is_none()),
+            closed,
+        }
     }
 
     /// What a path on the running system is called there.

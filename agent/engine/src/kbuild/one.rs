@@ -14,11 +14,12 @@ use super::retarget::lead_to_headers;
 use super::sign::Signers;
 use super::workspace::Workspace;
 use super::{BuildOptions, BuildOutcome, BuildRequest, Built};
-use crate::command::{Confined, User};
+use crate::command::Confined;
 use crate::conf::{ConfContext, DkmsConf, evaluate};
 use crate::event::{Event, Sink, Step};
-use crate::fsutil::{copy_tree, put_in_place, remove_any, sync_dir, sync_tree};
+use crate::fsutil::{put_in_place, remove_any, sync_dir, sync_tree};
 use crate::package::{DkmsId, KernelId};
+use crate::sandbox::{Account, Confinement, Layers};
 use crate::script::ScriptKind;
 use crate::tree::{BuildKey, BuildRecord, FailureRecord, RecordedModule, Tree, TreeLock};
 
@@ -160,7 +161,12 @@ impl Job<'_> {
         let key = key.map_err(io_error("read", &source))?;
         self.key = Some(key.clone());
         work.fill(&source)
-            .and_then(|()| lead_to_headers(&work.build, &work.path().join("modules"), target))
+            .and_then(|()| {
+                if Layers::here().confinement == Confinement::MountNamespace {
+                    return Ok(());
+                }
+                lead_to_headers(&work.build, &work.path().join("modules"), target)
+            })
             .map_err(io_error("copy the source to", &work.build))?;
         let log_path = work.product.join("log/make.log");
         let result = self.make_product(&work, &conf, &ctx, &log_path);
@@ -197,16 +203,16 @@ impl Job<'_> {
         log_path: &Path,
     ) -> Result<Vec<RecordedModule>, BuildError> {
         let log = self.start_log(log_path).map_err(io_error("write", log_path))?;
-        self.patch(work, conf, &log)?;
-        let place = Place::of(self.tree, &self.request.kernel, work);
-        if place.user == User::Unprivileged {
-            work.chown_tree()
-                .map_err(io_error("change the owner of", &work.build))?;
+        let account = Account::lend();
+        let place = Place::of(self.tree, &self.request.kernel, work, &account);
+        if let Some(user) = place.user {
+            work.chown(user).map_err(io_error("change the owner of", &work.build))?;
         }
         if let Some(closed) = &place.closed {
             self.warn_of_root(closed);
         }
         let setting = |command: Confined| self.settle(command, &place, conf, work);
+        self.patch(work, conf, &setting, &log)?;
         self.script(
             ScriptKind::PreBuild,
             conf.scripts.pre_build.as_deref(),
@@ -224,11 +230,7 @@ impl Job<'_> {
             fs::copy(config, &to).map_err(io_error("copy the configuration to", &to))?;
         }
         if conf.scripts.post_build.is_some() {
-            copy_tree(&work.product, &work.stage).map_err(io_error("copy", &work.stage))?;
-            if place.user == User::Unprivileged {
-                work.chown_tree()
-                    .map_err(io_error("change the owner of", &work.stage))?;
-            }
+            work.make_stage(place.user).map_err(io_error("make", &work.stage))?;
             self.script(
                 ScriptKind::PostBuild,
                 conf.scripts.post_build.as_deref(),
@@ -248,10 +250,7 @@ impl Job<'_> {
         }
         let bits = if closed.is_dir() { "o+rx" } else { "o+r" };
         self.sink.emit(Event::Warning {
-            text: format!(
-                "make runs as root, because the user nobody, who builds else, cannot get past {}",
-                closed.display()
-            ),
+            text: format!("make runs as root, because no other user can read {}", closed.display()),
             hint: Some(format!("chmod {bits} {}", closed.display())),
         });
     }

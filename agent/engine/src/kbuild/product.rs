@@ -3,26 +3,35 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-
-use walkdir::WalkDir;
 
 use super::check::{CheckProblem, check_module};
 use super::error::BuildError;
 use super::job::{Job, io_error};
 use super::key::depends_symvers;
-use super::make::Place;
 use super::workspace::Workspace;
 use crate::command::Confined;
 use crate::conf::{DkmsConf, ModuleSpec};
 use crate::event::{Event, Step};
-use crate::fsutil::copy_tree;
 use crate::kernel::{Symbols, parse_symvers};
 use crate::ko::{Compression, ModuleInfo, compress};
+use crate::sandbox::take;
 use crate::tree::RecordedModule;
 
 /// The most directories of one build that are asked what they export.
 const MAX_SYMVERS: usize = 256;
+
+/// The largest Module.symvers, in bytes: a kernel's own has 2 MiB.
+const MAX_SYMVERS_LEN: u64 = 16 << 20;
+
+/// The largest module, in bytes; nvidia's has 60 MiB.
+const MAX_MODULE_LEN: u64 = 256 << 20;
+
+/// What POST_BUILD may add: files, and bytes in each.
+const MAX_EXTRAS: usize = 1000;
+const MAX_EXTRA_LEN: u64 = 64 << 20;
 
 impl Job<'_> {
     /// Strips, checks, signs and compresses what make made.
@@ -34,17 +43,19 @@ impl Job<'_> {
         setting: &dyn Fn(Confined) -> Confined,
     ) -> Result<Vec<RecordedModule>, BuildError> {
         let target = &self.request.kernel;
-        let built = |spec: &ModuleSpec| {
-            work.build
-                .join(format!("{}{}.ko", spec.built_location, spec.built_name))
-        };
+        let built = |spec: &ModuleSpec| PathBuf::from(format!("{}{}.ko", spec.built_location, spec.built_name));
+        let build_dir = take::open_dir(&work.build).map_err(io_error("open", &work.build))?;
         for spec in specs {
-            if !built(spec).is_file() {
-                let expected = PathBuf::from(format!("{}{}.ko", spec.built_location, spec.built_name));
-                return Err(BuildError::ModuleMissing {
-                    module: spec.built_name.clone(),
-                    expected,
-                });
+            let expected = built(spec);
+            match take::open(&build_dir, &expected) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(BuildError::ModuleMissing {
+                        module: spec.built_name.clone(),
+                        expected,
+                    });
+                }
+                Err(error) => return Err(io_error("take", &work.build)(error)),
             }
         }
         self.step(Step::Check, "");
@@ -52,10 +63,8 @@ impl Job<'_> {
         if !to_strip.is_empty() {
             let clang = target.config().is_enabled("CONFIG_CC_IS_CLANG");
             let program = if clang { "llvm-strip" } else { "strip" };
-            let place = Place::of(self.tree, target, work);
-            let files = to_strip.iter().map(|path| place.path(path));
             // A file that cannot be stripped is told by the check.
-            setting(Confined::new(program).arg("-g").args(files))
+            setting(Confined::new(program).arg("-g").args(to_strip).dir(&work.build))
                 .output(4096)
                 .map_err(|source| BuildError::Program {
                     program: program.into(),
@@ -63,7 +72,7 @@ impl Job<'_> {
                 })?;
         }
         let symvers = work.product.join("module/Module.symvers");
-        let own = own_symvers(&work.build, specs);
+        let own = own_symvers(&build_dir, specs);
         if !own.is_empty() {
             fs::write(&symvers, &own).map_err(io_error("write", &symvers))?;
         }
@@ -75,7 +84,7 @@ impl Job<'_> {
         let mut files = Vec::new();
         for spec in specs {
             let path = built(spec);
-            let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+            let bytes = take::read(&build_dir, &path, MAX_MODULE_LEN).map_err(io_error("take", &work.build))?;
             match ModuleInfo::parse(&bytes) {
                 Ok(info) => problems.extend(check_module(&spec.built_name, &info, target, &exports)),
                 Err(what) => problems.push(CheckProblem::NotAModule {
@@ -142,19 +151,13 @@ impl Job<'_> {
 
 /// What the package exports: Module.symvers at the top of the build and where its modules lie, and those of other directories that it
 /// builds in (some move their modules afterwards). The first that names a symbol counts: others may have come with the source.
-fn own_symvers(build: &Path, specs: &[&ModuleSpec]) -> String {
+fn own_symvers(build: impl AsFd, specs: &[&ModuleSpec]) -> String {
     let near = specs.iter().map(|spec| spec.built_location.as_str()).chain([""]);
-    let near = near.map(|dir| build.join(dir).join("Module.symvers"));
-    let entries = WalkDir::new(build)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_map(Result::ok);
-    let elsewhere = entries
-        .filter(|entry| entry.file_type().is_file() && entry.file_name() == "Module.symvers")
-        .map(walkdir::DirEntry::into_path);
+    let near = near.map(|dir| Path::new(dir).join("Module.symvers"));
+    let elsewhere = take::find(&build, "Module.symvers", MAX_SYMVERS);
     let mut by_symbol: BTreeMap<String, String> = BTreeMap::new();
-    for path in near.chain(elsewhere.take(MAX_SYMVERS)) {
-        let bytes = fs::read(path).unwrap_or_default();
+    for path in near.chain(elsewhere) {
+        let bytes = take::read(&build, &path, MAX_SYMVERS_LEN).unwrap_or_default();
         for line in String::from_utf8_lossy(&bytes).lines() {
             if let Some(symbol) = line.split('\t').nth(1) {
                 by_symbol
@@ -166,19 +169,19 @@ fn own_symvers(build: &Path, specs: &[&ModuleSpec]) -> String {
     by_symbol.into_values().collect()
 }
 
-/// Copies what POST_BUILD added to the stage. The modules themselves are not taken from there.
+/// Takes the files that POST_BUILD added to the stage, as files of ours that others may read. The modules themselves are not taken from
+/// there.
 pub(super) fn take_extras(stage: &Path, product: &Path) -> io::Result<()> {
-    for dir in ["", "module"] {
-        for entry in fs::read_dir(stage.join(dir))? {
-            let entry = entry?;
-            let to = product.join(dir).join(entry.file_name());
-            let is_new = fs::symlink_metadata(&to).is_err();
-            if is_new && entry.file_type()?.is_file() {
-                fs::copy(entry.path(), to)?;
-            } else if is_new && entry.file_type()?.is_dir() {
-                copy_tree(&entry.path(), &to)?;
-            }
+    let dir = take::open_dir(stage)?;
+    for path in take::files(&dir, MAX_EXTRAS) {
+        let to = product.join(&path);
+        if fs::symlink_metadata(&to).is_ok() {
+            continue;
         }
+        let bytes = take::read(&dir, &path, MAX_EXTRA_LEN)?;
+        fs::create_dir_all(to.parent().unwrap_or(product))?;
+        fs::write(&to, bytes)?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o644))?;
     }
     Ok(())
 }
@@ -203,7 +206,7 @@ mod tests {
             fs::write(path, text).expect("write");
         }
         assert_eq!(
-            own_symvers(dir.path(), &[]),
+            own_symvers(take::open_dir(dir.path()).expect("opens"), &[]),
             "0x1\ta\tm\tEXPORT_SYMBOL\t\n0x3\tb\tn\tEXPORT_SYMBOL_GPL\tNS\n"
         );
     }

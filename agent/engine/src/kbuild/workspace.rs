@@ -11,21 +11,23 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
 use walkdir::WalkDir;
 
-use crate::command::NOBODY;
 use crate::fsutil::copy_tree;
 use crate::package::{DkmsId, KernelId};
+use crate::sandbox::take;
 use crate::tree::Tree;
 
 /// A build directory with its shadow tree; removed with the value.
 #[derive(Debug)]
 pub(super) struct Workspace {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
     /// What the conf sees as `$dkms_tree`.
     pub(super) tree: PathBuf,
     /// Where it is built.
     pub(super) build: PathBuf,
-    /// `M/V/K/A` of the shadow: what POST_BUILD may write into.
+    /// `M/V/K/A` of the shadow: what POST_BUILD may write into. It is not there before.
     pub(super) stage: PathBuf,
+    /// For temporary files, where there is no private /tmp.
+    pub(super) tmp: PathBuf,
     /// What will be stored; no one but us writes here.
     pub(super) product: PathBuf,
 }
@@ -38,18 +40,33 @@ impl Workspace {
         let dir = tempfile::Builder::new()
             .prefix("build-")
             .permissions(mode(0o755))
-            .tempdir_in(&top)?;
-        let shadow = dir.path().join("dkms");
+            .tempdir_in(&top)?
+            .keep();
+        // From here on it is removed with the value.
+        let mut work = Workspace {
+            tree: dir.join("dkms"),
+            build: PathBuf::new(),
+            stage: PathBuf::new(),
+            tmp: dir.join("tmp"),
+            product: dir.join("product"),
+            dir,
+        };
+        let shadow = &work.tree;
         let version = shadow.join(&package.module).join(&package.version);
         let release = version.join(&kernel.release);
         let build = version.join("build");
         let stage = release.join(&kernel.arch);
-        let product = dir.path().join("product");
-        for dir in [&build, &stage, &product.join("log"), &product.join("module")] {
+        for dir in [
+            &build,
+            &release,
+            &work.tmp,
+            &work.product.join("log"),
+            &work.product.join("module"),
+        ] {
             fs::create_dir_all(dir)?;
         }
         // From the tree inwards: link all that is beside our own path.
-        link_all(tree.path(), &shadow, &[&package.module])?;
+        link_all(tree.path(), shadow, &[&package.module])?;
         link_all(
             &tree.module_dir(&package.module),
             &shadow.join(&package.module),
@@ -66,13 +83,8 @@ impl Workspace {
             &[&kernel.arch],
         )?;
         symlink(tree.source_dir(package), version.join("source"))?;
-        Ok(Workspace {
-            dir,
-            tree: shadow,
-            build,
-            stage,
-            product,
-        })
+        (work.build, work.stage) = (build, stage);
+        Ok(work)
     }
 
     /// Copies the source into the build directory.
@@ -82,19 +94,37 @@ impl Workspace {
 
     /// The directory that holds it all.
     pub(super) fn path(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
-    /// Gives the build directory and the stage to nobody.
-    pub(super) fn chown_tree(&self) -> io::Result<()> {
-        for dir in [&self.build, &self.stage] {
-            for entry in WalkDir::new(dir) {
-                let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-                chownat(CWD, entry?.path(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-            }
-        }
-        Ok(())
+    /// Gives what the package may write to `user`. No code of the package has run yet, so nobody can change what these paths mean.
+    pub(super) fn chown(&self, user: u32) -> io::Result<()> {
+        [&self.build, &self.tmp]
+            .into_iter()
+            .try_for_each(|dir| chown_tree(dir, user))
     }
+
+    /// Makes the stage of POST_BUILD, a copy of the product, once all that ran before has ended.
+    pub(super) fn make_stage(&self, user: Option<u32>) -> io::Result<()> {
+        fs::create_dir(&self.stage)?;
+        copy_tree(&self.product, &self.stage)?;
+        user.map_or(Ok(()), |user| chown_tree(&self.stage, user))
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the next run.
+        let _ = take::remove_tree(&self.dir);
+    }
+}
+
+fn chown_tree(dir: &Path, user: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+    for entry in WalkDir::new(dir) {
+        chownat(CWD, entry?.path(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
 }
 
 fn mode(bits: u32) -> fs::Permissions {

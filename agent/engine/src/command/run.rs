@@ -1,0 +1,224 @@
+//! A command on its way: started, watched, its output taken, and ended with all that it started.
+
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use super::stop::{self, kill};
+use super::{Confined, Ended};
+use crate::sandbox::{Confinement, Exceeded, Info, Layers, View, Watch, start_restricted, wrap};
+
+/// How long the last processes of a sandbox may take to end after they were killed.
+const LAST_PROCESSES: Duration = Duration::from_secs(10);
+
+/// Where an output goes, and how much of it.
+pub(super) struct Taker<'a> {
+    pub(super) to: &'a mut (dyn Write + Send),
+    pub(super) limit_len: u64,
+    /// Whether more than that ends the command; else it is dropped.
+    pub(super) ends: bool,
+}
+
+/// What was started, and how to know that nothing of it is left.
+struct Started {
+    child: Child,
+    /// The process group of the first process.
+    group: Option<Pid>,
+    /// Readable when the last process of its PID namespace has ended.
+    all: Option<OwnedFd>,
+}
+
+/// Runs it; `takers` are for its standard output and its standard error, or one for both.
+pub(super) fn run(confined: &Confined, takers: Vec<Taker<'_>>) -> io::Result<Ended> {
+    let (readers, outputs) = pipes(takers.len())?;
+    let stdin = confined.stdin_file()?;
+    let mut started = start(confined, stdin, outputs)?;
+    let (is_over, flooded) = (AtomicBool::new(false), AtomicBool::new(false));
+    let limit_len = takers.first().map_or(0, |taker| taker.limit_len);
+    let mut watch = confined.sandbox.as_ref().map(Watch::new);
+    let (status, exceeded) = std::thread::scope(|scope| {
+        for (reader, taker) in readers.into_iter().zip(takers) {
+            let (is_over, flooded, group) = (&is_over, &flooded, started.group);
+            scope.spawn(move || {
+                if take(reader, taker, is_over) {
+                    flooded.store(true, Ordering::Release);
+                    group.into_iter().for_each(kill);
+                }
+            });
+        }
+        let (done, wait) = mpsc::channel::<()>();
+        let group = started.group;
+        let watch = &mut watch;
+        let watchdog = scope.spawn(move || look_after(confined, watch.as_mut(), group, &wait));
+        let status = wait_for(&mut started, confined);
+        drop(done);
+        let exceeded = watchdog.join().unwrap_or(None);
+        is_over.store(true, Ordering::Release);
+        (status, exceeded)
+    });
+    stop::forget(started.group);
+    let flood = flooded.load(Ordering::Acquire).then_some(Exceeded::Output(limit_len));
+    let exceeded = exceeded.or(flood);
+    let late = watch.filter(|_| exceeded.is_none()).and_then(|watch| watch.written());
+    Ok(Ended {
+        status: status?,
+        timed_out: matches!(exceeded, Some(Exceeded::Time(_))),
+        exceeded: exceeded.or(late),
+    })
+}
+
+/// Pipes for one output or two; with one, both outputs go there.
+fn pipes(count: usize) -> io::Result<(Vec<PipeReader>, [Stdio; 2])> {
+    let (first, out) = io::pipe()?;
+    if count < 2 {
+        return Ok((vec![first], [out.try_clone()?.into(), out.into()]));
+    }
+    let (second, err) = io::pipe()?;
+    Ok((vec![first, second], [out.into(), err.into()]))
+}
+
+/// Copies an output until its end, or until the command is over and nothing more is there: a process that outlived it and kept the pipe
+/// cannot hold us up. What is too much is read and dropped, so that the command goes on; true where it is to end instead.
+fn take(mut reader: PipeReader, taker: Taker<'_>, is_over: &AtomicBool) -> bool {
+    let mut left = taker.limit_len;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let over = is_over.load(Ordering::Acquire);
+        let patience = if over {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(100)
+        };
+        if !is_ready(&reader, patience) {
+            if over {
+                return false;
+            }
+            continue;
+        }
+        let len = match reader.read(&mut buffer) {
+            Ok(len @ 1..) => len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            _ => return false,
+        };
+        let kept = len.min(usize::try_from(left).unwrap_or(usize::MAX));
+        left -= kept as u64;
+        // A log that cannot be written is missed by whoever reads it; the work goes on.
+        let _ = taker.to.write_all(&buffer[..kept]);
+        if kept < len && taker.ends {
+            return true;
+        }
+        if kept < len && kept > 0 {
+            let _ = taker.to.write_all(b"\n[more output was dropped]\n");
+        }
+    }
+}
+
+fn is_ready(fd: impl std::os::fd::AsFd, timeout: Duration) -> bool {
+    let timeout = Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    };
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    retry_on_intr(|| poll(&mut fds, Some(&timeout))).is_ok_and(|ready| ready > 0)
+}
+
+/// Kills the command when it has too much of something.
+fn look_after(
+    confined: &Confined,
+    mut watch: Option<&mut Watch>,
+    group: Option<Pid>,
+    wait: &mpsc::Receiver<()>,
+) -> Option<Exceeded> {
+    loop {
+        let pause = match (&watch, confined.time_limit) {
+            (Some(watch), _) => watch.pause(),
+            (None, Some(limit)) => limit,
+            (None, None) => Duration::MAX,
+        };
+        let waited = if pause == Duration::MAX {
+            wait.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+        } else {
+            wait.recv_timeout(pause)
+        };
+        if waited != Err(mpsc::RecvTimeoutError::Timeout) {
+            return None;
+        }
+        let exceeded = match &mut watch {
+            Some(watch) => watch.look(),
+            None => Some(Exceeded::Time(confined.time_limit.unwrap_or_default().as_secs())),
+        };
+        if exceeded.is_some() {
+            group.into_iter().for_each(kill);
+            return exceeded;
+        }
+    }
+}
+
+/// Waits for its end, and for that of all that it started where it was to end with it.
+fn wait_for(started: &mut Started, confined: &Confined) -> io::Result<ExitStatus> {
+    let ends_together = confined.sandbox.is_some() || confined.time_limit.is_some();
+    if let Some(pid) = started.group.filter(|_| ends_together) {
+        // Before it is reaped: until then its number, which is the group's, belongs to nobody else.
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        kill(pid);
+    }
+    let status = started.child.wait();
+    if let Some(all) = &started.all {
+        is_ready(all, LAST_PROCESSES);
+    }
+    let restricted = confined.sandbox.as_ref().filter(|_| started.all.is_none());
+    if let Some(user) = restricted.and_then(View::user) {
+        kill_all_of(user);
+    }
+    status
+}
+
+/// Ends whatever runs as a user who has nothing but one command (kill(2), -1): what left its process group where there is no PID
+/// namespace.
+fn kill_all_of(user: u32) {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "kill -KILL -1"]).env_clear().uid(user).gid(user);
+    let _ = command.stdin(Stdio::null()).stderr(Stdio::null()).status();
+}
+
+/// Starts it in a process group of its own, which [`stop::all`] knows of.
+fn start(confined: &Confined, stdin: Stdio, [stdout, stderr]: [Stdio; 2]) -> io::Result<Started> {
+    let prepare = |command: &mut Command| {
+        confined.prepare(command);
+        command.stdin(stdin).stdout(stdout).stderr(stderr).process_group(0);
+    };
+    // Nothing can start between the order to stop and the look at it.
+    let (child, group, info) = stop::start(confined.finishes, || {
+        let (child, info) = match &confined.sandbox {
+            None => {
+                let mut command = confined.plain();
+                prepare(&mut command);
+                (command.spawn()?, None)
+            }
+            Some(view) if Layers::here().confinement == Confinement::MountNamespace => {
+                let mut wrapped = wrap(view, &confined.program, &confined.args, &confined.dir)?;
+                prepare(&mut wrapped.command);
+                let (child, info) = wrapped.spawn()?;
+                (child, Some(info))
+            }
+            Some(view) => {
+                let mut command = confined.restricted(view);
+                prepare(&mut command);
+                let with_landlock = Layers::here().confinement == Confinement::Landlock;
+                (start_restricted(view, with_landlock, &mut command)?, None)
+            }
+        };
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        Ok(((child, group, info), group))
+    })?;
+    let all = info.and_then(Info::namespace);
+    Ok(Started { child, group, all })
+}

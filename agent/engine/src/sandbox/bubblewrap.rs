@@ -1,0 +1,318 @@
+//! The call of bubblewrap: a root directory made for one run, and namespaces for all that a kernel shares.
+//!
+//! Root's bubblewrap mounts with root's rights, so that no directory has to be open to the user of the build; `setpriv` then takes that
+//! user, inside. Anybody else's makes a user namespace and stays who they are.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::seccomp;
+use super::system::{ETC, HIDDEN, TOPS};
+use super::view::{Bind, View};
+
+/// Numbers far above those of a jobserver.
+const SECCOMP_FD: i32 = 200;
+const INFO_FD: i32 = 201;
+
+/// Bytes of the private /tmp: it takes memory.
+const TMP_BYTES: u64 = 1 << 30;
+
+/// A command that runs in a mount namespace of its own.
+#[derive(Debug)]
+pub(crate) struct Wrapped {
+    /// The call. Its environment, outputs and group are the caller's to set.
+    pub(crate) command: Command,
+    /// Where bubblewrap says which process is the first one in its PID namespace.
+    info: OwnedFd,
+}
+
+/// Wraps `program` with `args`, to run in `dir`; all three are names of the sandbox.
+///
+/// # Errors
+/// When a pipe or a file in memory cannot be made.
+pub(crate) fn wrap(view: &View, program: &OsStr, args: &[OsString], dir: &Path) -> io::Result<Wrapped> {
+    let mut words = view.limits.prlimit(view.user());
+    words.push("bwrap".into());
+    words.extend(arguments(view, dir));
+    let mut fds = Vec::new();
+    if let Some(bytes) = seccomp::filter_bytes() {
+        words.extend(["--seccomp".into(), SECCOMP_FD.to_string().into()]);
+        fds.push(FdMapping {
+            parent_fd: in_memory(&bytes)?,
+            child_fd: SECCOMP_FD,
+        });
+    }
+    let (info, writer) = io::pipe()?;
+    let (info, writer) = (OwnedFd::from(info), OwnedFd::from(writer));
+    words.extend(["--info-fd".into(), INFO_FD.to_string().into()]);
+    fds.push(FdMapping {
+        parent_fd: writer,
+        child_fd: INFO_FD,
+    });
+    words.push("--".into());
+    if let Some(user) = view.user() {
+        words.extend(drop_to(user));
+    }
+    words.push(program.to_owned());
+    words.extend(args.iter().cloned());
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command.fd_mappings(fds).map_err(io::Error::other)?;
+    Ok(Wrapped { command, info })
+}
+
+impl Wrapped {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn spawn(mut self) -> io::Result<(Child, Info)> {
+        let child = self.command.spawn()?;
+        // Our copy of the pipe's other end goes with the command; bubblewrap closes its own when it has written.
+        Ok((child, Info(self.info)))
+    }
+}
+
+/// The pipe in which bubblewrap says which process is the first one of its PID namespace.
+#[derive(Debug)]
+pub(crate) struct Info(OwnedFd);
+
+impl Info {
+    /// A descriptor that becomes readable when the last process of the namespace has ended (pidfd_open(2) of its first one).
+    pub(crate) fn namespace(self) -> Option<OwnedFd> {
+        let mut text = String::new();
+        fs::File::from(self.0).take(4096).read_to_string(&mut text).ok()?;
+        let first = Pid::from_raw(child_pid(&text)?)?;
+        pidfd_open(first, PidfdFlags::empty()).ok()
+    }
+}
+
+/// The number after `"child-pid":` (bwrap(1), `--info-fd`).
+fn child_pid(json: &str) -> Option<i32> {
+    let value: serde_json::Value = serde_json::from_str(json).ok()?;
+    value.get("child-pid")?.as_i64()?.try_into().ok()
+}
+
+fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let fd = memfd_create("seccomp", MemfdFlags::CLOEXEC)?;
+    fs::File::from(fd.try_clone()?).write_all(bytes)?;
+    seek(&fd, SeekFrom::Start(0))?;
+    Ok(fd)
+}
+
+/// `setpriv` from util-linux, which is part of every distribution's base: no capability is left, nor a way to one.
+fn drop_to(user: u32) -> Vec<OsString> {
+    let user = user.to_string();
+    [
+        "setpriv",
+        "--reuid",
+        &user,
+        "--regid",
+        &user,
+        "--clear-groups",
+        "--inh-caps",
+        "-all",
+        "--bounding-set",
+        "-all",
+        "--no-new-privs",
+        "--",
+    ]
+    .map(OsString::from)
+    .to_vec()
+}
+
+/// The arguments that make the sandbox.
+fn arguments(view: &View, dir: &Path) -> Vec<OsString> {
+    let mut args = Arguments::default();
+    for flag in [
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ] {
+        args.add([flag]);
+    }
+    args.add(["--die-with-parent"]);
+    args.add(["--new-session"]);
+    args.add(["--hostname", "build"]);
+    if view.user().is_some() {
+        args.add(["--cap-drop", "ALL"]);
+        for cap in ["CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"] {
+            args.add(["--cap-add", cap]);
+        }
+    } else {
+        args.add(["--unshare-user"]);
+    }
+    system(view, &mut args);
+    let mounts = view.mounts();
+    for bind in &mounts {
+        if bind.optional && !has_place(view, bind) {
+            continue;
+        }
+        parents(view, &bind.dest, &mounts, &mut args);
+        let kind = if bind.writable { "--bind" } else { "--ro-bind" };
+        args.add([OsStr::new(kind), bind.source.as_os_str(), bind.dest.as_os_str()]);
+    }
+    for (target, path) in &view.links {
+        let is_free = !mounts.iter().any(|bind| usual(&bind.dest).starts_with(usual(path)));
+        if is_free && usual(target) != usual(path) && is_writable_place(view, path) {
+            parents(view, path, &mounts, &mut args);
+            args.add([OsStr::new("--symlink"), target.as_os_str(), path.as_os_str()]);
+        }
+    }
+    args.add([OsStr::new("--chdir"), dir.as_os_str()]);
+    args.0
+}
+
+/// The directories above `path` that are not there yet. Those that bubblewrap makes by itself may be closed to the user of the build.
+fn parents(view: &View, path: &Path, mounts: &[&Bind], args: &mut Arguments) {
+    let mut missing: Vec<&Path> = path
+        .ancestors()
+        .skip(1)
+        .take_while(|dir| is_writable_place(view, dir) && !mounts.iter().any(|bind| dir.starts_with(&bind.dest)))
+        .filter(|dir| *dir != Path::new("/") && !args.0.iter().any(|word| word == dir.as_os_str()))
+        .collect();
+    missing.reverse();
+    for dir in missing {
+        args.add([
+            OsStr::new("--perms"),
+            OsStr::new("0755"),
+            OsStr::new("--dir"),
+            dir.as_os_str(),
+        ]);
+    }
+}
+
+/// One name for what is reached by /lib and by /usr/lib.
+fn usual(path: &Path) -> &Path {
+    match path.strip_prefix("/usr/lib").or_else(|_| path.strip_prefix("/lib")) {
+        Ok(rest) => rest,
+        Err(_) => path,
+    }
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn add<const N: usize>(&mut self, words: [impl AsRef<OsStr>; N]) {
+        self.0.extend(words.iter().map(|word| word.as_ref().to_owned()));
+    }
+}
+
+/// The toolchain, a few files of /etc, fresh /proc, /dev and /tmp.
+fn system(view: &View, args: &mut Arguments) {
+    let of = |name: &str| view.system.join(name);
+    args.add([OsStr::new("--ro-bind"), of("usr").as_os_str(), OsStr::new("/usr")]);
+    for name in TOPS {
+        let (source, dest) = (of(name), format!("/{name}"));
+        match fs::read_link(&source) {
+            Ok(_) if name == "lib" && !source.join("modules").exists() => lib_with_modules(&source, args),
+            Ok(target) => args.add([OsStr::new("--symlink"), target.as_os_str(), OsStr::new(&dest)]),
+            Err(_) if source.is_dir() => {
+                args.add([OsStr::new("--ro-bind"), source.as_os_str(), OsStr::new(&dest)]);
+            }
+            Err(_) => {}
+        }
+    }
+    args.add(["--perms", "0755", "--dir", "/etc"]);
+    for name in ETC {
+        let (source, dest) = (of("etc").join(name), format!("/etc/{name}"));
+        args.add([OsStr::new("--ro-bind-try"), source.as_os_str(), OsStr::new(&dest)]);
+    }
+    for dir in hidden(&view.system) {
+        args.add([OsStr::new("--tmpfs"), dir.as_os_str()]);
+    }
+    args.add(["--proc", "/proc"]);
+    args.add(["--dev", "/dev"]);
+    args.add(["--perms", "1777", "--size", &TMP_BYTES.to_string(), "--tmpfs", "/tmp"]);
+}
+
+/// A /lib that has room for `modules`, where the system has none and /lib is a link into the read-only /usr: links to all that is in there.
+fn lib_with_modules(lib: &Path, args: &mut Arguments) {
+    args.add(["--perms", "0755", "--dir", "/lib"]);
+    for entry in fs::read_dir(lib).into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name();
+        let (target, dest) = (Path::new("/usr/lib").join(&name), Path::new("/lib").join(&name));
+        args.add([OsStr::new("--symlink"), target.as_os_str(), dest.as_os_str()]);
+    }
+}
+
+/// The directories of a system, as names of the sandbox, that are covered by empty ones.
+fn hidden(system: &Path) -> Vec<PathBuf> {
+    let below_usr = HIDDEN.iter().map(|name| Path::new("usr").join(name));
+    // Where /lib is no link, modules are there.
+    below_usr
+        .chain([PathBuf::from("lib/modules")])
+        .filter(|dir| system.join(dir).is_dir() && !is_through_link(system, dir))
+        .map(|dir| Path::new("/").join(dir))
+        .collect()
+}
+
+fn is_through_link(system: &Path, dir: &Path) -> bool {
+    dir.ancestors()
+        .filter(|part| !part.as_os_str().is_empty())
+        .any(|part| fs::symlink_metadata(system.join(part)).is_ok_and(|meta| meta.is_symlink()))
+}
+
+/// Whether the bind's place is there or can be made.
+fn has_place(view: &View, bind: &Bind) -> bool {
+    is_writable_place(view, &bind.dest)
+        || view
+            .system
+            .join(bind.dest.strip_prefix("/").unwrap_or(&bind.dest))
+            .exists()
+}
+
+/// Whether `path` lies where bubblewrap can make entries: not in the read-only system, but for what is hidden there.
+fn is_writable_place(view: &View, path: &Path) -> bool {
+    let fixed = ["/usr", "/etc"]
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(TOPS.map(|top| Path::new("/").join(top)));
+    let mut fixed = fixed.filter(|dir| path.starts_with(dir));
+    let modules = path.starts_with("/lib/modules") || path.starts_with("/usr/lib/modules");
+    fixed.next().is_none() || modules || hidden(&view.system).iter().any(|dir| path.starts_with(dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Limits;
+
+    #[test]
+    fn what_bubblewrap_is_told() {
+        let view = View::new(Path::new("/"), Some(60_578), Limits::evaluation())
+            .write_as("/tmp", "/work")
+            .link("/work", "/lib/modules/6.1/build");
+        let words: Vec<String> = arguments(&view, Path::new("/work"))
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let text = words.join(" ");
+        for part in [
+            "--unshare-net",
+            "--ro-bind /usr /usr",
+            "--bind /tmp /work",
+            "--symlink /work /lib/modules/6.1/build",
+            "--chdir /work",
+            "--cap-drop ALL",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        for absent in [" /home", " /root", " /var", " /sys ", "--unshare-user"] {
+            assert!(!text.contains(absent), "{absent} in {text}");
+        }
+        assert_eq!(child_pid(r#"{ "child-pid": 42, "net-namespace": 1 }"#), Some(42));
+        assert_eq!(child_pid(""), None);
+    }
+}
