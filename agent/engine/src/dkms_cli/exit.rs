@@ -77,6 +77,7 @@ impl From<&AddError> for Exit {
             AddError::NoConf(_) => Exit(9),
             AddError::Conf { source, .. } => source.into(),
             AddError::OtherPackage { .. } => Exit(8),
+            AddError::Reserved { .. } | AddError::SharedPlace { .. } | AddError::Foreign { .. } => Exit::REFUSED,
             AddError::Tree(error) => error.into(),
             AddError::Script(_) => Exit::REFUSED,
         }

@@ -50,6 +50,34 @@ pub enum AddError {
         /// The source.
         dir: PathBuf,
     },
+    /// Its source directory would have the name of one of the kernel's packages.
+    #[error("add {package}: {} is a directory of the distribution's kernel packages", .dir.display())]
+    Reserved {
+        /// The package.
+        package: DkmsId,
+        /// Where it would be.
+        dir: PathBuf,
+    },
+    /// Another package has the directory that it would have.
+    #[error("add {package}: {owner} has the same source directory {}", .dir.display())]
+    SharedPlace {
+        /// The package.
+        package: DkmsId,
+        /// Who has it.
+        owner: DkmsId,
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// What lies in its place is not its own source.
+    #[error("add {package}: {} is not its source: {why}", .dir.display())]
+    Foreign {
+        /// The package.
+        package: DkmsId,
+        /// Its place.
+        dir: PathBuf,
+        /// What is there.
+        why: String,
+    },
     /// The tree could not be written.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -67,6 +95,9 @@ impl AddError {
             AddError::NoConf(dir) => Some(format!("ls {}", dir.display())),
             AddError::Conf { source, .. } => source.hint(),
             AddError::OtherPackage { found, .. } => Some(format!("dkms add {found}")),
+            AddError::Reserved { package, .. } => Some(format!("give {package} another PACKAGE_NAME in its dkms.conf")),
+            AddError::SharedPlace { owner, .. } => Some(format!("dkms remove {owner} --all")),
+            AddError::Foreign { dir, .. } => Some(format!("move it away: mv {0} {0}.old", dir.display())),
             AddError::Tree(error) => error.hint(),
             AddError::Script(error) => error.hint(),
         }
@@ -76,7 +107,7 @@ impl AddError {
 /// How to add.
 #[derive(Debug, Clone, Default)]
 pub struct AddOptions {
-    /// Replace a source directory in the source tree that is there already.
+    /// Replace the package's own directory in the source tree where it is there already.
     pub force: bool,
     /// Run POST_ADD.
     pub run_scripts: bool,
@@ -118,6 +149,7 @@ impl Tree {
                 dir,
             });
         }
+        self.require_unshared_place(package)?;
         let conf = self.conf_of(&dir, &ctx.clone().of_package(&package.module, &package.version))?;
         let found = DkmsId {
             module: conf.package_name.clone(),
@@ -163,8 +195,13 @@ impl Tree {
         }
         let to = self.source_tree().join(package.dashed());
         let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if !same(dir, &to) && (options.force || !to.join("dkms.conf").is_file()) {
-            replace_dir(dir, &to).map_err(TreeError::io("copy the source to", &to))?;
+        if same(dir, &to) {
+            self.require_unshared_place(&package)?;
+        } else {
+            self.require_own_place(&package, ctx)?;
+            if options.force || !to.join("dkms.conf").is_file() {
+                replace_dir(dir, &to).map_err(TreeError::io("copy the source to", &to))?;
+            }
         }
         self.register(&package, &conf, options, sink)
     }

@@ -6,6 +6,7 @@
 mod add;
 mod load;
 mod lock;
+mod place;
 mod record;
 mod status;
 
