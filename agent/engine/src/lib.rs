@@ -22,6 +22,7 @@ pub mod install;
 pub mod kbuild;
 pub mod kernel;
 pub mod ko;
+pub mod lock_file;
 pub mod manual;
 pub mod package;
 pub mod recovery;

@@ -15,7 +15,13 @@ pub fn lock_and_recover(tree: &Tree, sink: &dyn Sink) -> Result<TreeLock, TreeEr
     let lock = tree.lock(sink)?;
     journal::recover(tree, &lock, sink)?;
     let work = tree.work_dir();
-    remove_any(&work).map_err(TreeError::io("remove", &work))?;
+    if let Err(error) = remove_any(&work) {
+        // Each build makes a fresh directory there: what is left does not block it.
+        sink.emit(Event::Warning {
+            text: format!("what is left in {} could not be removed: {error}", work.display()),
+            hint: Some(format!("lsattr -d {0}; rm -r {0}", work.display())),
+        });
+    }
     let sources = tree.source_tree();
     if let Err(error) = sweep_unfinished(&sources) {
         // The next run tries again; nothing reads these directories.

@@ -36,6 +36,8 @@ use failure::Failure;
 
 /// Runs the command line `arguments`, the program's name first.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    // Sources and the tree have to be readable for the users that builds run as, whatever the caller's umask is.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     if is_dkms(arguments.first()) {
         return dkms(&arguments[1..]);
     }
