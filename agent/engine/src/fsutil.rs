@@ -14,15 +14,22 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(
     dkms_support::replace_file(path, bytes, mode, ".new-")
 }
 
+/// From how many entries on a file system is flushed as a whole: one flush a file takes 129 s for 99,000 empty ones.
+const SYNC_WHOLE_FROM: usize = 256;
+
 /// Flushes every file and directory below `dir`.
 pub(crate) fn sync_tree(dir: &Path) -> io::Result<()> {
+    let mut entries = Vec::new();
     for entry in WalkDir::new(dir).contents_first(true) {
         let entry = entry?;
         if entry.file_type().is_file() || entry.file_type().is_dir() {
-            File::open(entry.path())?.sync_all()?;
+            entries.push(entry.into_path());
+        }
+        if entries.len() >= SYNC_WHOLE_FROM {
+            return Ok(rustix::fs::syncfs(File::open(dir)?)?);
         }
     }
-    Ok(())
+    entries.iter().try_for_each(|path| File::open(path)?.sync_all())
 }
 
 /// Copies a directory as `cp -a` does: modes, times of files, links as links. Devices, sockets and fifos are refused.
@@ -84,7 +91,7 @@ pub(crate) fn put_in_place(new: &Path, to: &Path, old: &Path) -> io::Result<()> 
 /// Removes whatever is at `path`; nothing there is fine.
 pub(crate) fn remove_any(path: &Path) -> io::Result<()> {
     let result = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(meta) if meta.is_dir() => crate::sandbox::take::remove_tree(path),
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };

@@ -4,7 +4,7 @@
 //! ever written through one, and none leads out: its target is relative, `..` stands only at its start, and there are no
 //! more of them than directories above the link. Such a path cannot leave, whatever other links it passes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -19,8 +19,12 @@ use super::{FetchError, SourceTree, VerifiedBundle};
 
 /// The largest source of a driver (a GPU's) has 300 MB.
 const TOTAL_MAX_BYTES: u64 = 2 << 30;
-/// It has some 15,000 files.
-const ENTRIES_MAX: usize = 100_000;
+/// It has some 15,000 files. Directories count, also those that are only named as parts of a path.
+const ENTRIES_MAX: usize = 60_000;
+/// A few bytes of an archive can name many directories, and each is slow to make and to remove.
+const DIRECTORIES_MAX: usize = 5_000;
+/// How deep they may lie in one another; the deepest known has 11.
+const DEPTH_MAX: usize = 64;
 /// Longer names are refused by most file systems.
 const PATH_MAX_BYTES: usize = 2048;
 /// zstd's level 19 uses a window of 8 MiB; this bounds the memory of decompression.
@@ -54,6 +58,8 @@ pub fn unpack(bundle: &VerifiedBundle, dir: &Path) -> Result<SourceTree, FetchEr
         package: &bundle.label,
         target: target.path(),
         top: None,
+        directories: HashSet::new(),
+        entries: 0,
         links: BTreeMap::new(),
     };
     unpacking.read(Archive::new(decoder.take(TOTAL_MAX_BYTES)))?;
@@ -69,6 +75,10 @@ struct Unpacking<'a> {
     target: &'a Path,
     /// The one directory at the top of the archive.
     top: Option<PathBuf>,
+    /// The directories that were made.
+    directories: HashSet<PathBuf>,
+    /// How many entries there are by now.
+    entries: usize,
     /// Links still to be made, and where they lead.
     links: BTreeMap<PathBuf, PathBuf>,
 }
@@ -79,15 +89,13 @@ impl Unpacking<'_> {
         let mut long_link: Option<Vec<u8>> = None;
         // Raw, because the library would read long names into memory at whatever length they claim.
         let entries = archive.entries().map_err(|e| self.malformed(e))?.raw(true);
-        for (number, entry) in entries.enumerate() {
+        for entry in entries {
             let mut entry = entry.map_err(|e| self.malformed(e))?;
             let path = PathBuf::from(std::ffi::OsStr::from_bytes(&match &long_name {
                 Some(name) => name.clone(),
                 None => entry.path_bytes().into_owned(),
             }));
-            if number >= ENTRIES_MAX {
-                return Err(self.unsafe_entry(&path, "is one file too many"));
-            }
+            self.count(&path)?;
             match entry.header().entry_type() {
                 EntryType::GNULongName => long_name = Some(self.extension(&mut entry)?),
                 EntryType::GNULongLink => long_link = Some(self.extension(&mut entry)?),
@@ -145,15 +153,15 @@ impl Unpacking<'_> {
         };
         let place = self.target.join(&inside);
         match kind {
-            EntryType::Directory => fs::create_dir_all(&place).map_err(|e| self.io(&place, e)),
-            EntryType::Regular | EntryType::Continuous => self.file(&place, path, entry),
+            EntryType::Directory => self.make_directory(&inside),
+            EntryType::Regular | EntryType::Continuous => self.file(&inside, path, entry),
             EntryType::Link => {
                 let source = Path::new(std::ffi::OsStr::from_bytes(link.unwrap_or_default()));
                 let source = match self.inside(source)? {
                     Some(source) => self.target.join(source),
                     None => return Err(self.unsafe_entry(path, "is a link that leads out")),
                 };
-                self.directory_of(&place)?;
+                self.make_parent(&inside)?;
                 fs::hard_link(&source, &place).map_err(|e| match e.kind() {
                     io::ErrorKind::NotFound => self.unsafe_entry(path, "is a link to nothing"),
                     io::ErrorKind::AlreadyExists => self.unsafe_entry(path, "is there twice"),
@@ -174,8 +182,9 @@ impl Unpacking<'_> {
         }
     }
 
-    fn file(&self, place: &Path, path: &Path, entry: &mut Entry<'_, impl Read>) -> Result<(), FetchError> {
-        self.directory_of(place)?;
+    fn file(&mut self, inside: &Path, path: &Path, entry: &mut Entry<'_, impl Read>) -> Result<(), FetchError> {
+        self.make_parent(inside)?;
+        let place = &self.target.join(inside);
         let executable = entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0);
         let mut file = OpenOptions::new()
             .write(true)
@@ -200,15 +209,16 @@ impl Unpacking<'_> {
         file.set_modified(time).map_err(|e| self.io(place, e))
     }
 
-    fn make_links(&self) -> Result<(), FetchError> {
-        for (inside, target) in &self.links {
+    fn make_links(&mut self) -> Result<(), FetchError> {
+        let links = std::mem::take(&mut self.links);
+        for (inside, target) in &links {
             let place = self.target.join(inside);
             // Directories only: a link among the parents, made a moment ago, would be followed.
             let parents = inside.ancestors().skip(1);
-            if parents.into_iter().any(|parent| self.links.contains_key(parent)) {
+            if parents.into_iter().any(|parent| links.contains_key(parent)) {
                 return Err(self.unsafe_entry(inside, "is below a link"));
             }
-            self.directory_of(&place)?;
+            self.make_parent(inside)?;
             symlink(target, &place).map_err(|e| match e.kind() {
                 io::ErrorKind::AlreadyExists => self.unsafe_entry(inside, "is there twice"),
                 _ => self.io(&place, e),
@@ -238,12 +248,42 @@ impl Unpacking<'_> {
         if known.as_os_str() != *top {
             return Err(self.unsafe_entry(path, "is not in the one directory of the bundle"));
         }
+        if rest.len() > DEPTH_MAX {
+            return Err(self.unsafe_entry(path, "lies in too many directories"));
+        }
         Ok((!rest.is_empty()).then(|| rest.iter().collect()))
     }
 
-    fn directory_of(&self, place: &Path) -> Result<(), FetchError> {
-        let directory = place.parent().unwrap_or(self.target);
-        fs::create_dir_all(directory).map_err(|e| self.io(directory, e))
+    fn make_parent(&mut self, inside: &Path) -> Result<(), FetchError> {
+        inside.parent().map_or(Ok(()), |parent| self.make_directory(parent))
+    }
+
+    /// Makes a directory and those that it lies in, each of which counts as an entry.
+    fn make_directory(&mut self, inside: &Path) -> Result<(), FetchError> {
+        let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !self.directories.contains(*dir);
+        let missing: Vec<&Path> = inside.ancestors().take_while(is_missing).collect();
+        for dir in missing.into_iter().rev() {
+            self.count(dir)?;
+            if self.directories.len() >= DIRECTORIES_MAX {
+                return Err(self.unsafe_entry(dir, "is one directory too many"));
+            }
+            let place = self.target.join(dir);
+            fs::create_dir(&place).map_err(|e| match e.kind() {
+                io::ErrorKind::AlreadyExists => self.unsafe_entry(dir, "is there twice"),
+                _ => self.io(&place, e),
+            })?;
+            self.directories.insert(dir.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Counts an entry.
+    fn count(&mut self, path: &Path) -> Result<(), FetchError> {
+        self.entries += 1;
+        if self.entries > ENTRIES_MAX {
+            return Err(self.unsafe_entry(path, "is one file too many"));
+        }
+        Ok(())
     }
 
     fn unsafe_entry(&self, path: &Path, why: &'static str) -> FetchError {

@@ -45,7 +45,7 @@ impl Paths {
     /// Removes temporary files of a run that was killed. Needs the run's lock.
     pub fn sweep(&self) {
         // A file that stays needs only space, and the next run tries again.
-        let _ = fs::remove_dir_all(self.unpacked());
+        let _ = dkms_engine::sandbox::take::remove_tree(&self.unpacked());
         let below = |dir: PathBuf| {
             fs::read_dir(dir)
                 .into_iter()

@@ -186,6 +186,28 @@ fn damage_is_told_from_danger() {
 }
 
 #[test]
+fn directories_that_are_only_implied_count() {
+    let deep = |n: usize, depth: usize| format!("evil-1/{n}/{}file", "d/".repeat(depth));
+    let error = unpacked(vec![file(&deep(0, 40))]);
+    assert!(error.is_ok(), "{error:?}");
+    let error = unpacked(vec![file("evil-1/a"), file("evil-1/a/b")]).unwrap_err();
+    assert!(error.contains("there twice"), "{error}");
+    // Each names 41 directories of its own.
+    let entries = (0..=DIRECTORIES_MAX / 41).map(|n| file(&deep(n, 40))).collect();
+    let error = unpacked(entries).unwrap_err();
+    assert!(error.contains("one directory too many"), "{error}");
+    let mut tar = Builder::new(Vec::new());
+    let mut header = Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o644);
+    let long = format!("evil-1/{}file", "d/".repeat(DEPTH_MAX));
+    tar.append_data(&mut header, &long, &b""[..]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let error = unpack(&bundle_of(&tar.into_inner().unwrap()), dir.path()).unwrap_err();
+    assert!(error.to_string().contains("too many directories"), "{error}");
+}
+
+#[test]
 fn links_stay_inside() {
     let check = |link: &str, target: &str, expected: bool| {
         assert_eq!(
