@@ -198,5 +198,5 @@ fn remove_failed(
     }
     // A source that stays is not used; the next run replaces it.
     let _ = session.remove(package, &[]);
-    source::remove_unused(worker.tree, package, origin);
+    source::remove_unused(worker, package, origin);
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use dkms_engine::install::{InstallError, InstallOptions, Session as InstallSession};
 use dkms_engine::package::{DkmsId, KernelId};
+use dkms_engine::sandbox::take::remove_tree;
 
 use super::{Cause, Failure, Unloaded, Worker, load_kernel_drivers, unload};
 use crate::error_chain::{chain, is_disk_full};
@@ -80,13 +81,11 @@ impl Worker<'_> {
         kernels: &[KernelId],
         why: &str,
     ) -> Result<(), RemoveError> {
-        let installed = self.records.installed()?;
-        let is_ours = installed
-            .iter()
-            .any(|i| i.package == package.module && i.dkms_version == package.version);
+        let is_ours = self.records.source_of(&package.dashed())?.is_some();
         if session.remove(package, kernels)? && is_ours {
             let path = self.tree.source_tree().join(package.dashed());
-            std::fs::remove_dir_all(&path).map_err(|source| RemoveError::Source { path, source })?;
+            remove_tree(&path).map_err(|source| RemoveError::Source { path, source })?;
+            self.records.forget_source(&package.dashed())?;
         }
         for kernel in kernels {
             self.records.note_removed(&package.module, &kernel.release)?;

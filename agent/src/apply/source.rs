@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use dkms_engine::excerpt;
 use dkms_engine::install::Session as InstallSession;
 use dkms_engine::package::{DkmsId, KernelId};
-use dkms_engine::tree::{AddError, AddOptions, Tree};
+use dkms_engine::sandbox::take::remove_tree;
+use dkms_engine::tree::{AddError, AddOptions};
 
 use super::{Cause, Failure, Obtained, Worker};
 use crate::error_chain::{chain, is_disk_full};
 use crate::files;
+use crate::state::StateError;
 
 /// Where a source in the source tree comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +26,15 @@ pub(super) enum Origin {
 }
 
 /// Removes a source that this program added and that nothing uses. The next run replaces one that stays.
-pub(super) fn remove_unused(tree: &Tree, package: &DkmsId, origin: Origin) {
-    let dir = tree.source_tree().join(package.dashed());
-    if origin == Origin::Added && !tree.is_added(package) {
-        let _ = fs::remove_dir_all(dir);
+pub(super) fn remove_unused(worker: &Worker<'_>, package: &DkmsId, origin: Origin) {
+    let dir = worker.tree.source_tree().join(package.dashed());
+    if origin == Origin::Added && !worker.tree.is_added(package) && remove_tree(&dir).is_ok() {
+        let _ = worker.records.forget_source(&package.dashed());
     }
 }
 
-/// Adds the source. Where the tree has the same version with another source, that one is replaced if this program installed it
-/// and nothing was built of it for another kernel: distributions ship different sources under one version.
+/// Adds the source. Where another source is in its place, that one is replaced if this program put it there and nothing was built of it
+/// for another kernel: distributions ship different sources under one version.
 pub(super) fn add(
     worker: &Worker<'_>,
     session: &mut InstallSession<'_>,
@@ -42,41 +44,23 @@ pub(super) fn add(
 ) -> Result<Origin, Failure> {
     let tree = worker.tree;
     let there = tree.source_tree().join(package.dashed());
-    if tree.is_added(package) {
-        if same_tree(obtained.source.path(), &there).unwrap_or(false) {
-            return Ok(Origin::Existing);
-        }
-        let installed = worker.records.installed().unwrap_or_default();
-        let is_ours = installed
-            .iter()
-            .any(|i| i.package == package.module && i.dkms_version == package.version);
-        let is_idle = tree.built_kernels(package).is_empty();
-        if !is_idle && !is_ours || tree.built_kernels(package).iter().any(|built| built != kernel) {
-            let reason = format!("another source of {package} is in use ({})", there.display());
-            let hint = Some(format!("dkms remove {package} --all"));
-            return Err(Failure {
-                hint,
-                ..Failure::of(Cause::Machine, reason)
-            });
-        }
-        session.remove(package, std::slice::from_ref(kernel)).map_err(|error| {
-            let reason = chain(&error);
-            Failure {
-                hint: error.hint(),
-                ..Failure::of(Cause::Machine, reason)
-            }
-        })?;
+    let is_there = fs::symlink_metadata(&there).is_ok();
+    let is_same = is_there && same_tree(obtained.source.path(), &there).unwrap_or(false);
+    if is_same && tree.is_added(package) {
+        return Ok(Origin::Existing);
+    }
+    if !is_same {
+        make_way(worker, session, package, kernel, is_there)?;
+        let bundle = &obtained.manifest.bundle.sha256;
+        let noted = worker.records.note_source(&package.dashed(), bundle, worker.now);
+        noted.map_err(|error| state_failure(&error))?;
     }
     let options = AddOptions {
-        force: true,
+        force: !is_same,
         run_scripts: worker.scripts_allowed,
     };
     let context = tree.context(package, kernel);
-    let origin = if there.exists() {
-        Origin::Existing
-    } else {
-        Origin::Added
-    };
+    let origin = if is_there { Origin::Existing } else { Origin::Added };
     let failure = match tree.add_directory(worker.lock, obtained.source.path(), &context, &options, worker.reporter) {
         Ok(added) if added.package == *package => return Ok(origin),
         Ok(added) => {
@@ -86,7 +70,7 @@ pub(super) fn add(
         Err(error) => {
             let cause = match &error {
                 error if is_disk_full(error) => Cause::NoSpace,
-                AddError::Tree(_) => Cause::Machine,
+                AddError::Tree(_) | AddError::SharedPlace { .. } | AddError::Foreign { .. } => Cause::Machine,
                 _ => Cause::Package,
             };
             let hint = match cause {
@@ -100,8 +84,62 @@ pub(super) fn add(
             }
         }
     };
-    remove_unused(tree, package, origin);
+    remove_unused(worker, package, origin);
     Err(failure)
+}
+
+/// Takes the other source of `package` out of the tree, if this program put it there.
+fn make_way(
+    worker: &Worker<'_>,
+    session: &mut InstallSession<'_>,
+    package: &DkmsId,
+    kernel: &KernelId,
+    is_there: bool,
+) -> Result<(), Failure> {
+    let tree = worker.tree;
+    let there = tree.source_tree().join(package.dashed());
+    let ours = worker.records.source_of(&package.dashed());
+    let is_ours = ours.map_err(|error| state_failure(&error))?.is_some();
+    let is_added = tree.is_added(package);
+    let refused = |reason: String| {
+        let hint = if is_added {
+            format!(
+                "dkms remove {package} --all, and move its source away: mv {0} {0}.old",
+                there.display()
+            )
+        } else {
+            format!("move it away: mv {0} {0}.old", there.display())
+        };
+        Err(Failure {
+            hint: Some(hint),
+            ..Failure::of(Cause::Machine, reason)
+        })
+    };
+    let built = tree.built_kernels(package);
+    if !built.is_empty() && !is_ours || built.iter().any(|built| built != kernel) {
+        return refused(format!("another source of {package} is in use ({})", there.display()));
+    }
+    if is_there && !is_ours {
+        let what = "is there already and was not put there by dkms-fetch";
+        return refused(format!("another source of {package} ({}) {what}", there.display()));
+    }
+    if is_added {
+        session.remove(package, std::slice::from_ref(kernel)).map_err(|error| {
+            let reason = chain(&error);
+            Failure {
+                hint: error.hint(),
+                ..Failure::of(Cause::Machine, reason)
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn state_failure(error: &StateError) -> Failure {
+    Failure {
+        hint: error.hint(),
+        ..Failure::of(Cause::Machine, chain(error))
+    }
 }
 
 /// Whether two source trees hold the same files with the same bytes.

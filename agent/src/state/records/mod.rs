@@ -5,6 +5,7 @@ mod hold;
 mod installed;
 mod open;
 mod quarantine;
+mod source;
 
 use std::path::PathBuf;
 

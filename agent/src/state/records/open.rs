@@ -13,7 +13,7 @@ use crate::state::{Paths, StateError};
 pub(super) const APPLICATION_ID: i64 = 0x444b_4d53;
 
 /// Each step leads from the schema of its number to the next one.
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
     CREATE TABLE hold (package TEXT PRIMARY KEY, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE quarantine (
@@ -35,6 +35,11 @@ pub(super) const STEPS: [&str; 2] = [
 ",
     // Whether devices were seen bound to it.
     "ALTER TABLE installed ADD COLUMN at_work INTEGER NOT NULL DEFAULT 0;",
+    // The directories of the source tree that hold a source of ours.
+    "
+    CREATE TABLE source (directory TEXT PRIMARY KEY, bundle_sha256 TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
+    INSERT OR IGNORE INTO source SELECT package || '-' || dkms_version, bundle_sha256, at FROM installed;
+",
 ];
 
 /// How long to wait for another run's write.

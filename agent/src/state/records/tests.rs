@@ -86,6 +86,23 @@ fn an_older_database_is_brought_up_to_date() {
 }
 
 #[test]
+fn whose_a_source_is_is_remembered() {
+    let (_dir, paths) = machine();
+    let records = Records::open(&paths).unwrap();
+    let check = |directory: &str, expected: Option<&str>| {
+        let found = records.source_of(directory).unwrap();
+        assert_eq!(found.as_deref(), expected, "{directory}");
+    };
+    check("ddcci-0.4.5", None);
+    records.note_source("ddcci-0.4.5", "aa", at(1)).unwrap();
+    records.note_source("ddcci-0.4.5", "bb", at(2)).unwrap();
+    check("ddcci-0.4.5", Some("bb"));
+    check("ddcci-0.4", None);
+    records.forget_source("ddcci-0.4.5").unwrap();
+    check("ddcci-0.4.5", None);
+}
+
+#[test]
 fn reading_makes_nothing() {
     let (dir, paths) = machine();
     let records = Records::open_to_read(&paths).unwrap();
