@@ -21,6 +21,7 @@ mod publishing;
 mod sandbox;
 mod scan;
 mod schemas;
+mod signing;
 mod sync;
 mod tuf_attacks;
 mod tuf_deltas;

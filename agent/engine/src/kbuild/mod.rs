@@ -15,6 +15,7 @@ mod one;
 mod product;
 mod retarget;
 mod sign;
+mod sign_program;
 mod workspace;
 
 use std::path::PathBuf;

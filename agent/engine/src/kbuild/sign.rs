@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::sign_program::{Program, require_pair};
 use crate::command::{Confined, find_program};
 use crate::event::{Event, Sink};
-use crate::fsutil::{remove_any, sync_dir};
+use crate::fsutil::sync_dir;
 use crate::kernel::KernelTarget;
 use crate::root::Root;
 use crate::tree::{Tree, TreeLock};
@@ -37,6 +38,33 @@ pub enum SignError {
         /// What the program said.
         said: String,
     },
+    /// The signature could not be written.
+    #[error("append the signature to {}", .module.display())]
+    Append {
+        /// The module.
+        module: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// One half of a key pair is there. Nothing that exists is overwritten: it may be enrolled, and may have no copy.
+    #[error("use the signing key: {} is there, {} is not", .there.display(), .missing.display())]
+    HalfPair {
+        /// The half that is there.
+        there: PathBuf,
+        /// The other one.
+        missing: PathBuf,
+        /// True when the certificate is the one that is missing.
+        lacks_certificate: bool,
+    },
+    /// Key and certificate are of two pairs.
+    #[error("use the signing key: the certificate {} is not of the key {}", .certificate.display(), .key.display())]
+    Mismatch {
+        /// The key.
+        key: PathBuf,
+        /// The certificate.
+        certificate: PathBuf,
+    },
     /// No key could be made.
     #[error("the signing key {} cannot be made: {said}", without_pin(&.key.to_string_lossy()))]
     NoKey {
@@ -57,6 +85,25 @@ impl SignError {
                 without_pin(key)
             )),
             SignError::Refused { key, .. } => Some(format!("openssl rsa -check -noout -in {key}")),
+            SignError::Append { module, .. } => Some(format!("df {}", module.display())),
+            SignError::HalfPair {
+                there,
+                missing,
+                lacks_certificate: true,
+            } => Some(format!(
+                "correct mok_certificate in framework.conf, or make one: openssl req -new -x509 -days 36500 -subj '/CN=DKMS module signing \
+                 key' -addext extendedKeyUsage=codeSigning -key {} -outform DER -out {}",
+                there.display(),
+                missing.display()
+            )),
+            SignError::HalfPair { there, .. } => Some(format!(
+                "correct mok_signing_key in framework.conf, or move the certificate away: mv {0} {0}.old",
+                there.display()
+            )),
+            SignError::Mismatch { key, .. } => Some(format!(
+                "correct mok_signing_key and mok_certificate in framework.conf; openssl pkey -pubout -in {} shows the key",
+                key.display()
+            )),
             SignError::NoKey { .. } => Some("dkms generate_mok".into()),
         }
     }
@@ -93,7 +140,7 @@ pub struct KeyPair {
 /// Signs modules for one kernel.
 #[derive(Debug, Clone)]
 pub struct Signer {
-    tool: PathBuf,
+    program: Program,
     hash: String,
     keys: KeyPair,
 }
@@ -116,10 +163,10 @@ impl Signer {
         if !tree.framework().try_sign_modules {
             return Ok(None);
         }
-        let Some(tool) = tool(tree, kernel) else {
+        let Some(program) = Program::find(tree, kernel) else {
             sink.emit(Event::Warning {
                 text: format!(
-                    "modules for {} are not signed: there is no sign-file for it",
+                    "modules for {} are not signed: this machine has neither its sign-file nor openssl",
                     kernel.release
                 ),
                 hint: Some(kernel.distribution.headers_command(&kernel.release)),
@@ -127,8 +174,11 @@ impl Signer {
             return Ok(None);
         };
         let keys = ensure_key_pair(tree, lock, kernel.distribution.is_ubuntu(), Some(&kernel.release), sink)?;
+        if !keys.is_new {
+            require_pair(&keys)?;
+        }
         Ok(Some(Signer {
-            tool,
+            program,
             hash: hash.to_owned(),
             keys,
         }))
@@ -139,63 +189,17 @@ impl Signer {
         &self.keys
     }
 
-    /// Signs the file `module` in its place. The program gets our environment: that is where a token's library and OpenSSL's provider for
-    /// it are found.
+    /// Signs the file `module` in its place.
     ///
     /// # Errors
     /// When the program cannot be run or refuses.
     pub fn sign(&self, module: &Path) -> Result<(), SignError> {
-        let said = Confined::new(&self.tool)
-            .arg(&self.hash)
-            .arg(&self.keys.key)
-            .arg(&self.keys.certificate)
-            .arg(module)
-            .inherits_environment()
-            .time_limit(Duration::from_secs(120))
-            .output(64 << 10)
-            .map_err(|source| SignError::Run {
-                tool: self.tool.clone(),
-                source,
-            })?;
-        if said.ended.status.success() {
-            return Ok(());
-        }
-        let text = String::from_utf8_lossy(&said.stderr).trim().to_owned();
-        Err(SignError::Refused {
-            module: module.to_owned(),
-            key: self.keys.key.clone(),
-            said: text,
-        })
+        self.program.sign(&self.hash, &self.keys, module)
     }
-}
-
-/// The program that signs for `kernel`.
-fn tool(tree: &Tree, kernel: &KernelTarget) -> Option<PathBuf> {
-    let root = tree.root();
-    let release = &kernel.release;
-    let mut candidates = Vec::new();
-    if let Some(tool) = &tree.framework().sign_file {
-        candidates.push(root.join(expand(tool, release)));
-    } else {
-        if kernel.distribution.is_ubuntu() {
-            candidates.extend(find_program(root, "kmodsign"));
-            candidates.push(root.join(format!("/usr/src/linux-headers-{release}/scripts/sign-file")));
-        }
-        if kernel.distribution.is_debian() {
-            let series: Vec<&str> = release.split('.').take(2).collect();
-            candidates.push(root.join(format!("/usr/lib/linux-kbuild-{}/scripts/sign-file", series.join("."))));
-        }
-        candidates.push(kernel.headers.join("scripts/sign-file"));
-    }
-    let runs = |path: &PathBuf| {
-        path.metadata()
-            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-    };
-    candidates.into_iter().find(runs)
 }
 
 /// Paths in framework.conf may hold the kernel's release.
-fn expand(text: &str, release: &str) -> String {
+pub(super) fn expand(text: &str, release: &str) -> String {
     text.replace("${kernelver}", release).replace("$kernelver", release)
 }
 
@@ -219,7 +223,21 @@ pub fn ensure_key_pair(
             said: format!("its certificate is not there ({})", certificate.display()),
         });
     }
-    let is_there = key.starts_with("pkcs11:") || (Path::new(key).is_file() && certificate.is_file());
+    let (has_key, has_certificate) = (is_taken(Path::new(key)), is_taken(certificate));
+    let is_there = key.starts_with("pkcs11:") || has_key && has_certificate;
+    if !is_there && (has_key || has_certificate) {
+        let (key, certificate) = (PathBuf::from(key), certificate.clone());
+        let (there, missing) = if has_key {
+            (key, certificate)
+        } else {
+            (certificate, key)
+        };
+        return Err(SignError::HalfPair {
+            there,
+            missing,
+            lacks_certificate: has_key,
+        });
+    }
     if !is_there {
         place.make(tree.root()).map_err(|error| SignError::NoKey {
             key: key.into(),
@@ -235,6 +253,11 @@ pub fn ensure_key_pair(
         certificate: place.certificate,
         is_new: !is_there,
     })
+}
+
+/// True when there is anything at `path`, a dangling link too.
+fn is_taken(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 /// Where the key pair is, or will be.
@@ -286,8 +309,6 @@ impl KeyPlace {
         let tool = find_program(root, "update-secureboot-policy").filter(|_| self.is_shim);
         if let Some(tool) = tool {
             let tool = root.inside(&tool).unwrap_or(tool);
-            // It makes no key where there is half a pair.
-            remove_any(&self.certificate)?;
             Confined::new(tool)
                 .arg("--new-key")
                 .env("SHIM_NOTRIGGER", "y")
@@ -342,9 +363,26 @@ fn generate(key: &Path, certificate: &Path) -> io::Result<()> {
     for file in [&new_key, &new_certificate] {
         fs::File::open(file)?.sync_all()?;
     }
-    fs::rename(&new_key, key)?;
-    fs::rename(&new_certificate, certificate).or_else(|_| fs::copy(&new_certificate, certificate).map(drop))?;
+    put_new(&new_key, key)?;
+    put_new(&new_certificate, certificate).inspect_err(|_| {
+        // It was made just now. A key without its certificate would be in the way for ever.
+        let _ = fs::remove_file(key);
+    })?;
     sync_dir(dir)
+}
+
+/// Puts the file `new` at `to`, where nothing may be.
+fn put_new(new: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(new, to) {
+        // Another file system, or one without hard links.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            let mode = fs::metadata(new)?.permissions().mode();
+            let mut file = fs::File::options().write(true).create_new(true).mode(mode).open(to)?;
+            io::copy(&mut fs::File::open(new)?, &mut file)?;
+            file.sync_all()
+        }
+        other => other,
+    }
 }
 
 /// The signers of one run, each kernel's made when it is first needed.
@@ -393,6 +431,51 @@ impl<'a> Signers<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_key_that_exists_is_overwritten() {
+        use crate::framework::Framework;
+        let temp = tempfile::tempdir().expect("temp dir");
+        let framework = Framework {
+            mok_signing_key: Some("/etc/own/key".into()),
+            mok_certificate: Some("/etc/own/certificate".into()),
+            ..Framework::default()
+        };
+        let tree = Tree::new(&Root::at(temp.path()), &framework);
+        let lock = tree.lock(&()).expect("locks");
+        let at = |name: &str| temp.path().join("etc/own").join(name);
+        let ensure = || ensure_key_pair(&tree, &lock, false, None, &());
+        let pair = ensure().expect("makes both");
+        assert!(pair.is_new);
+        require_pair(&pair).expect("they fit");
+        let (key, certificate) = (
+            fs::read(at("key")).expect("key"),
+            fs::read(at("certificate")).expect("certificate"),
+        );
+        assert!(!ensure().expect("there").is_new);
+
+        fs::remove_file(at("certificate")).expect("removes");
+        let error = ensure().expect_err("half a pair");
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("openssl req -new -x509")),
+            "{error}"
+        );
+        assert_eq!(fs::read(at("key")).expect("key"), key);
+
+        fs::rename(at("key"), at("old")).expect("moves");
+        fs::write(at("certificate"), &certificate).expect("write");
+        let error = ensure().expect_err("the other half").to_string();
+        assert!(error.ends_with(&format!("{} is not", at("key").display())), "{error}");
+        assert!(!at("key").exists());
+
+        fs::remove_file(at("certificate")).expect("removes");
+        let other = ensure().expect("makes both");
+        assert_ne!(fs::read(at("key")).expect("key"), key);
+        fs::write(at("certificate"), &certificate).expect("write");
+        let error = require_pair(&other).expect_err("two pairs");
+        assert!(matches!(error, SignError::Mismatch { .. }), "{error}");
+        assert!(put_new(&at("old"), &at("key")).is_err(), "nothing is overwritten");
+    }
 
     #[test]
     fn pins_are_not_shown() {
