@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use dkms_engine::sandbox;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
@@ -48,6 +49,9 @@ impl RepositoryError {
 pub struct Config {
     /// The repository's name, for people and for the agent's `repos.d`.
     pub name: String,
+    /// Whether packages are evaluated and built where they cannot be confined.
+    #[serde(default)]
+    pub sandbox: sandbox::Policy,
     /// How long each role's signature is good for.
     #[serde(default)]
     pub expires_days: Expiry,

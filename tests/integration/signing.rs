@@ -45,7 +45,7 @@ fn a_signature_in_an_image_is_that_of_sign_file() {
             ..Framework::default()
         };
         let tree = Tree::new(&Root::at(image), &framework);
-        let lock = tree.lock(&()).expect("locks");
+        let lock = dkms_engine::recovery::lock_and_recover(&tree, &()).expect("locks");
         let signer = Signer::prepare(&tree, &lock, &kernel, &())
             .expect("a key")
             .expect("a signer");

@@ -74,6 +74,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
     let context = &*context;
     context.require_repository()?;
     let _lock = context.writer()?;
+    context.require_sandbox()?;
     let (devices, here) = context.devices()?;
     context.kernels()?;
     let records = Records::open(&context.paths)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
 use dkms_engine::root::Root;
+use dkms_engine::sandbox;
 use dkms_engine::tree::Tree;
 use dkms_index::trust::trusted_now;
 use jiff::Timestamp;
@@ -206,6 +207,21 @@ impl Context {
     /// When its settings cannot be read.
     pub(super) fn tree(&self) -> Result<Tree, Failure> {
         Ok(Tree::of(self.root())?)
+    }
+
+    /// Checks that packages can be confined here, unless the policy goes on without.
+    ///
+    /// # Errors
+    /// When they cannot.
+    pub(super) fn require_sandbox(&self) -> Result<(), Failure> {
+        let layers = sandbox::require(self.config.policy.sandbox)?;
+        if let Some(refusal) = layers.no_sandbox() {
+            self.reporter.report(ProgressEvent::Warning {
+                text: format!("{refusal}; the policy allows it"),
+                hint: refusal.hint(),
+            });
+        }
+        Ok(())
     }
 
     /// Takes the lock that a change of the root needs.

@@ -2,6 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
+use dkms_engine::sandbox::{Layers, Policy};
 use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::json;
@@ -55,7 +56,11 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
             .for_each(|release| findings.extend(kernel(context, release))),
         Err(failure) => findings.push(Finding::bad("kernel", failure.to_string(), failure.hint())),
     }
-    findings.extend([signatures(context), space(context)]);
+    findings.extend([
+        signatures(context),
+        sandbox(Layers::here(), context.config.policy.sandbox),
+        space(context),
+    ]);
     let exit = if findings.iter().all(|finding| finding.good) {
         Exit::Converged
     } else {
@@ -165,6 +170,25 @@ fn signatures(context: &Context) -> Finding {
     }
 }
 
+/// What confines packages while they are evaluated and built.
+fn sandbox(layers: &Layers, policy: Policy) -> Finding {
+    let parts: Vec<String> = [layers.to_string()].into_iter().chain(layers.missing()).collect();
+    let detail = parts.join("; ");
+    let Some(refusal) = layers.no_sandbox() else {
+        return Finding {
+            hint: layers.hint(),
+            ..Finding::good("sandbox", detail)
+        };
+    };
+    match policy {
+        Policy::Required => Finding::bad("sandbox", detail, refusal.hint()),
+        Policy::Optional => Finding {
+            hint: refusal.hint(),
+            ..Finding::good("sandbox", format!("{detail}; the policy allows it"))
+        },
+    }
+}
+
 fn space(context: &Context) -> Finding {
     let dir = context.root().join("/var");
     match rustix::fs::statvfs(&dir) {
@@ -178,5 +202,67 @@ fn space(context: &Context) -> Finding {
             }
         }
         Err(error) => Finding::bad("space", format!("{}: {error}", dir.display()), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dkms_engine::sandbox::Confinement;
+
+    use super::*;
+
+    #[test]
+    fn the_sandbox_is_told_with_what_is_missing_and_the_way_out() {
+        let check = |reason: Option<&str>, landlock, confinement, policy, good, beginning: &str| {
+            let layers = Layers {
+                confinement,
+                no_mount_namespace: reason.map(str::to_owned),
+                landlock,
+                seccomp: true,
+                own_user: true,
+            };
+            let finding = sandbox(&layers, policy);
+            assert_eq!(finding.good, good, "{}", finding.detail);
+            assert!(finding.detail.starts_with(beginning), "{}", finding.detail);
+            assert!(
+                finding.detail.contains(reason.unwrap_or_default()),
+                "{}",
+                finding.detail
+            );
+            assert_eq!(finding.hint.is_some(), reason.is_some(), "{}", finding.detail);
+        };
+        let refused = Some("bwrap: No permissions");
+        check(
+            None,
+            true,
+            Confinement::MountNamespace,
+            Policy::Required,
+            true,
+            "mount, PID, network",
+        );
+        check(
+            refused,
+            true,
+            Confinement::Landlock,
+            Policy::Required,
+            true,
+            "Landlock, a user",
+        );
+        check(
+            refused,
+            false,
+            Confinement::User,
+            Policy::Required,
+            false,
+            "neither namespaces nor Landlock",
+        );
+        check(
+            refused,
+            false,
+            Confinement::User,
+            Policy::Optional,
+            true,
+            "neither namespaces nor Landlock",
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use dkms_engine::kernel::KernelError;
+use dkms_engine::sandbox::NoSandbox;
 use dkms_engine::tree::TreeError;
 
 use crate::apply::RemoveError;
@@ -127,6 +128,9 @@ pub enum Failure {
         /// Its number.
         signal: u8,
     },
+    /// Packages cannot be confined here, and the policy does not allow that.
+    #[error(transparent)]
+    NoSandbox(#[from] NoSandbox),
     /// framework.conf could not be read.
     #[error(transparent)]
     Framework(#[from] dkms_engine::framework::FrameworkError),
@@ -144,6 +148,7 @@ impl Failure {
             | Self::UnknownPackage { .. }
             | Self::NotInstalled { .. }
             | Self::UnknownDevice { .. }
+            | Self::NoSandbox(_)
             | Self::Config(_)
             | Self::Device(_) => Exit::Usage,
             Self::NothingCached { .. } => Exit::NoNetwork,
@@ -187,6 +192,7 @@ impl Failure {
             Self::Tree(error) => error.hint(),
             Self::Framework(error) => error.hint(),
             Self::Remove(error) => error.hint(),
+            Self::NoSandbox(error) => error.hint(),
             Self::Interrupted { .. } => Some("run it again: it goes on where this one stopped".to_owned()),
             Self::Depmod(errors) => errors.first().and_then(dkms_engine::install::DepmodError::hint),
         }

@@ -17,6 +17,9 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
     context.require_repository()?;
     let check = context.options.check;
     let _lock = if check { None } else { Some(context.writer()?) };
+    if !check {
+        context.require_sandbox()?;
+    }
     let records = if check {
         Records::open_to_read(&context.paths)?
     } else {

@@ -1,5 +1,6 @@
 //! Policy: what the owner of the machine pins, denies and allows. See `config.toml`.
 
+use dkms_engine::sandbox;
 use dkms_index::trust::Expiry;
 use serde::Deserialize;
 
@@ -30,6 +31,8 @@ pub struct Policy {
     /// Whether signatures may have expired: for media that were made once and are carried to machines for months. All
     /// other checks stay.
     pub allow_stale: bool,
+    /// Whether packages are evaluated and built where they cannot be confined.
+    pub sandbox: sandbox::Policy,
     /// Rollout rings that this machine takes part in.
     pub rings: Vec<String>,
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use dkms_engine::sandbox::Policy;
+
 use super::{Context, Failure};
 use crate::intake::{self, Intake, IntakeError, Outcome};
 use crate::package::Vendors;
@@ -18,6 +20,9 @@ pub(super) struct Args {
     /// Replace a version that is staged with another source.
     #[arg(long)]
     force: bool,
+    /// What to do where packages cannot be confined; before the setting in repo.toml.
+    #[arg(long, value_name = "POLICY")]
+    sandbox: Option<Policy>,
 }
 
 /// What became of one path.
@@ -30,6 +35,7 @@ struct Added {
 /// Adds all that can be added; what cannot is told, and makes the command fail at the end.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
+    context.require_sandbox(&repository, args.sandbox)?;
     let stage = Stage::of(&repository);
     let staged = stage.list()?;
     let intake = Intake::on_this_machine(Vendors::of(&repository));

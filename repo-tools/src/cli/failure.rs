@@ -39,6 +39,7 @@ hints!(
     crate::scan::error::ScanError,
     crate::serve::ServeError,
     crate::stage::StageError,
+    dkms_engine::sandbox::NoSandbox,
 );
 
 impl Hint for crate::verify::VerifyError {

@@ -36,6 +36,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let dir = args.dir.as_deref().unwrap_or(context.repo_dir());
     let config = Config {
         name: args.name,
+        sandbox: dkms_engine::sandbox::Policy::default(),
         expires_days: Expiry::default(),
         segment_bytes: args.segment_bytes as usize,
     };

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use dkms_engine::sandbox::{self, Policy};
 
 pub use failure::{Failure, Hint};
 
@@ -92,6 +93,19 @@ impl Context {
     /// Opens the repository that `--repo` names.
     pub fn repository(&self) -> Result<Repository, Failure> {
         Ok(Repository::open(&self.repo)?)
+    }
+
+    /// Checks that packages can be confined here. `asked` is the option of this run, which goes before `repo.toml`.
+    fn require_sandbox(&self, repository: &Repository, asked: Option<Policy>) -> Result<(), Failure> {
+        let layers = sandbox::require(asked.unwrap_or(repository.config().sandbox))?;
+        if let Some(refusal) = layers.no_sandbox() {
+            anstream::eprintln!("warning: {refusal}");
+            refusal
+                .hint()
+                .iter()
+                .for_each(|hint| anstream::eprintln!("hint: {hint}"));
+        }
+        Ok(())
     }
 
     /// The directory that `--repo` names, whether or not it is a repository yet.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dkms_engine::kbuild::BuildOptions;
 use dkms_engine::root::Root;
+use dkms_engine::sandbox::Policy;
 use dkms_index::document::record::{BuildFact, BuildOutcome};
 use serde_json::json;
 
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// Build also what is known.
     #[arg(long)]
     force: bool,
+    /// What to do where packages cannot be confined; before the setting in repo.toml.
+    #[arg(long, value_name = "POLICY")]
+    sandbox: Option<Policy>,
     /// Compilers at once; as many as there are processors if not given.
     #[arg(short, long, value_name = "N")]
     jobs: Option<usize>,
@@ -44,6 +48,7 @@ pub(super) struct Args {
 /// Scans, stages what was learnt, and prints one table over packages and kernels.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
+    context.require_sandbox(&repository, args.sandbox)?;
     let (stage, vendors) = (Stage::of(&repository), Vendors::of(&repository));
     let staged = stage.list()?;
     let packages = select(&staged, &args.packages)?;

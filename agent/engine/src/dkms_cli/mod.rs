@@ -21,6 +21,7 @@ mod verbs;
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::sandbox::Layers;
 use exit::Exit;
 use request::{Action, Request};
 use screen::{Loudness, Screen};
@@ -93,7 +94,13 @@ fn run_action(request: Request) -> Exit {
             }
         };
     }
-    dispatch(&session, &request.action)
+    let exit = dispatch(&session, &request.action);
+    // It never refuses: maintainer scripts count on it. It says so once, where it ran code of a package.
+    if let Some(refusal) = Layers::if_used().and_then(Layers::no_sandbox) {
+        let hint = Layers::here().hint();
+        session.screen.warning(&refusal.to_string(), hint);
+    }
+    exit
 }
 
 fn dispatch(session: &Session, action: &Action) -> Exit {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Account, Limits, View, bubblewrap, landlock, seccomp};
 
@@ -36,11 +36,49 @@ pub struct Layers {
     pub own_user: bool,
 }
 
+static LAYERS: OnceLock<Layers> = OnceLock::new();
+
 impl Layers {
     /// Those of this machine for this process.
     pub fn here() -> &'static Layers {
-        static LAYERS: OnceLock<Layers> = OnceLock::new();
         LAYERS.get_or_init(Layers::probe)
+    }
+
+    /// Those of this machine, if this process has had to know them: it ran code of a package.
+    pub(crate) fn if_used() -> Option<&'static Layers> {
+        LAYERS.get()
+    }
+
+    /// Why packages cannot be confined with these layers. None where they can.
+    pub fn no_sandbox(&self) -> Option<NoSandbox> {
+        (self.confinement == Confinement::User).then(|| NoSandbox {
+            reason: self.no_mount_namespace.clone().unwrap_or_default(),
+        })
+    }
+
+    /// How a mount namespace is had, where there is none.
+    pub fn hint(&self) -> Option<String> {
+        self.no_mount_namespace
+            .as_ref()
+            .map(|_| "install bubblewrap; in a container allow it user namespaces".to_owned())
+    }
+
+    /// What is missing and why, one sentence for each layer; empty where nothing is.
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if let Some(reason) = &self.no_mount_namespace {
+            missing.push(format!("there is no mount namespace: {reason}"));
+            if !self.landlock {
+                missing.push("the kernel has no Landlock".to_owned());
+            }
+        }
+        if !self.seccomp {
+            missing.push("system calls are not filtered on this architecture".to_owned());
+        }
+        if !self.own_user {
+            missing.push("only root can give each build a user of its own".to_owned());
+        }
+        missing
     }
 
     fn probe() -> Layers {
@@ -88,7 +126,8 @@ fn first_line(stderr: &[u8]) -> Option<String> {
 }
 
 /// Whether work goes on where packages cannot be confined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// No: it is refused.
     #[default]
@@ -110,10 +149,7 @@ pub struct NoSandbox {
 impl NoSandbox {
     /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
-        Some(
-            "install bubblewrap; in a container allow it user namespaces, or set sandbox = \"optional\" in the policy"
-                .into(),
-        )
+        Some("install bubblewrap; in a container allow it user namespaces, or set sandbox = \"optional\" in the configuration".into())
     }
 }
 
@@ -123,10 +159,8 @@ impl NoSandbox {
 /// [`NoSandbox`], which says why.
 pub fn require(policy: Policy) -> Result<&'static Layers, NoSandbox> {
     let layers = Layers::here();
-    match (policy, layers.confinement) {
-        (Policy::Required, Confinement::User) => Err(NoSandbox {
-            reason: layers.no_mount_namespace.clone().unwrap_or_default(),
-        }),
+    match (policy, layers.no_sandbox()) {
+        (Policy::Required, Some(refusal)) => Err(refusal),
         _ => Ok(layers),
     }
 }
@@ -145,5 +179,48 @@ impl fmt::Display for Layers {
             layers.push("a filter of system calls");
         }
         f.write_str(&layers.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_layers_are_told_and_without_both_there_is_no_sandbox() {
+        let layers = |reason: Option<&str>, landlock, confinement| Layers {
+            confinement,
+            no_mount_namespace: reason.map(str::to_owned),
+            landlock,
+            seccomp: true,
+            own_user: true,
+        };
+        let check = |layers: &Layers, expected: &[&str], is_confined: bool| {
+            assert_eq!(layers.missing(), expected, "{layers}");
+            assert_eq!(layers.no_sandbox().is_none(), is_confined, "{layers}");
+        };
+        check(&layers(None, false, Confinement::MountNamespace), &[], true);
+        let refused = "there is no mount namespace: bwrap: no permissions";
+        let reason = Some("bwrap: no permissions");
+        check(&layers(reason, true, Confinement::Landlock), &[refused], true);
+        let neither = layers(reason, false, Confinement::User);
+        check(&neither, &[refused, "the kernel has no Landlock"], false);
+        let refusal = neither.no_sandbox().expect("a refusal");
+        assert!(refusal.to_string().contains("bwrap: no permissions"), "{refusal}");
+        assert!(
+            refusal
+                .hint()
+                .is_some_and(|hint| hint.contains("sandbox = \"optional\""))
+        );
+        let user = Layers {
+            own_user: false,
+            seccomp: false,
+            ..layers(None, true, Confinement::MountNamespace)
+        };
+        let expected = [
+            "system calls are not filtered on this architecture",
+            "only root can give each build a user of its own",
+        ];
+        check(&user, &expected, true);
     }
 }
