@@ -1,8 +1,11 @@
 //! Writing files so that a power cut leaves the old one or the new one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 /// How the names of files begin that are not whole yet.
 pub(crate) const TEMPORARY: &str = ".new-";
@@ -23,6 +26,19 @@ pub(crate) fn hint(path: &Path, error: &io::Error) -> Option<String> {
         io::ErrorKind::ReadOnlyFilesystem => Some(see_read_only(path)),
         _ => None,
     }
+}
+
+/// Opens a regular file to read, without waiting for whatever else is there.
+///
+/// # Errors
+/// The operating system's answer, and where it is no regular file.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let not_blocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(not_blocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
 }
 
 /// What to do about a full disk.

@@ -6,7 +6,7 @@
 mod policy;
 mod repository;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use dkms_engine::root::Root;
 use serde::de::DeserializeOwned;
 
+use crate::files;
+
+pub(crate) use policy::glob_matches;
 pub use policy::{Policy, PolicyRule};
 pub use repository::{Name, Repository};
 
@@ -105,7 +108,7 @@ fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
         source,
     };
     let mut bytes = Vec::new();
-    File::open(path)
+    files::open_regular(path)
         .and_then(|file| file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(failed)?;
     if bytes.len() as u64 > FILE_MAX_BYTES {
@@ -212,6 +215,9 @@ impl ConfigError {
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("run it as root".to_owned())
             }
+            Self::Read { path, source } if source.kind() == std::io::ErrorKind::InvalidInput => {
+                Some(format!("ls -l {}", path.display()))
+            }
             Self::Read { .. } | Self::TooMany { .. } => None,
             Self::TooBig { path, .. } => Some(format!("is `{}` the file you meant?", path.display())),
             Self::Syntax { path, line, .. } => Some(format!("`${{EDITOR:-vi}} +{line} {}`", path.display())),
@@ -293,6 +299,19 @@ mod tests {
             "`urls`",
         );
         check("repos.d/a.toml", &"#".repeat(300 << 10), "bigger than");
+    }
+
+    #[test]
+    fn a_fifo_is_refused_and_not_waited_for() {
+        for name in ["config.toml", "repos.d/a.toml"] {
+            let dir = root(&[]);
+            let path = dir.path().join("etc/dkms-fetch").join(name);
+            let made = std::process::Command::new("mkfifo").arg(&path).status();
+            assert!(made.expect("mkfifo runs").success());
+            let error = Config::read(&Root::at(dir.path())).expect_err(name);
+            assert!(error.to_string().contains("not a regular file"), "{error}");
+            assert!(error.hint().is_some(), "{error}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod paths;
 pub mod records;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, Params, Row};
@@ -25,6 +25,12 @@ pub enum StateError {
     #[error("the database {} is damaged", path.display())]
     Damaged {
         /// The file.
+        path: PathBuf,
+    },
+    /// Something else is where a database belongs.
+    #[error("the database {} is not a regular file", path.display())]
+    NotRegular {
+        /// What is there.
         path: PathBuf,
     },
     /// A database was written by a newer version of this program.
@@ -68,10 +74,31 @@ pub enum StateError {
 impl StateError {
     /// The error for what SQLite reports about the database at `path`.
     fn sqlite(path: impl Into<PathBuf>, source: rusqlite::Error) -> Self {
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows, Utf8Error,
+        };
         let path = path.into();
-        match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path },
+        match (source.sqlite_error_code(), &source) {
+            (Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase), _)
+            // A value of another type than was written, or a row or table that is gone.
+            | (
+                _,
+                FromSqlConversionFailure(..)
+                | IntegralValueOutOfRange(..)
+                | InvalidColumnType(..)
+                | QueryReturnedNoRows
+                | Utf8Error(..),
+            ) => Self::Damaged { path },
+            (Some(ErrorCode::Unknown), _) => Self::Damaged { path },
             _ => Self::Sqlite { path, source },
+        }
+    }
+
+    /// Refuses what is there and no regular file: opening a FIFO would wait for ever.
+    fn require_regular(path: &Path) -> Result<(), Self> {
+        match std::fs::symlink_metadata(path) {
+            Ok(metadata) if !metadata.is_file() => Err(Self::NotRegular { path: path.to_owned() }),
+            _ => Ok(()),
         }
     }
 
@@ -83,7 +110,7 @@ impl StateError {
     /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Damaged { path } | Self::Value { path, .. } => {
+            Self::Damaged { path } | Self::Value { path, .. } | Self::NotRegular { path } => {
                 format!("set it aside: `mv {0} {0}.damaged`", path.display())
             }
             Self::Newer { .. } => "update dkms-fetch".to_owned(),

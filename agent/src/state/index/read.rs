@@ -204,6 +204,7 @@ impl Opened {
     /// Opens a database; `None` when there is none, or one of another version of this program.
     fn open(name: &Name, path: &Path) -> Result<Option<Self>, StateError> {
         let failed = |e| StateError::sqlite(path, e);
+        StateError::require_regular(path)?;
         if !path.exists() {
             return Ok(None);
         }

@@ -22,6 +22,9 @@ pub struct InstallRecord {
     pub repository: String,
     /// SHA-256 of its bundle.
     pub bundle_sha256: String,
+    /// The scripts that its signed manifest lists as run by root.
+    #[serde(default, skip_serializing)]
+    pub root_scripts: Vec<String>,
     /// When.
     pub at: Timestamp,
 }
@@ -33,8 +36,8 @@ impl Records {
     /// When the database cannot be written.
     pub fn note_installed(&self, i: &InstallRecord) -> Result<(), StateError> {
         let sql = "INSERT OR REPLACE INTO installed
-                       (package, kernel, version, dkms_version, repository, bundle_sha256, at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+                       (package, kernel, version, dkms_version, repository, bundle_sha256, at, root_scripts)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let at = i.at.to_string();
         let values = params![
             i.package,
@@ -43,7 +46,8 @@ impl Records {
             i.dkms_version,
             i.repository,
             i.bundle_sha256,
-            at
+            at,
+            i.root_scripts.join(" ")
         ];
         self.execute(sql, values).map(|_| ())
     }
@@ -87,8 +91,10 @@ impl Records {
         condition: &str,
         params: impl rusqlite::Params,
     ) -> Result<Vec<InstallRecord>, StateError> {
+        // Who only reads leaves an older database as it is.
+        let root_scripts = if self.schema()? < 3 { "''" } else { "root_scripts" };
         let sql = format!(
-            "SELECT package, kernel, version, dkms_version, repository, bundle_sha256, at
+            "SELECT package, kernel, version, dkms_version, repository, bundle_sha256, at, {root_scripts}
              FROM installed WHERE {condition} ORDER BY package, kernel"
         );
         self.rows(&sql, params, |row| {
@@ -99,6 +105,7 @@ impl Records {
                 dkms_version: row.get(3)?,
                 repository: row.get(4)?,
                 bundle_sha256: row.get(5)?,
+                root_scripts: row.get::<_, String>(7)?.split_whitespace().map(str::to_owned).collect(),
                 at: timestamp(row, 6)?,
             })
         })

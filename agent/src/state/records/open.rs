@@ -13,7 +13,7 @@ use crate::state::{Paths, StateError};
 pub(super) const APPLICATION_ID: i64 = 0x444b_4d53;
 
 /// Each step leads from the schema of its number to the next one.
-pub(super) const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 4] = [
     "
     CREATE TABLE hold (package TEXT PRIMARY KEY, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE quarantine (
@@ -40,6 +40,8 @@ pub(super) const STEPS: [&str; 3] = [
     CREATE TABLE source (directory TEXT PRIMARY KEY, bundle_sha256 TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
     INSERT OR IGNORE INTO source SELECT package || '-' || dkms_version, bundle_sha256, at FROM installed;
 ",
+    // The scripts that its manifest lists, separated by spaces: at its removal the manifest is not at hand.
+    "ALTER TABLE installed ADD COLUMN root_scripts TEXT NOT NULL DEFAULT '';",
 ];
 
 /// How long to wait for another run's write.
@@ -57,6 +59,7 @@ impl Records {
             path: dir.to_owned(),
             source,
         })?;
+        StateError::require_regular(&path)?;
         let db = Connection::open(&path).map_err(|e| StateError::sqlite(&path, e))?;
         let mut records = Self { path, db };
         records.prepare()?;
@@ -69,6 +72,7 @@ impl Records {
     /// When the file cannot be read, is damaged, or of a newer version.
     pub fn open_to_read(paths: &Paths) -> Result<Self, StateError> {
         let path = paths.records();
+        StateError::require_regular(&path)?;
         if !path.exists() {
             return Self::empty(path);
         }
@@ -117,7 +121,7 @@ impl Records {
     }
 
     /// The number of the schema; 0 for a new file.
-    fn schema(&self) -> Result<usize, StateError> {
+    pub(super) fn schema(&self) -> Result<usize, StateError> {
         let number = |pragma: &str| {
             self.db
                 .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))

@@ -43,6 +43,7 @@ fn decisions_outlive_the_run() {
         dkms_version: "0.4.5".into(),
         repository: "acme".into(),
         bundle_sha256: "00".into(),
+        root_scripts: vec!["post_add".to_owned(), "post_remove".to_owned()],
         at: at(3),
     };
     {
@@ -156,4 +157,18 @@ fn a_newer_database_is_left_alone() {
         .unwrap();
     let error = Records::open(&paths).err().expect("refused");
     assert!(matches!(error, StateError::Newer { found: 99, .. }), "{error}");
+}
+
+#[test]
+fn a_fifo_in_their_place_is_refused_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::of(&Root::at(dir.path()));
+    std::fs::create_dir_all(paths.records().parent().unwrap()).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(paths.records()).status();
+    assert!(made.unwrap().success());
+    for opened in [Records::open(&paths), Records::open_to_read(&paths)] {
+        let error = opened.err().expect("refused");
+        assert!(matches!(error, StateError::NotRegular { .. }), "{error}");
+        assert!(error.hint().is_some());
+    }
 }
