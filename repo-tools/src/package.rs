@@ -35,7 +35,7 @@ pub fn added(
         .map(|name| Module {
             aliases: Vec::new(),
             declared: sorted(declared.get(&name)),
-            name,
+            name: installed_name(std::slice::from_ref(conf), &name),
         })
         .collect();
     let manifest = Manifest {
@@ -161,6 +161,15 @@ pub fn module_names(conf: &DkmsConf) -> Vec<String> {
     names
 }
 
+/// The name under which the built module `built` is installed: DEST_MODULE_NAME, by which it is loaded too.
+pub fn installed_name(confs: &[DkmsConf], built: &str) -> String {
+    let in_kernel = |name: &str| name.replace('-', "_");
+    let mut modules = confs.iter().flat_map(|conf| &conf.modules);
+    modules
+        .find(|module| in_kernel(&module.built_name) == in_kernel(built))
+        .map_or_else(|| built.to_owned(), |module| in_kernel(&module.dest_name))
+}
+
 /// What all evaluations of one `dkms.conf`, each for another kernel, agree on.
 pub fn recipe(confs: &[DkmsConf]) -> Recipe {
     let Some(first) = confs.first() else {
@@ -178,7 +187,16 @@ pub fn recipe(confs: &[DkmsConf]) -> Recipe {
         kernel_regex: agreed(|conf| &conf.exclusive.kernel),
         arch_regex: agreed(|conf| &conf.exclusive.arch),
         config: if same_config { config.clone() } else { Vec::new() },
-        build_depends: first.build_depends.clone(),
+        // A machine refuses what is not here, so it is what the conf says for any kernel.
+        build_depends: confs
+            .iter()
+            .flat_map(|conf| &conf.build_depends)
+            .fold(Vec::new(), |mut all, name| {
+                if !all.contains(name) {
+                    all.push(name.clone());
+                }
+                all
+            }),
         root_scripts: confs
             .iter()
             .flat_map(root_scripts)

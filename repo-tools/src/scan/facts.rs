@@ -109,7 +109,7 @@ pub fn learn(
         let older_builds = builds
             .iter()
             .any(|fact| fact.outcome == BuildOutcome::Built && !tried.contains(fact.kernel.as_str()));
-        manifest.modules = modules(&manifest, &built, older_builds);
+        manifest.modules = modules(&manifest, &built, older_builds, &results.confs);
         manifest.firmware = firmware(&manifest, &built);
     }
     if !results.confs.is_empty() {
@@ -151,7 +151,7 @@ fn one_line(text: &str) -> String {
 
 /// The modules that were built, with their aliases; what a built module claims has the last word over what its source
 /// seems to say, also when it claims nothing.
-fn modules(manifest: &Manifest, built: &[&ModuleInfo], keep_older: bool) -> Vec<Module> {
+fn modules(manifest: &Manifest, built: &[&ModuleInfo], keep_older: bool, confs: &[DkmsConf]) -> Vec<Module> {
     let mut aliases = Aliases::new();
     if keep_older {
         for module in &manifest.modules {
@@ -160,7 +160,8 @@ fn modules(manifest: &Manifest, built: &[&ModuleInfo], keep_older: bool) -> Vec<
     }
     for info in built {
         let patterns = package::device_patterns(info.aliases.iter().map(String::as_str));
-        aliases.entry(info.name.clone()).or_default().extend(patterns);
+        let name = package::installed_name(confs, &info.name);
+        aliases.entry(name).or_default().extend(patterns);
     }
     let declared: BTreeMap<&str, &Vec<String>> = manifest
         .modules
