@@ -15,6 +15,7 @@ use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::recovery::lock_and_recover;
 use dkms_engine::root::Root;
+use dkms_engine::script::ScriptConsent;
 use dkms_engine::tree::{AddOptions, Filter, State, Tree, TreeLock};
 use dkms_tests::{inputs, sources};
 
@@ -58,7 +59,7 @@ impl World {
     fn add(&self, lock: &TreeLock, source: &Path) -> DkmsId {
         let ctx = ConfContext::for_kernel(&self.kernels[0]);
         let options = AddOptions {
-            run_scripts: true,
+            scripts: ScriptConsent::All,
             ..AddOptions::default()
         };
         self.tree
@@ -91,7 +92,7 @@ impl World {
             &self.tree,
             lock,
             InstallOptions {
-                run_scripts: true,
+                scripts: ScriptConsent::All,
                 ..InstallOptions::default()
             },
             &(),

@@ -1,17 +1,19 @@
 //! The scripts that a package brings: PRE_BUILD, POST_INSTALL and the others.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::command::{Confined, find_program};
+use crate::conf::Scripts;
 use crate::event::{Event, Sink, Step};
 use crate::package::{DkmsId, KernelId};
 use crate::tree::Tree;
 
 /// Which of a package's scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ScriptKind {
     /// Before make, in the build directory.
     PreBuild,
@@ -28,6 +30,35 @@ pub enum ScriptKind {
 }
 
 impl ScriptKind {
+    /// Those that run as root and not in the sandbox.
+    pub const AS_ROOT: [ScriptKind; 4] = [
+        ScriptKind::PostAdd,
+        ScriptKind::PreInstall,
+        ScriptKind::PostInstall,
+        ScriptKind::PostRemove,
+    ];
+
+    /// The one of this directive, in capitals or not.
+    pub fn of_directive(name: &str) -> Option<ScriptKind> {
+        let all = Self::AS_ROOT
+            .into_iter()
+            .chain([ScriptKind::PreBuild, ScriptKind::PostBuild]);
+        all.into_iter().find(|kind| kind.directive().eq_ignore_ascii_case(name))
+    }
+
+    /// Its line in a dkms.conf.
+    pub fn line(self, scripts: &Scripts) -> Option<&str> {
+        let line = match self {
+            ScriptKind::PreBuild => &scripts.pre_build,
+            ScriptKind::PostBuild => &scripts.post_build,
+            ScriptKind::PostAdd => &scripts.post_add,
+            ScriptKind::PreInstall => &scripts.pre_install,
+            ScriptKind::PostInstall => &scripts.post_install,
+            ScriptKind::PostRemove => &scripts.post_remove,
+        };
+        line.as_deref()
+    }
+
     /// The directive that names it.
     pub fn directive(self) -> &'static str {
         match self {
@@ -38,6 +69,75 @@ impl ScriptKind {
             ScriptKind::PostInstall => "POST_INSTALL",
             ScriptKind::PostRemove => "POST_REMOVE",
         }
+    }
+}
+
+/// Which scripts of which packages may run as root. Only a caller knows who asked for a package.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ScriptConsent {
+    /// None: they are passed over. For trial builds.
+    #[default]
+    None,
+    /// These. A package that has another one is refused before anything of it runs or changes.
+    Named(BTreeMap<DkmsId, BTreeSet<ScriptKind>>),
+    /// All: root added the packages by hand.
+    All,
+}
+
+impl ScriptConsent {
+    /// Adds scripts of a package. Where all may run or none, that stays so.
+    pub fn name(&mut self, package: &DkmsId, kinds: impl IntoIterator<Item = ScriptKind>) {
+        if let ScriptConsent::Named(named) = self {
+            named.entry(package.clone()).or_default().extend(kinds);
+        }
+    }
+
+    /// Whether this script may run.
+    pub fn allows(&self, package: &DkmsId, kind: ScriptKind) -> bool {
+        match self {
+            ScriptConsent::None => false,
+            ScriptConsent::Named(named) => named.get(package).is_some_and(|kinds| kinds.contains(&kind)),
+            ScriptConsent::All => true,
+        }
+    }
+
+    /// Checks that the caller has named those of `kinds` that a conf has.
+    pub(crate) fn require(
+        &self,
+        package: &DkmsId,
+        kinds: &[ScriptKind],
+        scripts: &Scripts,
+    ) -> Result<(), ScriptNotAllowed> {
+        let refused = |kind: &&ScriptKind| kind.line(scripts).is_some() && !self.allows(package, **kind);
+        match (self, kinds.iter().find(refused)) {
+            (ScriptConsent::Named(_), Some(kind)) => Err(ScriptNotAllowed {
+                package: package.clone(),
+                directive: kind.directive(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A package has a script for root that the caller did not name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("run {directive} of {package} as root: it is not among the scripts that were allowed")]
+pub struct ScriptNotAllowed {
+    /// Whose script.
+    pub package: DkmsId,
+    /// Which one.
+    pub directive: &'static str,
+}
+
+impl ScriptNotAllowed {
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        Some(format!(
+            "grep {} /usr/src/{}/dkms.conf /etc/dkms/{}*.conf",
+            self.directive,
+            self.package.dashed(),
+            self.package.module
+        ))
     }
 }
 

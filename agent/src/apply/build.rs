@@ -10,6 +10,7 @@ use dkms_engine::kbuild::{BuildError, BuildFailure, BuildOptions, BuildOutcome, 
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::package::{DkmsId, KernelId};
 
+use super::authority;
 use super::source::{self, Origin};
 use super::{Cause, End, Failure, Obtained, Worker, tree_id};
 use crate::candidate::OfferId;
@@ -62,7 +63,7 @@ fn one_wave(
         let id = &step.offer.id;
         let outcome = match (tree_id(&step.offer), sources.get(id)) {
             (Some(package), Some(obtained)) => {
-                source::add(worker, session, &package, &kernel, obtained).map(|origin| (package, origin))
+                source::add(worker, session, id, &package, &kernel, obtained).map(|origin| (package, origin))
             }
             _ => Err(Failure::of(
                 Cause::Package,
@@ -87,7 +88,10 @@ fn one_wave(
             _ if command::is_stopped() => {
                 End::Failed(Failure::of(Cause::Machine, "the run was interrupted".to_owned()))
             }
-            Ok(()) => install(worker, session, &request.package, &kernel),
+            Ok(()) => match check(worker, &step.offer.id, &request.package, &kernel, sources) {
+                Ok(()) => install(worker, session, &step.offer.id, &request.package, &kernel),
+                Err(failure) => End::Failed(failure),
+            },
             Err(failure) => End::Failed(failure),
         };
         if let End::Failed(failure) = &end {
@@ -99,10 +103,28 @@ fn one_wave(
                 Cause::Unfit => {}
                 _ => worker.report_failure(step, &kernel, failure),
             }
+            if failure.cause == Cause::Refused {
+                // Also its build goes: `dkms autoinstall` would install it.
+                let _ = session.unbuild(&request.package, &kernel);
+            }
             remove_failed(worker, session, &request.package, failure, *origin);
         }
         ends.insert(step.offer.id.clone(), end);
     }
+}
+
+/// Whether the built modules are what the manifest says.
+fn check(
+    worker: &Worker<'_>,
+    offer: &OfferId,
+    package: &DkmsId,
+    kernel: &KernelId,
+    sources: &BTreeMap<OfferId, Obtained>,
+) -> Result<(), Failure> {
+    let obtained = sources.get(offer);
+    obtained.map_or(Ok(()), |obtained| {
+        authority::check_modules(worker, offer, package, kernel, &obtained.manifest)
+    })
 }
 
 fn built(worker: &Worker<'_>, outcome: BuildOutcome) -> Result<(), Failure> {
@@ -151,7 +173,13 @@ fn cause_of(failure: &BuildFailure) -> Cause {
     }
 }
 
-fn install(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &DkmsId, kernel: &KernelId) -> End {
+fn install(
+    worker: &Worker<'_>,
+    session: &mut InstallSession<'_>,
+    offer: &OfferId,
+    package: &DkmsId,
+    kernel: &KernelId,
+) -> End {
     match session.install(package, kernel) {
         Ok(InstallOutcome::Installed(installed)) => End::Installed {
             files: installed.files,
@@ -163,6 +191,9 @@ fn install(worker: &Worker<'_>, session: &mut InstallSession<'_>, package: &Dkms
             loaded: false,
             pending: None,
         },
+        Err(InstallError::ScriptNotAllowed(error)) => {
+            End::Failed(authority::refused(offer, error.to_string()))
+        }
         Err(error) => {
             let cause = match &error {
                 error if is_disk_full(error) => Cause::NoSpace,

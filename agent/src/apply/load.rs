@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dkms_engine::install::{InstallOptions, Session as InstallSession};
+use dkms_engine::install::Session as InstallSession;
 use dkms_engine::kbuild::ensure_key_pair;
 use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::KernelId;
 
+use super::authority;
 use super::load_failure::{Consequence, LoadFailure};
 use super::{Attempt, Cause, End, Failure, PendingStep, Worker, tree_id};
 use crate::candidate::{Offer, Rules};
@@ -219,11 +220,12 @@ impl Worker<'_> {
                 // A module that is in use stays loaded until the next boot.
                 let _ = self.loader.unload(module);
             }
-            let options = InstallOptions {
-                run_scripts: self.scripts_allowed,
-                ..InstallOptions::default()
-            };
-            let mut session = InstallSession::new(self.tree, self.lock, options, self.reporter);
+            let mut session = InstallSession::new(self.tree, self.lock, authority::no_scripts_yet(), self.reporter);
+            let recipe = &attempt.offer.record.recipe;
+            session.allow_scripts(
+                &package,
+                authority::scripts(&package.module, &recipe.root_scripts, self.policy),
+            );
             let gone = session
                 .remove(&package, std::slice::from_ref(&kernel))
                 .map_err(|e| chain(&e));

@@ -3,12 +3,15 @@
 //! A failure is a value. It puts a version in quarantine or sets a package aside, and the plan is made again, so that the next
 //! candidate is tried. Every round rules out at least one version, so the loop ends.
 
+mod aliases;
+mod authority;
 mod build;
 mod load;
 mod load_failure;
 mod modprobe;
 mod obtain;
 mod outcome;
+mod recipe;
 mod remove;
 mod source;
 mod unload;
@@ -18,7 +21,7 @@ use std::sync::Arc;
 
 use dkms_engine::command;
 use dkms_engine::event::{Event, Sink as _};
-use dkms_engine::install::{InstallOptions, Session as InstallSession};
+use dkms_engine::install::Session as InstallSession;
 use dkms_engine::kbuild::{BuildOptions, OncePerRun};
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::package::{DkmsId, KernelId};
@@ -26,6 +29,7 @@ use dkms_engine::tree::{Tree, TreeLock};
 use jiff::Timestamp;
 
 use crate::candidate::{Offer, OfferId, Rejection, Rules};
+use crate::config::Policy;
 use crate::plan::{Plan, Step};
 use crate::report::progress::{ProgressEvent, Reporter};
 use crate::state::StateError;
@@ -55,8 +59,8 @@ pub struct Worker<'a> {
     pub now: Timestamp,
     /// What its entries in the history have in common.
     pub run: String,
-    /// Packages whose scripts may run as root.
-    pub scripts_allowed: bool,
+    /// Names the packages whose scripts may run as root.
+    pub policy: &'a Policy,
     /// How modules are loaded.
     pub loader: Loader,
     /// What all builds of the run share.
@@ -121,10 +125,7 @@ impl Worker<'_> {
         obtain: &mut Obtain<'_, '_>,
     ) -> Result<Vec<Attempt>, StateError> {
         let mut attempts: Vec<Attempt> = Vec::new();
-        let options = InstallOptions {
-            run_scripts: self.scripts_allowed,
-            ..InstallOptions::default()
-        };
+        let options = authority::no_scripts_yet();
         let mut session = InstallSession::new(self.tree, self.lock, options, self.reporter);
         for _ in 0..ROUNDS_MAX {
             let plan = match goal {
@@ -191,7 +192,6 @@ impl Worker<'_> {
             ends.insert(id.clone(), End::Failed(Failure::of(Cause::Machine, reason)));
         }
         let options = BuildOptions {
-            run_scripts: self.scripts_allowed,
             once: Arc::clone(&self.once),
             ..BuildOptions::new(self.now)
         };
@@ -249,6 +249,7 @@ impl Worker<'_> {
                     dkms_version: record.dkms_version().to_owned(),
                     repository: attempt.offer.id.repository.clone(),
                     bundle_sha256: record.bundle.sha256.clone(),
+                    root_scripts: record.recipe.root_scripts.clone(),
                     at: self.now,
                 })?;
                 self.log("install", attempt, kernel, "done", "")
@@ -263,7 +264,7 @@ impl Worker<'_> {
                     at: self.now,
                 };
                 match failure.cause {
-                    Cause::Package => {
+                    Cause::Package | Cause::Refused => {
                         self.records.quarantine(&entry)?;
                         self.reporter.report(ProgressEvent::Quarantined {
                             package: attempt.offer.id.clone(),

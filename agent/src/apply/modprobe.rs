@@ -1,8 +1,12 @@
 //! Loads and unloads modules of the running kernel by modprobe.
 
 use std::ffi::OsString;
-use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use dkms_engine::command::Confined;
+
+/// What is kept of modprobe's messages.
+const MESSAGE_MAX_BYTES: u64 = 64 << 10;
 
 /// How modprobe is called.
 #[derive(Debug, Clone)]
@@ -11,6 +15,8 @@ pub struct Loader {
     pub path: OsString,
     /// How long a driver may take to bind after its module is loaded.
     pub patience: Duration,
+    /// How long modprobe may take: a module's init function can wait for a device for ever.
+    pub limit: Duration,
 }
 
 impl Default for Loader {
@@ -18,6 +24,7 @@ impl Default for Loader {
         Self {
             path: "/usr/sbin:/usr/bin:/sbin:/bin".into(),
             patience: Duration::from_secs(5),
+            limit: Duration::from_secs(120),
         }
     }
 }
@@ -39,19 +46,58 @@ impl Loader {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<(), String> {
-        let output = Command::new("modprobe")
+        let ran = Confined::new("modprobe")
             .args(arguments)
-            .env_clear()
             .env("PATH", &self.path)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| format!("cannot run modprobe: {error}"))?;
-        if output.status.success() {
+            // A module that is half loaded stays so until the next boot.
+            .finishes()
+            .time_limit(self.limit)
+            .output(MESSAGE_MAX_BYTES);
+        let output = ran.map_err(|error| format!("cannot run modprobe: {error}"))?;
+        if output.ended.timed_out {
+            return Err(format!(
+                "modprobe did not end within {} s and was killed",
+                self.limit.as_secs()
+            ));
+        }
+        if output.ended.status.success() {
             return Ok(());
         }
         let output = String::from_utf8_lossy(&output.stderr);
         let last = output.lines().last().unwrap_or("no message");
         Err(last.trim().chars().take(300).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// What a modprobe of this text answers.
+    fn check(script: &str, expected: Result<(), &str>) {
+        let dir = tempfile::tempdir().unwrap();
+        let modprobe = dir.path().join("modprobe");
+        fs::write(&modprobe, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&modprobe, fs::Permissions::from_mode(0o755)).unwrap();
+        let loader = Loader {
+            path: format!("{}:/usr/bin:/bin", dir.path().display()).into(),
+            limit: Duration::from_secs(1),
+            ..Loader::default()
+        };
+        let began = Instant::now();
+        assert_eq!(loader.load("edu"), expected.map_err(str::to_owned), "{script}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{script}");
+    }
+
+    #[test]
+    fn modprobe_is_heard_and_one_that_hangs_is_ended() {
+        check("[ \"$*\" = '-- edu' ]", Ok(()));
+        check("echo first >&2; echo ' the last ' >&2; exit 1", Err("the last"));
+        check("exit 1", Err("no message"));
+        check("sleep 60", Err("modprobe did not end within 1 s and was killed"));
     }
 }

@@ -90,6 +90,9 @@ pub enum Cause {
     Machine,
     /// The disk is full. Nothing is held against the package, and it is tried again when there is room.
     NoSpace,
+    /// The package says or claims here what its signed manifest does not: this version is not tried again on this machine for this
+    /// kernel, the next one is.
+    Refused,
     /// Not what its keys promise. No other version is tried: that would let a mirror choose an old one.
     Trust,
     /// No mirror gave it. No other version is tried either.

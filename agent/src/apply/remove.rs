@@ -3,10 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use dkms_engine::install::{InstallError, InstallOptions, Session as InstallSession};
+use dkms_engine::install::{InstallError, Session as InstallSession};
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::sandbox::take::remove_tree;
 
+use super::authority;
 use super::{Cause, Failure, Unloaded, Worker, load_kernel_drivers, unload};
 use crate::error_chain::{chain, is_disk_full};
 use crate::files;
@@ -69,6 +70,11 @@ pub enum RemovalOutcome {
 }
 
 impl Worker<'_> {
+    /// A session for removals: scripts of packages are allowed one by one.
+    pub fn removal_session(&self) -> InstallSession<'_> {
+        InstallSession::new(self.tree, self.lock, authority::no_scripts_yet(), self.reporter)
+    }
+
     /// Removes a package from these kernels. When no kernel has it any more, it is removed from the tree, with its source if this
     /// program put it there; another source stays, as with dkms.
     ///
@@ -82,6 +88,8 @@ impl Worker<'_> {
         why: &str,
     ) -> Result<(), RemoveError> {
         let is_ours = self.records.source_of(&package.dashed())?.is_some();
+        let installed = self.records.installed()?;
+        session.allow_scripts(package, authority::scripts_at_removal(package, &installed, self.policy));
         if session.remove(package, kernels)? && is_ours {
             let path = self.tree.source_tree().join(package.dashed());
             remove_tree(&path).map_err(|source| RemoveError::Source { path, source })?;
@@ -114,11 +122,7 @@ impl Worker<'_> {
         let (Some(kernel), false) = (kernel, revoked.removals.is_empty()) else {
             return Ok(Vec::new());
         };
-        let options = InstallOptions {
-            run_scripts: self.scripts_allowed,
-            ..InstallOptions::default()
-        };
-        let mut session = InstallSession::new(self.tree, self.lock, options, self.reporter);
+        let mut session = self.removal_session();
         let (mut removals, mut modaliases) = (Vec::new(), Vec::new());
         for removal in &revoked.removals {
             let Some(package) = DkmsId::new(&removal.package.name, &removal.dkms_version) else {

@@ -9,9 +9,12 @@ use dkms_engine::excerpt;
 use dkms_engine::install::Session as InstallSession;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::sandbox::take::remove_tree;
+use dkms_engine::script::ScriptConsent;
 use dkms_engine::tree::{AddError, AddOptions};
 
+use super::authority;
 use super::{Cause, Failure, Obtained, Worker};
+use crate::candidate::OfferId;
 use crate::error_chain::{chain, is_disk_full};
 use crate::files;
 use crate::state::StateError;
@@ -38,18 +41,27 @@ pub(super) fn remove_unused(worker: &Worker<'_>, package: &DkmsId, origin: Origi
 pub(super) fn add(
     worker: &Worker<'_>,
     session: &mut InstallSession<'_>,
+    offer: &OfferId,
     package: &DkmsId,
     kernel: &KernelId,
     obtained: &Obtained,
 ) -> Result<Origin, Failure> {
     let tree = worker.tree;
+    authority::check_recipe(worker, offer, package, kernel, obtained)?;
+    let scripts = authority::scripts(&offer.name, &obtained.manifest.recipe.root_scripts, worker.policy);
     let there = tree.source_tree().join(package.dashed());
     let is_there = fs::symlink_metadata(&there).is_ok();
     let is_same = is_there && same_tree(obtained.source.path(), &there).unwrap_or(false);
     if is_same && tree.is_added(package) {
+        session.allow_scripts(package, scripts);
         return Ok(Origin::Existing);
     }
     if !is_same {
+        let installed = worker.records.installed().unwrap_or_default();
+        session.allow_scripts(
+            package,
+            authority::scripts_at_removal(package, &installed, worker.policy),
+        );
         make_way(worker, session, package, kernel, is_there)?;
         let bundle = &obtained.manifest.bundle.sha256;
         let noted = worker.records.note_source(&package.dashed(), bundle, worker.now);
@@ -57,8 +69,9 @@ pub(super) fn add(
     }
     let options = AddOptions {
         force: !is_same,
-        run_scripts: worker.scripts_allowed,
+        scripts: ScriptConsent::Named([(package.clone(), scripts.clone())].into()),
     };
+    session.allow_scripts(package, scripts);
     let context = tree.context(package, kernel);
     let origin = if is_there { Origin::Existing } else { Origin::Added };
     let failure = match tree.add_directory(worker.lock, obtained.source.path(), &context, &options, worker.reporter) {
@@ -67,6 +80,7 @@ pub(super) fn add(
             let reason = format!("its dkms.conf calls it {}, its manifest {package}", added.package);
             Failure::of(Cause::Package, reason)
         }
+        Err(AddError::ScriptNotAllowed(error)) => authority::refused(offer, error.to_string()),
         Err(error) => {
             let cause = match &error {
                 error if is_disk_full(error) => Cause::NoSpace,

@@ -17,7 +17,7 @@ use dkms_index::modalias::Modalias;
 use dkms_index::pattern::Pattern;
 use dkms_index::version;
 
-use crate::config::Policy;
+use crate::config::{Policy, glob_matches};
 use crate::state::records::Quarantined;
 
 pub use fit::Proof;
@@ -69,11 +69,6 @@ impl Rules {
         let rule = self.policy.pin.iter().find(|rule| glob_matches(&rule.package, name));
         rule.map(|rule| rule.version.as_str())
     }
-}
-
-/// A glob of the owner's policy. One that cannot be read matches only itself.
-fn glob_matches(glob: &str, text: &str) -> bool {
-    glob::Pattern::new(glob).map_or(glob == text, |glob| glob.matches(text))
 }
 
 /// What candidates are assessed by.
@@ -231,7 +226,7 @@ fn denied(offer: &Offer, rules: &Rules) -> Result<(), Rejection> {
         return because(format!("this machine's policy pins {name} to {pinned}"));
     }
     let scripts = &offer.record.recipe.root_scripts;
-    if !scripts.is_empty() && !names(&policy.allow_root_scripts) {
+    if !scripts.is_empty() && !policy.allows_root_scripts(name) {
         return Err(Rejection::RootScripts {
             scripts: scripts.clone(),
         });

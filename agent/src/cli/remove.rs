@@ -1,6 +1,6 @@
 //! `remove`: unloads a package's modules, removes it from kernels and from the DKMS tree, and loads the kernel's own modules.
 
-use dkms_engine::install::{InstallOptions, Session};
+use dkms_engine::install::Session;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::Tree;
 use serde_json::json;
@@ -32,12 +32,8 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
     let _run = context.writer()?;
     let records = Records::open(&context.paths)?;
     let work = work::begin(context, &tree, &records)?;
-    let options = InstallOptions {
-        run_scripts: true,
-        ..InstallOptions::default()
-    };
     let worker = work.worker();
-    let mut session = Session::new(&tree, work.lock(), options, &context.reporter);
+    let mut session = worker.removal_session();
     let mut unloaded = Unloaded::default();
     for package in &found {
         let kernels = kernels(context, &session, package);

@@ -47,15 +47,9 @@ impl Work<'_> {
             reporter: &self.context.reporter,
             now: self.context.now,
             run: self.context.run(),
-            // Which packages may, `admit` has decided; those that may not never come this far.
-            scripts_allowed: true,
+            policy: &self.context.config.policy,
             loader: Loader::default(),
         }
-    }
-
-    /// The tree's lock.
-    pub(super) fn lock(&self) -> &TreeLock {
-        &self.lock
     }
 }
 
@@ -160,7 +154,13 @@ pub(super) fn exit(done: &Done) -> Exit {
     let waits = |attempt: &Attempt| matches!(&attempt.end, End::Installed { pending: Some(_), .. });
     let in_use = |attempted: &AttemptedRemoval| matches!(attempted.end, RemovalOutcome::AtReboot);
     match failures.as_slice() {
-        failures if failures.contains(&Cause::Trust) => Exit::Untrusted,
+        failures
+            if failures
+                .iter()
+                .any(|cause| matches!(cause, Cause::Trust | Cause::Refused)) =>
+        {
+            Exit::Untrusted
+        }
         _ if done.removals.iter().any(failed_removal) => Exit::Partly,
         [] if done.attempts.iter().any(waits) || done.removals.iter().any(in_use) => Exit::Pending,
         [] => Exit::Converged,
@@ -248,6 +248,7 @@ mod tests {
             &[],
             Exit::Untrusted,
         );
+        check(&[(0, failed(Cause::Refused))], &[], Exit::Untrusted);
         check(&[(0, failed(Cause::Package)), (1, installed(false))], &[], Exit::Partly);
         // The next candidate served the same device.
         check(

@@ -38,6 +38,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether scripts of this package may run as root.
+    pub fn allows_root_scripts(&self, package: &str) -> bool {
+        self.allow_root_scripts.iter().any(|glob| glob_matches(glob, package))
+    }
+
     /// How expired signatures are taken.
     pub fn expiry(&self) -> Expiry {
         if self.allow_stale {
@@ -46,6 +51,11 @@ impl Policy {
             Expiry::Enforce
         }
     }
+}
+
+/// A glob of the owner's policy. One that cannot be read matches only itself.
+pub(crate) fn glob_matches(glob: &str, text: &str) -> bool {
+    glob::Pattern::new(glob).map_or(glob == text, |glob| glob.matches(text))
 }
 
 /// A package held to versions.

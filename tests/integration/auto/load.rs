@@ -88,10 +88,11 @@ impl Live {
             reporter: &reporter,
             now: self.story.repo.now,
             run: "test".to_owned(),
-            scripts_allowed: true,
+            policy: &config.policy,
             loader: Loader {
                 path: format!("{}:/usr/bin:/bin", self.modprobe.parent().expect("a folder").display()).into(),
                 patience: Duration::from_millis(100),
+                limit: Duration::from_secs(60),
             },
         };
         let mut rules = Rules {

@@ -1,5 +1,6 @@
 //! The main job on a real kernel, by topic.
 
+mod authority;
 mod builds;
 mod job;
 mod load;

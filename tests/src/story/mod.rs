@@ -106,8 +106,14 @@ impl Story {
 
     /// Adds a driver for the device `product`.
     pub fn add(&self, name: &str, version: &str, product: u16, source: Source) {
+        self.add_changed(name, version, product, source, |_| {});
+    }
+
+    /// Adds a driver for the device `product` after `change` worked on the directory of its source.
+    pub fn add_changed(&self, name: &str, version: &str, product: u16, source: Source, change: impl FnOnce(&Path)) {
         let dir = self.repo.scratch().join(format!("{name}-{version}"));
         driver::write(&dir, name, version, product, source);
+        change(&dir);
         let stage = Stage::of(&self.repo.repository);
         let prepared = Intake::on_this_machine(Vendors::of(&self.repo.repository))
             .prepare(&dir)

@@ -79,7 +79,7 @@ impl From<&AddError> for Exit {
             AddError::OtherPackage { .. } => Exit(8),
             AddError::Reserved { .. } | AddError::SharedPlace { .. } | AddError::Foreign { .. } => Exit::REFUSED,
             AddError::Tree(error) => error.into(),
-            AddError::Script(_) => Exit::REFUSED,
+            AddError::Script(_) | AddError::ScriptNotAllowed(_) => Exit::REFUSED,
         }
     }
 }

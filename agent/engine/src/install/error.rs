@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::version_check::Kept;
 use crate::conf::ConfError;
 use crate::package::{DkmsId, KernelId};
-use crate::script::ScriptError;
+use crate::script::{ScriptError, ScriptNotAllowed};
 use crate::tree::TreeError;
 
 /// What went wrong.
@@ -41,6 +41,9 @@ pub enum InstallError {
         /// What was found.
         kept: Vec<Kept>,
     },
+    /// It has a script that may not run.
+    #[error("install {}", .0.package)]
+    ScriptNotAllowed(#[source] ScriptNotAllowed),
     /// PRE_INSTALL said no.
     #[error("{package} cannot be installed")]
     PreInstall {
@@ -63,6 +66,7 @@ impl InstallError {
             }
             InstallError::NoKernel { .. } => Some("ls /lib/modules".into()),
             InstallError::NotNewer { package, .. } => Some(format!("dkms install --force {package}")),
+            InstallError::ScriptNotAllowed(error) => error.hint(),
             InstallError::PreInstall { source, .. } => source.hint(),
         }
     }

@@ -15,7 +15,7 @@ use crate::distribution::Distribution;
 use crate::event::{Event, Sink, Step};
 use crate::ko::ModuleInfo;
 use crate::package::{DkmsId, KernelId};
-use crate::script::{self, ScriptKind};
+use crate::script::{self, ScriptConsent, ScriptKind};
 use crate::tree::{RecordedModule, Tree, TreeLock};
 use crate::version;
 
@@ -30,8 +30,8 @@ pub struct InstallOptions {
     pub no_depmod: bool,
     /// Install links into the tree instead of copies.
     pub symlink_modules: bool,
-    /// Run PRE_INSTALL, POST_INSTALL and POST_REMOVE.
-    pub run_scripts: bool,
+    /// Which of PRE_INSTALL, POST_INSTALL and POST_REMOVE may run.
+    pub scripts: ScriptConsent,
 }
 
 /// What was installed.
@@ -79,6 +79,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Allows scripts of a package, where [`InstallOptions::scripts`] names them one by one.
+    pub fn allow_scripts(&mut self, package: &DkmsId, kinds: impl IntoIterator<Item = ScriptKind>) {
+        self.options.scripts.name(package, kinds);
+    }
+
     /// Installs the build of `package` for `kernel`, in the place of any other version of it.
     ///
     /// # Errors
@@ -108,6 +113,9 @@ impl<'a> Session<'a> {
             detail: modules_dir.display().to_string(),
         });
         let conf = evaluate(&tree.source_dir(package), &tree.context(package, kernel))?;
+        let kinds = [ScriptKind::PreInstall, ScriptKind::PostInstall, ScriptKind::PostRemove];
+        let required = self.options.scripts.require(package, &kinds, &conf.scripts);
+        required.map_err(InstallError::ScriptNotAllowed)?;
         let modules = tree.recorded_modules(package, kernel);
         let (accepted, kept) = self.compare(package, kernel, &modules);
         if accepted.is_empty() {
@@ -224,7 +232,8 @@ impl<'a> Session<'a> {
     }
 
     fn pre_install(&self, package: &DkmsId, kernel: &KernelId, conf: &DkmsConf) -> Result<(), InstallError> {
-        let Some(line) = conf.scripts.pre_install.as_deref().filter(|_| self.options.run_scripts) else {
+        let allowed = self.options.scripts.allows(package, ScriptKind::PreInstall);
+        let Some(line) = conf.scripts.pre_install.as_deref().filter(|_| allowed) else {
             return Ok(());
         };
         let source = self.tree.source_dir(package);
@@ -248,9 +257,19 @@ impl<'a> Session<'a> {
 
     /// Runs a script whose failure is only told: what it follows has happened.
     pub(super) fn script(&self, package: &DkmsId, kernel: &KernelId, kind: ScriptKind, line: Option<&str>) {
-        let Some(line) = line.filter(|_| self.options.run_scripts) else {
-            return;
-        };
+        let Some(line) = line else { return };
+        match &self.options.scripts {
+            consent if consent.allows(package, kind) => {}
+            ScriptConsent::Named(_) => {
+                let directive = kind.directive();
+                self.sink.emit(Event::Warning {
+                    text: format!("{directive} of {package} is not run: it is not among the scripts that were allowed"),
+                    hint: None,
+                });
+                return;
+            }
+            _ => return,
+        }
         let source = self.tree.source_dir(package);
         if let Err(error) = script::run(self.tree, package, kind, line, &source, Some(kernel), self.sink) {
             self.sink.emit(Event::Warning {

@@ -313,7 +313,7 @@ fn a_pre_install_that_says_no_changes_nothing() {
     let script = world.write("usr/src/m-1/check.sh", script.as_bytes());
     fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
     let scripts = InstallOptions {
-        run_scripts: true,
+        scripts: crate::script::ScriptConsent::All,
         ..InstallOptions::default()
     };
     // An image without a shell cannot run it, and this machine does not.

@@ -12,7 +12,7 @@ use crate::conf::{ConfContext, ConfError, DkmsConf, evaluate};
 use crate::event::{Event, Sink, Step};
 use crate::fsutil::{copy_tree, put_in_place, remove_any, remove_empty_dirs, sync_dir, sync_tree};
 use crate::package::DkmsId;
-use crate::script::{self, ScriptKind};
+use crate::script::{self, ScriptConsent, ScriptKind, ScriptNotAllowed};
 
 /// Why a source was not added.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +81,9 @@ pub enum AddError {
     /// The tree could not be written.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// It has a POST_ADD that may not run.
+    #[error("add {}", .0.package)]
+    ScriptNotAllowed(#[source] ScriptNotAllowed),
     /// POST_ADD failed.
     #[error(transparent)]
     Script(#[from] script::ScriptError),
@@ -100,6 +103,7 @@ impl AddError {
             AddError::Foreign { dir, .. } => Some(format!("move it away: mv {0} {0}.old", dir.display())),
             AddError::Tree(error) => error.hint(),
             AddError::Script(error) => error.hint(),
+            AddError::ScriptNotAllowed(error) => error.hint(),
         }
     }
 }
@@ -109,8 +113,8 @@ impl AddError {
 pub struct AddOptions {
     /// Replace the package's own directory in the source tree where it is there already.
     pub force: bool,
-    /// Run POST_ADD.
-    pub run_scripts: bool,
+    /// Whether POST_ADD may run.
+    pub scripts: ScriptConsent,
 }
 
 /// A source that is now known.
@@ -162,6 +166,7 @@ impl Tree {
                 dir,
             });
         }
+        may_add(package, &conf, options)?;
         self.register(package, &conf, options, sink)
     }
 
@@ -193,6 +198,7 @@ impl Tree {
         if self.is_added(&package) {
             return Err(AddError::AlreadyAdded(package));
         }
+        may_add(&package, &conf, options)?;
         let to = self.source_tree().join(package.dashed());
         let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
         if same(dir, &to) {
@@ -239,7 +245,9 @@ impl Tree {
             remove_empty_dirs(&dir.join("build"), self.path());
             return Err(TreeError::io("create", &dir)(error).into());
         }
-        if let (true, Some(line)) = (options.run_scripts, &conf.scripts.post_add) {
+        if let Some(line) = &conf.scripts.post_add
+            && options.scripts.allows(package, ScriptKind::PostAdd)
+        {
             let source = self.source_dir(package);
             script::run(self, package, ScriptKind::PostAdd, line, &source, None, sink)?;
         }
@@ -253,6 +261,11 @@ impl Tree {
             is_new: true,
         })
     }
+}
+
+fn may_add(package: &DkmsId, conf: &DkmsConf, options: &AddOptions) -> Result<(), AddError> {
+    let required = options.scripts.require(package, &[ScriptKind::PostAdd], &conf.scripts);
+    required.map_err(AddError::ScriptNotAllowed)
 }
 
 /// What copies of sources are called until they are whole: directories beside the place that they will have.

@@ -120,7 +120,7 @@ mod tests {
             let lock = self.tree.lock(&()).expect("locks");
             let options = AddOptions {
                 force,
-                run_scripts: false,
+                scripts: crate::script::ScriptConsent::None,
             };
             self.tree
                 .add_directory(&lock, dir, &self.tree.context(&nothing, &kernel), &options, &())

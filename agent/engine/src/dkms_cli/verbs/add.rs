@@ -5,6 +5,7 @@ use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::request::{KernelName, Subject};
 use crate::dkms_cli::session::{Session, absolute, running};
 use crate::package::DkmsId;
+use crate::script::ScriptConsent;
 use crate::tree::{AddError, AddOptions, TreeLock};
 
 /// `add`: it is an error when the package is known already.
@@ -43,7 +44,7 @@ pub(super) fn ensure(session: &Session, lock: &TreeLock, subject: &Subject) -> R
 fn add(session: &Session, lock: &TreeLock, subject: &Subject) -> Result<DkmsId, Exit> {
     let options = AddOptions {
         force: session.settings.force,
-        run_scripts: true,
+        scripts: ScriptConsent::All,
     };
     let (tree, screen, context) = (&session.tree, &session.screen, context(session));
     let added = match subject {

@@ -1,5 +1,6 @@
 //! One run of installations and removals, which the verbs share.
 
+use crate::script::ScriptConsent;
 use crate::dkms_cli::after;
 use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::request::Kernels;
@@ -26,7 +27,7 @@ impl<'a> Run<'a> {
             force_version_override: session.settings.force_version_override,
             no_depmod: session.settings.no_depmod,
             symlink_modules: session.framework.symlink_modules,
-            run_scripts: true,
+            scripts: ScriptConsent::All,
         };
         let installs = install::Session::new(&session.tree, lock, options, &session.screen);
         Run {
@@ -113,7 +114,7 @@ pub(super) fn exit_of(error: &InstallError) -> Exit {
         InstallError::Conf(error) => error.into(),
         InstallError::NotBuilt { .. } => Exit::BUILD,
         InstallError::NoKernel { .. } | InstallError::NotNewer { .. } => Exit::NOT_INSTALLABLE,
-        InstallError::PreInstall { .. } => Exit(101),
+        InstallError::PreInstall { .. } | InstallError::ScriptNotAllowed(_) => Exit(101),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::request::{KernelName, Kernels, Package, TarballForm};
 use crate::dkms_cli::session::{Session, running};
 use crate::package::{DkmsId, KernelId};
+use crate::script::ScriptConsent;
 use crate::tarball::{self, Contents, TarballError, Unpacked};
 use crate::tree::{AddOptions, TreeLock};
 
@@ -197,7 +198,7 @@ fn register(session: &Session, lock: &TreeLock, package: &DkmsId, unpacked: &Unp
     }
     let options = AddOptions {
         force: session.settings.force,
-        run_scripts: true,
+        scripts: ScriptConsent::All,
     };
     let added = if unpacked.has_source {
         tree.add_directory(lock, &unpacked.conf_dir, &context(session), &options, &session.screen)

@@ -1,0 +1,96 @@
+//! What a package says or claims on a machine beyond its signed manifest: refused with exit code 4, in quarantine, nothing left.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+
+use dkms_tests::story::{Source, Story};
+
+/// A script that writes a file beside its source, which is in the root of the story.
+const SCRIPT: &str = "#!/bin/sh\necho ran >>../ran-as-root\n";
+
+fn append(path: &Path, text: &str) {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .expect("written");
+}
+
+/// A story with the driver `edu`, whose source has these lines more in dkms.conf and in edu.c.
+fn story(conf: &str, code: &str) -> Story {
+    let story = Story::new();
+    story.add_changed("edu", "1.0", 0x11e8, Source::Good, |dir| {
+        append(&dir.join("dkms.conf"), conf);
+        append(&dir.join("edu.c"), code);
+        append(&dir.join("evil.sh"), SCRIPT);
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(dir.join("evil.sh"), executable).expect("a mode");
+    });
+    story.publish();
+    story
+}
+
+/// Runs `--auto`: it refuses for this reason, and leaves nothing but a quarantine.
+fn check_refused(story: &Story, reason: &str) {
+    let run = story.auto(&[]);
+    assert_eq!(run.code, 4, "{}\n{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains(reason), "{reason}: {}", run.stderr);
+    assert!(
+        run.stderr.contains("hint: tell the publisher of test"),
+        "{}",
+        run.stderr
+    );
+    story.assert_nothing_half_done("edu");
+    assert!(!story.path("usr/src/ran-as-root").exists(), "a script ran");
+    let status = story.run(&["status"]);
+    assert!(status.stdout.contains("quarantine"), "{}", status.stdout);
+    let again = story.auto(&[]);
+    assert_eq!(again.code, 0, "{}\n{}", again.stdout, again.stderr);
+}
+
+#[test]
+fn a_script_that_the_publisher_did_not_see_is_not_run() {
+    // The marker is there on the machine only.
+    for directive in ["POST_ADD", "PRE_INSTALL", "POST_INSTALL", "POST_REMOVE"] {
+        let story = story(
+            &format!("[ \"$dkms_tree\" = /var/lib/dkms ] || {directive}=evil.sh\n"),
+            "",
+        );
+        check_refused(&story, &format!("its dkms.conf runs {directive} as root"));
+    }
+}
+
+#[test]
+fn a_module_of_another_name_is_not_built() {
+    let story = story("[ \"$dkms_tree\" = /var/lib/dkms ] || DEST_MODULE_NAME[0]=e1000e\n", "");
+    check_refused(&story, "its dkms.conf installs a module e1000e");
+}
+
+#[test]
+fn an_alias_beyond_the_vendor_is_refused_and_a_new_device_of_the_vendor_is_told() {
+    for alias in ["pci:v000010ECd00008168sv*sd*bc*sc*i*", "fs-ext4"] {
+        let story = story("", &format!("MODULE_INFO(alias, \"{alias}\");\n"));
+        check_refused(&story, &format!("its module edu claims {alias}"));
+    }
+    let story = story("", "MODULE_INFO(alias, \"pci:v00001234d0000BEEFsv*sd*bc*sc*i*\");\n");
+    let run = story.auto(&[]);
+    assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
+    assert!(
+        run.stderr
+            .contains("edu 1.0 also claims pci:v00001234d0000BEEFsv*sd*bc*sc*i*"),
+        "{}",
+        run.stderr
+    );
+    let history = story.run(&["history"]);
+    assert!(history.stdout.contains("unlisted-aliases"), "{}", history.stdout);
+}
+
+#[test]
+fn scripts_that_the_manifest_lists_run_where_the_policy_names_the_package() {
+    let story = story("POST_ADD=evil.sh\n", "");
+    let refused = story.auto(&[]);
+    assert!(!story.module("edu").exists(), "{}", refused.stdout);
+    story.write("etc/dkms-fetch/config.toml", "allow_root_scripts = [\"edu\"]\n");
+    let run = story.auto(&[]);
+    assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
+    assert!(story.module("edu").exists(), "{}", run.stderr);
+}
