@@ -43,13 +43,13 @@ pub enum CheckProblem {
         found: String,
     },
     /// It was compiled against another version of a symbol.
-    #[error("{module}.ko wants another version of {symbol} ({found:#010x}, the kernel has {expected:#010x})")]
+    #[error("{module}.ko wants another version of {symbol} ({found:#010x}, exported is {expected:#010x})")]
     Crc {
         /// The module.
         module: String,
         /// The symbol.
         symbol: String,
-        /// The kernel's CRC.
+        /// The CRC that is exported.
         expected: u32,
         /// The module's.
         found: u32,
@@ -113,7 +113,8 @@ fn check_symbols(
     extra: &Symbols,
     problems: &mut Vec<CheckProblem>,
 ) {
-    let crc_of = |symbol: &str| kernel.symbols().crc(symbol).or_else(|| extra.crc(symbol));
+    // As kbuild has it: where the kernel exports the same name, the external one wins.
+    let crc_of = |symbol: &str| extra.crc(symbol).or_else(|| kernel.symbols().crc(symbol));
     // The linker's own names are in no list.
     let is_linkers = |symbol: &str| matches!(symbol, "_GLOBAL_OFFSET_TABLE_" | "_TOC_." | ".TOC.");
     let unresolved: Vec<String> = info
@@ -221,6 +222,9 @@ mod tests {
             .map(|(s, c)| format!("{c:#010x}\t{s}\tdep\tEXPORT_SYMBOL\t\n"))
             .collect();
         assert_eq!(check_module("tiny", &info, &kernel, &parse_symvers(&rest)), []);
+        // A name that the kernel exports too is the package's own.
+        let (_other, kernel_too) = self::kernel(CONFIG, &format!("{symvers}0x00000001\t_printk\tvmlinux\tEXPORT_SYMBOL\t\n"));
+        assert_eq!(check_module("tiny", &info, &kernel_too, &parse_symvers(&rest)), []);
         info.crcs.remove("_printk");
         let found = check_module("tiny", &info, &kernel, &parse_symvers(&rest));
         assert_eq!(

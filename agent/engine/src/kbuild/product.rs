@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -43,23 +43,14 @@ impl Job<'_> {
         setting: &dyn Fn(Confined) -> Confined,
     ) -> Result<Vec<RecordedModule>, BuildError> {
         let target = &self.request.kernel;
-        let built = |spec: &ModuleSpec| PathBuf::from(format!("{}{}.ko", spec.built_location, spec.built_name));
         let build_dir = take::open_dir(&work.build).map_err(io_error("open", &work.build))?;
-        for spec in specs {
-            let expected = built(spec);
-            match take::open(&build_dir, &expected) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(BuildError::ModuleMissing {
-                        module: spec.built_name.clone(),
-                        expected,
-                    });
-                }
-                Err(error) => return Err(io_error("take", &work.build)(error)),
-            }
-        }
+        let built: Vec<PathBuf> = specs
+            .iter()
+            .map(|spec| find_built(&build_dir, spec, &work.build))
+            .collect::<Result<_, _>>()?;
         self.step(Step::Check, "");
-        let to_strip: Vec<PathBuf> = specs.iter().filter(|spec| spec.strip).map(|spec| built(spec)).collect();
+        let stripped = specs.iter().zip(&built).filter(|(spec, _)| spec.strip);
+        let to_strip: Vec<&PathBuf> = stripped.map(|(_, path)| path).collect();
         if !to_strip.is_empty() {
             let clang = target.config().is_enabled("CONFIG_CC_IS_CLANG");
             let program = if clang { "llvm-strip" } else { "strip" };
@@ -72,19 +63,21 @@ impl Job<'_> {
                 })?;
         }
         let symvers = work.product.join("module/Module.symvers");
-        let own = own_symvers(&build_dir, specs);
+        let near = near_symvers(specs, &built);
+        let own = own_symvers(&build_dir, &near, MAX_SYMVERS);
         if !own.is_empty() {
             fs::write(&symvers, &own).map_err(io_error("write", &symvers))?;
         }
-        let mut exports = parse_symvers(&own);
+        let mut exports = parse_symvers(&own_symvers(&build_dir, &near, 0));
         for path in depends_symvers(self.tree, &self.kernel, &conf.build_depends) {
-            exports.extend(Symbols::read(&path).unwrap_or_default());
+            exports.add(Symbols::read(&path).unwrap_or_default());
         }
+        // Others may have come with the source, so they say nothing of the kernel's symbols.
+        exports.add(parse_symvers(&own).without(target.symbols()));
         let mut problems = Vec::new();
         let mut files = Vec::new();
-        for spec in specs {
-            let path = built(spec);
-            let bytes = take::read(&build_dir, &path, MAX_MODULE_LEN).map_err(io_error("take", &work.build))?;
+        for (spec, path) in specs.iter().zip(&built) {
+            let bytes = take::read(&build_dir, path, MAX_MODULE_LEN).map_err(io_error("take", &work.build))?;
             match ModuleInfo::parse(&bytes) {
                 Ok(info) => problems.extend(check_module(&spec.built_name, &info, target, &exports)),
                 Err(what) => problems.push(CheckProblem::NotAModule {
@@ -149,12 +142,38 @@ impl Job<'_> {
     }
 }
 
-/// What the package exports: Module.symvers at the top of the build and where its modules lie, and those of other directories that it
-/// builds in (some move their modules afterwards). The first that names a symbol counts: others may have come with the source.
-fn own_symvers(build: impl AsFd, specs: &[&ModuleSpec]) -> String {
-    let near = specs.iter().map(|spec| spec.built_location.as_str()).chain([""]);
-    let near = near.map(|dir| Path::new(dir).join("Module.symvers"));
-    let elsewhere = take::find(&build, "Module.symvers", MAX_SYMVERS);
+/// Where a module was built: where the conf says, or else the only file of that name, which some Makefiles put elsewhere.
+fn find_built(build_dir: &OwnedFd, spec: &ModuleSpec, dir: &Path) -> Result<PathBuf, BuildError> {
+    let name = format!("{}.ko", spec.built_name);
+    let expected = Path::new(&spec.built_location).join(&name);
+    match take::open(build_dir, &expected) {
+        Ok(_) => return Ok(expected),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("take", dir)(error)),
+        Err(_) => {}
+    }
+    let mut found = take::find(build_dir, &name, 2);
+    match (found.pop(), found.is_empty()) {
+        (Some(path), true) => Ok(path),
+        _ => Err(BuildError::ModuleMissing {
+            module: spec.built_name.clone(),
+            expected,
+        }),
+    }
+}
+
+/// The Module.symvers at the top of the build and where its modules lie.
+fn near_symvers(specs: &[&ModuleSpec], built: &[PathBuf]) -> Vec<PathBuf> {
+    let said = specs.iter().map(|spec| PathBuf::from(&spec.built_location));
+    let lie = built.iter().filter_map(|path| path.parent().map(Path::to_owned));
+    let dirs = said.chain(lie).chain([PathBuf::new()]);
+    dirs.map(|dir| dir.join("Module.symvers")).collect()
+}
+
+/// What the package exports: the files in `near`, and at most `others` of other directories that it builds in (some move their modules
+/// afterwards). The first that names a symbol counts: others may have come with the source.
+fn own_symvers(build: impl AsFd, near: &[PathBuf], others: usize) -> String {
+    let elsewhere = take::find(&build, "Module.symvers", others);
+    let near = near.iter().cloned();
     let mut by_symbol: BTreeMap<String, String> = BTreeMap::new();
     for path in near.chain(elsewhere) {
         let bytes = take::read(&build, &path, MAX_SYMVERS_LEN).unwrap_or_default();
@@ -206,7 +225,7 @@ mod tests {
             fs::write(path, text).expect("write");
         }
         assert_eq!(
-            own_symvers(take::open_dir(dir.path()).expect("opens"), &[]),
+            own_symvers(take::open_dir(dir.path()).expect("opens"), &near_symvers(&[], &[]), 9),
             "0x1\ta\tm\tEXPORT_SYMBOL\t\n0x3\tb\tn\tEXPORT_SYMBOL_GPL\tNS\n"
         );
     }

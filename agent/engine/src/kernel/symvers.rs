@@ -33,9 +33,18 @@ impl Symbols {
         self.crcs.is_empty()
     }
 
-    /// Adds what another file exports.
-    pub fn extend(&mut self, other: Symbols) {
-        self.crcs.extend(other.crcs);
+    /// Adds what another file exports; what is known already stays as it is.
+    pub fn add(&mut self, other: Symbols) {
+        for (symbol, crc) in other.crcs {
+            self.crcs.entry(symbol).or_insert(crc);
+        }
+    }
+
+    /// The same without the symbols that `other` exports too.
+    #[must_use]
+    pub fn without(mut self, other: &Symbols) -> Symbols {
+        self.crcs.retain(|symbol, _| other.crc(symbol).is_none());
+        self
     }
 }
 
