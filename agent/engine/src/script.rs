@@ -193,6 +193,21 @@ pub(crate) fn command(tree: &Tree, package: &DkmsId, line: &str, dir: &Path) -> 
     executable.then(|| (path.clone(), Confined::new(path).args(words).dir(dir)))
 }
 
+/// Gives a command what dkms.conf calls by these names; Makefiles and scripts read them from their environment.
+pub(crate) fn with_variables(command: Confined, tree: &Tree, package: &DkmsId, kernel: Option<&KernelId>) -> Confined {
+    let framework = tree.framework();
+    let command = command
+        .env("module", &package.module)
+        .env("module_version", &package.version)
+        .env("dkms_tree", &framework.dkms_tree)
+        .env("source_tree", &framework.source_tree)
+        .env("install_tree", &framework.install_tree);
+    match kernel {
+        Some(kernel) => command.env("kernelver", &kernel.release).env("arch", &kernel.arch),
+        None => command,
+    }
+}
+
 /// Runs a script of `package` in `dir` as we run; its output becomes notes. One that is not executable is warned of and passed over.
 /// Those of an image run in the image, and never on this machine: in an image without a shell they are warned of and passed over.
 pub(crate) fn run(
@@ -323,5 +338,6 @@ fn prepare(
         step: Step::Script,
         detail: format!("{directive} {line}"),
     });
+    let command = with_variables(command, tree, package, kernel);
     Some((path, command))
 }

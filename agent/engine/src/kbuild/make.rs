@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::diagnose::{Surroundings, diagnose};
 use super::error::BuildError;
@@ -33,10 +33,13 @@ impl Job<'_> {
                 .join("patches"),
         );
         for patch in &conf.patches {
+            let is_inside = Path::new(patch)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
             let Some(path) = [&local_dir, &source_dir]
                 .map(|dir| dir.join(patch))
                 .into_iter()
-                .find(|p| p.is_file())
+                .find(|p| is_inside && p.is_file())
             else {
                 let (patch, source_dir) = (
                     patch.clone(),
@@ -106,10 +109,13 @@ impl Job<'_> {
             place.path(&work.build).display(),
             self.request.package.dashed()
         );
-        let mut command = command
+        let mut command = script::with_variables(command, self.tree, &self.request.package, Some(&self.kernel))
             .renamed(|path| place.path(path))
             .sandbox(self.view(place, conf, work))
             .env("KCFLAGS", map)
+            .env("dkms_tree", place.path(&work.tree))
+            .env("kernel_source_dir", place.path(&target.headers))
+            .env("parallel_jobs", self.options.jobs.to_string())
             .jobserver(self.client);
         if target.headers.join(".kernelvariables").exists() {
             command = command.env("CC", &target.toolchain().cc);
@@ -286,17 +292,75 @@ impl Place {
     }
 }
 
-/// What is added to MAKE: a leading `make` gets the release (and `LLVM=1` for kernels built by clang); its jobs come from the jobserver.
-/// In quotes it is left alone.
+/// What is added to MAKE: each call of `make` gets `LLVM=1` for kernels built by clang, and a leading one that is not in quotes the
+/// release. Its jobs come from the jobserver.
 fn make_line(line: &str, release: &str, is_clang: bool) -> String {
-    match line
+    let leads = line
         .strip_prefix("make")
-        .filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
-    {
-        Some(rest) if is_clang => format!("make KERNELRELEASE={release} LLVM=1{rest}"),
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+    let line = if is_clang { with_llvm(line) } else { line.to_owned() };
+    match line.strip_prefix("make").filter(|_| leads) {
         Some(rest) => format!("make KERNELRELEASE={release}{rest}"),
-        None => line.to_owned(),
+        None => line,
     }
+}
+
+/// Adds `LLVM=1` after each word that calls make: where a command begins, after assignments, also in quotes or by its path.
+fn with_llvm(line: &str) -> String {
+    let mut text = String::with_capacity(line.len() + 16);
+    let mut at_command = true;
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        if c.is_whitespace() || ";&|({!`".contains(c) {
+            at_command |= c == '\n' || !c.is_whitespace();
+            text.push(c);
+            rest = &rest[c.len_utf8()..];
+            continue;
+        }
+        let word = &rest[..word_len(rest)];
+        let plain: String = word.chars().filter(|c| !"'\"\\".contains(*c)).collect();
+        text.push_str(word);
+        rest = &rest[word.len()..];
+        if at_command && is_make(&plain) {
+            text.push_str(" LLVM=1");
+        }
+        at_command &= is_before_command(&plain);
+    }
+    text
+}
+
+/// The length of the word that `text` begins with, in bytes; blanks in quotes belong to it.
+fn word_len(text: &str) -> usize {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            _ if escaped => escaped = false,
+            (Some('"') | None, '\\') => escaped = true,
+            (Some(open), c) if open == c => quote = None,
+            (None, '\'' | '"') => quote = Some(c),
+            (None, c) if at > 0 && (c.is_whitespace() || ";&|()`".contains(c)) => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn is_make(word: &str) -> bool {
+    matches!(word, "make" | "gmake" | "$MAKE" | "${MAKE}") || word.ends_with("/make")
+}
+
+/// Words that may stand before a command: assignments, and what runs a command or begins a list of them.
+fn is_before_command(word: &str) -> bool {
+    let is_assignment = word.split_once('=').is_some_and(|(name, _)| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    });
+    is_assignment
+        || matches!(
+            word,
+            "env" | "exec" | "command" | "nice" | "time" | "eval" | "if" | "then" | "else" | "do" | "while"
+        )
 }
 
 /// The way out for a cause.
@@ -342,6 +406,17 @@ mod tests {
         check("make -C x", false, "make KERNELRELEASE=6.1 -C x");
         check("make", true, "make KERNELRELEASE=6.1 LLVM=1");
         check("'make' all", false, "'make' all");
+        check("'make' all", true, "'make' LLVM=1 all");
+        check("cd src; make -j2", true, "cd src; make LLVM=1 -j2");
+        check("KV=6.1 ./make all", true, "KV=6.1 ./make LLVM=1 all");
+        check(
+            "A='b c' \"make\" x && make y",
+            true,
+            "A='b c' \"make\" LLVM=1 x && make LLVM=1 y",
+        );
+        check("(./configure && make)", true, "(./configure && make LLVM=1)");
+        check("echo make; ./make.sh make", true, "echo make; ./make.sh make");
+        check("env X=1 /usr/bin/make", true, "env X=1 /usr/bin/make LLVM=1");
         check("makepkg", false, "makepkg");
         check("(./configure && make)", false, "(./configure && make)");
     }
