@@ -158,7 +158,8 @@ impl Intake {
         let scratch = tempfile::tempdir().map_err(FileError::on("create a directory in", &std::env::temp_dir()))?;
         tree.write_to(scratch.path())
             .map_err(FileError::on("write", scratch.path()))?;
-        conf::evaluate(scratch.path(), &self.context).map_err(|source| IntakeError::Conf {
+        let first = conf::evaluate_first(scratch.path(), &self.context);
+        first.map(|first| first.conf).map_err(|source| IntakeError::Conf {
             path: path.to_owned(),
             source,
         })

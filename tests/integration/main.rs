@@ -10,6 +10,7 @@ mod dkms_distributions;
 mod dkms_hooks;
 mod dkms_rebuild;
 mod dkms_settings;
+mod dkms_sources;
 mod docs;
 mod engine_build;
 mod errors;

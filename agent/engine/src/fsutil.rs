@@ -75,6 +75,16 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives all that is in `dir` to `user` and its group, following no link.
+pub(crate) fn chown_tree(dir: &Path, user: u32) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+    for entry in WalkDir::new(dir) {
+        chownat(CWD, entry?.path(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
 /// Gives `new` the place `to`, in one step where the file system can; what was there is then at `new`, or at `old` where it cannot. All
 /// three are on one file system.
 pub(crate) fn put_in_place(new: &Path, to: &Path, old: &Path) -> io::Result<()> {

@@ -76,6 +76,15 @@ pub enum ConfError {
         /// What is wrong, at least one.
         problems: Vec<ConfProblem>,
     },
+    /// The source could not be copied for a conf that writes beside itself.
+    #[error("the source {} cannot be copied for its dkms.conf", .dir.display())]
+    Copy {
+        /// The source.
+        dir: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// `--directive` with something that is no `NAME=VALUE`.
     #[error("the directive {0:?} is not NAME=VALUE")]
     BadDirective(String),
@@ -113,6 +122,22 @@ pub enum ConfProblem {
     /// A name with a slash, `..` or the like.
     #[error("{directive} is {value:?}, which cannot be a name")]
     BadName {
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
+    /// A text that the package's own installation replaces.
+    #[error("{directive} is {value:?}, a placeholder that the package's own installation replaces")]
+    Placeholder {
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
+    /// Two modules with one name.
+    #[error("{directive} is {value:?}, like that of another module")]
+    Duplicate {
         /// The directive.
         directive: String,
         /// Its value.
@@ -156,14 +181,6 @@ pub enum ConfProblem {
         /// The directive.
         directive: String,
     },
-    /// Something that bash cannot take as a regular expression.
-    #[error("{directive} is {value:?}, which bash does not accept as a regular expression")]
-    BadRegex {
-        /// The directive.
-        directive: String,
-        /// Its value.
-        value: String,
-    },
     /// A value with quotes that do not pair up when it is expanded.
     #[error("the quotes in {directive} do not pair up")]
     Quotes {
@@ -188,6 +205,11 @@ impl ConfError {
             | ConfError::TooMuch { path, .. }
             | ConfError::TooSlow { path, .. } => Some(format!("edit {}", path.display())),
             ConfError::Bash { path, .. } => Some(format!("less {}", path.display())),
+            ConfError::Copy { dir, .. } => Some(format!(
+                "ls -la {}; df {}",
+                dir.display(),
+                std::env::temp_dir().display()
+            )),
             ConfError::BadDirective(_) => Some("--directive 'AUTOINSTALL=no'".into()),
         }
     }

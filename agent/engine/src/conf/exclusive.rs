@@ -39,6 +39,9 @@ pub enum Exclusion {
     /// Newer than BUILD_EXCLUSIVE_KERNEL_MAX.
     #[error("it is only for kernels up to {0}")]
     TooNew(String),
+    /// OBSOLETE_BY: the kernel has it in its own tree.
+    #[error("kernels from {0} on have it in their own tree")]
+    Obsolete(String),
     /// BUILD_EXCLUSIVE_ARCH does not match.
     #[error("it is only for architectures that match {0:?}")]
     Arch(String),

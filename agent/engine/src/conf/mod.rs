@@ -9,9 +9,11 @@ mod evaluate;
 mod exclusive;
 mod model;
 mod raw;
+mod stage;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 pub use context::{ConfContext, Directive, override_files};
 pub use error::{ConfError, ConfProblem};
@@ -19,6 +21,7 @@ pub use evaluate::evaluate;
 pub use exclusive::{Exclusion, Exclusive};
 pub use model::{ConfWarning, DkmsConf, ModuleSpec, Scripts};
 pub use syntax::SyntaxSpan;
+pub use writing::{FirstEvaluation, WrittenFile, evaluate_first};
 
 /// True for what can be a PACKAGE_NAME or PACKAGE_VERSION: one part of a path that is no hidden one.
 pub fn is_name(text: &str) -> bool {

@@ -1,5 +1,7 @@
 //! The typed meaning of a dkms.conf.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,7 @@ use super::is_name;
 use super::raw::RawConf;
 use crate::event::{Event, Sink};
 use crate::kernel::KernelConfig;
+use crate::version;
 
 /// The most modules one package may have; the largest real one has about 70.
 const MAX_MODULES: usize = 1024;
@@ -90,6 +93,17 @@ pub enum ConfWarning {
     /// A directive that has no effect any more.
     #[error("{0} is deprecated and has no effect")]
     Deprecated(String),
+    /// There is nothing to install.
+    #[error("it names no modules")]
+    NoModules,
+    /// Something that bash cannot take as a regular expression.
+    #[error("{directive} is {value:?}, which is no regular expression and matches nothing")]
+    BadRegex {
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
     /// What the conf said on standard error.
     #[error("it says: {0}")]
     Says(String),
@@ -116,7 +130,11 @@ impl DkmsConf {
                     text,
                     hint: Some(format!("remove it from {}", path.display())),
                 },
-                ConfWarning::Says(_) => Event::Note(text),
+                ConfWarning::BadRegex { .. } => Event::Warning {
+                    text,
+                    hint: Some(format!("edit {}", path.display())),
+                },
+                ConfWarning::NoModules | ConfWarning::Says(_) => Event::Note(text),
             });
         }
     }
@@ -126,8 +144,10 @@ impl DkmsConf {
             raw,
             problems: raw.problems.clone(),
         };
-        let package_name = reader.name("PACKAGE_NAME");
-        let package_version = reader.name("PACKAGE_VERSION");
+        // Whoever calls a package by a name means that one, whatever its conf says of itself.
+        let is_named = !ctx.module.is_empty();
+        let package_name = reader.name("PACKAGE_NAME", is_named);
+        let package_version = reader.name("PACKAGE_VERSION", is_named);
         let conf = DkmsConf {
             modules: reader.modules(&package_name, ctx),
             make: reader.make(),
@@ -151,9 +171,25 @@ impl DkmsConf {
         }
     }
 
-    /// Why the whole package is not meant for kernel `release`, if it is not.
+    /// Why the whole package is not meant for kernel `release`, if it is not: none of its modules may be. OBSOLETE_BY counts where
+    /// BUILD_EXCLUSIVE_KERNEL_MAX is not set.
     pub fn excluded(&self, release: &str, config: Option<&KernelConfig>) -> Option<Exclusion> {
-        self.exclusive.excludes(release, config)
+        if let Some(why) = self.exclusive.excludes(release, config) {
+            return Some(why);
+        }
+        let obsolete_by = self
+            .obsolete_by
+            .as_ref()
+            .filter(|_| self.exclusive.kernel_max.is_empty());
+        if let Some(since) = obsolete_by.filter(|since| version::compare(release, since) != Ordering::Less) {
+            return Some(Exclusion::Obsolete(since.clone()));
+        }
+        let mut each = self
+            .modules
+            .iter()
+            .map(|module| module.exclusive.excludes(release, config));
+        let first = each.next()??;
+        each.all(|why| why.is_some()).then_some(first)
     }
 
     /// The modules that are meant for kernel `release`.
@@ -170,6 +206,13 @@ impl DkmsConf {
             .clone()
             .unwrap_or_else(|| format!("make -C {} M={}", kernel_source_dir.display(), build_dir.display()))
     }
+}
+
+/// Whether a value is what Makefiles and `sed` replace: `@VERSION@`, `#MODULE_VERSION#`, `%VERSION%`, `{{VERSION}}`.
+fn is_placeholder(value: &str) -> bool {
+    [("@", "@"), ("#", "#"), ("%", "%"), ("__", "__"), ("{", "}"), ("<", ">")]
+        .iter()
+        .any(|(begin, end)| value.len() > begin.len() + end.len() && value.starts_with(begin) && value.ends_with(end))
 }
 
 /// Takes values out of a [`RawConf`] and collects all that is wrong with them.
@@ -191,9 +234,14 @@ impl Reader<'_> {
         Some(self.at(variable, 0).trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// How many indexes a variable has in use, as bash's `${#X[@]}` counts them.
+    /// One more than the highest index of a variable: its array may have gaps.
     fn count(&self, variable: &str) -> usize {
-        self.raw.values.get(variable).map_or(0, |values| values.len())
+        let last = self
+            .raw
+            .values
+            .get(variable)
+            .and_then(|values| values.keys().next_back());
+        last.map_or(0, |last| last + 1)
     }
 
     fn list(&self, variable: &str) -> Vec<String> {
@@ -206,9 +254,16 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn name(&mut self, variable: &str) -> String {
+    fn name(&mut self, variable: &str, is_named: bool) -> String {
         match self.scalar(variable) {
             None => self.problems.push(ConfProblem::Unset(variable.into())),
+            Some(value) if is_named => return value,
+            Some(value) if is_placeholder(&value) => {
+                self.problems.push(ConfProblem::Placeholder {
+                    directive: variable.into(),
+                    value,
+                });
+            }
             Some(value) if !is_name(&value) => {
                 self.problems.push(ConfProblem::BadName {
                     directive: variable.into(),
@@ -243,19 +298,41 @@ impl Reader<'_> {
             "DEST_MODULE_LOCATION",
         ];
         let count = arrays.iter().map(|variable| self.count(variable)).max().unwrap_or(0);
-        if self.count("DEST_MODULE_LOCATION") == 0 {
-            self.problems.push(ConfProblem::Unset("DEST_MODULE_LOCATION".into()));
-            return Vec::new();
-        }
         let strip_all = !self.at("STRIP", 0).starts_with(['n', 'N']);
-        (0..count.min(MAX_MODULES))
-            .map(|index| self.module(index, package_name, strip_all, ctx))
-            .collect()
+        let modules: Vec<ModuleSpec> = (0..count.min(MAX_MODULES))
+            .map(|index| self.module(index, (count == 1).then_some(package_name), strip_all, ctx))
+            .collect();
+        self.check_duplicates(&modules);
+        modules
     }
 
-    fn module(&mut self, index: usize, package_name: &str, strip_all: bool, ctx: &ConfContext) -> ModuleSpec {
+    /// Of two modules with one name, one would take the place of the other.
+    fn check_duplicates(&mut self, modules: &[ModuleSpec]) {
+        let (mut built, mut dest) = (BTreeSet::new(), BTreeSet::new());
+        for (index, module) in modules.iter().enumerate() {
+            let path = format!("{}{}", module.built_location, module.built_name);
+            for (variable, value, is_new) in [
+                ("BUILT_MODULE_NAME", &path, built.insert(path.clone())),
+                (
+                    "DEST_MODULE_NAME",
+                    &module.dest_name,
+                    dest.insert(module.dest_name.clone()),
+                ),
+            ] {
+                if !is_new && !module.built_name.is_empty() {
+                    self.problems.push(ConfProblem::Duplicate {
+                        directive: format!("{variable}[{index}]"),
+                        value: value.clone(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// `only_name` is PACKAGE_NAME where there is one module, which then needs no name of its own.
+    fn module(&mut self, index: usize, only_name: Option<&str>, strip_all: bool, ctx: &ConfContext) -> ModuleSpec {
         let mut built_name = self.at("BUILT_MODULE_NAME", index).to_owned();
-        if built_name.is_empty() && self.count("DEST_MODULE_LOCATION") == 1 {
+        if let Some(package_name) = only_name.filter(|_| built_name.is_empty()) {
             package_name.clone_into(&mut built_name);
         }
         let mut dest_name = self.at("DEST_MODULE_NAME", index).to_owned();
@@ -336,21 +413,14 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the regular expression at an index matched; one that is none is a problem.
-    fn matched(&mut self, variable: &str, index: usize) -> bool {
-        match self.raw.matches.get(variable).and_then(|all| all.get(&index)) {
-            Some(Some(matched)) => *matched,
-            Some(None) => {
-                let (directive, value) = (format!("{variable}[{index}]"), self.at(variable, index).to_owned());
-                self.problems.push(ConfProblem::BadRegex { directive, value });
-                false
-            }
-            None => false,
-        }
+    /// Whether the regular expression at an index matched. One that is none matches nothing, as in bash.
+    fn matched(&self, variable: &str, index: usize) -> bool {
+        let found = self.raw.matches.get(variable).and_then(|all| all.get(&index));
+        found.is_some_and(|matched| matched == &Some(true))
     }
 
     /// The last MAKE whose MAKE_MATCH matches; MAKE[0] counts always if it has none.
-    fn make(&mut self) -> Option<String> {
+    fn make(&self) -> Option<String> {
         let raw = self.raw;
         let mut command = None;
         if self.at("MAKE_MATCH", 0).is_empty() {
@@ -365,7 +435,7 @@ impl Reader<'_> {
         command
     }
 
-    fn patches(&mut self) -> Vec<String> {
+    fn patches(&self) -> Vec<String> {
         let raw = self.raw;
         let mut patches = Vec::new();
         for (&index, value) in raw.values.get("PATCH").into_iter().flatten() {
@@ -373,23 +443,12 @@ impl Reader<'_> {
             if value.is_empty() || !applies {
                 continue;
             }
-            if Path::new(value)
-                .components()
-                .any(|part| !matches!(part, std::path::Component::Normal(_)))
-            {
-                let directive = format!("PATCH[{index}]");
-                self.problems.push(ConfProblem::Leaves {
-                    directive,
-                    value: value.clone(),
-                });
-            } else {
-                patches.push(value.clone());
-            }
+            patches.push(value.clone());
         }
         patches
     }
 
-    fn exclusive(&mut self, index: usize) -> Exclusive {
+    fn exclusive(&self, index: usize) -> Exclusive {
         let text = |reader: &Self, what: &str| reader.at(&format!("BUILD_EXCLUSIVE_{what}"), index).trim().to_owned();
         let (kernel, arch) = (text(self, "KERNEL"), text(self, "ARCH"));
         Exclusive {
@@ -420,7 +479,18 @@ impl Reader<'_> {
             .filter(|variable| self.count(variable) > 0)
             .map(|variable| ConfWarning::Deprecated((*variable).to_owned()));
         let says = stderr.lines().filter(|line| !line.trim().is_empty()).take(20);
+        let none = (self.count("DEST_MODULE_LOCATION") == 0 && self.count("BUILT_MODULE_NAME") == 0)
+            .then_some(ConfWarning::NoModules);
+        let odd = self.raw.matches.iter().flat_map(|(variable, all)| {
+            let odd = all.iter().filter(|(_, matched)| matched.is_none());
+            odd.map(move |(index, _)| ConfWarning::BadRegex {
+                directive: format!("{variable}[{index}]"),
+                value: self.at(variable, *index).to_owned(),
+            })
+        });
         deprecated
+            .chain(none)
+            .chain(odd)
             .chain(says.map(|line| ConfWarning::Says(line.to_owned())))
             .collect()
     }

@@ -131,12 +131,22 @@ fn exclusive_conditions_are_bash_regexes() {
     check("BUILD_EXCLUSIVE_ARCH='x86.*'", false);
     check("BUILD_EXCLUSIVE_ARCH='^do_not_build$'", true);
     check("BUILD_EXCLUSIVE_KERNEL_MIN=6.2", true);
+    check("BUILD_EXCLUSIVE_KERNEL=' '", false);
+    check("BUILD_EXCLUSIVE_KERNEL='*('", true);
+    check("BUILD_EXCLUSIVE_ARCH='['", true);
+    check("OBSOLETE_BY=6.1", true);
+    check("OBSOLETE_BY=6.1.0-57", false);
+    check("OBSOLETE_BY=6.1\nBUILD_EXCLUSIVE_KERNEL_MAX=6.2", false);
+    // Only the first of two modules, and none of them.
+    let two = "BUILT_MODULE_NAME=(m n)\nDEST_MODULE_LOCATION[1]=/extra\n";
+    check(&format!("{two}BUILD_EXCLUSIVE_KERNEL[1]=^5"), false);
+    check(&format!("{two}BUILD_EXCLUSIVE_KERNEL[0]=^5"), true);
 }
 
 #[test]
 fn problems_are_all_told() {
-    let error = conf("PACKAGE_NAME=../x\nAUTOINSTALL=maybe\nBUILT_MODULE_NAME=a.ko\nDEST_MODULE_LOCATION=/etc\n")
-        .expect_err("a bad conf");
+    let dir = source("PACKAGE_NAME=../x\nAUTOINSTALL=maybe\nBUILT_MODULE_NAME=a.ko\nDEST_MODULE_LOCATION=/etc\n");
+    let error = evaluate(dir.path(), &context(dir.path()).of_package("", "")).expect_err("a bad conf");
     let ConfError::Invalid { problems, .. } = &error else {
         panic!("{error}");
     };
@@ -189,5 +199,104 @@ fn a_conf_has_no_power() {
         conf.warnings.iter().any(|w| matches!(w, ConfWarning::Says(_))),
         "{:?}",
         conf.warnings
+    );
+}
+
+#[test]
+fn dos_line_ends_are_no_part_of_values() {
+    let text = format!(
+        "{MINIMAL}BUILT_MODULE_NAME=(a \\\n b)\nDEST_MODULE_LOCATION[1]=/extra\nif [[ $arch ]]; then\n  PRE_BUILD=\"x y\"\nfi\n"
+    );
+    let dos = conf(&text.replace('\n', "\r\n")).expect("a conf");
+    assert_eq!(dos, conf(&text).expect("a conf"));
+    assert_eq!((dos.modules.len(), dos.scripts.pre_build.as_deref()), (2, Some("x y")));
+    // A CR within a line is the conf's own.
+    let inside = conf(&format!("{MINIMAL}PRE_BUILD=$'x\\ry'\n")).expect("a conf");
+    assert_eq!(inside.scripts.pre_build.as_deref(), Some("x\ry"));
+}
+
+#[test]
+fn files_beside_the_conf_are_read_by_any_path() {
+    for line in [
+        "PRE_BUILD=$(cat VERSION)",
+        "PRE_BUILD=$(cat ./VERSION)",
+        "PRE_BUILD=$(cat \"${BASH_SOURCE%/*}/VERSION\")",
+        "PRE_BUILD=$(cat \"$(dirname \"$(readlink -f \"${BASH_SOURCE[0]}\")\")/VERSION\")",
+        ". ./VERSION.sh; PRE_BUILD=$VERSION",
+    ] {
+        // The directory is closed to others; so is a file of it, in the second round.
+        for mode in [0o644, 0o600] {
+            let dir = source(&format!("{MINIMAL}{line}\n"));
+            for (name, text) in [("VERSION", "3.1\n"), ("VERSION.sh", "VERSION=3.1\n")] {
+                let path = dir.path().join(name);
+                std::fs::write(&path, text).expect("write");
+                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("chmod");
+            }
+            let conf = evaluate_first(dir.path(), &context(dir.path())).expect("a conf").conf;
+            assert_eq!(conf.scripts.pre_build.as_deref(), Some("3.1"), "{line} {mode:o}");
+        }
+    }
+}
+
+#[test]
+fn a_conf_may_write_in_a_copy_of_its_source() {
+    let dir = source(
+        "PACKAGE_NAME=m\nDEST_MODULE_LOCATION=/extra\nHERE=${BASH_SOURCE%/dkms.conf}\n\
+         [ -e \"$HERE/sub/version\" ] || { mkdir -p \"$HERE/sub\"; echo PACKAGE_VERSION=4 >\"$HERE/sub/version\"; }\n\
+         echo new >changed\n. \"$HERE/sub/version\"\n",
+    );
+    std::fs::write(dir.path().join("changed"), "old").expect("write");
+    let ctx = context(dir.path()).of_package("", "");
+    assert!(evaluate(dir.path(), &ctx).is_err(), "nothing may be written");
+    let FirstEvaluation { conf, written } = evaluate_first(dir.path(), &ctx).expect("a conf");
+    assert_eq!(conf.package_version, "4");
+    let names: Vec<_> = written.iter().map(|file| file.path.display().to_string()).collect();
+    assert_eq!(names, ["changed", "sub/version"]);
+    assert_eq!(std::fs::read(dir.path().join("changed")).expect("read"), b"old");
+    assert!(!dir.path().join("sub").exists(), "the original stays as it is");
+    written.iter().try_for_each(|file| file.put(dir.path())).expect("put");
+    assert_eq!(evaluate(dir.path(), &ctx).expect("a conf").package_version, "4");
+}
+
+#[test]
+fn names_count_where_none_was_given() {
+    let text = "PACKAGE_NAME=m\nPACKAGE_VERSION='#MODULE_VERSION#'\nDEST_MODULE_LOCATION=/extra\n";
+    assert_eq!(
+        conf(text).expect("it is m/1, whatever it says").package_version,
+        "#MODULE_VERSION#"
+    );
+    let dir = source(text);
+    let error = evaluate(dir.path(), &context(dir.path()).of_package("", "")).expect_err("no version");
+    assert!(error.to_string().contains("placeholder"), "{error}");
+}
+
+#[test]
+fn modules_by_their_highest_index() {
+    let check = |lines: &str, expected: Result<usize, &str>| {
+        let found = conf(&format!("PACKAGE_NAME=m\nPACKAGE_VERSION=1\n{lines}\n"));
+        match (found, expected) {
+            (Ok(conf), Ok(count)) => assert_eq!(conf.modules.len(), count, "{lines}"),
+            (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{lines}: {error}"),
+            (found, _) => panic!("{lines}: {found:?}"),
+        }
+    };
+    check("", Ok(0));
+    check("DEST_MODULE_LOCATION=/extra", Ok(1));
+    check(
+        "DEST_MODULE_LOCATION[1]=/extra\nBUILT_MODULE_NAME[1]=a",
+        Err("does not set BUILT_MODULE_NAME[0]"),
+    );
+    check("BUILT_MODULE_NAME=a", Err("does not set DEST_MODULE_LOCATION[0]"));
+    check(
+        "BUILT_MODULE_NAME=(a a)\nDEST_MODULE_LOCATION=(/extra /extra)\nDEST_MODULE_NAME=(b c)",
+        Err("BUILT_MODULE_NAME[1]"),
+    );
+    check(
+        "BUILT_MODULE_NAME=(a b)\nDEST_MODULE_LOCATION=(/extra /extra)\nDEST_MODULE_NAME=(c c)",
+        Err("DEST_MODULE_NAME[1]"),
+    );
+    check(
+        "BUILT_MODULE_NAME=(a a)\nBUILT_MODULE_LOCATION[1]=x\nDEST_MODULE_LOCATION=(/extra /extra)\nDEST_MODULE_NAME=(c d)",
+        Ok(2),
     );
 }

@@ -8,10 +8,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
-use walkdir::WalkDir;
-
-use crate::fsutil::copy_tree;
+use crate::fsutil::{chown_tree, copy_tree};
 use crate::package::{DkmsId, KernelId};
 use crate::sandbox::take;
 use crate::tree::Tree;
@@ -117,14 +114,6 @@ impl Drop for Workspace {
         // What cannot be removed is left to the next run.
         let _ = take::remove_tree(&self.dir);
     }
-}
-
-fn chown_tree(dir: &Path, user: u32) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
-    for entry in WalkDir::new(dir) {
-        chownat(CWD, entry?.path(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    Ok(())
 }
 
 fn mode(bits: u32) -> fs::Permissions {

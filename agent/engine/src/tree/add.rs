@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Tree, TreeError, TreeLock};
-use crate::conf::{ConfContext, ConfError, DkmsConf, evaluate};
+use crate::conf::{ConfContext, ConfError, ConfProblem, DkmsConf, FirstEvaluation, WrittenFile, evaluate_first};
 use crate::event::{Event, Sink, Step};
 use crate::fsutil::{copy_tree, put_in_place, remove_any, remove_empty_dirs, sync_dir, sync_tree};
 use crate::package::DkmsId;
@@ -31,6 +31,9 @@ pub enum AddError {
     /// A directory without a dkms.conf.
     #[error("there is no dkms.conf in {}", .0.display())]
     NoConf(PathBuf),
+    /// No directory at all.
+    #[error("add {}: there is no such directory", .0.display())]
+    NoDirectory(PathBuf),
     /// Its dkms.conf is not usable.
     #[error("the source {} cannot be added", .dir.display())]
     Conf {
@@ -39,16 +42,6 @@ pub enum AddError {
         /// What is wrong with it.
         #[source]
         source: ConfError,
-    },
-    /// Its dkms.conf is of another package than was asked for.
-    #[error("the dkms.conf in {} is of {found}, not of {wanted}", .dir.display())]
-    OtherPackage {
-        /// What was asked for.
-        wanted: DkmsId,
-        /// What it is.
-        found: DkmsId,
-        /// The source.
-        dir: PathBuf,
     },
     /// Its source directory would have the name of one of the kernel's packages.
     #[error("add {package}: {} is a directory of the distribution's kernel packages", .dir.display())]
@@ -95,9 +88,12 @@ impl AddError {
         match self {
             AddError::AlreadyAdded(package) => Some(format!("dkms remove {package} --all")),
             AddError::NoSource { .. } => Some("dkms add /path/to/source".into()),
-            AddError::NoConf(dir) => Some(format!("ls {}", dir.display())),
-            AddError::Conf { source, .. } => source.hint(),
-            AddError::OtherPackage { found, .. } => Some(format!("dkms add {found}")),
+            AddError::NoConf(dir) => Some(format!(
+                "name the directory that has it: find {} -name dkms.conf",
+                dir.display()
+            )),
+            AddError::NoDirectory(dir) => Some(format!("ls -ld {}", crate::fsutil::standing(dir).display())),
+            AddError::Conf { dir, source } => placeholder_hint(dir, source).or_else(|| source.hint()),
             AddError::Reserved { package, .. } => Some(format!("give {package} another PACKAGE_NAME in its dkms.conf")),
             AddError::SharedPlace { owner, .. } => Some(format!("dkms remove {owner} --all")),
             AddError::Foreign { dir, .. } => Some(format!("move it away: mv {0} {0}.old", dir.display())),
@@ -106,6 +102,20 @@ impl AddError {
             AddError::ScriptNotAllowed(error) => error.hint(),
         }
     }
+}
+
+/// The way out for a source that its own installation would have completed.
+fn placeholder_hint(dir: &Path, error: &ConfError) -> Option<String> {
+    let ConfError::Invalid { problems, .. } = error else {
+        return None;
+    };
+    let is_one = |problem: &ConfProblem| matches!(problem, ConfProblem::Placeholder { .. });
+    problems.iter().any(is_one).then(|| {
+        format!(
+            "install it as {}/README or its Makefile says, or copy it to /usr/src/NAME-VERSION and run `dkms add NAME/VERSION`",
+            dir.display()
+        )
+    })
 }
 
 /// How to add.
@@ -154,18 +164,10 @@ impl Tree {
             });
         }
         self.require_unshared_place(package)?;
-        let conf = self.conf_of(&dir, &ctx.clone().of_package(&package.module, &package.version))?;
-        let found = DkmsId {
-            module: conf.package_name.clone(),
-            version: conf.package_version.clone(),
-        };
-        if found != *package {
-            return Err(AddError::OtherPackage {
-                wanted: package.clone(),
-                found,
-                dir,
-            });
-        }
+        // A package is what it is called, whatever its conf says of itself: installers of several drivers count on that.
+        let first = self.conf_of(&dir, &ctx.clone().of_package(&package.module, &package.version))?;
+        keep_written(&first.written, &dir)?;
+        let conf = first.conf;
         may_add(package, &conf, options)?;
         self.register(package, &conf, options, sink)
     }
@@ -183,10 +185,13 @@ impl Tree {
         options: &AddOptions,
         sink: &dyn Sink,
     ) -> Result<Added, AddError> {
+        if !dir.is_dir() {
+            return Err(AddError::NoDirectory(dir.to_owned()));
+        }
         if !dir.join("dkms.conf").is_file() {
             return Err(AddError::NoConf(dir.to_owned()));
         }
-        let mut conf = self.conf_of(dir, ctx)?;
+        let FirstEvaluation { mut conf, written } = self.conf_of(dir, ctx)?;
         let package = DkmsId {
             module: conf.package_name.clone(),
             version: conf.package_version.clone(),
@@ -194,7 +199,7 @@ impl Tree {
         // Known by name now, so that its override files count.
         conf = self
             .conf_of(dir, &ctx.clone().of_package(&package.module, &package.version))
-            .unwrap_or(conf);
+            .map_or(conf, |again| again.conf);
         if self.is_added(&package) {
             return Err(AddError::AlreadyAdded(package));
         }
@@ -209,11 +214,12 @@ impl Tree {
                 replace_dir(dir, &to).map_err(TreeError::io("copy the source to", &to))?;
             }
         }
+        keep_written(&written, &to)?;
         self.register(&package, &conf, options, sink)
     }
 
-    fn conf_of(&self, dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, AddError> {
-        evaluate(dir, ctx).map_err(|source| AddError::Conf {
+    fn conf_of(&self, dir: &Path, ctx: &ConfContext) -> Result<FirstEvaluation, AddError> {
+        evaluate_first(dir, ctx).map_err(|source| AddError::Conf {
             dir: dir.to_owned(),
             source,
         })
@@ -266,6 +272,15 @@ impl Tree {
 fn may_add(package: &DkmsId, conf: &DkmsConf, options: &AddOptions) -> Result<(), AddError> {
     let required = options.scripts.require(package, &[ScriptKind::PostAdd], &conf.scripts);
     required.map_err(AddError::ScriptNotAllowed)
+}
+
+/// Puts what a conf wrote, to be read the next time, into the source in the tree.
+fn keep_written(written: &[WrittenFile], source: &Path) -> Result<(), AddError> {
+    for file in written {
+        file.put(source)
+            .map_err(TreeError::io("write", &source.join(&file.path)))?;
+    }
+    Ok(())
 }
 
 /// What copies of sources are called until they are whole: directories beside the place that they will have.

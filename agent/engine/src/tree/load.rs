@@ -7,14 +7,14 @@ use std::path::Path;
 
 use super::add::replace_dir;
 use super::{Tree, TreeError, TreeLock};
-use crate::conf::{ConfContext, evaluate};
+use crate::conf::{ConfContext, evaluate_first};
 use crate::fsutil::{copy_tree, put_in_place, remove_any, sync_dir, sync_tree};
 use crate::package::{DkmsId, KernelId};
 
 impl Tree {
     /// The package whose source lies in `dir`, by its dkms.conf; None if that is not usable.
     pub fn package_of_directory(&self, dir: &Path, ctx: &ConfContext) -> Option<DkmsId> {
-        let conf = evaluate(dir, ctx).ok()?;
+        let conf = evaluate_first(dir, ctx).ok()?.conf;
         DkmsId::new(&conf.package_name, &conf.package_version)
     }
 
