@@ -276,7 +276,7 @@ fn a_kernel_s_hooks_report_what_failed_and_do_the_rest() {
     for name in ["hello", "broken", "manual"] {
         dkms(&machine, 0, &format!("add {name}/1"));
     }
-    dkms(&machine, 14, "kernel_postinst -k K1");
+    dkms(&machine, 11, "kernel_postinst -k K1");
     dkms(&machine, 0, "install manual/1 -k K1");
     assert_eq!(
         state(&machine),

@@ -53,7 +53,7 @@ impl From<&TreeError> for Exit {
     fn from(error: &TreeError) -> Exit {
         match error {
             TreeError::NotAdded { .. } => Exit::NOT_ADDED,
-            TreeError::Broken { .. } => Exit(4),
+            TreeError::Broken { .. } | TreeError::NoLink { .. } => Exit(4),
             TreeError::Io { .. } => Exit::REFUSED,
         }
     }
@@ -61,10 +61,10 @@ impl From<&TreeError> for Exit {
 
 impl From<&ConfError> for Exit {
     fn from(error: &ConfError) -> Exit {
-        if matches!(error, ConfError::Missing { .. }) {
-            Exit(4)
-        } else {
-            Exit(8)
+        match error {
+            ConfError::Missing { .. } => Exit(4),
+            ConfError::Copy { .. } => Exit::REFUSED,
+            _ => Exit(8),
         }
     }
 }
@@ -73,9 +73,8 @@ impl From<&AddError> for Exit {
     fn from(error: &AddError) -> Exit {
         match error {
             AddError::AlreadyAdded(_) => Exit(3),
-            AddError::NoSource { .. } => Exit::MISSING,
+            AddError::NoSource { .. } | AddError::NoDirectory(_) => Exit::MISSING,
             AddError::NoConf(_) => Exit(9),
-            AddError::NoDirectory(_) => Exit(2),
             AddError::Conf { source, .. } => source.into(),
             AddError::Reserved { .. } | AddError::SharedPlace { .. } | AddError::Foreign { .. } => Exit::REFUSED,
             AddError::Tree(error) => error.into(),

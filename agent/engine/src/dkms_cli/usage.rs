@@ -68,7 +68,7 @@ impl UsageError {
         match self {
             Self::Syntax(_) | Self::AllAndKernel | Self::TemplateIsTarget(_) | Self::NoArchive(_) => 2,
             Self::AllAndArch => 3,
-            Self::TwoActions(..) | Self::OneKernelOnly(_) => 4,
+            Self::TwoActions(..) | Self::OneKernelOnly(_) | Self::NoKernel(_) => 4,
             Self::AllNotForThis(_) => 5,
             Self::SourceAndBinariesOnly => 8,
             Self::EmptyKernel => 16,

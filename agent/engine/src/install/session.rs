@@ -118,7 +118,7 @@ impl<'a> Session<'a> {
         required.map_err(InstallError::ScriptNotAllowed)?;
         let modules = tree.recorded_modules(package, kernel);
         let (accepted, kept) = self.compare(package, kernel, &modules);
-        if accepted.is_empty() {
+        if accepted.is_empty() && !modules.is_empty() {
             return Err(InstallError::NotNewer {
                 package: package.clone(),
                 kept,

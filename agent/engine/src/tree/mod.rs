@@ -50,6 +50,14 @@ pub enum TreeError {
         /// The tree.
         tree: PathBuf,
     },
+    /// The package is known, but the link to its source is gone.
+    #[error("use {package}: the link {} to its source is missing", .link.display())]
+    NoLink {
+        /// The package.
+        package: DkmsId,
+        /// The link.
+        link: PathBuf,
+    },
     /// The package is known, but its source is gone.
     #[error("the source of {package} is missing: {}", .source_dir.display())]
     Broken {
@@ -75,7 +83,9 @@ impl TreeError {
                 io::ErrorKind::ReadOnlyFilesystem => Some(format!("findmnt --target {}", standing(path).display())),
                 _ => Some(format!("ls -ld {}", standing(path).display())),
             },
-            TreeError::NotAdded { package, .. } => Some(format!("dkms add {package}")),
+            TreeError::NotAdded { package, .. } | TreeError::NoLink { package, .. } => {
+                Some(format!("dkms add {package}"))
+            }
             TreeError::Broken { package, .. } => Some(format!("dkms remove {package} --all")),
         }
     }
@@ -204,6 +214,19 @@ impl Tree {
         fs::symlink_metadata(self.source_link(package)).is_ok()
     }
 
+    /// True when a package has lost its `source` link, while its directory in the tree and its source are there: it is broken until it is
+    /// added again or removed.
+    pub(crate) fn has_lost_its_link(&self, package: &DkmsId) -> bool {
+        !self.is_added(package)
+            && self.version_dir(package).is_dir()
+            && self.source_tree().join(package.dashed()).is_dir()
+    }
+
+    /// True when the tree knows the package, broken or not.
+    pub(crate) fn is_known(&self, package: &DkmsId) -> bool {
+        self.is_added(package) || self.has_lost_its_link(package)
+    }
+
     /// True when the source is there, as far as its dkms.conf tells.
     pub(crate) fn has_source(&self, package: &DkmsId) -> bool {
         let conf = self.source_link(package).join("dkms.conf");
@@ -213,8 +236,14 @@ impl Tree {
     /// Makes sure that the package was added and has its source.
     ///
     /// # Errors
-    /// [`TreeError::NotAdded`] and [`TreeError::Broken`].
+    /// [`TreeError::NotAdded`], [`TreeError::NoLink`] and [`TreeError::Broken`].
     pub fn require(&self, package: &DkmsId) -> Result<(), TreeError> {
+        if self.has_lost_its_link(package) {
+            return Err(TreeError::NoLink {
+                package: package.clone(),
+                link: self.source_link(package),
+            });
+        }
         if !self.is_added(package) {
             return Err(TreeError::NotAdded {
                 package: package.clone(),
@@ -252,7 +281,7 @@ impl Tree {
                     .into_iter()
                     .filter_map(move |version| DkmsId::new(&module, &version))
             })
-            .filter(|package| self.is_added(package))
+            .filter(|package| self.is_known(package))
             .collect();
         packages.sort_by(|a, b| {
             a.module

@@ -87,6 +87,7 @@ impl Words {
             }
             WordKind::SourceDirectory => self.directory = Some(word.into()),
             WordKind::File => self.archive = Some(word.into()),
+            WordKind::Plain if is_path(word) => self.directory = Some(word.into()),
             WordKind::Plain if self.module.is_none() => self.package(word),
             WordKind::Plain => self
                 .notices
@@ -105,6 +106,11 @@ impl Words {
             None => self.module = Some(text.to_owned()),
         }
     }
+}
+
+/// What can only be meant as a path: no module, version or kernel is written like that.
+fn is_path(word: &str) -> bool {
+    word.starts_with(['/', '.']) || word.ends_with('/')
 }
 
 /// Names become directories: one component, no `..`, no control characters, nothing a shell or a list would trip over.

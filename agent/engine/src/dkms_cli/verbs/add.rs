@@ -6,7 +6,7 @@ use crate::dkms_cli::request::{KernelName, Subject};
 use crate::dkms_cli::session::{Session, absolute, running};
 use crate::package::DkmsId;
 use crate::script::ScriptConsent;
-use crate::tree::{AddError, AddOptions, TreeLock};
+use crate::tree::{AddOptions, TreeLock};
 
 /// `add`: it is an error when the package is known already.
 pub(in crate::dkms_cli) fn run(session: &Session, subject: &Subject) -> Exit {
@@ -29,6 +29,10 @@ pub(super) fn ensure(session: &Session, lock: &TreeLock, subject: &Subject) -> R
         let package = DkmsId::from(package);
         if session.tree.is_added(&package) {
             return Ok(package);
+        }
+        if let (true, Err(error)) = (session.tree.has_lost_its_link(&package), session.tree.require(&package)) {
+            session.screen.error(&error, error.hint());
+            return Err(Exit::from(&error));
         }
     }
     let known = match subject {
@@ -54,11 +58,7 @@ fn add(session: &Session, lock: &TreeLock, subject: &Subject) -> Result<DkmsId, 
     };
     added.map(|added| added.package).map_err(|error| {
         screen.error(&error, error.hint());
-        match (&error, subject) {
-            // A conf that is no good makes a directory a bad source tree.
-            (AddError::Conf { .. }, Subject::Directory(_)) => Exit(10),
-            _ => Exit::from(&error),
-        }
+        Exit::from(&error)
     })
 }
 

@@ -274,6 +274,7 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
     let mut run = Run::new(session, lock);
     let (mut failed, mut built) = (BTreeSet::<(KernelId, String)>::new(), BTreeSet::new());
     let mut is_bad = plans.iter().any(|plan| plan.broken > 0);
+    let mut without_headers = false;
     let waves = plans
         .iter()
         .map(|plan| plan.order.waves.len())
@@ -318,7 +319,10 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
             let job = (done.job.kernel, done.job.package.module);
             if is_failure {
                 failed.insert(job);
-                is_bad = true;
+                match done.exit {
+                    Exit::HEADERS => without_headers = true,
+                    _ => is_bad = true,
+                }
             } else if !done.was_current {
                 built.insert(job);
             }
@@ -342,6 +346,10 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
             is_bad = true;
         }
     }
-    let exit = if is_bad { Exit::AUTOINSTALL } else { Exit::OK };
+    let exit = match (is_bad, without_headers) {
+        (true, _) => Exit::AUTOINSTALL,
+        (false, true) => Exit::HEADERS,
+        (false, false) => Exit::OK,
+    };
     exit.and(run.finish())
 }

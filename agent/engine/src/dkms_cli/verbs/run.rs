@@ -1,13 +1,16 @@
 //! One run of installations and removals, which the verbs share.
 
-use crate::script::ScriptConsent;
+use std::cmp::Ordering;
+
 use crate::dkms_cli::after;
 use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::request::Kernels;
 use crate::dkms_cli::session::Session;
 use crate::install::{self, InstallError, InstallOptions, InstallOutcome};
 use crate::package::{DkmsId, KernelId};
+use crate::script::ScriptConsent;
 use crate::tree::{TreeError, TreeLock};
+use crate::version;
 
 use super::build::{Done, Job, build};
 
@@ -71,6 +74,14 @@ impl<'a> Run<'a> {
 
     fn install(&mut self, job: &Job) -> Exit {
         let screen = self.session.screen;
+        if let Some(newer) = self.newer_version(&job.package, &job.kernel) {
+            let (package, release) = (&job.package, &job.kernel.release);
+            screen.complaint(
+                &format!("{package} is not installed: version {newer} is installed for {release}, which is newer"),
+                Some(format!("dkms install --force {package} -k {release}")),
+            );
+            return Exit::NOT_INSTALLABLE;
+        }
         match self.installs.install(&job.package, &job.kernel) {
             Ok(InstallOutcome::Installed(_)) => {
                 self.changed = true;
@@ -88,6 +99,16 @@ impl<'a> Run<'a> {
                 exit_of(&error)
             }
         }
+    }
+
+    /// The version that is in place, where that is a newer one and nothing says to replace it.
+    fn newer_version(&self, package: &DkmsId, kernel: &KernelId) -> Option<String> {
+        let settings = &self.session.settings;
+        if settings.force || settings.force_version_override || settings.rpm_safe_upgrade {
+            return None;
+        }
+        let installed = self.session.tree.installed_version(&package.module, kernel)?;
+        (version::compare(&package.version, &installed) == Ordering::Less).then_some(installed)
     }
 
     /// Runs depmod, and what the administrator wants to happen afterwards.
@@ -151,7 +172,7 @@ pub(super) fn on_kernels(
         Err(exit) => return exit,
     };
     // A package whose source is gone can still be taken away: that is the way to be rid of it.
-    if !session.tree.is_added(package) {
+    if !session.tree.is_known(package) {
         let error = TreeError::NotAdded {
             package: package.clone(),
             tree: session.tree.path().to_owned(),
