@@ -289,7 +289,7 @@ fn a_kernel_s_hooks_report_what_failed_and_do_the_rest() {
     );
     dkms(&machine, 0, "kernel_prerm -k K1");
     assert_eq!(state(&machine), "broken/1: added\nhello/1: added\nmanual/1: added");
-    dkms(&machine, 1, "kernel_prerm");
+    dkms(&machine, 4, "kernel_prerm");
 }
 
 #[test]

@@ -221,7 +221,9 @@ fn the_usual_path_of_the_headers_leads_to_those_in_use() {
 fn a_module_is_found_where_make_put_it() {
     let machine = machine();
     HELLO
-        .with("BUILT_MODULE_LOCATION[0]=src\nMAKE[0]=\"'mkdir' -p out/deep && cp prebuilt/$kernelver out/deep/hello.ko\"")
+        .with(
+            "BUILT_MODULE_LOCATION[0]=src\nMAKE[0]=\"'mkdir' -p out/deep && cp prebuilt/$kernelver out/deep/hello.ko\"",
+        )
         .put(&machine);
     run(&machine, "dkms install hello/1 -k K1", 0);
     // Which of two it should be, nobody can say.

@@ -191,9 +191,7 @@ fn install(
             loaded: false,
             pending: None,
         },
-        Err(InstallError::ScriptNotAllowed(error)) => {
-            End::Failed(authority::refused(offer, error.to_string()))
-        }
+        Err(InstallError::ScriptNotAllowed(error)) => End::Failed(authority::refused(offer, error.to_string())),
         Err(error) => {
             let cause = match &error {
                 error if is_disk_full(error) => Cause::NoSpace,

@@ -46,21 +46,23 @@ pub fn evaluate_first(dir: &Path, ctx: &ConfContext) -> Result<FirstEvaluation, 
     let was_refused = ["Read-only file system", "Permission denied"]
         .iter()
         .any(|text| first.said.contains(text));
-    if was_refused || first.result.is_err() {
-        return second(dir, ctx, first.result);
+    match first.result {
+        Ok(conf) if !was_refused => Ok(FirstEvaluation::of(conf)),
+        // A write that failed may have been silent.
+        before @ (Ok(_) | Err(ConfError::Invalid { .. } | ConfError::Exits { .. })) => {
+            second(dir, ctx, before, was_refused)
+        }
+        Err(error) => Err(error),
     }
-    first.result.map(FirstEvaluation::of)
 }
 
 /// Evaluates with a copy; where that is no better, what was found `before` counts.
-fn second(dir: &Path, ctx: &ConfContext, before: Result<DkmsConf, ConfError>) -> Result<FirstEvaluation, ConfError> {
-    let is_hopeless = matches!(
-        before,
-        Err(ConfError::Missing { .. } | ConfError::Syntax(_) | ConfError::TooSlow { .. } | ConfError::BadDirective(_))
-    );
-    if is_hopeless {
-        return before.map(FirstEvaluation::of);
-    }
+fn second(
+    dir: &Path,
+    ctx: &ConfContext,
+    before: Result<DkmsConf, ConfError>,
+    was_refused: bool,
+) -> Result<FirstEvaluation, ConfError> {
     let failed = |error: io::Error| ConfError::Copy {
         dir: dir.to_owned(),
         source: error,
@@ -79,10 +81,8 @@ fn second(dir: &Path, ctx: &ConfContext, before: Result<DkmsConf, ConfError>) ->
             written: written(dir, &copy).map_err(failed)?,
         }),
         // A file that is closed to others.
-        Err(_) => match before {
-            Ok(conf) => Ok(FirstEvaluation::of(conf)),
-            Err(_) => evaluate(dir, ctx).map(FirstEvaluation::of),
-        },
+        Err(_) if before.is_err() && was_refused => evaluate(dir, ctx).map(FirstEvaluation::of),
+        Err(_) => before.map(FirstEvaluation::of),
     }
 }
 

@@ -223,7 +223,10 @@ mod tests {
             .collect();
         assert_eq!(check_module("tiny", &info, &kernel, &parse_symvers(&rest)), []);
         // A name that the kernel exports too is the package's own.
-        let (_other, kernel_too) = self::kernel(CONFIG, &format!("{symvers}0x00000001\t_printk\tvmlinux\tEXPORT_SYMBOL\t\n"));
+        let (_other, kernel_too) = self::kernel(
+            CONFIG,
+            &format!("{symvers}0x00000001\t_printk\tvmlinux\tEXPORT_SYMBOL\t\n"),
+        );
         assert_eq!(check_module("tiny", &info, &kernel_too, &parse_symvers(&rest)), []);
         info.crcs.remove("_printk");
         let found = check_module("tiny", &info, &kernel, &parse_symvers(&rest));
