@@ -22,7 +22,7 @@ stage=${1:-build}
 inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
 
 # Compiling our programs, and kernel modules.
-build_packages=(ca-certificates gcc make libc6-dev pahole pkg-config libudev-dev bash kmod patch openssl xz-utils)
+build_packages=(bubblewrap ca-certificates gcc make libc6-dev pahole pkg-config libudev-dev bash kmod patch openssl xz-utils)
 # Making .debs and .rpms, and their programs smaller.
 dist_packages=(dpkg-dev rpm binutils)
 # Its hardware database gives devices their names. Where there is no systemd, as in a container, nothing of it is started.

@@ -9,7 +9,7 @@ attempt() {
 write() { echo attempt >"$1"; }
 connect() { exec 3<>"/dev/tcp/127.0.0.1/$port"; }
 environment_of_init() { tr '\0' '\n' </proc/1/environ | grep .; }
-environment_of_caller() { env | grep -E '^(SECRET|CARGO)'; }
+environment_of_caller() { env | grep -E '^(SECRET_OF|CARGO_MANIFEST)'; }
 many_processes() { [ "$(ls -d /proc/[0-9]* | wc -l)" -gt 20 ]; }
 other_files() { ls -A "$1" | grep .; }
 attempt write-etc write /etc/attempt

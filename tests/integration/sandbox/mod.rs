@@ -69,11 +69,7 @@ fn nothing_reached(found: &BTreeMap<String, String>, phase: &str) {
 
 #[test]
 fn attempts_reach_something_outside_the_sandbox() {
-    // Else the attempts below would prove nothing.
-    let outside = Outside::new();
-    let script = outside.dir.path().join("attempts.sh");
-    fs::write(&script, ATTEMPTS).expect("write");
-    let words = format!("bash {} outside {}", script.display(), outside.arguments());
+    // Else the attempts below would prove nothing. The others could change this machine.
     let harmless = [
         "read-secret",
         "connect-loopback",
@@ -81,20 +77,22 @@ fn attempts_reach_something_outside_the_sandbox() {
         "see-processes",
         "signal-others",
     ];
-    let output = std::process::Command::new("unshare")
-        .args(["--mount", "sh", "-c"])
-        // Nothing of this machine is written by the attempts to write.
-        .arg(format!(
-            "for d in /etc /usr/bin /var/lib; do mount -t overlay overlay -o lowerdir=$d:/usr/share/misc $d; done; {words}"
-        ))
-        .env("SECRET_OF_THE_CALLER", "1")
+    let outside = Outside::new();
+    let is_tried = |line: &&str| {
+        let name = line.strip_prefix("attempt ").and_then(|line| line.split(' ').next());
+        name.is_none_or(|name| harmless.contains(&name))
+    };
+    let lines: Vec<&str> = ATTEMPTS.lines().filter(is_tried).collect();
+    let script = outside.dir.path().join("attempts.sh");
+    fs::write(&script, lines.join("\n")).expect("write");
+    let output = std::process::Command::new("sh")
+        .args([
+            "-c",
+            &format!("bash {} outside {}", script.display(), outside.arguments()),
+        ])
         .output()
-        .expect("unshare runs");
+        .expect("sh runs");
     let found = outcomes(&String::from_utf8_lossy(&output.stdout), "outside");
-    if found.is_empty() {
-        println!("not shown: this user may not make a mount namespace to try it in");
-        return;
-    }
     for name in harmless {
         assert_eq!(
             found.get(name).map(String::as_str),
@@ -157,15 +155,11 @@ fn build(make: &str, ends_well: bool) -> (Machine, String) {
     let [release, _] = inputs::kernels();
     machine.add_kernel(&release);
     machine.write("dkms/secret", "0x1\tsecret_symbol\tm\tEXPORT_SYMBOL\t\n");
-    let conf = format!("MAKE[0]=\"'bash' evil.sh; 'cp' -f prebuilt/$kernelver hello.ko; 'bash' late.sh\"\n");
-    Hello::quick("hello", "1")
-        .with(Box::leak(conf.into_boxed_str()))
-        .put(&machine);
-    machine.write("src/hello-1/evil.sh", make);
-    machine.write(
-        "src/hello-1/late.sh",
-        make.split_once("#late\n").map_or("", |(_, late)| late),
-    );
+    const CONF: &str = "MAKE[0]=\"'bash' evil.sh; 'cp' -f prebuilt/$kernelver hello.ko; 'bash' late.sh\"\n";
+    Hello::quick("hello", "1").with(CONF).put(&machine);
+    let (early, late) = make.split_once("#late\n").unwrap_or((make, ""));
+    machine.write("src/hello-1/evil.sh", early);
+    machine.write("src/hello-1/late.sh", late);
     let outcome = machine.dkms(&["build", "hello/1", "-k", &release]);
     assert_eq!(outcome.code == 0, ends_well, "{make}\n{}", outcome.stderr);
     (machine, outcome.stderr)
@@ -190,7 +184,6 @@ fn what_make_plants_is_not_followed() {
     for (plant, reason) in [
         ("#late\nrm hello.ko; ln -s /var/lib/dkms/secret hello.ko", "link"),
         ("#late\nrm hello.ko; mkfifo hello.ko", "not a regular file"),
-        ("#late\nrm hello.ko; truncate -s 3G hello.ko", "more than"),
     ] {
         let (_, stderr) = build(&format!("{plant}\n"), false);
         assert!(
@@ -207,7 +200,7 @@ fn what_post_build_adds_is_plain_files() {
     machine.add_kernel(&release);
     let stage = "$dkms_tree/hello/1/$kernelver/$arch";
     let conf = format!(
-        "POST_BUILD=\"post.sh {stage}\"\nMAKE[0]=\"'cp' prebuilt/$kernelver hello.ko; 'mkdir' -p {stage}; 'ln' -s /etc/motd-attempt {stage}/log\"\n"
+        "POST_BUILD=\"post.sh {stage}\"\nMAKE[0]=\"'cp' prebuilt/$kernelver hello.ko; 'mkdir' -p {stage}; 'ln' -s /etc/motd-attempt {stage}/log || 'true'\"\n"
     );
     Hello::quick("hello", "1")
         .with(Box::leak(conf.into_boxed_str()))

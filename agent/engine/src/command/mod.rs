@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn what_left_its_process_group_ends_too() {
         let marker = tempfile::tempdir().expect("temp dir");
-        let open = std::fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        let open: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(marker.path(), open).expect("mode");
         let beat = format!("while :; do echo >>{}/beat; sleep 0.01; done", marker.path().display());
         let script = format!(

@@ -23,9 +23,12 @@ const LAST_PROCESSES: Duration = Duration::from_secs(10);
 pub(super) struct Taker<'a> {
     pub(super) to: &'a mut (dyn Write + Send),
     pub(super) limit_len: u64,
-    /// Whether more than that ends the command; else it is dropped.
+    /// Whether far more than that ends the command; what is more is dropped.
     pub(super) ends: bool,
 }
+
+/// How many times as much as is kept may be dropped, before the command is ended.
+const MOST_DROPPED: u64 = 16;
 
 /// What was started, and how to know that nothing of it is left.
 struct Started {
@@ -65,7 +68,9 @@ pub(super) fn run(confined: &Confined, takers: Vec<Taker<'_>>) -> io::Result<End
         (status, exceeded)
     });
     stop::forget(started.group);
-    let flood = flooded.load(Ordering::Acquire).then_some(Exceeded::Output(limit_len));
+    let flood = flooded
+        .load(Ordering::Acquire)
+        .then_some(Exceeded::Output(limit_len.saturating_mul(MOST_DROPPED)));
     let exceeded = exceeded.or(flood);
     let late = watch.filter(|_| exceeded.is_none()).and_then(|watch| watch.written());
     Ok(Ended {
@@ -88,7 +93,7 @@ fn pipes(count: usize) -> io::Result<(Vec<PipeReader>, [Stdio; 2])> {
 /// Copies an output until its end, or until the command is over and nothing more is there: a process that outlived it and kept the pipe
 /// cannot hold us up. What is too much is read and dropped, so that the command goes on; true where it is to end instead.
 fn take(mut reader: PipeReader, taker: Taker<'_>, is_over: &AtomicBool) -> bool {
-    let mut left = taker.limit_len;
+    let (mut left, mut total) = (taker.limit_len, 0_u64);
     let mut buffer = vec![0; 64 << 10];
     loop {
         let over = is_over.load(Ordering::Acquire);
@@ -112,10 +117,11 @@ fn take(mut reader: PipeReader, taker: Taker<'_>, is_over: &AtomicBool) -> bool 
         left -= kept as u64;
         // A log that cannot be written is missed by whoever reads it; the work goes on.
         let _ = taker.to.write_all(&buffer[..kept]);
-        if kept < len && taker.ends {
+        total = total.saturating_add(len as u64);
+        if taker.ends && total > taker.limit_len.saturating_mul(MOST_DROPPED) {
             return true;
         }
-        if kept < len && kept > 0 {
+        if kept < len && kept > 0 && !taker.ends {
             let _ = taker.to.write_all(b"\n[more output was dropped]\n");
         }
     }

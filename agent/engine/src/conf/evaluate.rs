@@ -105,6 +105,13 @@ fn attempt_or_else(
             said: last,
         });
     }
+    if let Some(exceeded) = output.ended.exceeded {
+        return Err(ConfError::TooMuch {
+            path,
+            exceeded,
+            said: last,
+        });
+    }
     let raw = RawConf::parse(&output.stdout, |text| stage.real_names(text)).map_err(|end| match end {
         End::Exits(file) => ConfError::Exits { path: file, said: last },
         End::Killed { signal, file } => ConfError::Killed {

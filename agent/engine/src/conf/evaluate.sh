@@ -41,6 +41,7 @@ __layer() {
 }
 
 while ((__files-- > 0)); do
+  [[ -r $1 ]] || { builtin printf '%s cannot be read\n' "$1" >&2; exit 3; }
   __text=$(__layer "$1")
   __status=$?
   case $__text in

@@ -14,9 +14,13 @@ use crate::conf::{ConfContext, DkmsConf};
 use crate::diagnosis::Diagnosis;
 use crate::event::Step;
 use crate::kernel::KernelTarget;
+use crate::sandbox::take;
 use crate::sandbox::{Account, Confinement, Layers, Limits, View};
 use crate::script::{self, ScriptKind};
 use crate::tree::Tree;
+
+/// The largest patch, in bytes.
+const MAX_PATCH_LEN: u64 = 64 << 20;
 
 impl Job<'_> {
     pub(super) fn patch(
@@ -53,7 +57,12 @@ impl Job<'_> {
             };
             self.step(Step::Patch, patch);
             // Read by us, who may read what the administrator put there; the program gets it as its input.
-            let text = fs::read(&path).map_err(io_error("read", &path))?;
+            let text = match path.strip_prefix(&work.build) {
+                // A package's own must not be a link to what only we may read.
+                Ok(inside) => take::open_dir(&work.build).and_then(|dir| take::read(dir, inside, MAX_PATCH_LEN)),
+                Err(_) => fs::read(&path),
+            };
+            let text = text.map_err(io_error("read", &path))?;
             let ended = setting(
                 Confined::new("patch")
                     .args(["-p1", "--batch", "--forward"])

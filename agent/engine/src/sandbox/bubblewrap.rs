@@ -275,7 +275,7 @@ fn has_place(view: &View, bind: &Bind) -> bool {
 
 /// Whether `path` lies where bubblewrap can make entries: not in the read-only system, but for what is hidden there.
 fn is_writable_place(view: &View, path: &Path) -> bool {
-    let fixed = ["/usr", "/etc"]
+    let fixed = ["/usr"]
         .map(PathBuf::from)
         .into_iter()
         .chain(TOPS.map(|top| Path::new("/").join(top)));
