@@ -18,7 +18,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// The way out where a file or directory at `path` cannot be read or written.
+/// Suggested fix where a file or directory at `path` cannot be read or written.
 pub(crate) fn hint(path: &Path, error: &io::Error) -> Option<String> {
     match error.kind() {
         _ if is_full(error) => Some(free_some(path)),

@@ -9,7 +9,7 @@ pub mod candidate;
 pub mod cli;
 pub mod config;
 pub mod device;
-mod error_chain;
+mod disk_full;
 pub mod exit;
 pub mod fetch;
 mod files;

@@ -1,6 +1,7 @@
 //! What every crate with I/O needs once, and nothing else. docs/architecture.md lists what may be here.
 
 mod chain;
+pub mod columns;
 mod file;
 
 pub use chain::chain;

@@ -10,11 +10,12 @@ use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::script::{ScriptConsent, ScriptKind};
 use dkms_index::document::manifest::Manifest;
+use dkms_support::chain;
 
 use super::{Cause, Failure, Obtained, Worker, aliases, recipe};
 use crate::candidate::OfferId;
 use crate::config::Policy;
-use crate::error_chain::{chain, is_disk_full};
+use crate::disk_full::is_disk_full;
 use crate::report::progress::ProgressEvent;
 use crate::state::records::{Entry, InstallRecord};
 

@@ -9,12 +9,13 @@ use dkms_engine::install::{InstallError, InstallOutcome, Session as InstallSessi
 use dkms_engine::kbuild::{BuildError, BuildFailure, BuildOptions, BuildOutcome, BuildRequest, Diagnosis, build_all};
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::package::{DkmsId, KernelId};
+use dkms_support::chain;
 
 use super::authority;
 use super::source::{self, Origin};
 use super::{Cause, End, Failure, Obtained, Worker, tree_id};
 use crate::candidate::OfferId;
-use crate::error_chain::{chain, is_disk_full};
+use crate::disk_full::is_disk_full;
 use crate::files;
 use crate::plan::{Plan, Step};
 

@@ -9,13 +9,13 @@ use dkms_engine::install::Session as InstallSession;
 use dkms_engine::kbuild::ensure_key_pair;
 use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::KernelId;
+use dkms_support::chain;
 
 use super::authority;
 use super::load_failure::{Consequence, LoadFailure};
 use super::{Attempt, Cause, End, Failure, PendingStep, Worker, tree_id};
 use crate::candidate::{Offer, Rules};
 use crate::device::{Binding, Device};
-use crate::error_chain::chain;
 use crate::host::SecureBoot;
 use crate::report::progress::ProgressEvent;
 use crate::state::StateError;

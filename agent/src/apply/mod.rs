@@ -38,8 +38,8 @@ use crate::survey::{Machine, Survey, installed_packages};
 
 pub use modprobe::Loader;
 pub use obtain::{Obtain, Obtained};
-pub use outcome::{Attempt, Cause, Done, End, Failure, PendingStep};
-pub use remove::{AttemptedRemoval, RemovalOutcome, RemoveError};
+pub use outcome::{Attempt, AttemptedRemoval, Cause, Done, End, Failure, PendingStep, RemovalOutcome};
+pub use remove::RemoveError;
 pub use unload::{Unloaded, load_kernel_drivers, unload};
 
 /// Most rounds of planning and building. Each rules out at least one version.
@@ -184,7 +184,7 @@ impl Worker<'_> {
                 }
             }
         }
-        // What only packages without a verified manifest need, nobody with the authority to install has asked for.
+        // The index alone may not ask for a package: one that only packages without a verified manifest need is left out.
         let unneeded = obtain::unneeded(&plan.steps, |id| sources.contains_key(id));
         for id in &unneeded {
             sources.remove(id);
@@ -196,7 +196,7 @@ impl Worker<'_> {
             ..BuildOptions::new(self.now)
         };
         build::waves(self, plan, &target, &sources, &options, session, &mut ends);
-        // The failures of those that needed it are told; it has not failed, and may have its turn in another plan.
+        // The packages that needed them are reported. These have not failed, and another plan may install them.
         for id in &unneeded {
             ends.remove(id);
         }

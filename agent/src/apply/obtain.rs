@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use dkms_index::document::manifest::Manifest;
 use dkms_index::pattern::Pattern;
 use dkms_index::trust::TrustedMetadata;
+use dkms_support::chain;
 
 use super::{Cause, Failure};
 use crate::candidate::{Offer, OfferId};
 use crate::device::Device;
-use crate::error_chain::{chain, is_disk_full};
+use crate::disk_full::is_disk_full;
 use crate::fetch::{self, FetchError, SourceTree, Store};
 use crate::plan::Step;
 use crate::report::progress::{ProgressEvent, Reporter};

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::AttemptedRemoval;
 use crate::candidate::Offer;
+use crate::plan::Removal;
 
 /// What was done for one kernel.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +49,26 @@ pub struct PendingStep {
     pub reason: String,
     /// What to do.
     pub hint: Option<String>,
+}
+
+/// A package that was to be removed.
+#[derive(Debug, Clone)]
+pub struct AttemptedRemoval {
+    /// Which, and why.
+    pub removal: Removal,
+    /// How that ended.
+    pub end: RemovalOutcome,
+}
+
+/// How the removal of a package ended.
+#[derive(Debug, Clone)]
+pub enum RemovalOutcome {
+    /// It is removed.
+    Removed,
+    /// It is removed from the disk; the running kernel uses it until the next boot.
+    AtReboot,
+    /// It is still installed.
+    Failed(Failure),
 }
 
 /// Why a package was not installed, and what follows from that.

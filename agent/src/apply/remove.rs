@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use dkms_engine::install::{InstallError, Session as InstallSession};
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::sandbox::take::remove_tree;
+use dkms_support::chain;
 
 use super::authority;
-use super::{Cause, Failure, Unloaded, Worker, load_kernel_drivers, unload};
-use crate::error_chain::{chain, is_disk_full};
+use super::{AttemptedRemoval, Cause, Failure, RemovalOutcome, Unloaded, Worker, load_kernel_drivers, unload};
+use crate::disk_full::is_disk_full;
 use crate::files;
-use crate::plan::{Removal, RevokedInstalls};
+use crate::plan::RevokedInstalls;
 use crate::report::progress::ProgressEvent;
 use crate::state::StateError;
 use crate::state::records::Entry;
@@ -47,26 +48,6 @@ impl RemoveError {
             Self::State(error) => error.hint(),
         }
     }
-}
-
-/// A package that was to be removed.
-#[derive(Debug, Clone)]
-pub struct AttemptedRemoval {
-    /// Which, and why.
-    pub removal: Removal,
-    /// How that ended.
-    pub end: RemovalOutcome,
-}
-
-/// How the removal of a package ended.
-#[derive(Debug, Clone)]
-pub enum RemovalOutcome {
-    /// It is removed.
-    Removed,
-    /// It is removed from the disk; the running kernel uses it until the next boot.
-    AtReboot,
-    /// It is still installed.
-    Failed(Failure),
 }
 
 impl Worker<'_> {

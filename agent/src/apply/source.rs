@@ -11,11 +11,12 @@ use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::sandbox::take::remove_tree;
 use dkms_engine::script::ScriptConsent;
 use dkms_engine::tree::{AddError, AddOptions};
+use dkms_support::chain;
 
 use super::authority;
 use super::{Cause, Failure, Obtained, Worker};
 use crate::candidate::OfferId;
-use crate::error_chain::{chain, is_disk_full};
+use crate::disk_full::is_disk_full;
 use crate::files;
 use crate::state::StateError;
 
@@ -62,7 +63,7 @@ pub(super) fn add(
             package,
             authority::scripts_at_removal(package, &installed, worker.policy),
         );
-        make_way(worker, session, package, kernel, is_there)?;
+        remove_other_source(worker, session, package, kernel, is_there)?;
         let bundle = &obtained.manifest.bundle.sha256;
         let noted = worker.records.note_source(&package.dashed(), bundle, worker.now);
         noted.map_err(|error| state_failure(&error))?;
@@ -103,7 +104,7 @@ pub(super) fn add(
 }
 
 /// Takes the other source of `package` out of the tree, if this program put it there.
-fn make_way(
+fn remove_other_source(
     worker: &Worker<'_>,
     session: &mut InstallSession<'_>,
     package: &DkmsId,

@@ -77,7 +77,7 @@ pub enum Rejection {
         /// The first release that has it.
         since: String,
     },
-    /// It wants to run scripts as root, and the policy does not name it.
+    /// It runs scripts as root, and the policy does not name it.
     RootScripts {
         /// The directives of its dkms.conf.
         scripts: Vec<String>,

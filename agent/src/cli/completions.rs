@@ -40,7 +40,7 @@ pub(super) fn man() -> ExitCode {
 }
 
 fn write(text: &[u8]) -> ExitCode {
-    // A reader that closes the pipe early has what it wants.
+    // The reader may close the pipe early.
     let _ = std::io::stdout().write_all(text);
     ExitCode::SUCCESS
 }

@@ -38,7 +38,7 @@ pub(super) struct Context {
     pub(super) cache: Paths,
     /// Its configuration.
     pub(super) config: Config,
-    /// When the run began, as far as the clock can be believed.
+    /// When the run began: the clock's time, or the build date of this program where the clock shows an earlier one.
     pub(super) now: Timestamp,
     /// Reports progress.
     pub(super) reporter: Reporter,

@@ -49,7 +49,7 @@ pub(super) fn show(kernel: &KernelReport, all: bool) {
         table::devices(kernel, width(), all),
         table::summary(kernel)
     );
-    // A closed pipe is the reader's wish.
+    // The reader may close the pipe early.
     let _ = out.write_all(text.as_bytes());
 }
 

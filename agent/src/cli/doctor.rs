@@ -3,13 +3,13 @@
 use anstyle::{AnsiColor, Style};
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
 use dkms_engine::sandbox::{Layers, Policy};
+use dkms_support::chain;
 use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::error_chain::chain;
 use crate::exit::Exit;
 use crate::report::Document;
 use crate::report::progress::{print_json, print_text};

@@ -10,7 +10,7 @@ use crate::apply::RemoveError;
 use crate::candidate::Rejected;
 use crate::config::ConfigError;
 use crate::device::DeviceError;
-use crate::error_chain::is_disk_full;
+use crate::disk_full::is_disk_full;
 use crate::exit::Exit;
 use crate::fetch::FetchError;
 use crate::interrupt;

@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, last: u32) -> Result<Exit, Failure> {
         } else {
             format!(": {}", entry.detail)
         };
-        // A closed pipe is the reader's wish.
+        // The reader may close the pipe early.
         let _ = writeln!(
             out,
             "{at}Z  {:<10} {} {}{detail}",

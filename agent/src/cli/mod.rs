@@ -24,9 +24,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use dkms_support::chain;
 use jiff::Timestamp;
 
-use crate::error_chain::chain;
 use crate::exit::Exit;
 use crate::interrupt::{self, Interrupt};
 use crate::report::progress::{ProgressEvent, Reporter};

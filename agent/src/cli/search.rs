@@ -77,7 +77,7 @@ pub(super) fn run(context: &Context, terms: &[String]) -> Result<Exit, Failure> 
                 summary,
                 ..
             } = package;
-            // A closed pipe is the reader's wish.
+            // The reader may close the pipe early.
             let _ = writeln!(out, "{bold}{name}{bold:#} {version} ({repository})  {summary}");
             let kernels = if package.builds_on.is_empty() {
                 "not tried".to_owned()

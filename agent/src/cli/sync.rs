@@ -1,12 +1,12 @@
 //! `sync`, and the repositories as a run has them: verified metadata, and an index in the cache that fits it.
 
 use dkms_index::trust::TrustedMetadata;
+use dkms_support::chain;
 use serde::Serialize;
 
 use super::block_on;
 use super::context::Context;
 use super::failure::Failure;
-use crate::error_chain::chain;
 use crate::exit::Exit;
 use crate::report::Document;
 use crate::report::progress::{ProgressEvent, print_json};

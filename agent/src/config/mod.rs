@@ -25,7 +25,7 @@ pub const DIR: &str = "/etc/dkms-fetch";
 
 /// A configuration file is small.
 const FILE_MAX_BYTES: u64 = 256 << 10;
-/// Nobody has this many repositories.
+/// More repositories than this are a mistake.
 const REPOSITORIES_MAX: usize = 64;
 
 /// The configuration of one machine or image.
@@ -176,7 +176,7 @@ pub enum ConfigError {
         /// The limit.
         limit_bytes: u64,
     },
-    /// There are more repositories than anybody has.
+    /// There are more repositories than the limit.
     #[error("{} configures more than {limit} repositories", path.display())]
     TooMany {
         /// The directory.

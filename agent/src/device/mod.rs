@@ -48,7 +48,7 @@ pub enum Binding {
     Bound {
         /// The driver, such as `ftdi_sio`.
         driver: String,
-        /// The module that brought it, such as `usbserial`; absent when it is built in.
+        /// The module that contains it, such as `usbserial`; absent when it is built in.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         module: Option<String>,
     },

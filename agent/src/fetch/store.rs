@@ -42,7 +42,7 @@ impl Store {
     }
 
     /// The bundle that `manifest` names: from the store, else from a mirror. A download that was interrupted goes on where it
-    /// stopped, in this run or a later one. `progress` hears how many bytes have come.
+    /// stopped, in this run or a later one. `progress` is called with the number of bytes received.
     ///
     /// # Errors
     /// When it cannot be had, or is not what the manifest names.

@@ -1,4 +1,4 @@
-//! When this program was built: no machine that runs it lives earlier, whatever its clock says.
+//! The build date of this program. A clock that shows an earlier time is wrong.
 
 use jiff::Timestamp;
 

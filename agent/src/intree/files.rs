@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 /// The `alias` lines of `modules.alias`: pattern and module.
 ///
-/// A pattern may itself hold anything but a line break; the module is the last word.
+/// A pattern may itself hold anything but a line break; the module is the last field of the line.
 pub(super) fn aliases(content: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     lines(content).filter_map(|line| {
         let line = line.strip_prefix(b"alias ")?;

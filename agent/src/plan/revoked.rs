@@ -17,7 +17,7 @@ pub struct Removal {
     pub dkms_version: String,
     /// The names of its modules.
     pub modules: Vec<String>,
-    /// Why, in the repository's words.
+    /// Why, as the repository says.
     pub reason: String,
 }
 
@@ -28,7 +28,7 @@ pub struct KeptInstall {
     pub package: OfferId,
     /// Which repository revoked it.
     pub revoked_by: String,
-    /// Why, in the repository's words.
+    /// Why, as the repository says.
     pub reason: String,
     /// Whether it is kept because it is held; otherwise because this program did not install it.
     pub held: bool,

@@ -1,6 +1,5 @@
 //! What a run found and did, as one value that is printed as a table or as a JSON document.
 
-mod columns;
 pub mod progress;
 pub mod table;
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use dkms_index::modalias::Fields;
+use dkms_support::columns::{fit, pad, width, wrap};
 
-use super::columns::{fit, pad, width, wrap};
 use super::{DeviceReport, InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus};
 use crate::verdict::Verdict;
 

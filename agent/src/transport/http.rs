@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dkms_support::chain;
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_NONE_MATCH, RANGE, RETRY_AFTER};
 use reqwest::redirect::Policy;
@@ -16,7 +17,6 @@ use super::error::{TransportError, shown};
 use super::mirrors::{check_scheme, is_loopback};
 use super::retry::parse_retry_after;
 use super::{Answer, Options, Request, Sink};
-use crate::error_chain::chain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 5;

@@ -1,7 +1,7 @@
 //! Tables and paragraphs for people, 80 columns wide.
 
 use anstyle::{AnsiColor, Style};
-use unicode_width::UnicodeWidthStr as _;
+use dkms_support::columns;
 
 const WIDTH: usize = 80;
 const GAP: usize = 2;
@@ -45,8 +45,8 @@ impl Cell {
 pub(super) fn print(header: &[String], rows: &[Vec<Cell>]) {
     let lengths = (0..header.len()).map(|column| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        let longest = cells.map(|cell| cell.text.width()).max().unwrap_or(0);
-        longest.max(header[column].width())
+        let longest = cells.map(|cell| columns::width(&cell.text)).max().unwrap_or(0);
+        longest.max(columns::width(&header[column]))
     });
     let widths = fit(lengths.collect());
     let line = |cells: &[Cell]| {
@@ -77,10 +77,11 @@ fn fit(mut widths: Vec<usize>) -> Vec<usize> {
 
 /// A cell in its colour, cut to `width`, and filled to it where something follows.
 fn show(cell: &Cell, width: usize, fill: bool) -> String {
-    let mut text = cut(&cell.text, width);
-    if fill {
-        text.push_str(&" ".repeat(width.saturating_sub(text.width())));
-    }
+    let text = if fill {
+        columns::pad(&cell.text, width)
+    } else {
+        columns::fit(&cell.text, width)
+    };
     let style = match cell.tone {
         Tone::Plain => Style::new(),
         Tone::Good => AnsiColor::Green.on_default(),
@@ -88,19 +89,6 @@ fn show(cell: &Cell, width: usize, fill: bool) -> String {
         Tone::Dim => Style::new().dimmed(),
     };
     format!("{style}{text}{style:#}")
-}
-
-/// `text` in at most `width` columns, with `…` where it is cut. A CJK character takes two columns, a combining one none.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let kept = text.char_indices().map(|(end, _)| &text[..end]);
-    let kept = kept
-        .take_while(|start| start.width() < width)
-        .last()
-        .unwrap_or_default();
-    format!("{kept}…")
 }
 
 /// Prints text in lines of at most 80 columns, indented, the second and later lines two more.
@@ -111,22 +99,11 @@ pub(super) fn paragraph(text: &str, indent: usize) {
 }
 
 fn wrap(text: &str, indent: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = " ".repeat(indent);
-    let mut empty = true;
-    for word in text.split_whitespace() {
-        if !empty && line.width() + 1 + word.width() > WIDTH {
-            lines.push(std::mem::replace(&mut line, " ".repeat(indent + 2)));
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        empty = false;
-    }
-    lines.push(line);
-    lines
+    let lines = columns::wrap(text, WIDTH.saturating_sub(indent + 2));
+    let indented = lines.iter().enumerate();
+    indented
+        .map(|(number, line)| format!("{:1$}{line}", "", if number == 0 { indent } else { indent + 2 }))
+        .collect()
 }
 
 #[cfg(test)]
@@ -150,7 +127,7 @@ mod tests {
     fn paragraphs_wrap() {
         let text = "word ".repeat(30);
         let lines = wrap(&text, 2);
-        assert!(lines.iter().all(|line| line.width() <= 80), "{lines:?}");
+        assert!(lines.iter().all(|line| columns::width(line) <= 80), "{lines:?}");
         assert!(lines[1].starts_with("    word"), "{lines:?}");
         assert_eq!(lines.iter().flat_map(|l| l.split_whitespace()).count(), 30);
     }

@@ -46,7 +46,7 @@ impl Builder {
             .map_err(failed)?;
         let open = || -> rusqlite::Result<Connection> {
             let db = Connection::open(file.path())?;
-            // Nobody sees the file before it is whole, so it needs no journal.
+            // No reader opens the file before it is complete, so it needs no journal.
             db.execute_batch(&format!(
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
                  PRAGMA cache_size = -8192; PRAGMA application_id = {APPLICATION_ID};

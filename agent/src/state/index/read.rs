@@ -38,7 +38,7 @@ pub struct PackageRow {
 /// A pattern of a package that matches a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
-    /// Whose pattern.
+    /// The package that the pattern belongs to.
     pub package: PackageRow,
     /// The pattern.
     pub pattern: Pattern,

@@ -29,7 +29,7 @@ impl Records {
             .map(|_| ())
     }
 
-    /// Lets a package go; says whether it was held.
+    /// Ends the hold on a package; returns whether it was held.
     ///
     /// # Errors
     /// When the database cannot be written.

@@ -41,7 +41,7 @@ impl Records {
         .map(|_| ())
     }
 
-    /// Ends the quarantine of a package, of all its versions; says how many there were.
+    /// Ends the quarantine of a package, of all its versions; returns how many there were.
     ///
     /// # Errors
     /// When the database cannot be written.

@@ -4,12 +4,12 @@
 use unicode_width::UnicodeWidthStr as _;
 
 /// How many columns `text` takes.
-pub(super) fn width(text: &str) -> usize {
+pub fn width(text: &str) -> usize {
     text.width()
 }
 
 /// `text` in at most `columns` columns, with an ellipsis where it is cut.
-pub(super) fn fit(text: &str, columns: usize) -> String {
+pub fn fit(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -22,14 +22,14 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
 }
 
 /// `text` in exactly `columns` columns: cut, or filled with spaces.
-pub(super) fn pad(text: &str, columns: usize) -> String {
+pub fn pad(text: &str, columns: usize) -> String {
     let mut text = fit(text, columns);
     text.push_str(&" ".repeat(columns.saturating_sub(width(&text))));
     text
 }
 
-/// Lines of at most `columns` columns, broken at spaces where there are any.
-pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
+/// Lines of at most `columns` columns, broken at spaces where there are any. A word that is longer than a line has one of its own.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let last = lines.last().map_or(0, |line| width(line));
