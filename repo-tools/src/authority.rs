@@ -119,7 +119,7 @@ fn delegate_all(
 /// Gives a role new keys. For a top-level role that is a new root, signed by the old root keys and the new ones.
 ///
 /// What the role signs is signed by its old keys, too, as far as they are at hand, so that it holds under the old root and
-/// under the new one: no machine is refused, however far it is when the new root comes.
+/// under the new one: no machine is refused, wherever its synchronisation is when the new root appears.
 pub fn rotate(
     repository: &Repository,
     role: &str,
@@ -172,13 +172,13 @@ pub fn rotate(
     Ok(carry_out(repository, &published, request, now)?)
 }
 
-/// Whether `targets` can be signed, before any new key is made in vain.
+/// Whether `targets` can be signed, before new keys are generated.
 fn check_targets_keys(repository: &Repository, published: &Published) -> Result<(), AuthorityError> {
     let ring = KeyRing::load(&repository.keys_dir())?;
     Ok(published.root.signed.roles[TARGETS].check_at_hand(TARGETS, &ring)?)
 }
 
-/// Adds a denial and publishes the list at once, with the fast keys alone.
+/// Adds a denial and publishes the list at once, with the online keys alone.
 pub fn revoke(repository: &Repository, revocation: Revocation, now: Timestamp) -> Result<Report, AuthorityError> {
     let lock = recovery::lock(repository.path())?;
     let mut list: Revocations = content::revocations(repository)?;

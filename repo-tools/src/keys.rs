@@ -1,8 +1,8 @@
 //! Private keys: ed25519, one PKCS#8 PEM file each, mode 0600, in a directory of their own.
 //!
-//! A key belongs to a role because the signed metadata says so, not because of its file's name; the name only helps
-//! people to carry the right file to the right safe. Keys that are not there (offline) are simply not there; the public
-//! half that stays beside them, `<name>.pub`, lets us tell people which file to fetch.
+//! A key belongs to a role because the signed metadata says so, not because of its file's name; the name is
+//! for people. Keys that are offline are not loaded; the public half that stays beside them, `<name>.pub`, lets an error name
+//! the file that is needed.
 
 use std::collections::BTreeMap;
 use std::fs;

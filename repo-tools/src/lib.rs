@@ -21,7 +21,7 @@
 //! - [`init`], [`authority`]: keys and roles, from the first root on.
 //! - [`publish`]: staged packages become signed, static files.
 //! - [`gc`]: what no client needs any more goes.
-//! - [`verify`]: what a client would say to them. [`serve`]: over HTTP.
+//! - [`verify`]: checks the published tree as a client does. [`serve`]: serves it over HTTP.
 
 pub mod authority;
 mod canonical;

@@ -56,13 +56,13 @@ fn nothing_that_machines_would_refuse_is_published() -> Result<()> {
     let error = publish(&repo.repository, Extent::All, repo.now)
         .err()
         .context("published")?;
-    let PublishError::Unfit(faults) = &error else {
+    let PublishError::Invalid(problems) = &error else {
         anyhow::bail!("{error}")
     };
     let of = |subject: &str, fits: &dyn Fn(&Reason) -> bool| {
         assert!(
-            faults.iter().any(|f| f.subject == subject && fits(&f.why)),
-            "{subject}: {faults:?}"
+            problems.iter().any(|f| f.subject == subject && fits(&f.why)),
+            "{subject}: {problems:?}"
         );
     };
     of("ddcci 0.4.5", &|why| matches!(why, Reason::Record(_)));
@@ -73,7 +73,7 @@ fn nothing_that_machines_would_refuse_is_published() -> Result<()> {
     of("gone 1", &|why| matches!(why, Reason::Bundle { what: "missing", .. }));
     of("overrides.json", &|why| matches!(why, Reason::Entry(_)));
     let text = error.to_string();
-    assert!(faults.iter().all(|fault| text.contains(&fault.to_string())), "{text}");
+    assert!(problems.iter().all(|fault| text.contains(&fault.to_string())), "{text}");
     let hints = error.hint().context("a hint")?;
     assert!(
         hints.contains("dkms-repo delegate usb-1234") && hints.contains("add --force"),

@@ -15,8 +15,8 @@ use dkms_repo::intake::{self, Intake};
 use dkms_repo::package::Vendors;
 use dkms_repo::repository::Expiry;
 use dkms_repo::scan::facts::Trial;
-use dkms_repo::scan::save::{Save, Scanned};
-use dkms_repo::scan::trial::Bench;
+use dkms_repo::scan::save::{ResultWriter, Scanned};
+use dkms_repo::scan::trial::BuildRoot;
 use dkms_repo::stage::{Stage, StagedPackage};
 use dkms_repo::verify::verify;
 use dkms_tests::dkms::ours;
@@ -43,23 +43,23 @@ fn scan(repo: &TestRepo, look: &(dyn Fn(&Event) + Sync)) -> Vec<Scanned> {
     let kernels = inputs::kernels();
     let roots = kernels.each_ref().map(|release| Root::at(inputs::kernel_root(release)));
     // Without names: every kernel that any of the roots has.
-    let bench = Bench::new(&roots, &[]).expect("both kernels are there");
+    let build_root = BuildRoot::new(&roots, &[]).expect("both kernels are there");
     assert_eq!(
-        bench.kernels().iter().map(|k| &k.release).collect::<Vec<_>>(),
+        build_root.kernels().iter().map(|k| &k.release).collect::<Vec<_>>(),
         [&kernels[0], &kernels[1]]
     );
     let vendors = Vendors::of(&repo.repository);
-    let save = Save::new(&stage, &staged, bench.kernels(), "2026-03-01", &vendors);
+    let save = ResultWriter::new(&stage, &staged, build_root.kernels(), "2026-03-01", &vendors);
     let work: Vec<(usize, Vec<usize>)> = (0..staged.len())
         .map(|index| {
-            let needed = dkms_repo::scan::facts::needed(&staged[index], bench.kernels(), false);
+            let needed = dkms_repo::scan::facts::needed(&staged[index], build_root.kernels(), false);
             (index, needed)
         })
         .filter(|(_, kernels)| !kernels.is_empty())
         .collect();
     let mut options = BuildOptions::new(repo.now);
     options.sign = false;
-    bench
+    build_root
         .run(
             &stage,
             &staged,
@@ -68,7 +68,7 @@ fn scan(repo: &TestRepo, look: &(dyn Fn(&Event) + Sync)) -> Vec<Scanned> {
             &|event: Event| look(&event),
             &|index, results| save.save(index, results),
         )
-        .expect("the bench works");
+        .expect("the build_root works");
     save.finish()
 }
 

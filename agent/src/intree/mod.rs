@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use dkms_engine::root::Root;
 use dkms_index::modalias::Modalias;
-use dkms_index::pattern::{Fault, FieldValue, Pattern};
+use dkms_index::pattern::{FieldValue, Pattern, PatternProblem};
 
 use files::{aliases, builtin_aliases, module_name, shipped};
 
@@ -144,7 +144,7 @@ fn kernel_pattern(pattern: &[u8]) -> Option<Pattern> {
         }
     }
     let pattern = Pattern::parse(folded).ok()?;
-    (!pattern.faults().contains(&Fault::UnpairedBracket)).then_some(pattern)
+    (!pattern.problems().contains(&PatternProblem::UnpairedBracket)).then_some(pattern)
 }
 
 /// The bytes before the first special character.

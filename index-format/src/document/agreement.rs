@@ -1,14 +1,14 @@
 //! Whether a record of the index says only what the manifest says that it names.
 //!
 //! The index is signed online, and a reader plans by it. So everything in a record that decides what is installed, where and
-//! beside what must be in the manifest, which an offline role signed; else a thief of the index key alone could decide it.
+//! beside what must be in the manifest, which an offline role signed; else the index key alone could decide it.
 
 use std::collections::BTreeSet;
 
 use super::manifest::Manifest;
 use super::record::PackageRecord;
 
-/// One thing that a record says otherwise than the manifest that it names.
+/// A difference between a record and the manifest that it names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Disagreement {
     /// A field differs.
@@ -20,7 +20,7 @@ pub enum Disagreement {
 }
 
 impl Manifest {
-    /// All that `record` says otherwise. Patterns may be fewer than here; everything else that both have must be equal.
+    /// All differences of `record`. Patterns may be fewer than here; everything else that both have must be equal.
     /// Build facts, rollout and status are the record's own: they can only hold a package back.
     pub fn disagreements(&self, record: &PackageRecord) -> Vec<Disagreement> {
         let (recipe, claimed) = (&self.recipe, &record.recipe);

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// The document on one line without spaces, keys of every object sorted by their bytes, no line feed at the end.
 ///
 /// # Errors
-/// When `document` has what JSON cannot say, such as a map whose keys are not text. The types of this crate never do.
+/// When `document` has no JSON form, such as a map whose keys are not text. The types of this crate never do.
 pub fn to_bytes(document: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
     let mut out = Vec::new();
     write(&serde_json::to_value(document)?, &mut out)?;

@@ -86,7 +86,7 @@ pub enum DocumentError {
         /// Place and reason.
         source: serde_json::Error,
     },
-    /// Written for other readers than this one.
+    /// Of another schema than this program reads.
     #[error("{what} has schema {found}, this program reads schema {}", manifest::SCHEMA)]
     Schema {
         /// Kind of document.

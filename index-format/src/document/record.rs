@@ -56,7 +56,7 @@ pub struct PackageRecord {
     /// What trial builds showed, sorted by kernel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub builds: Vec<BuildFact>,
-    /// Whom it is offered to; absent: everybody.
+    /// Staged rollout; absent: offered to all machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
     /// Whether it is offered at all.

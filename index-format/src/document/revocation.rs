@@ -60,8 +60,8 @@ pub enum Action {
 }
 
 impl Revocations {
-    /// Reads and checks the list. A list with a faulty entry is refused as a whole: half of it might let pass what must
-    /// be denied.
+    /// Reads and checks the list. A list with a faulty entry is refused as a whole: an agent that took a part of it could install
+    /// what is denied.
     ///
     /// # Errors
     /// When it is too large, not JSON of this shape, of another schema, or has [`Revocations::problems`].
@@ -98,9 +98,9 @@ impl Revocations {
         check.problems
     }
 
-    /// The denial that meets a package version or its bundle; of several the one that does most.
+    /// The revocation of a package version or its bundle; of several the one with the stronger action.
     ///
-    /// Versions compare as in [`crate::version`]; both the version in the index and `PACKAGE_VERSION` are met.
+    /// Versions compare as in [`crate::version`]; both the version in the index and `PACKAGE_VERSION` count.
     pub fn denies(&self, name: &str, versions: &[&str], bundle_sha256: &str) -> Option<&Revocation> {
         self.revoked
             .iter()

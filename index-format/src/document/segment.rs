@@ -103,7 +103,7 @@ fn zstd_error(code: usize) -> SegmentError {
 pub struct Contents {
     /// The good records, in their order.
     pub records: Vec<Record>,
-    /// The lines that were passed over: number, from 1, and reason. One faulty or unknown record costs only itself.
+    /// The lines that were passed over: number, from 1, and reason. An invalid or unknown record affects no other.
     pub passed_over: Vec<(usize, DocumentError)>,
 }
 

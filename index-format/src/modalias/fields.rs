@@ -55,6 +55,13 @@ pub(crate) const LAYOUTS: [Layout; 5] = [
     },
 ];
 
+/// The fields of the modaliases of `bus` in their order: name and number of hexadecimal digits. `None` for a bus whose
+/// modaliases are not made of fields.
+pub fn field_layout(bus: &str) -> Option<&'static [(&'static str, usize)]> {
+    let layout = LAYOUTS.iter().find(|l| l.bus.strip_suffix(':') == Some(bus))?;
+    Some(layout.fields)
+}
+
 /// The identifiers of a device, as numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -302,6 +309,13 @@ mod tests {
                 vendor: 0x1af4,
             }),
         );
+    }
+
+    #[test]
+    fn a_bus_with_fields_has_a_layout() {
+        assert_eq!(field_layout("virtio"), Some(&[("d", 8), ("v", 8)][..]));
+        assert_eq!(field_layout("acpi"), None);
+        assert_eq!(field_layout("virtio:"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod fields;
 
 use std::fmt;
 
-pub use fields::{Fields, VendorId, VendorIdError};
+pub use fields::{Fields, VendorId, VendorIdError, field_layout};
 pub(crate) use fields::{LAYOUTS, Layout};
 
 /// Longest modalias accepted, in bytes: a page, which is all that a sysfs attribute can hold.

@@ -6,13 +6,13 @@
 
 mod fields;
 mod glob;
-mod lint;
 mod literals;
+mod problem;
 
 use std::fmt;
 
 pub use fields::{FieldPattern, FieldValue};
-pub use lint::Fault;
+pub use problem::PatternProblem;
 
 use crate::modalias::{Modalias, VendorId};
 
@@ -127,9 +127,9 @@ impl Pattern {
         }
     }
 
-    /// What is suspicious about it; see [`Fault`].
-    pub fn faults(&self) -> Vec<Fault> {
-        lint::faults(self)
+    /// What is suspicious about it; see [`PatternProblem`].
+    pub fn problems(&self) -> Vec<PatternProblem> {
+        problem::problems(self)
     }
 }
 

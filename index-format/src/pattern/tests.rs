@@ -203,16 +203,16 @@ fn fields_of_patterns() {
 }
 
 #[test]
-fn faults_that_publishers_should_see() {
-    let check = |text: &str, expected: &[Fault]| assert_eq!(pattern(text).faults(), expected, "{text}");
+fn problems_that_publishers_should_see() {
+    let check = |text: &str, expected: &[PatternProblem]| assert_eq!(pattern(text).problems(), expected, "{text}");
     check("pci:v000010ECd00008168sv*sd*bc*sc*i*", &[]);
-    check("pci:v000010ecd00008168sv*sd*bc*sc*i*", &[Fault::LowerCaseHex]);
-    check("pci:v*d*sv*sd*bc02sc80i*", &[Fault::AnyVendor]);
-    check("pci:v00001234d*sv*sd*bc02sc80i*", &[Fault::AnyDevice]);
-    check("usb:v046Dp*d*dc*dsc*dp*ic*isc*ip*in*", &[Fault::AnyDevice]);
+    check("pci:v000010ecd00008168sv*sd*bc*sc*i*", &[PatternProblem::LowerCaseHex]);
+    check("pci:v*d*sv*sd*bc02sc80i*", &[PatternProblem::AnyVendor]);
+    check("pci:v00001234d*sv*sd*bc02sc80i*", &[PatternProblem::AnyDevice]);
+    check("usb:v046Dp*d*dc*dsc*dp*ic*isc*ip*in*", &[PatternProblem::AnyDevice]);
     check("virtio:d00000001v*", &[]);
     check("acpi*:PNP0C0A:*", &[]);
-    check("platform:a[b", &[Fault::UnpairedBracket]);
-    check("platform:ab]", &[Fault::UnpairedBracket]);
-    check("*", &[Fault::NoBus]);
+    check("platform:a[b", &[PatternProblem::UnpairedBracket]);
+    check("platform:ab]", &[PatternProblem::UnpairedBracket]);
+    check("*", &[PatternProblem::NoBus]);
 }

@@ -7,7 +7,7 @@ use super::time::Now;
 /// Why a file was not accepted. Every variant names the file, as a path below the repository's root.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
-    /// All signatures are right, but the promise of freshness has run out. Nothing is lost: what was verified before
+    /// All signatures are right, but the file has expired. Nothing is lost: what was verified before
     /// stays, and nothing new is taken.
     #[error(
         "{file} is out of date: the signature of role {role} expired at {expired}, and {} {now}",
@@ -30,7 +30,7 @@ pub enum TrustError {
     Refused {
         /// The file.
         file: String,
-        /// The role that is answerable for it.
+        /// The role that signs it.
         role: String,
         /// What is wrong.
         why: Why,
@@ -49,7 +49,7 @@ pub enum TrustError {
         /// The file.
         file: String,
     },
-    /// No role vouches for this target.
+    /// No role lists this target.
     #[error("no role of the repository vouches for target {target}")]
     Unlisted {
         /// TUF target path.
@@ -85,7 +85,7 @@ pub enum Why {
     /// The role is not known to those who could delegate to it.
     #[error("nobody delegates to role {0}")]
     UnknownRole(String),
-    /// It speaks of what its role has no say in.
+    /// Its content is outside the scope of its role.
     #[error("it oversteps its role: {0}")]
     Scope(String),
 }

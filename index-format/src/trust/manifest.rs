@@ -13,7 +13,7 @@ use crate::document::manifest::Manifest;
 
 /// The fetch of one manifest.
 ///
-/// A fault of a role on the way is an error of this manifest alone; it does not fall through to another role, or a
+/// An invalid role on the way is an error of this manifest alone; it does not fall through to another role, or a
 /// mirror could choose who answers by withholding a file.
 #[derive(Debug)]
 pub struct ManifestFetch<'a> {

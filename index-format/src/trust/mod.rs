@@ -18,7 +18,7 @@
 //! 2. [`TrustedMetadata::fetch_index`], only when [`TrustedMetadata::index_id`] is not the one in the cache: hands out
 //!    one [`TrustedSegment`] after the other and ends in [`TrustedIndex`], the sign to commit the cache.
 //! 3. [`TrustedMetadata::fetch_manifest`] for each package that is going to be installed, ends in [`TrustedManifest`].
-//!    A fault of one delegated role costs that role's manifests, nothing else.
+//!    An invalid delegated role costs that role's manifests, nothing else.
 //!
 //! Verified files to keep come out as [`Change`]s, and go in again as [`Kept`] at the next start. Nothing kept is
 //! believed unverified, but it sets the floor for versions, so keep it where only root can write.
@@ -95,7 +95,7 @@
 //!     while let Some(want) = fetch.want()? {
 //!         match want {
 //!             SegmentWant::Download(file) => take(fetch.feed(Answer::Bytes(&get(&file)))?),
-//!             // A failure here costs a larger download, no more: the next want is the whole segment.
+//!             // A failure here only costs a larger download: the next want is the whole segment.
 //!             SegmentWant::Delta { file, base } => {
 //!                 fetch.feed_delta(Answer::Bytes(&get(&file)), &held(&base)).map(&mut take).ok();
 //!             }

@@ -51,7 +51,7 @@ impl Refresh {
     /// later than `now`, and all that it pins was fresh then, its time counts, until a new root replaces its keys.
     ///
     /// # Errors
-    /// When the pinned root itself is no good. Faulty kept files are as good as none.
+    /// When the pinned root itself is invalid. Damaged kept files count as absent.
     pub fn start(pinned_root: &[u8], kept: Kept, now: Timestamp, expiry: Expiry) -> Result<Self, TrustError> {
         crypto::install();
         let mut set = TrustedMetadataSet::from_root(pinned_root)

@@ -39,7 +39,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let stage = Stage::of(&repository);
     let staged = stage.list()?;
     let intake = Intake::on_this_machine(Vendors::of(&repository));
-    // Threads take turns here, so that only other processes are ever waited for aloud.
+    // Threads of this process take turns here, so that the lock's message is only printed for other processes.
     let turn = Mutex::new(());
     let results = side_by_side(&args.paths, |path| {
         add(path, &intake, &stage, &turn, &staged, args.force)

@@ -44,6 +44,6 @@ pub(super) fn run_man(_: &ManArgs) -> Result<(), Failure> {
 }
 
 fn print(text: &[u8]) {
-    // A reader that closes the pipe early has what it wants.
+    // A closed pipe is no error: the reader may stop early.
     let _ = std::io::stdout().write_all(text);
 }

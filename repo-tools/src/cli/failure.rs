@@ -62,7 +62,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with its own words.
+    /// A failure with this message.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -79,14 +79,14 @@ impl Failure {
         self
     }
 
-    /// Makes it one of trust.
+    /// Makes it a refusal: exit code 4.
     #[must_use]
     pub fn refused(mut self) -> Self {
         self.refused = true;
         self
     }
 
-    /// Tells people on stderr.
+    /// Prints it on stderr.
     pub fn print(&self) {
         anstream::eprintln!("error: {}", self.message);
         self.excerpt.iter().for_each(|lines| anstream::eprintln!("{lines}"));

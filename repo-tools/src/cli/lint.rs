@@ -51,7 +51,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     match findings.iter().filter(|finding| finding.severity >= limit).count() {
         0 => Ok(()),
         count => Err(Failure::new(format!(
-            "{count} findings must be settled before publishing"
+            "{count} findings must be corrected before publishing"
         ))),
     }
 }

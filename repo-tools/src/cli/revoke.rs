@@ -6,7 +6,7 @@ use super::publish::tell;
 use super::{Context, Failure};
 use crate::authority;
 
-/// Denies a bundle, or versions of a package, on all machines; published at once with the fast keys alone.
+/// Denies a bundle, or versions of a package, on all machines; published at once with the online keys alone.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Name of the package.

@@ -15,8 +15,8 @@ use super::{Context, Failure};
 use crate::lint::{self, Problem};
 use crate::package::Vendors;
 use crate::scan::facts::{self, KernelFacts, Results, Trial};
-use crate::scan::save::{Save, Scanned};
-use crate::scan::trial::{Bench, log_file};
+use crate::scan::save::{ResultWriter, Scanned};
+use crate::scan::trial::{BuildRoot, log_file};
 use crate::stage::{Stage, StagedPackage};
 
 /// Builds the staged packages for real kernels, and records what they claim and where they build.
@@ -53,22 +53,22 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let staged = stage.list()?;
     let packages = select(&staged, &args.packages)?;
     let roots: Vec<Root> = args.roots.iter().map(|path| root(path)).collect();
-    let bench = Bench::new(&roots, &args.kernels)?;
-    let kernels = bench.kernels().to_vec();
+    let build_root = BuildRoot::new(&roots, &args.kernels)?;
+    let kernels = build_root.kernels().to_vec();
     let date = context.now.to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
-    let save = Save::new(&stage, &staged, &kernels, &date, &vendors);
+    let save = ResultWriter::new(&stage, &staged, &kernels, &date, &vendors);
 
     let mut work = Vec::new();
     for index in packages {
         let needed = facts::needed(&staged[index], &kernels, args.force);
         if needed.is_empty() {
-            // Also without news the manifest's directory is chosen anew: a vendor may have a role since.
+            // The manifest's directory is chosen again without new results too: the vendor may have a role by now.
             save.save(index, Results::default())?;
         } else {
             work.push((index, needed));
         }
     }
-    let outcome = build(&bench, &stage, &staged, &work, &save, &args, context);
+    let outcome = build(&build_root, &stage, &staged, &work, &save, &args, context);
     let mut scanned = save.finish();
     scanned.sort_by(|a, b| name(&a.package).cmp(&name(&b.package)));
     if context.json {
@@ -88,7 +88,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         (open, lost) => Err(Failure::new(format!(
             "{open} trial builds say nothing about their source, what was learnt of {lost} packages could not be kept"
         ))
-        .with_hint("settle what stood in the way and run the same command again")),
+        .with_hint("remove the cause and run the same command again")),
     }
 }
 
@@ -101,11 +101,11 @@ fn root(path: &Path) -> Root {
 }
 
 fn build(
-    bench: &Bench,
+    build_root: &BuildRoot,
     stage: &Stage,
     staged: &[StagedPackage],
     work: &[(usize, Vec<usize>)],
-    save: &Save<'_>,
+    save: &ResultWriter<'_>,
     args: &Args,
     context: &Context,
 ) -> Result<(), Failure> {
@@ -118,7 +118,7 @@ fn build(
     options.jobs = args.jobs.unwrap_or(options.jobs);
     let progress = Progress::new(total);
     let learnt = |index, results| save.save(index, results);
-    let outcome = bench.run(stage, staged, work, &options, &|event| progress.take(event), &learnt);
+    let outcome = build_root.run(stage, staged, work, &options, &|event| progress.take(event), &learnt);
     progress.finish();
     Ok(outcome?)
 }
@@ -199,19 +199,19 @@ fn print(scanned: &[Scanned], kernels: &[KernelFacts], stage: &Stage) {
     }
 }
 
-/// Why packages do not build; a reason that holds for several kernels is said once.
+/// Why packages do not build; a reason that holds for several kernels is printed once.
 fn reasons(scanned: &[Scanned], kernels: &[KernelFacts], stage: &Stage) {
     for one in scanned {
-        let mut said = BTreeSet::new();
+        let mut printed = BTreeSet::new();
         for (index, kernel) in kernels.iter().enumerate() {
             let reason = match state(one, index, kernel) {
                 Ok(fact) => fact.reason.as_str(),
                 Err(reason) => reason,
             };
-            if reason.is_empty() || !said.insert(reason) {
+            if reason.is_empty() || !printed.insert(reason) {
                 continue;
             }
-            if said.len() == 1 {
+            if printed.len() == 1 {
                 anstream::println!("\n{} {}", one.package.manifest.name, one.package.manifest.version);
             }
             table::paragraph(&format!("{}: {reason}", kernel.release), 2);

@@ -13,11 +13,11 @@ const NARROWEST: usize = 10;
 pub(super) enum Tone {
     /// Neither good nor bad.
     Plain,
-    /// As one wants it.
+    /// A good result.
     Good,
-    /// Worth a look.
+    /// A bad result.
     Bad,
-    /// Of little interest.
+    /// Secondary information.
     Dim,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Everything in the tree is immutable but `timestamp.json`, so old states stay until somebody removes them. What stays is
 //! what the kept snapshots name ([`reach`]): roles, manifests, segments of the index with their deltas, bundles. Roots
-//! always stay, for a machine may come back after years and follow the chain from the one that it has. Files whose names
-//! are not of our making are nobody's business here.
+//! always stay, for a machine may come back after years and follow the chain from the one that it has. Files with
+//! other names than this program writes are left alone.
 
 mod reach;
 
@@ -29,7 +29,7 @@ pub struct Policy {
     pub younger_than: SignedDuration,
 }
 
-/// What is in nobody's way, or was.
+/// What can be removed, or was removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Collected {
     /// The snapshots that stay, the newest first.
@@ -82,7 +82,7 @@ impl GcError {
 /// Finds what may go. Holding the lock, because a writer's files belong to no snapshot until it is done.
 ///
 /// # Errors
-/// When it cannot be told what is needed: then all of it is.
+/// When it cannot be determined what is needed; then nothing is removed.
 pub fn find(repository: &Repository, _lock: &Lock, policy: Policy, now: Timestamp) -> Result<Collected, GcError> {
     let public = repository.public_dir();
     let history = reach::history(&public)?;
@@ -103,7 +103,7 @@ pub fn find(repository: &Repository, _lock: &Lock, policy: Policy, now: Timestam
     Ok(Collected { snapshots, garbage })
 }
 
-/// Removes what [`find`] found. Nothing of it can be reached from a kept state, so that an interruption harms nobody.
+/// Removes what [`find`] found. Nothing of it can be reached from a kept state, so that an interruption does no harm.
 ///
 /// # Errors
 /// The file system's.

@@ -57,7 +57,7 @@ pub(super) fn history(public: &Path) -> Result<Vec<Past>, PublishError> {
 }
 
 /// Adds every path below `public/` that this snapshot names. Files of an older state may be gone already; all of the
-/// current one must be there, or nothing is known.
+/// current one must be there, or it cannot be determined what is needed.
 pub(super) fn needed_by(
     public: &Path,
     version: u64,

@@ -1,4 +1,4 @@
-//! Tar archives from anywhere: read with suspicion, entry by entry, into memory.
+//! Untrusted tar archives, read entry by entry into memory.
 
 use std::io::Read;
 
@@ -11,7 +11,7 @@ use super::tree::{Entry, Limits, RawTree};
 /// Reads a tar archive, compressed or not.
 ///
 /// # Errors
-/// The first thing that no honest package holds; nothing of the archive is kept then.
+/// The first entry that is refused; nothing of the archive is kept then.
 pub(super) fn read(packed: &[u8], limits: Limits) -> Result<RawTree, Problem> {
     // Headers and padding come on top of the content: at most three blocks an entry, with long names.
     let room = limits.total_bytes + limits.entries as u64 * 2048 + (1 << 20);

@@ -54,7 +54,7 @@ impl Bundle {
 /// The source in a bundle, which has one top directory.
 ///
 /// # Errors
-/// As for any archive: a bundle is not trusted for coming from our own store.
+/// As for any archive: a bundle of our own store is checked like any other.
 pub fn unpack(bytes: &[u8], limits: Limits) -> Result<SourceTree, Problem> {
     let raw = archive::read(bytes, limits)?;
     let tops: Vec<&str> = raw.paths().filter(|path| !path.contains('/')).collect();

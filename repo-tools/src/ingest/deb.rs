@@ -1,7 +1,9 @@
 //! Debian binary packages: an ar archive of `debian-binary`, `control.tar.*` and `data.tar.*` (deb(5)).
 
+use deb822_fast::{Deb822, Paragraph};
+
 use super::archive;
-use super::deb822::{self, Paragraph};
+use super::control::first_line;
 use super::error::Problem;
 use super::license;
 use super::origin::{Declared, Origin};
@@ -19,21 +21,28 @@ pub(super) fn is_ar(bytes: &[u8]) -> bool {
 pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<(Origin, RawTree), Problem> {
     let control = archive::read(member(bytes, "control.tar")?, limits)?;
     let control = text_of(&control, "control").ok_or_else(|| malformed("the package has no control file"))?;
-    let control = deb822::parse(&control)
-        .into_iter()
+    let control: Deb822 = control
+        .parse()
+        .map_err(|_| malformed("the package's control file is not a list of fields"))?;
+    let control = control
+        .iter()
         .next()
         .ok_or_else(|| malformed("the package's control file is empty"))?;
     let data = archive::read(member(bytes, "data.tar")?, limits)?;
-    Ok((origin(&control, &data), data))
+    Ok((origin(control, &data), data))
 }
 
 fn origin(control: &Paragraph, data: &RawTree) -> Origin {
-    let package = control.line("package").unwrap_or_default();
+    let package = first_line(control, "package");
     let copyright = text_of(data, &format!("usr/share/doc/{package}/copyright"));
     Origin {
-        version: control.line("version").map(without_epoch).map(str::to_owned),
-        summary: control.line("description").unwrap_or_default().to_owned(),
-        homepage: control.line("homepage").unwrap_or_default().to_owned(),
+        version: control
+            .get("version")
+            .map(str::trim)
+            .map(without_epoch)
+            .map(str::to_owned),
+        summary: first_line(control, "description").to_owned(),
+        homepage: first_line(control, "homepage").to_owned(),
         license: copyright
             .as_deref()
             .and_then(license::from_copyright)

@@ -1,4 +1,4 @@
-//! What can go wrong with a package that somebody hands in.
+//! Why a package is refused when it is added.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub enum IngestError {
         /// The file.
         path: PathBuf,
     },
-    /// The archive holds something that no honest package holds, or is larger than any honest package is.
+    /// The archive holds something that is refused, or is larger than the limits.
     #[error("{path:?} is refused: {problem}")]
     Refused {
         /// The archive or directory.
@@ -114,7 +114,7 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// Suggested fix. None for a package that was made to do harm; most are accidents.
+    /// Suggested fix. None where the archive is hostile.
     fn hint(&self) -> &'static str {
         match self {
             Self::TooManyEntries(_) | Self::TooLarge(_) => {

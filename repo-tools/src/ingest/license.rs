@@ -2,24 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use super::deb822;
+use deb822_fast::Deb822;
+
+use super::control::first_line;
 use super::tree::SourceTree;
 
 /// The license of `Files: *` in a copyright file of Debian's machine-readable format, which names itself in its first line.
 pub(super) fn from_copyright(text: &str) -> Option<String> {
-    let paragraphs = deb822::parse(text);
-    let header = paragraphs.first()?;
-    if !header.line("format")?.contains("copyright-format") {
+    let text: Deb822 = text.parse().ok()?;
+    let header = text.iter().next()?;
+    if !first_line(header, "format").contains("copyright-format") {
         return None;
     }
-    let of_all_files = paragraphs
+    let of_all_files = text
         .iter()
-        .filter(|p| {
-            p.line("files")
-                .is_some_and(|f| f.split_whitespace().any(|glob| glob == "*"))
-        })
-        .find_map(|p| p.line("license"));
-    let name = of_all_files.or_else(|| header.line("license"))?;
+        .filter(|p| first_line(p, "files").split_whitespace().any(|glob| glob == "*"))
+        .map(|p| first_line(p, "license"))
+        .find(|license| !license.is_empty());
+    let name = of_all_files.unwrap_or_else(|| first_line(header, "license"));
     (!name.is_empty()).then(|| expression(name))
 }
 

@@ -5,8 +5,8 @@
 mod archive;
 pub mod bundle;
 mod compress;
+mod control;
 mod deb;
-mod deb822;
 mod directory;
 mod error;
 mod license;
@@ -46,7 +46,7 @@ pub fn ingest(path: &Path, limits: Limits) -> Result<Ingested, IngestError> {
     let (mut origin, raw) = if path.is_dir() {
         (Origin::default(), directory::read(path, limits)?)
     } else {
-        // A pipe or a device may never end, or never begin.
+        // Reading a pipe or a device may never end.
         if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
             return Err(IngestError::UnknownKind { path: path.to_owned() });
         }

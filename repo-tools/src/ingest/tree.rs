@@ -165,7 +165,7 @@ impl RawTree {
     }
 }
 
-/// A driver's source: relative plain paths, links that stay inside, bounded in size. To hold one is the proof.
+/// A driver's source: relative plain paths, links that stay inside, bounded in size. Holding one is the proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceTree {
     entries: BTreeMap<String, Entry>,

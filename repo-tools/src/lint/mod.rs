@@ -7,7 +7,7 @@ use std::fmt;
 
 use dkms_index::document::manifest::{Manifest, Module};
 use dkms_index::document::record::{BuildOutcome, Record};
-use dkms_index::pattern::{Fault, Pattern};
+use dkms_index::pattern::{Pattern, PatternProblem};
 use serde::Serialize;
 
 use crate::stage::StagedPackage;
@@ -61,16 +61,16 @@ pub enum Problem {
         /// The pattern.
         pattern: String,
     },
-    /// Nobody knows whether it may be passed on.
+    /// Its license is not known.
     NoLicense,
-    /// People would see a bare name.
+    /// It has no summary.
     NoSummary,
     /// Scripts that run as root on every machine that installs it.
     RootScripts {
         /// The directives, in lower case.
         scripts: Vec<String>,
     },
-    /// No device will ever bring it up.
+    /// It has no pattern, so that no device selects it.
     NoPatterns,
     /// The patterns come from the source text; no build has confirmed them.
     NeverScanned,
@@ -236,12 +236,12 @@ fn problems(package: &StagedPackage, kernels: &[InTree]) -> Vec<Problem> {
 }
 
 fn pattern_problems(text: &str) -> Vec<Problem> {
-    // What is no pattern at all is a broken rule of the document.
+    // A text that is not a valid pattern is reported as a problem of the document.
     let Ok(pattern) = Pattern::parse(text) else {
         return Vec::new();
     };
-    let problem = |fault: Fault| match fault {
-        Fault::NoBus => Problem::MatchesEverything {
+    let problem = |fault: PatternProblem| match fault {
+        PatternProblem::NoBus => Problem::MatchesEverything {
             pattern: text.to_owned(),
         },
         other => Problem::SuspiciousPattern {
@@ -249,7 +249,7 @@ fn pattern_problems(text: &str) -> Vec<Problem> {
             why: other.to_string(),
         },
     };
-    pattern.faults().into_iter().map(problem).collect()
+    pattern.problems().into_iter().map(problem).collect()
 }
 
 fn build_problems(package: &StagedPackage) -> Option<Problem> {
@@ -263,7 +263,7 @@ fn build_problems(package: &StagedPackage) -> Option<Problem> {
     })
 }
 
-/// Where the hint and the authority are at odds. A source without tables, or that was never built, has nothing to compare.
+/// Where the patterns of the source and of the built modules differ. A source without tables, or that was never built, has nothing to compare.
 fn source_differs(manifest: &Manifest) -> Option<Problem> {
     let all = |patterns: fn(&Module) -> &Vec<String>| -> BTreeSet<&String> {
         manifest.modules.iter().flat_map(patterns).collect()

@@ -21,7 +21,7 @@ fn is_published(public: &Path, bundle: &BundleRef) -> bool {
 }
 
 /// What is wrong with a bundle that is to be published, if anything is.
-pub(super) fn fault(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<Option<&'static str>, FileError> {
+pub(super) fn problem(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<Option<&'static str>, FileError> {
     if is_published(public, bundle) {
         return Ok(None);
     }
@@ -33,8 +33,8 @@ pub(super) fn fault(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<
     }
 }
 
-/// Links a bundle from the store into the tree, after [`fault`] found none.
-pub(super) fn place(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<bool, FileError> {
+/// Links a bundle from the store into the tree, after [`problem`] found none.
+pub(super) fn link(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<bool, FileError> {
     if is_published(public, bundle) {
         return Ok(false);
     }

@@ -12,14 +12,14 @@ use crate::stage::{StageError, StagedPackage};
 
 /// One thing that stands in the way of a publication.
 #[derive(Debug)]
-pub struct Fault {
+pub struct PublishProblem {
     /// Package and version, or the list that it is about.
     pub subject: String,
     /// What is wrong.
     pub why: Reason,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for PublishProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.subject, self.why)
     }
@@ -28,7 +28,7 @@ impl fmt::Display for Fault {
 /// What is wrong with it.
 #[derive(Debug, thiserror::Error)]
 pub enum Reason {
-    /// It cannot even be read.
+    /// It cannot be read.
     #[error(transparent)]
     Staged(StageError),
     /// A machine would refuse the manifest.
@@ -100,14 +100,14 @@ impl Reason {
     }
 }
 
-/// Gathers faults.
+/// Gathers problems.
 #[derive(Debug, Default)]
-pub struct Faults(Vec<Fault>);
+pub struct Problems(Vec<PublishProblem>);
 
-impl Faults {
+impl Problems {
     /// Adds one.
     pub fn push(&mut self, subject: &str, why: Reason) {
-        self.0.push(Fault {
+        self.0.push(PublishProblem {
             subject: subject.to_owned(),
             why,
         });
@@ -145,7 +145,7 @@ impl Faults {
     }
 
     /// Adds lines of the index that are there twice, among `records` in the order of the index.
-    pub fn twice(&mut self, records: &[Record]) {
+    pub fn duplicates(&mut self, records: &[Record]) {
         for pair in records.windows(2) {
             if let [one, other] = pair
                 && one.place() == other.place()
@@ -157,19 +157,19 @@ impl Faults {
     }
 
     /// An error, if there is any.
-    pub fn settle(self) -> Result<(), PublishError> {
+    pub fn into_result(self) -> Result<(), PublishError> {
         if self.0.is_empty() {
             Ok(())
         } else {
-            Err(PublishError::Unfit(self.0))
+            Err(PublishError::Invalid(self.0))
         }
     }
 }
 
 /// The suggested fixes of all of them, each once.
-pub(super) fn hints(faults: &[Fault]) -> Option<String> {
+pub(super) fn hints(problems: &[PublishProblem]) -> Option<String> {
     let mut hints: Vec<String> = Vec::new();
-    for hint in faults.iter().filter_map(|fault| fault.why.hint()) {
+    for hint in problems.iter().filter_map(|problem| problem.why.hint()) {
         if !hints.contains(&hint) {
             hints.push(hint);
         }
@@ -177,9 +177,9 @@ pub(super) fn hints(faults: &[Fault]) -> Option<String> {
     (!hints.is_empty()).then(|| hints.join("\nhint: "))
 }
 
-/// One fault a line.
-pub(super) fn list(faults: &[Fault]) -> String {
-    let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+/// One problem a line.
+pub(super) fn list(problems: &[PublishProblem]) -> String {
+    let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
     lines.concat()
 }
 
@@ -210,11 +210,11 @@ mod tests {
     #[test]
     fn all_that_a_machine_would_refuse_is_found() {
         fn check(change: impl FnOnce(&mut serde_json::Value, &mut serde_json::Value), expected: &[&str]) {
-            let mut faults = Faults::default();
-            faults.package("x 1", &staged(change), 4096);
-            let found: Vec<String> = faults.0.iter().map(|fault| fault.why.to_string()).collect();
+            let mut problems = Problems::default();
+            problems.package("x 1", &staged(change), 4096);
+            let found: Vec<String> = problems.0.iter().map(|problem| problem.why.to_string()).collect();
             assert_eq!(found, expected);
-            assert_eq!(hints(&faults.0).is_some(), !expected.is_empty());
+            assert_eq!(hints(&problems.0).is_some(), !expected.is_empty());
         }
         check(|_, _| {}, &[]);
         check(

@@ -10,7 +10,7 @@ use dkms_index::document::revocation::{self, Revocations};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::check::{Faults, Reason};
+use super::check::{Problems, Reason};
 use super::{PublishError, Published, bundles, segments};
 use crate::files;
 use crate::repository::Repository;
@@ -56,23 +56,23 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
         // Every role of manifests is stated, also an empty one: what is no longer staged is no longer vouched for.
         content.roles.entry(delegation.name.clone()).or_default();
     }
-    let mut faults = Faults::default();
-    let mut records = overrides(repository, &mut faults)?;
+    let mut problems = Problems::default();
+    let mut records = overrides(repository, &mut problems)?;
     let (public, segment_bytes) = (repository.public_dir(), repository.config().segment_bytes);
     for (title, package) in stage.each()? {
         let package = match package {
             Ok(package) => package,
             Err(StageError::File(error)) => return Err(error.into()),
             Err(error) => {
-                faults.push(&title, Reason::Staged(error));
+                problems.push(&title, Reason::Staged(error));
                 continue;
             }
         };
-        faults.package(&title, &package, segment_bytes);
+        problems.package(&title, &package, segment_bytes);
         let manifest = &package.manifest;
-        if let Some(what) = bundles::fault(stage, &public, &manifest.bundle)? {
+        if let Some(what) = bundles::problem(stage, &public, &manifest.bundle)? {
             let sha256 = manifest.bundle.sha256.clone();
-            faults.push(&title, Reason::Bundle { sha256, what });
+            problems.push(&title, Reason::Bundle { sha256, what });
         }
         match role_of_scope(&delegations, &manifest.scope) {
             Some(role) => {
@@ -80,15 +80,15 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
                 content.add(role, &manifest.target_path(), Target::of(&bytes, None), bytes);
             }
             // A scope that is none was told with the manifest's problems.
-            None if manifest.scope().is_some() => faults.push(&title, Reason::NotDelegated(manifest.scope.clone())),
+            None if manifest.scope().is_some() => problems.push(&title, Reason::NotDelegated(manifest.scope.clone())),
             None => {}
         }
         content.bundles.push(manifest.bundle.clone());
         records.push(Record::Package(package.record));
     }
     segments::sort(&mut records);
-    faults.twice(&records);
-    faults.settle()?;
+    problems.duplicates(&records);
+    problems.into_result()?;
     add_index(&mut content, &records, segment_bytes, Some((published, &public)))?;
     Ok(content)
 }
@@ -105,11 +105,11 @@ pub fn of_revocations(repository: &Repository) -> Result<Content, PublishError> 
 
 /// Checks a list as a whole: machines refuse all of one with a faulty entry.
 pub fn check_revocations(list: &Revocations) -> Result<(), PublishError> {
-    let mut faults = Faults::default();
+    let mut problems = Problems::default();
     for problem in list.problems() {
-        faults.push("revocations.json", Reason::Entry(problem));
+        problems.push("revocations.json", Reason::Entry(problem));
     }
-    faults.settle()
+    problems.into_result()
 }
 
 /// The list that `dkms-repo revoke` keeps: `revocations.json` of the working directory.
@@ -122,11 +122,11 @@ pub fn revocations(repository: &Repository) -> Result<Revocations, PublishError>
 }
 
 /// Aliases to be taken out of matching: `overrides.json` of the working directory, a list that people write.
-fn overrides(repository: &Repository, faults: &mut Faults) -> Result<Vec<Record>, PublishError> {
+fn overrides(repository: &Repository, problems: &mut Problems) -> Result<Vec<Record>, PublishError> {
     let overrides: Vec<OverrideRecord> = source(repository, "overrides.json")?.unwrap_or_default();
     let records: Vec<Record> = overrides.into_iter().map(Record::Override).collect();
     for problem in records.iter().flat_map(Record::problems) {
-        faults.push("overrides.json", Reason::Entry(problem));
+        problems.push("overrides.json", Reason::Entry(problem));
     }
     Ok(records)
 }

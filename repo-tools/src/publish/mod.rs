@@ -2,15 +2,15 @@
 //!
 //! [`check`] finds all that machines would refuse, [`content`] says what every role has to vouch for, [`release`] signs
 //! what differs from the published state, and [`write`] puts it into the tree: immutable files first, `timestamp.json`
-//! last and only after a rehearsal ([`rehearse`]), so that a client sees the old state or the new one.
+//! last and only after a trial read ([`trial_read`]), so that a client sees the old state or the new one.
 
 mod bundles;
 pub mod check;
 pub mod content;
-pub mod rehearse;
 pub mod release;
 pub mod segments;
 pub mod state;
+pub mod trial_read;
 pub mod write;
 
 use jiff::Timestamp;
@@ -33,10 +33,10 @@ pub use state::Published;
 pub enum PublishError {
     /// Machines would refuse it, or pass over it: all that is wrong, at least one.
     #[error("what is staged cannot be published:{}", check::list(.0))]
-    Unfit(Vec<check::Fault>),
+    Invalid(Vec<check::PublishProblem>),
     /// A machine would not take the new state. Nothing of it is visible.
     #[error("the new state is not published, because machines would refuse it: {0}")]
-    Rehearsal(Box<VerifyError>),
+    Unreadable(Box<VerifyError>),
     /// One record does not fit into a segment.
     #[error("the index record of {package} has {bytes} bytes, more than the {max} of a segment")]
     TooLong {
@@ -47,12 +47,12 @@ pub enum PublishError {
         /// `segment_bytes` of `repo.toml`.
         max: usize,
     },
-    /// JSON cannot say it.
+    /// It has no JSON form.
     #[error("the index record of {package} cannot be written as JSON: {source}")]
     Spell {
         /// Name and version.
         package: String,
-        /// What it cannot say.
+        /// What has no JSON form.
         source: serde_json::Error,
     },
     /// A published file cannot be understood.
@@ -92,8 +92,8 @@ impl PublishError {
     /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unfit(faults) => check::hints(faults),
-            Self::Rehearsal(_) => Some(
+            Self::Invalid(problems) => check::hints(problems),
+            Self::Unreadable(_) => Some(
                 "`dkms-repo verify` tells whether the published state is good; if it is, this is a fault of the program"
                     .to_owned(),
             ),
@@ -116,7 +116,7 @@ impl PublishError {
 pub enum Extent {
     /// Everything staged.
     All,
-    /// Only the list of revocations: in a hurry, and with the fast keys alone.
+    /// Only the list of revocations, with the online keys alone.
     Revocations,
     /// Only a new timestamp: cheap, from a timer.
     Timestamp,
@@ -127,7 +127,7 @@ pub fn publish(repository: &Repository, extent: Extent, now: Timestamp) -> Resul
     publish_locked(repository, &recovery::lock(repository.path())?, extent, now)
 }
 
-/// As [`publish`], for one who has the right to change the repository already.
+/// As [`publish`], for a caller that holds the lock.
 pub fn publish_locked(
     repository: &Repository,
     _lock: &Lock,

@@ -48,7 +48,7 @@ pub struct Report {
     /// Roles that will expire soon while their keys are not at hand, with the time.
     pub expiring: BTreeMap<String, Time>,
     /// Roles with new keys whose old keys are not at hand, so that no signature could be made that holds before and after
-    /// the new root. A machine that asks at just that moment is refused once.
+    /// the new root. A machine that synchronises at that moment is refused once.
     pub unbridged: Vec<String>,
     /// Number of new target files and bundles.
     pub new_files: usize,

@@ -14,7 +14,7 @@ use crate::files;
 use crate::roles::INDEX;
 use crate::signed::{Signed, Target, Targets};
 
-/// As far as zstd goes without more memory for the reader.
+/// The highest level of zstd that needs no more memory in the reader.
 const LEVEL: i32 = 19;
 
 /// The lines of the index, cut where `max_bytes` would be passed. There is always at least one segment.

@@ -7,8 +7,8 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::content::Content;
-use super::rehearse::rehearse;
 use super::release::Release;
+use super::trial_read::trial_read;
 use super::{PublishError, bundles};
 use crate::files::{self, FileError};
 use crate::repository::Repository;
@@ -27,7 +27,7 @@ pub fn write(
     let stage = Stage::of(repository);
     let mut new_files = 0;
     for bundle in &content.bundles {
-        new_files += usize::from(bundles::place(&stage, &public, bundle)?);
+        new_files += usize::from(bundles::link(&stage, &public, bundle)?);
     }
     for (path, bytes) in &content.files {
         new_files += usize::from(place(&public.join("targets").join(path), bytes)?);
@@ -40,7 +40,7 @@ pub fn write(
         sync_all(&public)?;
     }
     if release.root.is_some() || release.timestamp.is_some() {
-        rehearse(&public, content, release, now)?;
+        trial_read(&public, content, release, now)?;
     }
     let root = || match &release.root {
         Some((name, bytes)) => files::write_atomic(&metadata.join(name), bytes),
@@ -55,7 +55,7 @@ pub fn write(
         timestamp()?;
         root()?;
     } else {
-        // There is a gap in any order. This one is closed by any later publication, should we be killed in it.
+        // Either order leaves a moment in which a kill makes the two disagree. After this one any later publication repairs it.
         root()?;
         timestamp()?;
     }

@@ -1,4 +1,4 @@
-//! What trial builds teach: which builds are needed, and what a package is after them. Pure.
+//! Which trial builds are needed, and what their results change in a package's documents. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ pub enum Trial {
     Excluded(String),
     /// It was not tried, for a package that it depends on is not staged or does not build there.
     Blocked(String),
-    /// Nothing was learnt about the source: the machine stood in the way.
+    /// It says nothing about the source: the failure is one of this machine.
     Inconclusive(String),
 }
 
@@ -44,12 +44,12 @@ pub struct Results {
     pub trials: Vec<(usize, Trial)>,
     /// One for each kernel for which it can be evaluated.
     pub confs: Vec<DkmsConf>,
-    /// What failed builds said, by index of the kernel.
+    /// The logs of failed builds, by index of the kernel.
     pub logs: Vec<(usize, Vec<u8>)>,
 }
 
 /// Takes the results of a package, by its index, when they are complete.
-pub type Learnt<'a> = dyn Fn(usize, Results) -> Result<(), ScanError> + Sync + 'a;
+pub type OnResults<'a> = dyn Fn(usize, Results) -> Result<(), ScanError> + Sync + 'a;
 
 /// The kernels, by index, for which the package has no fact yet: same source, kernel, architecture and compiler.
 pub fn needed(package: &StagedPackage, kernels: &[KernelFacts], force: bool) -> Vec<usize> {
@@ -73,7 +73,7 @@ pub fn fact_for<'a>(package: &'a StagedPackage, kernel: &KernelFacts) -> Option<
 
 /// The package with what was learnt on `date` (`YYYY-MM-DD`).
 ///
-/// The newest word on a kernel replaces older ones. Aliases of all kernels that it was built for are claimed together;
+/// The newest result on a kernel replaces older ones. Aliases of all kernels that it was built for are claimed together;
 /// those of older scans stay as long as a fact of an older scan says "built".
 pub fn learn(
     package: &StagedPackage,
@@ -149,8 +149,8 @@ fn one_line(text: &str) -> String {
     }
 }
 
-/// The modules that were built, with their aliases; what a built module claims has the last word over what its source
-/// seems to say, also when it claims nothing.
+/// The modules that were built, with their aliases; the aliases of a built module replace those guessed from its
+/// source, also when it has none.
 fn modules(manifest: &Manifest, built: &[&ModuleInfo], keep_older: bool, confs: &[DkmsConf]) -> Vec<Module> {
     let mut aliases = Aliases::new();
     if keep_older {
@@ -271,7 +271,7 @@ mod tests {
         let more = learnt(&package, &kernels, &results(vec![(1, built(&[ELSE]))]));
         assert_eq!(more.record.patterns, [ONE, TWO, ELSE]);
         assert_eq!(more.manifest.scope, "curated");
-        // Where all kernels were tried again, only their word counts.
+        // Where all kernels were tried again, only their results count.
         let again = learnt(&more, &kernels, &results(vec![(0, built(&[ONE])), (1, built(&[ONE]))]));
         assert_eq!(again.record.patterns, [ONE]);
         assert_eq!(again.record.builds.len(), 2);

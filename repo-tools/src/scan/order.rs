@@ -29,7 +29,7 @@ pub struct Job {
 
 /// What is built in one tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Round {
+pub struct Batch {
     /// Each wave may be built side by side, after the waves before it.
     pub waves: Vec<Vec<Job>>,
     /// Packages that cannot be built with what is staged: why, and the kernels that were asked for.
@@ -52,10 +52,10 @@ pub enum Blocked {
 
 /// Puts what is `asked` (packages and kernels by index) in order.
 ///
-/// A tree holds each name and version once, so that packages which share both come in different rounds. What a package
-/// depends on is built in the same round for the same kernels, asked for or not: the newest staged version of that name.
-pub fn plan(staged: &[Needs<'_>], asked: &[(usize, Vec<usize>)]) -> Vec<Round> {
-    rounds(staged, asked)
+/// A tree holds each name and version once, so that packages which share both come in different batches. What a package
+/// depends on is built in the same batch for the same kernels, asked for or not: the newest staged version of that name.
+pub fn plan(staged: &[Needs<'_>], asked: &[(usize, Vec<usize>)]) -> Vec<Batch> {
+    batches(staged, asked)
         .into_iter()
         .map(|jobs| waves(staged, with_dependencies(staged, jobs)))
         .collect()
@@ -63,14 +63,14 @@ pub fn plan(staged: &[Needs<'_>], asked: &[(usize, Vec<usize>)]) -> Vec<Round> {
 
 type Jobs = BTreeMap<usize, Job>;
 
-fn rounds(staged: &[Needs<'_>], asked: &[(usize, Vec<usize>)]) -> Vec<Jobs> {
+fn batches(staged: &[Needs<'_>], asked: &[(usize, Vec<usize>)]) -> Vec<Jobs> {
     let mut seen: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let mut rounds: Vec<Jobs> = Vec::new();
+    let mut batches: Vec<Jobs> = Vec::new();
     for (package, kernels) in asked {
         let needs = &staged[*package];
-        let round = seen.entry((needs.name, needs.dkms_version)).or_default();
-        if rounds.len() == *round {
-            rounds.push(Jobs::new());
+        let batch = seen.entry((needs.name, needs.dkms_version)).or_default();
+        if batches.len() == *batch {
+            batches.push(Jobs::new());
         }
         let kernels: BTreeSet<usize> = kernels.iter().copied().collect();
         let job = Job {
@@ -78,10 +78,10 @@ fn rounds(staged: &[Needs<'_>], asked: &[(usize, Vec<usize>)]) -> Vec<Jobs> {
             asked: kernels.clone(),
             kernels,
         };
-        rounds[*round].insert(*package, job);
-        *round += 1;
+        batches[*batch].insert(*package, job);
+        *batch += 1;
     }
-    rounds
+    batches
 }
 
 /// Adds what the jobs depend on, for the kernels of those that need it, until nothing is missing.
@@ -115,7 +115,7 @@ fn with_dependencies(staged: &[Needs<'_>], mut jobs: Jobs) -> Jobs {
     }
 }
 
-/// The package that stands for a name in this round: the newest that is in it already, else the newest staged.
+/// The package that stands for a name in this batch: the newest that is in it already, else the newest staged.
 fn provider(staged: &[Needs<'_>], jobs: &Jobs, name: &str) -> Option<usize> {
     let newest = |candidates: &mut dyn Iterator<Item = usize>| {
         candidates
@@ -125,8 +125,8 @@ fn provider(staged: &[Needs<'_>], jobs: &Jobs, name: &str) -> Option<usize> {
     newest(&mut jobs.keys().copied()).or_else(|| newest(&mut (0..staged.len())))
 }
 
-fn waves(staged: &[Needs<'_>], jobs: Jobs) -> Round {
-    let mut round = Round::default();
+fn waves(staged: &[Needs<'_>], jobs: Jobs) -> Batch {
+    let mut batch = Batch::default();
     let mut placed: BTreeSet<&str> = BTreeSet::new();
     let mut waiting: Vec<Job> = jobs.into_values().collect();
     while !waiting.is_empty() {
@@ -146,7 +146,7 @@ fn waves(staged: &[Needs<'_>], jobs: Jobs) -> Round {
             break;
         }
         placed.extend(ready.iter().map(|job| staged[job.package].name));
-        round.waves.push(ready);
+        batch.waves.push(ready);
     }
     for job in waiting.into_iter().filter(|job| !job.asked.is_empty()) {
         let missing = |name: &&String| !placed.contains(name.as_str());
@@ -156,9 +156,9 @@ fn waves(staged: &[Needs<'_>], jobs: Jobs) -> Round {
             Some(name) => Blocked::NotStaged(name.clone()),
             None => Blocked::Waits(depends.iter().find(missing).cloned().unwrap_or_default()),
         };
-        round.blocked.push((job.package, job.asked, why));
+        batch.blocked.push((job.package, job.asked, why));
     }
-    round
+    batch
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     /// `staged` as `name/version:dep,dep …`, asked as `index:kernel,kernel …`. The plan as waves of `index:kernels`, built
-    /// for others only in brackets; rounds apart by `|`, blocked ones behind `!`.
+    /// for others only in brackets; batches apart by `|`, blocked ones behind `!`.
     fn check(staged: &str, asked: &str, expected: &str) {
         let owned: Vec<(String, String, Vec<String>)> = staged
             .split(' ')
@@ -196,7 +196,7 @@ mod tests {
         let list = |kernels: &BTreeSet<usize>| kernels.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let shown: Vec<String> = plan(&staged, &asked)
             .iter()
-            .map(|round| {
+            .map(|batch| {
                 let wave = |wave: &Vec<Job>| {
                     let job = |job: &Job| {
                         let others: BTreeSet<usize> = job.kernels.difference(&job.asked).copied().collect();
@@ -207,8 +207,8 @@ mod tests {
                     };
                     wave.iter().map(job).collect::<Vec<_>>().join(" ")
                 };
-                let mut text = round.waves.iter().map(wave).collect::<Vec<_>>().join(" > ");
-                for (package, kernels, why) in &round.blocked {
+                let mut text = batch.waves.iter().map(wave).collect::<Vec<_>>().join(" > ");
+                for (package, kernels, why) in &batch.blocked {
                     text.push_str(&format!(" !{package}:{} {why}", list(kernels)));
                 }
                 text
@@ -229,7 +229,7 @@ mod tests {
         check("a b:a", "0:0 1:1", "0:0[1] > 1:1");
         check("a/1 a/3 a/2 b:a", "3:0", "1:[0] > 3:0");
         check("a/1 a/3 b:a", "0:0 2:0", "0:0 > 2:0");
-        // In each round anew.
+        // In each batch anew.
         check("a b:a b:a", "0:0 1:0 2:0", "0:0 > 1:0 | 0:[0] > 2:0");
     }
 

@@ -1,10 +1,10 @@
-//! What was learnt goes into the staging area, package by package.
+//! Writes results of trial builds to the staging area, package by package.
 
 use std::sync::Mutex;
 
 use super::error::ScanError;
 use super::facts::{self, KernelFacts, Results, Trial};
-use super::ledger::lock;
+use super::tracker::lock;
 use super::trial::log_file;
 use crate::files;
 use crate::package::Vendors;
@@ -18,13 +18,13 @@ pub struct Scanned {
     pub package: StagedPackage,
     /// What was tried now; the rest was known.
     pub trials: Vec<(usize, Trial)>,
-    /// Why nothing of it could be kept.
+    /// Why its results could not be saved.
     pub lost: Option<String>,
 }
 
 /// Saves results as they come, from any thread.
 #[derive(Debug)]
-pub struct Save<'a> {
+pub struct ResultWriter<'a> {
     stage: &'a Stage,
     staged: &'a [StagedPackage],
     kernels: &'a [KernelFacts],
@@ -33,7 +33,7 @@ pub struct Save<'a> {
     done: Mutex<Vec<Scanned>>,
 }
 
-impl<'a> Save<'a> {
+impl<'a> ResultWriter<'a> {
     /// For results about `staged` packages and `kernels`, both by index, learnt on `date` (`YYYY-MM-DD`).
     pub fn new(
         stage: &'a Stage,
@@ -52,13 +52,13 @@ impl<'a> Save<'a> {
         }
     }
 
-    /// Adds results to what is staged by now: others may have changed it while this one was being built. Results that fit
-    /// no more, or that machines would refuse, are lost, and that is told.
+    /// Adds results to what is staged by now: others may have changed it while this one was being built. Results of
+    /// another source, or that machines would refuse, are dropped and reported.
     ///
     /// # Errors
     /// When the staging area cannot be read or written.
     pub fn save(&self, index: usize, results: Results) -> Result<(), ScanError> {
-        // Threads take turns here, so that only other processes are ever waited for aloud.
+        // Threads of this process take turns here, so that the lock's message is only printed for other processes.
         let mut done = lock(&self.done);
         let known = &self.staged[index];
         let (package, lost) = match self.learn(known, &results) {

@@ -19,7 +19,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes one in the system's folder for temporary files.
+    /// Makes one in the system's directory for temporary files.
     ///
     /// # Errors
     /// The operating system's answer.
@@ -57,7 +57,7 @@ impl Scratch {
     }
 }
 
-/// Removes what killed processes left in `parent`. What cannot be removed is in nobody's way.
+/// Removes what killed processes left in `parent`. What cannot be removed is left there.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) && is_left_over(&entry.path()).unwrap_or(false) {
@@ -66,8 +66,8 @@ fn sweep(parent: &Path) {
     }
 }
 
-/// Whether this user made the directory for trial builds, and the process that did is gone. Anybody can make names in a
-/// folder for temporary files; the lock and the owner are the proof.
+/// Whether this user made the directory for trial builds, and the process that did is gone. Any user can make names in a
+/// directory for temporary files, so the lock and the owner are checked.
 fn is_left_over(directory: &Path) -> io::Result<bool> {
     let found = fs::symlink_metadata(directory)?;
     if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
@@ -92,7 +92,7 @@ mod tests {
         // A killed process has let go of its lock.
         fs::create_dir_all(name("killed").join("usr/src")).unwrap();
         fs::write(name("killed").join(ALIVE), "").unwrap();
-        // Nobody knows whose these are.
+        // These were not made by a process of this program.
         fs::create_dir(name("unmarked")).unwrap();
         fs::write(name("file"), "").unwrap();
         let other = parent.path().join("other");

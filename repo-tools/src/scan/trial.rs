@@ -13,25 +13,25 @@ use dkms_engine::recovery::lock_and_recover;
 use dkms_engine::root::Root;
 use dkms_engine::tree::Tree;
 
+use super::batch::BatchRun;
 use super::error::ScanError;
-use super::facts::{KernelFacts, Learnt};
-use super::ledger::Ledger;
+use super::facts::{KernelFacts, OnResults};
 use super::order::{self, Needs};
-use super::round::RoundBench;
 use super::scratch::Scratch;
+use super::tracker::Tracker;
 use crate::files::FileError;
 use crate::stage::{Stage, StagedPackage};
 
-/// A place for trial builds: an empty root that borrows headers and compiler of this machine. Nothing of this machine's
-/// own DKMS settings has a say. It is removed when dropped.
+/// A place for trial builds: an empty root that borrows headers and compiler of this machine. This machine's own DKMS
+/// settings are not read. It is removed when dropped.
 #[derive(Debug)]
-pub struct Bench {
+pub struct BuildRoot {
     scratch: Scratch,
     kernels: Vec<Arc<KernelTarget>>,
     facts: Vec<KernelFacts>,
 }
 
-impl Bench {
+impl BuildRoot {
     /// Prepares to build for `releases`, or for all kernels whose headers are in `roots`. The headers of a kernel are
     /// taken from the first of the roots that has them, else from this machine.
     ///
@@ -86,10 +86,10 @@ impl Bench {
     }
 
     /// Builds packages of `staged` for kernels, both by index, side by side over one jobserver and in the order of what
-    /// depends on what. `learnt` takes the results of a package as soon as it is done, from the thread that did it.
+    /// depends on what. `on_results` takes the results of a package as soon as it is done, from the thread that did it.
     ///
     /// # Errors
-    /// When the bench itself fails, or the first error of `learnt`.
+    /// When the builds cannot be made at all, or the first error of `on_results`.
     pub fn run(
         &self,
         stage: &Stage,
@@ -97,7 +97,7 @@ impl Bench {
         asked: &[(usize, Vec<usize>)],
         options: &BuildOptions,
         sink: &dyn Sink,
-        learnt: &Learnt<'_>,
+        on_results: &OnResults<'_>,
     ) -> Result<(), ScanError> {
         let needs: Vec<Needs<'_>> = staged
             .iter()
@@ -107,19 +107,19 @@ impl Bench {
                 depends: &package.manifest.recipe.build_depends,
             })
             .collect();
-        for round in order::plan(&needs, asked) {
+        for batch in order::plan(&needs, asked) {
             let tree = Tree::new(&Root::at(self.scratch.path()), &Framework::default());
-            let bench = RoundBench {
+            let run = BatchRun {
                 kernels: &self.kernels,
                 stage,
                 staged,
                 tree: &tree,
                 lock: lock_and_recover(&tree, sink)?,
-                ledger: Ledger::new(learnt),
+                tracker: Tracker::new(on_results),
             };
-            bench.carry_out(&round, options, sink)?;
-            drop(bench);
-            // The next round may have the same names again.
+            run.run(&batch, options, sink)?;
+            drop(run);
+            // The next batch may have the same names again.
             for place in [tree.path().to_owned(), tree.source_tree()] {
                 fs::remove_dir_all(&place).map_err(FileError::on("remove", &place))?;
             }

@@ -145,7 +145,7 @@ pub struct Delegation {
     pub keys: RoleKeys,
     /// The target paths it may vouch for; `*` does not cross `/`.
     pub paths: Vec<String>,
-    /// Whether nobody is asked after it.
+    /// Whether the search ends here when it does not list the path.
     pub terminating: bool,
 }
 

@@ -121,7 +121,7 @@ impl<T: Body> Signed<T> {
         Ok(authority.keyids.iter().filter(signed).count())
     }
 
-    /// The file: compact, and nothing behind the closing brace, so that no byte of it can be spared.
+    /// The file: compact, and nothing behind the closing brace, so that every byte is needed.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::json!(self).to_string().into_bytes()
     }

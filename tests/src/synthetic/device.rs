@@ -1,33 +1,7 @@
 //! Made-up devices for patterns.
 
-use dkms_index::modalias::Modalias;
+use dkms_index::modalias::{Modalias, field_layout};
 use dkms_index::pattern::Pattern;
-
-/// Fields of the buses whose devices are completed with zeros.
-const WIDTHS: [(&str, &[(&str, usize)]); 5] = [
-    (
-        "pci:",
-        &[("v", 8), ("d", 8), ("sv", 8), ("sd", 8), ("bc", 2), ("sc", 2), ("i", 2)],
-    ),
-    (
-        "usb:",
-        &[
-            ("v", 4),
-            ("p", 4),
-            ("d", 4),
-            ("dc", 2),
-            ("dsc", 2),
-            ("dp", 2),
-            ("ic", 2),
-            ("isc", 2),
-            ("ip", 2),
-            ("in", 2),
-        ],
-    ),
-    ("hid:", &[("b", 4), ("g", 4), ("v", 8), ("p", 8)]),
-    ("sdio:", &[("c", 2), ("v", 4), ("d", 4)]),
-    ("virtio:", &[("d", 8), ("v", 8)]),
-];
 
 /// A device that `pattern` matches and that looks like one of its bus.
 ///
@@ -35,10 +9,8 @@ const WIDTHS: [(&str, &[(&str, usize)]); 5] = [
 /// When it made a modalias that does not match: the pattern has more than stars, `?` and plain sets.
 pub fn device_for(pattern: &Pattern) -> Modalias {
     let text = pattern.as_bytes();
-    let fields = WIDTHS
-        .iter()
-        .find(|(bus, _)| text.starts_with(bus.as_bytes()))
-        .map_or(&[][..], |(_, fields)| fields);
+    let bus = text.split(|&b| b == b':').next().unwrap_or_default();
+    let fields = std::str::from_utf8(bus).ok().and_then(field_layout).unwrap_or_default();
     let mut device = Vec::new();
     let mut p = 0;
     while let Some(&byte) = text.get(p) {

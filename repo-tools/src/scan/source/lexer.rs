@@ -125,7 +125,7 @@ pub(super) fn lex(text: &str, macros: &mut Macros) -> Vec<Token> {
                 branches.push(dead);
             }
             "ifdef" | "ifndef" => branches.push(false),
-            // What else could be true is taken as true: a table should rather claim too much than too little.
+            // Other conditions count as true: a table should claim too much rather than too little.
             "else" | "elif" => {
                 if let Some(dead) = branches.last_mut() {
                     dead_branches -= usize::from(std::mem::take(dead));

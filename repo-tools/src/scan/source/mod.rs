@@ -1,7 +1,7 @@
 //! Alias patterns guessed from the source's device tables, without a compiler.
 //!
-//! A hint only: tables may be built by macros, generated, or left out by the kernel's configuration. What a trial build's
-//! modules claim has the last word; this says what to expect, and where a build shows something else.
+//! A hint only: tables may be built by macros, generated, or left out by the kernel's configuration. The aliases of modules
+//! that a trial build made replace it; until then this is the best guess.
 
 mod bus;
 mod entry;
@@ -26,7 +26,7 @@ pub struct Table {
     pub bus: String,
     /// The patterns of the entries that were understood, sorted.
     pub patterns: BTreeSet<String>,
-    /// What stood in the way for the others: unknown constants and macros.
+    /// Why the others were not: unknown constants and macros.
     pub unknown: BTreeSet<String>,
 }
 

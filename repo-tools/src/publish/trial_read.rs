@@ -1,4 +1,4 @@
-//! The last question before a release becomes visible: would a machine take it? Asked of the code that machines run.
+//! Reads a release with the code that machines run, before it becomes visible.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::verify::{Tree, VerifyError};
 /// there already. Of every role that was signed anew one manifest is fetched, too.
 ///
 /// What has expired and could not be signed anew for want of keys is reported elsewhere and does not stop a release.
-pub fn rehearse(public: &Path, content: &Content, release: &Release, now: Timestamp) -> Result<(), PublishError> {
+pub fn trial_read(public: &Path, content: &Content, release: &Release, now: Timestamp) -> Result<(), PublishError> {
     let mut ahead = BTreeMap::new();
     if let Some((name, bytes)) = &release.root {
         ahead.insert(format!("metadata/{name}"), bytes.clone());
@@ -25,7 +25,7 @@ pub fn rehearse(public: &Path, content: &Content, release: &Release, now: Timest
         ahead.insert("metadata/timestamp.json".to_owned(), bytes.clone());
     }
     let tree = Tree::ahead_of(public, ahead);
-    read(&tree, content, now).map_err(|error| PublishError::Rehearsal(Box::new(error)))
+    read(&tree, content, now).map_err(|error| PublishError::Unreadable(Box::new(error)))
 }
 
 fn read(tree: &Tree, content: &Content, now: Timestamp) -> Result<(), VerifyError> {

@@ -1,4 +1,4 @@
-//! One round of trial builds: packages that fit into one tree, wave after wave.
+//! One batch of trial builds: packages that fit into one tree, wave after wave.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
@@ -16,50 +16,50 @@ use dkms_engine::tree::{AddOptions, Tree, TreeLock};
 
 use super::error::ScanError;
 use super::facts::Trial;
-use super::ledger::{Ledger, lock};
-use super::order::{Blocked, Round};
+use super::order::{Batch, Blocked};
+use super::tracker::{Tracker, lock};
 use crate::files;
 use crate::ingest::{self, Limits};
 use crate::stage::{Stage, StagedPackage};
 
 /// One tree full of packages.
-pub(super) struct RoundBench<'a> {
+pub(super) struct BatchRun<'a> {
     pub(super) kernels: &'a [Arc<KernelTarget>],
     pub(super) stage: &'a Stage,
     pub(super) staged: &'a [StagedPackage],
     pub(super) tree: &'a Tree,
     pub(super) lock: TreeLock,
-    pub(super) ledger: Ledger<'a>,
+    pub(super) tracker: Tracker<'a>,
 }
 
-impl RoundBench<'_> {
-    /// Builds wave after wave. Only a failure to hand results over stops it.
-    pub(super) fn carry_out(&self, round: &Round, options: &BuildOptions, sink: &dyn Sink) -> Result<(), ScanError> {
+impl BatchRun<'_> {
+    /// Builds the waves one after the other. Only an error of the results' callback stops it.
+    pub(super) fn run(&self, batch: &Batch, options: &BuildOptions, sink: &dyn Sink) -> Result<(), ScanError> {
         let mut ids: BTreeMap<usize, DkmsId> = BTreeMap::new();
-        for (package, kernels, why) in &round.blocked {
-            self.ledger.open(*package, kernels.len(), Vec::new());
+        for (package, kernels, why) in &batch.blocked {
+            self.tracker.expect(*package, kernels.len(), Vec::new());
             for kernel in kernels {
-                self.ledger
-                    .enter(*package, *kernel, Trial::Blocked(why.to_string()), None);
+                self.tracker
+                    .record(*package, *kernel, Trial::Blocked(why.to_string()), None);
             }
         }
-        for job in round.waves.iter().flatten() {
+        for job in batch.waves.iter().flatten() {
             match self.place(&self.staged[job.package], sink) {
                 Ok(id) => {
-                    self.ledger.open(job.package, job.asked.len(), self.confs(&id));
+                    self.tracker.expect(job.package, job.asked.len(), self.confs(&id));
                     ids.insert(job.package, id);
                 }
-                Err(Unplaced { reason, log }) => {
-                    self.ledger.open(job.package, job.asked.len(), Vec::new());
+                Err(NotAdded { reason, log }) => {
+                    self.tracker.expect(job.package, job.asked.len(), Vec::new());
                     for kernel in &job.asked {
                         let trial = Trial::Inconclusive(reason.clone());
-                        self.ledger.enter(job.package, *kernel, trial, log.clone());
+                        self.tracker.record(job.package, *kernel, trial, log.clone());
                     }
                 }
             }
         }
         let built: Mutex<BTreeSet<(&str, usize)>> = Mutex::default();
-        for wave in &round.waves {
+        for wave in &batch.waves {
             let mut requests = Vec::new();
             let mut owners = Vec::new();
             for job in wave {
@@ -70,7 +70,7 @@ impl RoundBench<'_> {
                     if let Some(missing) = depends.iter().find(is_missing) {
                         if job.asked.contains(kernel) {
                             let trial = Trial::Blocked(Blocked::Unbuilt(missing.clone()).to_string());
-                            self.ledger.enter(job.package, *kernel, trial, None);
+                            self.tracker.record(job.package, *kernel, trial, None);
                         }
                         continue;
                     }
@@ -89,16 +89,16 @@ impl RoundBench<'_> {
                         BuildOutcome::Failed(failure) => failure.log.as_ref().and_then(|log| fs::read(log).ok()),
                         _ => None,
                     };
-                    self.ledger.enter(job.package, kernel, trial(outcome), log);
+                    self.tracker.record(job.package, kernel, trial(outcome), log);
                 }
             });
-            self.ledger.settle()?;
+            self.tracker.first_error()?;
         }
-        self.ledger.settle()
+        self.tracker.first_error()
     }
 
     /// Unpacks a package's bundle into the tree.
-    fn place(&self, package: &StagedPackage, sink: &dyn Sink) -> Result<DkmsId, Unplaced> {
+    fn place(&self, package: &StagedPackage, sink: &dyn Sink) -> Result<DkmsId, NotAdded> {
         let manifest = &package.manifest;
         let id = DkmsId::new(&manifest.name, manifest.dkms_version())
             .ok_or_else(|| format!("{} {} is no name for a package", manifest.name, manifest.dkms_version()))?;
@@ -112,7 +112,7 @@ impl RoundBench<'_> {
         let context = ConfContext::for_kernel(&self.kernels[0]);
         self.tree
             .add(&self.lock, &id, &context, &AddOptions::default(), sink)
-            .map_err(|error| Unplaced {
+            .map_err(|error| NotAdded {
                 reason: error
                     .source()
                     .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
@@ -134,14 +134,14 @@ impl RoundBench<'_> {
     }
 }
 
-/// Why the source of a package could not be laid down to be built.
-struct Unplaced {
+/// Why a package could not be added to the tree.
+struct NotAdded {
     reason: String,
-    /// What else there is to read.
+    /// Output that explains it.
     log: Option<Vec<u8>>,
 }
 
-impl From<String> for Unplaced {
+impl From<String> for NotAdded {
     fn from(reason: String) -> Self {
         Self { reason, log: None }
     }
@@ -154,7 +154,7 @@ fn trial(outcome: BuildOutcome) -> Trial {
             Err(error) => Trial::Inconclusive(error.to_string()),
         },
         BuildOutcome::Excluded { why, .. } => Trial::Excluded(why.to_string()),
-        BuildOutcome::Failed(failure) if is_the_sources_fault(&failure.error) => Trial::Failed(failure.to_string()),
+        BuildOutcome::Failed(failure) if is_source_failure(&failure.error) => Trial::Failed(failure.to_string()),
         BuildOutcome::Failed(failure) => Trial::Inconclusive(failure.to_string()),
     }
 }
@@ -170,7 +170,7 @@ fn modules(built: &Built) -> Result<Vec<ModuleInfo>, ko::KoError> {
 
 /// Whether a failure says something about the source. A full disk or a missing program says something about this machine
 /// only, and must not become a fact that keeps others from building.
-fn is_the_sources_fault(error: &BuildError) -> bool {
+fn is_source_failure(error: &BuildError) -> bool {
     match error {
         BuildError::Make { diagnosis, .. } => !matches!(
             diagnosis,

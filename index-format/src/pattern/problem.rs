@@ -7,7 +7,7 @@ use super::{FieldValue, Pattern, glob};
 /// Something suspicious about a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum PatternProblem {
     /// Hexadecimal digits in lower case where the kernel writes capitals: matches nothing.
     LowerCaseHex,
     /// A `[` without its `]`: kmod drops the pattern.
@@ -20,7 +20,7 @@ pub enum Fault {
     NoBus,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for PatternProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::LowerCaseHex => "has lower-case hexadecimal digits and never matches: the kernel writes capitals",
@@ -32,10 +32,10 @@ impl fmt::Display for Fault {
     }
 }
 
-pub(super) fn faults(pattern: &Pattern) -> Vec<Fault> {
+pub(super) fn problems(pattern: &Pattern) -> Vec<PatternProblem> {
     let mut found = Vec::new();
     if !brackets_pair(&pattern.0) {
-        found.push(Fault::UnpairedBracket);
+        found.push(PatternProblem::UnpairedBracket);
     }
     // A star at the end of the bus is file2alias's own way to write acpi and dmi.
     let names_bus = pattern.bus().is_some()
@@ -45,11 +45,11 @@ pub(super) fn faults(pattern: &Pattern) -> Vec<Fault> {
             .next()
             .is_some_and(|bus| bus.len() > 1 && bus.ends_with(b"*"));
     if !names_bus {
-        found.push(Fault::NoBus);
+        found.push(PatternProblem::NoBus);
     }
     let Some(fields) = pattern.fields() else { return found };
     if fields.has_lower_case_digits() {
-        found.push(Fault::LowerCaseHex);
+        found.push(PatternProblem::LowerCaseHex);
     }
     let device = fields
         .get("d")
@@ -57,9 +57,9 @@ pub(super) fn faults(pattern: &Pattern) -> Vec<Fault> {
         .or_else(|| fields.get("p"));
     // On virtio the kind of device says it all.
     if fields.bus() != "virtio" && fields.get("v") == Some(FieldValue::Any) {
-        found.push(Fault::AnyVendor);
+        found.push(PatternProblem::AnyVendor);
     } else if device == Some(FieldValue::Any) {
-        found.push(Fault::AnyDevice);
+        found.push(PatternProblem::AnyDevice);
     }
     found
 }
