@@ -172,7 +172,26 @@ impl Bench {
             row(&format!("status, {have} installed"), ask("status"));
             if count == 100 {
                 row("autoinstall, 100 installed, nothing to do", ask("autoinstall -k K"));
+                self.made_by_another(&pair.debian);
             }
+        }
+    }
+
+    /// A machine on which Debian's dkms gave way to ours: nothing in its tree has a record of ours.
+    fn made_by_another(&self, debian: &Machine) {
+        let ours = Machine::new(Program::Ours);
+        ours.add_kernel(&self.release);
+        let updates = format!("modules/{}/updates", self.release);
+        for place in ["dkms", "src", &updates] {
+            let to = ours.path(place);
+            copy(&debian.path(place), to.parent().unwrap_or(&to));
+        }
+        for line in ["status", "autoinstall -k K"] {
+            let cost = least((0..ROUNDS).map(|_| self.dkms(&ours, line)));
+            row(
+                &format!("{}, 100 installed by Debian's dkms", line.trim_end_matches(" -k K")),
+                [self.dkms(debian, line), cost],
+            );
         }
     }
 

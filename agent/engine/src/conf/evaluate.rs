@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::context::{ConfContext, override_files};
 use super::error::{ConfError, StderrTail};
 use super::model::DkmsConf;
+use super::plain;
 use super::raw::{End, RawConf};
 use super::stage::{Shown, Stage, sees_real_files};
 use super::syntax::SyntaxSpan;
@@ -15,22 +16,31 @@ use crate::command::{Confined, Output, is_root};
 use crate::fsutil::chown_tree;
 use crate::sandbox::{Account, Limits, View};
 
-const SCRIPT: &str = include_str!("evaluate.sh");
+pub(super) const SCRIPT: &str = include_str!("evaluate.sh");
 
 /// Evaluates the dkms.conf of the source directory `dir`, with the override files and directives of `ctx`.
 ///
-/// Bash runs in the sandbox: it sees the source, the override files and the headers, and writes nothing. Its environment is empty; its
+/// Where they are plain, they are read by a parser; else bash evaluates them. Bash runs in the sandbox: it sees the source, the override files and the headers, and writes nothing. Its environment is empty; its
 /// time, memory, output and processes are limited, and what it started ends with it. Where the source has files that are closed to other
 /// users, it is evaluated by our own user, who has no rights in there.
 ///
 /// # Errors
 /// When the conf cannot be read, is no bash, or does not describe a package; see [`ConfError`].
 pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
+    if let Some(result) = without_bash(dir, ctx) {
+        return result;
+    }
     let first = attempt(dir, ctx, None, false);
     if first.result.is_err() && first.said.contains("Permission denied") && is_root() && !sees_real_files() {
         return attempt(dir, ctx, None, true).result;
     }
     first.result
+}
+
+/// What a plain conf says; None for one that only bash can read.
+pub(super) fn without_bash(dir: &Path, ctx: &ConfContext) -> Option<Result<DkmsConf, ConfError>> {
+    let raw = plain::read(dir, ctx)?;
+    Some(typed(&raw, dir, ctx, ""))
 }
 
 /// What one evaluation gave.
@@ -43,17 +53,26 @@ pub(super) struct Attempt {
 /// Evaluates once. In the place of `dir` bash sees `copy`, if there is one, and may write there. `as_us`: as our own user.
 pub(super) fn attempt(dir: &Path, ctx: &ConfContext, copy: Option<&Path>, as_us: bool) -> Attempt {
     let mut said = String::new();
-    let result = attempt_or_else(dir, ctx, copy, as_us, &mut said);
+    let values = values_by_bash(dir, ctx, copy, as_us, &mut said);
+    let result = values.and_then(|raw| typed(&raw, dir, ctx, &said));
     Attempt { result, said }
 }
 
-fn attempt_or_else(
+fn typed(raw: &RawConf, dir: &Path, ctx: &ConfContext, said: &str) -> Result<DkmsConf, ConfError> {
+    DkmsConf::from_raw(raw, ctx, said).map_err(|problems| ConfError::Invalid {
+        path: ctx.conf_file.clone().unwrap_or_else(|| dir.join("dkms.conf")),
+        problems,
+    })
+}
+
+/// The values of a conf by bash; `said` becomes what it says on standard error.
+pub(super) fn values_by_bash(
     dir: &Path,
     ctx: &ConfContext,
     copy: Option<&Path>,
     as_us: bool,
     said: &mut String,
-) -> Result<DkmsConf, ConfError> {
+) -> Result<RawConf, ConfError> {
     let path = ctx.conf_file.clone().unwrap_or_else(|| dir.join("dkms.conf"));
     let mut stage = Stage::default();
     let mut place = Place {
@@ -112,7 +131,7 @@ fn attempt_or_else(
             said: last,
         });
     }
-    let raw = RawConf::parse(&output.stdout, |text| stage.real_names(text)).map_err(|end| match end {
+    RawConf::parse(&output.stdout, |text| stage.real_names(text)).map_err(|end| match end {
         End::Exits(file) => ConfError::Exits { path: file, said: last },
         End::Killed { signal, file } => ConfError::Killed {
             path: file,
@@ -123,8 +142,7 @@ fn attempt_or_else(
             path: path.clone(),
             what: format!("it ended early, {}{last}", output.ended.status),
         },
-    })?;
-    DkmsConf::from_raw(&raw, ctx, &stderr).map_err(|problems| ConfError::Invalid { path, problems })
+    })
 }
 
 /// Where and as whom bash runs.

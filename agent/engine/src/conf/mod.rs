@@ -1,6 +1,6 @@
 //! dkms.conf: a bash script that says what a package builds and where it goes.
 //!
-//! It is evaluated by the real bash, because nothing else gives the values its author meant; confined, because it comes from
+//! A plain one is read here. Any other is evaluated by the real bash, because nothing else gives the values its author meant; confined, because it comes from
 //! elsewhere. The result is typed, with upstream's defaults filled in.
 
 mod context;
@@ -8,6 +8,7 @@ mod error;
 mod evaluate;
 mod exclusive;
 mod model;
+mod plain;
 mod raw;
 mod stage;
 mod syntax;

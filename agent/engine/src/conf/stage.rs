@@ -120,7 +120,7 @@ impl Stage {
     }
 }
 
-fn without_dos_ends(text: &[u8]) -> Vec<u8> {
+pub(super) fn without_dos_ends(text: &[u8]) -> Vec<u8> {
     let is_kept = |(at, byte): (usize, &u8)| (*byte != b'\r' || text.get(at + 1) != Some(&b'\n')).then_some(*byte);
     text.iter().enumerate().filter_map(is_kept).collect()
 }
