@@ -1,4 +1,4 @@
-//! The cause of a failed make as a value: builds find it, the tree keeps it.
+//! The cause of a failed make as a value: kbuild finds it, the tree stores it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Progress as values: what happened is told to a [`Sink`], which prints, logs or ignores it.
+//! Progress as values. A [`Sink`] prints, logs or ignores them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// What is going on, as one word for a progress line.
+    /// The word of a progress line while the step runs.
     pub fn word(self) -> &'static str {
         match self {
             Step::Add => "adding",
@@ -70,7 +70,7 @@ impl Step {
         }
     }
 
-    /// What was done when this was the last step of a whole piece of work.
+    /// The word of a progress line when this was the last step.
     pub fn outcome(self) -> &'static str {
         match self {
             Step::Add => "added",
@@ -86,59 +86,59 @@ impl Step {
     }
 }
 
-/// One thing that happened.
+/// A progress event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 pub enum Event {
     /// A step begins.
     Started {
-        /// To what.
+        /// What it is done to.
         subject: Subject,
         /// Which step.
         step: Step,
         /// The patch, script or directory it is about; may be empty.
         detail: String,
     },
-    /// A whole piece of work ended well.
+    /// The work on a subject succeeded.
     Finished {
-        /// To what.
+        /// What it is done to.
         subject: Subject,
         /// The last step.
         step: Step,
     },
-    /// A whole piece of work failed; the value that the call returns says more.
+    /// The work on a subject failed; the returned value has the details.
     Failed {
-        /// To what.
+        /// What it is done to.
         subject: Subject,
         /// Why, in one sentence.
         reason: String,
         /// Where the log is.
         log: Option<PathBuf>,
     },
-    /// depmod begins, once for all that was done to the modules of a kernel; it takes seconds.
+    /// depmod begins, once for all changes to the modules of a kernel; it takes seconds.
     DepmodStarted {
         /// The kernel's release.
         release: String,
     },
-    /// depmod came to its end, well or not: the call returns which.
+    /// depmod ended; the returned value says whether it failed.
     DepmodEnded {
         /// The kernel's release.
         release: String,
     },
-    /// Something a person may want to know.
+    /// Information for the user.
     Note(#[serde(serialize_with = "as_text")] String),
-    /// Something that the author of a package should change; whoever installs it need not care.
+    /// Something that the author of a package should change; it does not matter to who installs it.
     Advice {
         /// What is wrong with what.
         text: String,
-        /// The way out.
+        /// Suggested fix.
         hint: Option<String>,
     },
-    /// Something that a person should look at; the work goes on.
+    /// Something that the user should look at; the work goes on.
     Warning {
         /// What is wrong with what.
         text: String,
-        /// The way out.
+        /// Suggested fix.
         hint: Option<String>,
     },
 }

@@ -1,4 +1,4 @@
-//! Files and directories, written so that they are there after a power cut.
+//! Files and directories: durable writes, copies, digests.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -75,7 +75,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives all that is in `dir` to `user` and its group, following no link.
+/// Changes owner and group of everything in `dir` to `user`, following no link.
 pub(crate) fn chown_tree(dir: &Path, user: u32) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
@@ -85,9 +85,9 @@ pub(crate) fn chown_tree(dir: &Path, user: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives `new` the place `to`, in one step where the file system can; what was there is then at `new`, or at `old` where it cannot. All
-/// three are on one file system.
-pub(crate) fn put_in_place(new: &Path, to: &Path, old: &Path) -> io::Result<()> {
+/// Renames `new` to `to`. What was at `to` is afterwards at `new`, exchanged in one step; on file systems that cannot exchange, it is at
+/// `old`. All three are on one file system.
+pub(crate) fn replace_path(new: &Path, to: &Path, old: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     if fs::symlink_metadata(to).is_err() {
         return fs::rename(new, to);
@@ -111,8 +111,8 @@ pub(crate) fn remove_any(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The part of `path` that is there, for commands that people paste: what was at its end may be gone by then.
-pub(crate) fn standing(path: &Path) -> &Path {
+/// The longest part of `path` that exists, for the commands of hints.
+pub(crate) fn existing_part(path: &Path) -> &Path {
     let there = |path: &&Path| fs::symlink_metadata(path).is_ok();
     path.ancestors().find(there).unwrap_or(Path::new("/"))
 }

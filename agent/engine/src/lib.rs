@@ -1,7 +1,7 @@
 //! A complete DKMS as a library: it evaluates dkms.conf, keeps the tree below /var/lib/dkms, builds modules for kernels,
 //! checks them, and installs them as transactions. It knows no network, no index and no device.
 //!
-//! The way of a module through it, one type per arrow:
+//! The way of a module through the crate, one type per arrow:
 //!
 //! ```text
 //! source dir → conf::DkmsConf ─┐

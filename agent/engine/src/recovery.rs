@@ -1,4 +1,5 @@
-//! The beginning of a run that writes into a tree: its lock, then what an interrupted run left is finished or removed.
+//! Recovery after a power cut or a kill. A run that writes into a tree begins here: it takes the lock, then finishes or undoes what an
+//! interrupted run left.
 
 use crate::event::{Event, Sink};
 use crate::fsutil::remove_any;

@@ -72,7 +72,7 @@ impl ScriptKind {
     }
 }
 
-/// Which scripts of which packages may run as root. Only a caller knows who asked for a package.
+/// Which scripts of which packages may run as root. The caller decides: only it knows who asked for a package.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ScriptConsent {
     /// None: they are passed over. For trial builds.
@@ -85,7 +85,7 @@ pub enum ScriptConsent {
 }
 
 impl ScriptConsent {
-    /// Adds scripts of a package. Where all may run or none, that stays so.
+    /// Adds scripts of a package. Does nothing where all may run, or none.
     pub fn name(&mut self, package: &DkmsId, kinds: impl IntoIterator<Item = ScriptKind>) {
         if let ScriptConsent::Named(named) = self {
             named.entry(package.clone()).or_default().extend(kinds);
@@ -130,7 +130,7 @@ pub struct ScriptNotAllowed {
 }
 
 impl ScriptNotAllowed {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         Some(format!(
             "grep {} /usr/src/{}/dkms.conf /etc/dkms/{}*.conf",
@@ -141,13 +141,13 @@ impl ScriptNotAllowed {
     }
 }
 
-/// Why a script did not do its work.
+/// Why a script failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// It could not be started.
     #[error("{directive} of {package} ({}) cannot be run", .path.display())]
     Start {
-        /// Whose script.
+        /// The package.
         package: DkmsId,
         /// Which one.
         directive: &'static str,
@@ -157,10 +157,10 @@ pub enum ScriptError {
         #[source]
         source: io::Error,
     },
-    /// It said that it failed.
-    #[error("{directive} of {package} ({}) failed: {status}{said}", .path.display())]
+    /// It ended with a failure.
+    #[error("{directive} of {package} ({}) failed: {status}{last_line}", .path.display())]
     Failed {
-        /// Whose script.
+        /// The package.
         package: DkmsId,
         /// Which one.
         directive: &'static str,
@@ -168,13 +168,13 @@ pub enum ScriptError {
         path: PathBuf,
         /// How it ended.
         status: std::process::ExitStatus,
-        /// The end of what it said, with a leading separator; empty where that went to a log.
-        said: String,
+        /// The last line of its output, with a leading separator; empty where the output went to a log.
+        last_line: String,
     },
 }
 
 impl ScriptError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         let (ScriptError::Start { path, .. } | ScriptError::Failed { path, .. }) = self;
         Some(format!("less {}", path.display()))
@@ -193,7 +193,7 @@ pub(crate) fn command(tree: &Tree, package: &DkmsId, line: &str, dir: &Path) -> 
     executable.then(|| (path.clone(), Confined::new(path).args(words).dir(dir)))
 }
 
-/// Gives a command what dkms.conf calls by these names; Makefiles and scripts read them from their environment.
+/// Sets the variables that dkms.conf knows by these names: Makefiles and scripts read them from their environment.
 pub(crate) fn with_variables(command: Confined, tree: &Tree, package: &DkmsId, kernel: Option<&KernelId>) -> Confined {
     let framework = tree.framework();
     let command = command
@@ -241,22 +241,22 @@ pub(crate) fn run(
             .renamed(|path| root.inside(path).unwrap_or_else(|| path.to_owned()))
             .chroot(Some(root.path()))
     };
-    let said = command.output(64 << 10).map_err(|source| ScriptError::Start {
+    let output = command.output(64 << 10).map_err(|source| ScriptError::Start {
         package: package.clone(),
         directive,
         path: path.clone(),
         source,
     })?;
-    let text = [said.stdout, said.stderr]
+    let text = [output.stdout, output.stderr]
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .concat();
     for line in text.lines() {
         sink.emit(Event::Note(format!("{directive}: {line}")));
     }
-    if said.ended.status.success() {
+    if output.ended.status.success() {
         return Ok(());
     }
-    let said_last = text
+    let last_line = text
         .lines()
         .last()
         .map(|line| format!("; it said: {line}"))
@@ -265,8 +265,8 @@ pub(crate) fn run(
         package: package.clone(),
         directive,
         path,
-        status: said.ended.status,
-        said: said_last,
+        status: output.ended.status,
+        last_line,
     })
 }
 
@@ -304,7 +304,7 @@ pub(crate) fn run_logged(
             directive,
             path,
             status: ended.status,
-            said: String::new(),
+            last_line: String::new(),
         })
     }
 }

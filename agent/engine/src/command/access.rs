@@ -1,4 +1,4 @@
-//! What a user who owns nothing can reach.
+//! What users other than the owner can read.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The one place where programs are started: an explicit environment, limits, no stdin.
+//! The only place where programs are started: with an explicit environment, limits and no terminal as input.
 //!
 //! What runs code of a package does so in a [`View`] of the sandbox.
 
@@ -50,7 +50,7 @@ pub struct Ended {
     pub status: ExitStatus,
     /// True when it ran longer than allowed and was killed.
     pub timed_out: bool,
-    /// What it had too much of: it was killed for it, or wrote it before that could be.
+    /// The limit that it exceeded: it was killed for that, or had ended before it was noticed.
     pub exceeded: Option<Exceeded>,
 }
 
@@ -106,7 +106,7 @@ impl Confined {
         self
     }
 
-    /// Lets it come to its end when the program is told to stop: what it does must not stay half done.
+    /// Lets it come to its end when this process is told to stop: what it does must not be interrupted.
     #[must_use]
     pub fn finishes(mut self) -> Confined {
         self.finishes = true;
@@ -313,7 +313,7 @@ pub fn find_program(root: &crate::root::Root, name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::Limits;
+    use crate::sandbox::{Account, Limits};
 
     #[test]
     fn the_environment_is_ours_and_time_is_limited() {
@@ -331,9 +331,7 @@ mod tests {
     }
 
     fn view() -> View {
-        // The number is what matters here, not that nobody else has it.
-        let user = is_root().then_some(60_578);
-        View::new(Path::new("/"), user, Limits::evaluation())
+        View::new(Path::new("/"), Account::reserve(), Limits::evaluation())
     }
 
     #[test]
@@ -384,7 +382,7 @@ mod tests {
         assert_eq!(output.stderr, b"end\n");
         let mut limits = Limits::evaluation();
         limits.time = Duration::from_millis(200);
-        let view = View::new(Path::new("/"), is_root().then_some(60_578), limits);
+        let view = View::new(Path::new("/"), Account::reserve(), limits);
         let output = Confined::bash("sleep 30", "test")
             .sandbox(view)
             .output(100)

@@ -1,4 +1,4 @@
-//! A command on its way: started, watched, its output taken, and ended with all that it started.
+//! A running command: started, watched, its output read, and ended with all processes that it started.
 
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -115,7 +115,7 @@ fn take(mut reader: PipeReader, taker: Taker<'_>, is_over: &AtomicBool) -> bool 
         };
         let kept = len.min(usize::try_from(left).unwrap_or(usize::MAX));
         left -= kept as u64;
-        // A log that cannot be written is missed by whoever reads it; the work goes on.
+        // A log that cannot be written does not stop the command.
         let _ = taker.to.write_all(&buffer[..kept]);
         total = total.saturating_add(len as u64);
         if taker.ends && total > taker.limit_len.saturating_mul(MOST_DROPPED) {

@@ -1,4 +1,4 @@
-//! The order to stop: it meets every command of this process at once, as a signal does.
+//! Stopping: ends all running commands of this process, and starts no further ones.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,7 +46,7 @@ pub(super) fn start<T>(finishes: bool, spawn: impl FnOnce() -> io::Result<(T, Op
     Ok(started)
 }
 
-/// A group that is gone already is what we want.
+/// Kills the group. One that does not exist any more is no error.
 pub(super) fn kill(group: Pid) {
     let _ = kill_process_group(group, Signal::KILL);
 }

@@ -7,7 +7,7 @@ use crate::distribution::Distribution;
 use crate::framework::processors;
 use crate::kernel::KernelTarget;
 
-/// One `--directive NAME=VALUE`: the last word on a variable.
+/// One `--directive NAME=VALUE`: it overrides the conf and all override files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directive {
     /// The variable, in capitals.
@@ -37,7 +37,7 @@ impl Directive {
     }
 }
 
-/// The world that one evaluation sees. Paths are paths on the running system.
+/// The input of one evaluation. Paths are paths on the running system.
 #[derive(Debug, Clone)]
 pub struct ConfContext {
     /// PACKAGE_NAME where it is known already: `$module`, and which override files count.
@@ -62,7 +62,7 @@ pub struct ConfContext {
     pub tmp_location: PathBuf,
     /// `$parallel_jobs`.
     pub parallel_jobs: usize,
-    /// Whose rules decide where modules go.
+    /// The distribution, whose rules decide where modules go.
     pub distribution: Distribution,
     /// ADDON_MODULES_DIR, which wins over the distribution.
     pub addon_modules_dir: Option<String>,
@@ -75,7 +75,7 @@ pub struct ConfContext {
 }
 
 impl ConfContext {
-    /// The world of `kernel`, with the places that DKMS has in its root.
+    /// The context of `kernel`, with the places that DKMS has in its root.
     pub fn for_kernel(kernel: &KernelTarget) -> ConfContext {
         ConfContext {
             kernel_release: kernel.release.clone(),
@@ -94,7 +94,7 @@ impl ConfContext {
         }
     }
 
-    /// A world with a kernel that may not be there: for reading what does not depend on it.
+    /// A context with a kernel that need not exist: for reading what does not depend on the kernel.
     pub fn without_kernel(release: &str, arch: &str) -> ConfContext {
         ConfContext::of_distribution(release, arch, Distribution::of(&crate::root::Root::host()))
     }
@@ -122,7 +122,7 @@ impl ConfContext {
         }
     }
 
-    /// The same world for a package that is known already.
+    /// The same context for a package that is known already.
     #[must_use]
     pub fn of_package(mut self, module: &str, version: &str) -> ConfContext {
         module.clone_into(&mut self.module);

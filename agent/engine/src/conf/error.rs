@@ -19,46 +19,46 @@ pub enum ConfError {
         #[source]
         source: io::Error,
     },
-    /// bash does not understand it.
+    /// It has a syntax error.
     #[error("{0}")]
     Syntax(SyntaxSpan),
     /// It ended the shell that evaluates it.
-    #[error("{} cannot be evaluated: it calls exit{said}", .path.display())]
+    #[error("{} cannot be evaluated: it calls exit{stderr}", .path.display())]
     Exits {
         /// The file.
         path: PathBuf,
-        /// What it said.
-        said: StderrTail,
+        /// The last line of bash's standard error.
+        stderr: StderrTail,
     },
     /// A signal ended it: its own, or that of a limit.
-    #[error("{} cannot be evaluated: it was ended by {signal}{said}", .path.display())]
+    #[error("{} cannot be evaluated: it was ended by {signal}{stderr}", .path.display())]
     Killed {
         /// The file.
         path: PathBuf,
         /// Such as `SIGXFSZ`, for more output than is allowed.
         signal: String,
-        /// What it said.
-        said: StderrTail,
+        /// The last line of bash's standard error.
+        stderr: StderrTail,
     },
     /// It ran for too long.
-    #[error("{} cannot be evaluated: it was still running after {limit_s} s{said}", .path.display())]
+    #[error("{} cannot be evaluated: it was still running after {limit_s} s{stderr}", .path.display())]
     TooSlow {
         /// The file.
         path: PathBuf,
         /// The time that was allowed.
         limit_s: u64,
-        /// What it said.
-        said: StderrTail,
+        /// The last line of bash's standard error.
+        stderr: StderrTail,
     },
     /// It used more of something than it may.
-    #[error("{} cannot be evaluated: {exceeded}{said}", .path.display())]
+    #[error("{} cannot be evaluated: {exceeded}{stderr}", .path.display())]
     TooMuch {
         /// The file.
         path: PathBuf,
         /// Of what.
         exceeded: Exceeded,
-        /// What it said.
-        said: StderrTail,
+        /// The last line of bash's standard error.
+        stderr: StderrTail,
     },
     /// bash could not be run, or was stopped by a limit.
     #[error("{} cannot be evaluated by bash: {what}", .path.display())]
@@ -68,7 +68,7 @@ pub enum ConfError {
         /// What happened.
         what: String,
     },
-    /// It was understood, but what it says cannot be used. All problems at once.
+    /// Its values cannot be used. All problems at once.
     #[error("{} cannot be used: {}", .path.display(), list(.problems))]
     Invalid {
         /// The file.
@@ -76,7 +76,7 @@ pub enum ConfError {
         /// What is wrong, at least one.
         problems: Vec<ConfProblem>,
     },
-    /// The source could not be copied for a conf that writes beside itself.
+    /// The source could not be copied for a conf that writes into its directory.
     #[error("the source {} cannot be copied for its dkms.conf", .dir.display())]
     Copy {
         /// The source.
@@ -90,7 +90,7 @@ pub enum ConfError {
     BadDirective(String),
 }
 
-/// The last line that bash said before it ended; shown with a leading separator, or not at all.
+/// The last line of bash's standard error; displayed with a leading separator, or as nothing where it is empty.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct StderrTail(String);
 
@@ -194,7 +194,7 @@ fn list(problems: &[ConfProblem]) -> String {
 }
 
 impl ConfError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             ConfError::Missing { path, .. } => Some(format!("ls -l {}", path.display())),
@@ -214,7 +214,7 @@ impl ConfError {
         }
     }
 
-    /// The lines of the file with a caret under the place, where it is an error of syntax.
+    /// For a syntax error: the line of the file with a caret under the place.
     pub fn snippet(&self) -> Option<String> {
         match self {
             ConfError::Syntax(span) => Some(span.snippet()),

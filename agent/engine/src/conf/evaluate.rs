@@ -10,6 +10,7 @@ use super::error::{ConfError, StderrTail};
 use super::model::DkmsConf;
 use super::plain;
 use super::raw::{End, RawConf};
+use super::reader::read_conf;
 use super::stage::{Shown, Stage, sees_real_files};
 use super::syntax::SyntaxSpan;
 use crate::command::{Confined, Output, is_root};
@@ -31,47 +32,47 @@ pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
         return result;
     }
     let first = attempt(dir, ctx, None, false);
-    if first.result.is_err() && first.said.contains("Permission denied") && is_root() && !sees_real_files() {
+    if first.result.is_err() && first.stderr.contains("Permission denied") && is_root() && !sees_real_files() {
         return attempt(dir, ctx, None, true).result;
     }
     first.result
 }
 
-/// What a plain conf says; None for one that only bash can read.
+/// The values of a plain conf; None for one that only bash can read.
 pub(super) fn without_bash(dir: &Path, ctx: &ConfContext) -> Option<Result<DkmsConf, ConfError>> {
     let raw = plain::read(dir, ctx)?;
     Some(typed(&raw, dir, ctx, ""))
 }
 
-/// What one evaluation gave.
+/// The outcome of one evaluation.
 pub(super) struct Attempt {
     pub(super) result: Result<DkmsConf, ConfError>,
-    /// The end of what bash said on standard error.
-    pub(super) said: String,
+    /// What bash wrote to standard error.
+    pub(super) stderr: String,
 }
 
 /// Evaluates once. In the place of `dir` bash sees `copy`, if there is one, and may write there. `as_us`: as our own user.
 pub(super) fn attempt(dir: &Path, ctx: &ConfContext, copy: Option<&Path>, as_us: bool) -> Attempt {
-    let mut said = String::new();
-    let values = values_by_bash(dir, ctx, copy, as_us, &mut said);
-    let result = values.and_then(|raw| typed(&raw, dir, ctx, &said));
-    Attempt { result, said }
+    let mut stderr = String::new();
+    let values = values_by_bash(dir, ctx, copy, as_us, &mut stderr);
+    let result = values.and_then(|raw| typed(&raw, dir, ctx, &stderr));
+    Attempt { result, stderr }
 }
 
-fn typed(raw: &RawConf, dir: &Path, ctx: &ConfContext, said: &str) -> Result<DkmsConf, ConfError> {
-    DkmsConf::from_raw(raw, ctx, said).map_err(|problems| ConfError::Invalid {
+fn typed(raw: &RawConf, dir: &Path, ctx: &ConfContext, stderr: &str) -> Result<DkmsConf, ConfError> {
+    read_conf(raw, ctx, stderr).map_err(|problems| ConfError::Invalid {
         path: ctx.conf_file.clone().unwrap_or_else(|| dir.join("dkms.conf")),
         problems,
     })
 }
 
-/// The values of a conf by bash; `said` becomes what it says on standard error.
+/// The values of a conf by bash, whose standard error goes to `stderr_seen`.
 pub(super) fn values_by_bash(
     dir: &Path,
     ctx: &ConfContext,
     copy: Option<&Path>,
     as_us: bool,
-    said: &mut String,
+    stderr_seen: &mut String,
 ) -> Result<RawConf, ConfError> {
     let path = ctx.conf_file.clone().unwrap_or_else(|| dir.join("dkms.conf"));
     let mut stage = Stage::default();
@@ -82,7 +83,7 @@ pub(super) fn values_by_bash(
     };
     let mut files = vec![path.clone()];
     if let Some(copy) = copy.filter(|_| sees_real_files()) {
-        // Nothing can be shown under another name: bash works in the copy, and its name is put right in what comes out.
+        // Without a mount namespace nothing has another name: bash works in the copy, and the name of the copy is replaced in its output.
         copy.clone_into(&mut place.dir);
         stage.stands_for(copy, dir);
         if ctx.conf_file.is_none() {
@@ -108,7 +109,7 @@ pub(super) fn values_by_bash(
         what: error.to_string(),
     })?;
     let stderr = stage.real_names(&String::from_utf8_lossy(&output.stderr));
-    said.clone_from(&stderr);
+    stderr_seen.clone_from(&stderr);
     files[0].clone_from(&path);
     for file in &files {
         let text = fs::read_to_string(file).unwrap_or_default();
@@ -121,22 +122,25 @@ pub(super) fn values_by_bash(
         return Err(ConfError::TooSlow {
             path,
             limit_s: Limits::evaluation().time.as_secs(),
-            said: last,
+            stderr: last,
         });
     }
     if let Some(exceeded) = output.ended.exceeded {
         return Err(ConfError::TooMuch {
             path,
             exceeded,
-            said: last,
+            stderr: last,
         });
     }
     RawConf::parse(&output.stdout, |text| stage.real_names(text)).map_err(|end| match end {
-        End::Exits(file) => ConfError::Exits { path: file, said: last },
+        End::Exits(file) => ConfError::Exits {
+            path: file,
+            stderr: last,
+        },
         End::Killed { signal, file } => ConfError::Killed {
             path: file,
             signal,
-            said: last,
+            stderr: last,
         },
         End::Missing => ConfError::Bash {
             path: path.clone(),
@@ -145,12 +149,13 @@ pub(super) fn values_by_bash(
     })
 }
 
-/// Where and as whom bash runs.
+/// The source as bash sees it, and the user that bash runs as.
 struct Place {
     /// The source, by the name that bash knows.
     dir: PathBuf,
-    /// What is there instead, and may be written.
+    /// The copy that takes its place, which may be written.
     copy: Option<PathBuf>,
+    /// Whether bash runs as our own user.
     as_us: bool,
 }
 
@@ -160,12 +165,13 @@ fn run(place: &Place, ctx: &ConfContext, headers: &Path, files: &[Shown]) -> io:
     } else {
         headers.join(".config")
     };
-    let account = Account::lend();
     let limits = Limits::evaluation();
-    let user = account
-        .id()
-        .filter(|_| !place.as_us && is_open_to_all(place, &config, files));
-    if let (Some(user), Some(copy)) = (user, &place.copy) {
+    let account = if place.as_us || !is_open_to_all(place, &config, files) {
+        Account::ours()
+    } else {
+        Account::reserve()
+    };
+    if let (Some(user), Some(copy)) = (account.id(), &place.copy) {
         chown_tree(copy, user)?;
     }
     Confined::bash(SCRIPT, "dkms.conf")
@@ -188,7 +194,7 @@ fn run(place: &Place, ctx: &ConfContext, headers: &Path, files: &[Shown]) -> io:
         .env("GIT_CONFIG_COUNT", "1")
         .env("GIT_CONFIG_KEY_0", "safe.directory")
         .env("GIT_CONFIG_VALUE_0", "*")
-        .sandbox(view(place, ctx, headers, &config, files, user))
+        .sandbox(view(place, ctx, headers, &config, files, account))
         .output(limits.output_bytes)
 }
 
@@ -202,18 +208,18 @@ fn is_open_to_all(place: &Place, config: &Path, files: &[Shown]) -> bool {
     source && is_open(config, 0o4) && files.iter().all(is_shown)
 }
 
-/// What one evaluation sees.
-fn view(place: &Place, ctx: &ConfContext, headers: &Path, config: &Path, files: &[Shown], user: Option<u32>) -> View {
+/// The view of one evaluation.
+fn view(place: &Place, ctx: &ConfContext, headers: &Path, config: &Path, files: &[Shown], account: Account) -> View {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let source = real(&place.dir);
-    let view = View::new(Path::new("/"), user, Limits::evaluation())
+    let view = View::new(Path::new("/"), account, Limits::evaluation())
         .kernel(&ctx.kernel_release, &real(headers), None)
         .read(real(config));
     let view = match &place.copy {
         None => view.read_as(&source, &place.dir).read(&source),
         Some(copy) => view.write_as(copy, &place.dir).write_as(copy, &source),
     };
-    // In a copy, what belongs to the source is there already.
+    // The files of the source are part of the copy.
     let is_elsewhere = |file: &&Shown| place.copy.is_none() || !file.bytes.starts_with(&place.dir);
     files
         .iter()

@@ -10,6 +10,7 @@ mod exclusive;
 mod model;
 mod plain;
 mod raw;
+mod reader;
 mod stage;
 mod syntax;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::context::ConfContext;
 use crate::command::{is_root, readable_by_all};
 use crate::sandbox::{Confinement, Layers};
 
-/// The largest file that is looked at as a dkms.conf.
+/// The largest dkms.conf, in bytes.
 const MAX_CONF_LEN: u64 = 1 << 20;
 
 /// A file as bash gets it.

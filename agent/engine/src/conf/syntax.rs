@@ -1,4 +1,4 @@
-//! bash's complaints about syntax as places in a file.
+//! The syntax errors that bash reports, as places in a file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ pub struct SyntaxSpan {
     pub path: PathBuf,
     /// The line, from 1.
     pub line: usize,
-    /// The column of what bash stumbled over, from 1.
+    /// The column of the token that bash reports, from 1.
     pub column: usize,
     /// The line itself.
     pub text: String,
-    /// What bash says.
+    /// The message of bash.
     pub message: String,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for SyntaxSpan {
 }
 
 impl SyntaxSpan {
-    /// Finds the first syntax error about `path` in what bash said; `source` is the file's text.
+    /// Finds the first syntax error about `path` in bash's standard error; `source` is the file's text.
     pub(super) fn find(stderr: &str, path: &Path, source: &str) -> Option<SyntaxSpan> {
         let prefix = format!("{}: line ", path.display());
         stderr.lines().find_map(|line| {
@@ -75,8 +75,8 @@ mod tests {
     #[test]
     fn a_caret_under_the_token() {
         let source = "A=1\n\tif true fi; then\n";
-        let said = "bash: x.conf: line 2: syntax error near unexpected token `fi'\n";
-        let span = SyntaxSpan::find(said, Path::new("x.conf"), source).expect("found");
+        let stderr = "bash: x.conf: line 2: syntax error near unexpected token `fi'\n";
+        let span = SyntaxSpan::find(stderr, Path::new("x.conf"), source).expect("found");
         assert_eq!((span.line, span.column), (2, 10));
         assert_eq!(span.snippet(), "  |\n2 | \tif true fi; then\n  | \t        ^");
         assert!(SyntaxSpan::find("x.conf: line 1: foo: command not found", Path::new("x.conf"), source).is_none());

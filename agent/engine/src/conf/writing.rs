@@ -1,4 +1,4 @@
-//! Confs that write beside themselves: which version they found out, for example. They get a copy of the source to do that in.
+//! Confs that write into their source directory, for example a version that they found. They are evaluated in a copy of the source.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ const MAX_FILE_LEN: u64 = 1 << 20;
 /// The most files that a source may have to be compared with what a conf made of it.
 const MAX_SOURCE_FILES: usize = 200_000;
 
-/// The values of a conf, and what it wrote to find them.
+/// The values of a conf, and the files that it wrote while it was evaluated.
 #[derive(Debug)]
 pub struct FirstEvaluation {
     /// The values.
@@ -36,8 +36,8 @@ pub struct WrittenFile {
     pub bytes: Vec<u8>,
 }
 
-/// Evaluates the dkms.conf of a source that is to be added, as [`evaluate`] does. A conf that wants to write beside itself is evaluated
-/// again with a copy of the source, which it may write; the source stays as it is.
+/// Evaluates the dkms.conf of a source that is to be added, as [`evaluate`] does. A conf that tries to write is evaluated again
+/// with a copy of the source that it may write; the source itself is not changed.
 ///
 /// # Errors
 /// As [`evaluate`], and when the copy cannot be made.
@@ -48,7 +48,7 @@ pub fn evaluate_first(dir: &Path, ctx: &ConfContext) -> Result<FirstEvaluation, 
     let first = attempt(dir, ctx, None, false);
     let was_refused = ["Read-only file system", "Permission denied"]
         .iter()
-        .any(|text| first.said.contains(text));
+        .any(|text| first.stderr.contains(text));
     match first.result {
         Ok(conf) if !was_refused => Ok(FirstEvaluation::of(conf)),
         // A write that failed may have been silent.
@@ -59,7 +59,7 @@ pub fn evaluate_first(dir: &Path, ctx: &ConfContext) -> Result<FirstEvaluation, 
     }
 }
 
-/// Evaluates with a copy; where that is no better, what was found `before` counts.
+/// Evaluates with a copy; where that fails, the result `before` counts.
 fn second(
     dir: &Path,
     ctx: &ConfContext,
@@ -119,7 +119,7 @@ fn written(dir: &Path, copy: &Path) -> io::Result<Vec<WrittenFile>> {
     Ok(found)
 }
 
-/// Whether nobody wrote the copy of a file: its length and time are those of the original.
+/// Whether the copy of a file is unchanged: its length and time are those of the original.
 fn is_same(original: &Path, copy: &Path) -> bool {
     let facts = |path: &Path| {
         let meta = fs::symlink_metadata(path).ok()?;

@@ -28,13 +28,13 @@ fn modprobe(session: &Session) {
     if aliases.is_empty() {
         return;
     }
-    let said = Confined::new("modprobe")
+    let output = Confined::new("modprobe")
         .args(["-a", "-b", "-q"])
         .args(&aliases)
         .time_limit(Duration::from_secs(120))
         .output(4096);
     // modprobe's status says nothing: it fails when one device of many has no module.
-    if let Err(error) = said {
+    if let Err(error) = output {
         session
             .screen
             .warning(&format!("modprobe could not be run: {error}"), None);
@@ -51,7 +51,7 @@ fn modaliases(devices: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// The administrator's command is a shell line by definition: root's own words from root's own file.
+/// post_transaction is a shell line by definition, from a file that only root can write.
 fn post_transaction(session: &Session, command: &str) {
     if !session.root.is_host() {
         session
@@ -59,16 +59,16 @@ fn post_transaction(session: &Session, command: &str) {
             .say(&format!("post_transaction is not run for another root: {command}"));
         return;
     }
-    let said = Confined::new("/bin/bash")
+    let output = Confined::new("/bin/bash")
         .args(["-c", command])
         .time_limit(POST_TRANSACTION_LIMIT)
         .output(64 << 10);
-    match said {
-        Ok(said) if said.ended.status.success() => {}
-        Ok(said) => {
-            let text = String::from_utf8_lossy(&said.stderr);
-            let last = text.lines().last().unwrap_or("it said nothing");
-            let text = format!("post_transaction ended with {}: {last}", said.ended.status);
+    match output {
+        Ok(output) if output.ended.status.success() => {}
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let last = text.lines().last().unwrap_or("no output");
+            let text = format!("post_transaction ended with {}: {last}", output.ended.status);
             session.screen.warning(&text, Some(command.to_owned()));
         }
         Err(error) => session

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 
-/// What `dkms --version` prints: the upstream behaviour this program stands in for, then who it really is.
+/// What `dkms --version` prints: the version of upstream whose behaviour we have, then our own name and version.
 /// Scripts compare what follows `dkms-` as a version number.
 pub const VERSION: &str = concat!("dkms-3.4.3+fetch", env!("CARGO_PKG_VERSION"));
 
-/// Each verb with one line about it.
+/// Each verb with a line of help.
 pub(crate) const VERBS: &[(&str, &str)] = &[
     (
         "add",

@@ -46,7 +46,7 @@ pub fn main(args: Vec<String>) -> ExitCode {
 
 fn complain(error: &UsageError) {
     match error {
-        // clap has said everything, colours and hints too.
+        // clap has printed the error, with colours and hints.
         UsageError::Syntax(text) => anstream::eprint!("{text}"),
         _ => Screen {
             loudness: Loudness::Normal,

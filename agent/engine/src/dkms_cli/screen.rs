@@ -1,4 +1,4 @@
-//! What people see: progress and errors on stderr, one line a step. stdout is for `status` alone.
+//! Progress and errors on stderr, one line a step. stdout is for `status` alone.
 
 use std::error::Error;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// An error with all its causes, the place in a dkms.conf that it is about, and the way out.
+    /// An error with all its causes, the place in a dkms.conf that it is about, and the suggested fix.
     pub(super) fn error(self, error: &(dyn Error + 'static), hint: Option<String>) {
         anstream::eprintln!("{RED}error:{RED:#} {}", chain(error));
         excerpt::of(error).iter().for_each(|text| anstream::eprintln!("{text}"));

@@ -1,4 +1,4 @@
-//! One call: where everything is, and how much is said.
+//! One call of `dkms`: the root, the tree and the kernels that it is about.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ impl Session {
         })
     }
 
-    /// What is said about one kernel on the command line.
+    /// The options of the command line about one kernel.
     pub(super) fn kernel_options(&self, arch: Option<&str>) -> KernelOptions {
         KernelOptions {
             arch: arch.map(str::to_owned),

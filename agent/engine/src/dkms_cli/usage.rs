@@ -76,7 +76,7 @@ impl UsageError {
         }
     }
 
-    /// The way out, as a command to paste.
+    /// Suggested fix, a command where there is one.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {

@@ -29,7 +29,7 @@ pub enum FrameworkError {
 }
 
 impl FrameworkError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             FrameworkError::Unreadable { path, .. } => format!("bash -n {}", path.display()),
@@ -108,8 +108,8 @@ impl Framework {
     /// Reads `/etc/dkms/framework.conf` and `framework.conf.d/*.conf` of `root`, the later winning; and ADDON_MODULES_DIR from
     /// `/etc/sysconfig/module-init-tools`.
     ///
-    /// Plain assignments are read without a shell; anything else is evaluated by bash, on this machine as its user, for another root as
-    /// nobody.
+    /// Plain assignments are read without a shell; anything else is evaluated by bash: for this machine as the user that runs us, for
+    /// another root in the sandbox.
     ///
     /// # Errors
     /// When a file is there that cannot be read, or ADDON_MODULES_DIR leads out of the kernel's directory.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Framework, FrameworkError};
@@ -32,7 +31,7 @@ const NAMES: [&str; 16] = [
 ];
 const SIGNING_NAMES: [&str; 2] = ["mok_signing_key", "mok_certificate"];
 
-/// Where Red Hat's and SUSE's module tools once had their settings.
+/// The settings of the module tools of older Red Hat and SUSE systems.
 pub(super) const SYSCONFIG: &str = "/etc/sysconfig/module-init-tools";
 
 impl Framework {
@@ -53,14 +52,14 @@ impl Framework {
         if !file.is_file() {
             return Ok(text.split_whitespace().filter_map(pair).collect());
         }
-        let said = settings(root, ". \"$1\" >&2; exec env -0", "build_environment", &file)?.output(1 << 20)?;
-        if !said.ended.status.success() {
+        let output = settings(root, ". \"$1\" >&2; exec env -0", "build_environment", &file)?.output(1 << 20)?;
+        if !output.ended.status.success() {
             return Err(io::Error::other(
-                String::from_utf8_lossy(&said.stderr).trim().to_owned(),
+                String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             ));
         }
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        // What every bash has; the path and the home of builds stay ours.
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // Variables that every bash sets; PATH and HOME of builds stay ours.
         let own = ["PATH", "HOME", "PWD", "OLDPWD", "SHLVL", "_"];
         let pairs = text.split_terminator('\0').filter_map(pair);
         Ok(pairs.filter(|(name, _)| !own.contains(&name.as_str())).collect())
@@ -121,15 +120,16 @@ pub(super) fn plain(text: &str) -> Option<BTreeMap<String, String>> {
         .collect()
 }
 
-/// A bash for `script`, whose first argument is a file of settings of `root`. This machine's are root's own; no code of another root's
-/// runs as root here. There the content is handed over, for in an image that lies in somebody's home the user nobody could not read it.
+/// A bash for `script`, whose first argument is a file of settings of `root`. Those of this machine belong to root and are evaluated as
+/// we run; those of an image are evaluated in the sandbox. There bash reads the content from its standard input: the user of the sandbox
+/// may not be able to reach an image below a home directory.
 fn settings(root: &Root, script: &str, name: &str, path: &Path) -> io::Result<Confined> {
     if root.is_host() {
         return Ok(Confined::bash(script, name)
             .arg(path)
             .time_limit(Duration::from_secs(20)));
     }
-    let view = View::lent(Path::new("/"), Arc::new(Account::lend()), Limits::evaluation());
+    let view = View::new(Path::new("/"), Account::reserve(), Limits::evaluation());
     let script = format!("exec 3< <(cat); set -- /dev/fd/3 \"$@\"\n{script}");
     Ok(Confined::bash(&script, name).stdin(std::fs::read(path)?).sandbox(view))
 }
@@ -137,15 +137,15 @@ fn settings(root: &Root, script: &str, name: &str, path: &Path) -> io::Result<Co
 pub(super) fn by_bash(root: &Root, path: &Path) -> io::Result<BTreeMap<String, String>> {
     const SCRIPT: &str = r#"kernelver='$kernelver'; exec 9>&1 >&2; . "$1"; shift
 for __n; do [[ -v $__n ]] && printf '%s\0%s\0' "$__n" "${!__n}" >&9; done; printf '!end\0' >&9"#;
-    let said = settings(root, SCRIPT, "framework.conf", path)?
+    let output = settings(root, SCRIPT, "framework.conf", path)?
         .args(NAMES.iter().chain(&SIGNING_NAMES))
         .output(1 << 20)?;
-    let text = String::from_utf8_lossy(&said.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&said.stderr).trim().to_owned();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let syntax = complaint.contains("syntax error") || complaint.contains("unexpected EOF");
     let Some(text) = text.strip_suffix("!end\0").filter(|_| !syntax) else {
         return Err(io::Error::other(if complaint.is_empty() {
-            format!("bash ended early, {}", said.ended.status)
+            format!("bash ended early, {}", output.ended.status)
         } else {
             complaint
         }));

@@ -1,4 +1,4 @@
-//! Completions for shells: clap's for options and verbs, and what only this machine knows, kernels and modules.
+//! Completions for shells: clap's for options and verbs; ours for kernels and modules, which depend on the machine.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::dkms_cli::command::{self, VERBS};
 
-/// Kernels after -k, modules after -m and where one is due; all else is left to what clap made.
+/// Kernels after -k, modules after -m and as the word after a verb; the rest is clap's.
 const BASH: &str = r#"
 _dkms_here() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} modules
@@ -69,11 +69,11 @@ pub fn write_completions(shell: Shell, out: &mut dyn Write) {
         }
         _ => {}
     }
-    // A closed pipe is the reader's wish, not an error of ours.
+    // A reader that closes the pipe early is no error.
     out.write_all(script.as_bytes()).unwrap_or_default();
 }
 
-/// Puts our actions in the place of clap's, which would offer files.
+/// Replaces clap's actions, which would offer files.
 fn for_zsh(script: &str) -> String {
     let with_actions = script
         .replace("KERNEL[/ARCH]:_default", "kernel:_dkms_kernels")

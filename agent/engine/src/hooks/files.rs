@@ -1,4 +1,4 @@
-//! The files that make this program *the* dkms of a system, and where they go.
+//! The files of a `dkms` package besides the program, and where they are installed.
 
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,14 +11,14 @@ use crate::root::Root;
 
 use super::{write_completions, write_man_page};
 
-/// A file to be put in place.
+/// A file to install.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HookFile {
     /// Its path below the root.
     pub path: &'static str,
     /// Its permission bits.
     pub mode: u32,
-    /// What is in it.
+    /// Its content.
     pub text: &'static str,
 }
 

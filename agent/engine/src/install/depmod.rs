@@ -12,12 +12,12 @@ use crate::tree::Tree;
 
 /// depmod failed for a kernel.
 #[derive(Debug, thiserror::Error)]
-#[error("depmod for kernel {release} failed: {said}{}", rolled(.rolled_back))]
+#[error("depmod for kernel {release} failed: {stderr}{}", rolled(.rolled_back))]
 pub struct DepmodError {
     /// The kernel's release.
     pub release: String,
-    /// What it said.
-    pub said: String,
+    /// Its standard error, or its exit status.
+    pub stderr: String,
     /// What was installed in this run and taken away again.
     pub rolled_back: Vec<DkmsId>,
 }
@@ -33,7 +33,7 @@ fn rolled(packages: &[DkmsId]) -> String {
 }
 
 impl DepmodError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         Some(format!("depmod {}", self.release))
     }
@@ -47,15 +47,15 @@ pub(super) fn run(tree: &Tree, release: &str) -> io::Result<()> {
         if map.is_file() {
             command = command.arg("-F").arg(map);
         }
-        let said = command
+        let output = command
             .arg(release)
             .finishes()
             .time_limit(Duration::from_secs(600))
             .output(64 << 10)?;
-        if !said.ended.status.success() {
-            let text = String::from_utf8_lossy(&said.stderr).trim().to_owned();
+        if !output.ended.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             return Err(io::Error::other(if text.is_empty() {
-                said.ended.status.to_string()
+                output.ended.status.to_string()
             } else {
                 text
             }));

@@ -44,19 +44,19 @@ pub enum InstallError {
     /// It has a script that may not run.
     #[error("install {}", .0.package)]
     ScriptNotAllowed(#[source] ScriptNotAllowed),
-    /// PRE_INSTALL said no.
+    /// PRE_INSTALL failed.
     #[error("{package} cannot be installed")]
     PreInstall {
         /// What.
         package: DkmsId,
-        /// What it said.
+        /// How it failed.
         #[source]
         source: Box<ScriptError>,
     },
 }
 
 impl InstallError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             InstallError::Tree(error) => error.hint(),

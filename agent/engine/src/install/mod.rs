@@ -1,4 +1,4 @@
-//! Putting built modules where kernels load them from, and taking them away again.
+//! Installing built modules where kernels load them from, and uninstalling them.
 //!
 //! All changes of files for one package are one [`Transaction`]. A [`Session`] is one run: many packages and kernels, and at its end one
 //! depmod for each kernel that was touched.

@@ -179,7 +179,7 @@ impl<'a> Session<'a> {
         for module in modules {
             let found = match index.others(&module.name, &ours)[..] {
                 [only] if !forced => Some(only),
-                // With several of one name nobody can say which one counts.
+                // With several of one name it is not clear which one counts.
                 _ => None,
             };
             let built = tree.built_dir(package, kernel).join("module").join(&module.file);
@@ -255,7 +255,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Runs a script whose failure is only told: what it follows has happened.
+    /// Runs a script whose failure is only reported: what it follows has happened.
     pub(super) fn script(&self, package: &DkmsId, kernel: &KernelId, kind: ScriptKind, line: Option<&str>) {
         let Some(line) = line else { return };
         match &self.options.scripts {
@@ -357,11 +357,11 @@ impl<'a> Session<'a> {
                 release: release.clone(),
             });
             if let Err(error) = ended {
-                let said = error.to_string();
+                let stderr = error.to_string();
                 let rolled_back = self.roll_back(&release);
                 errors.push(DepmodError {
                     release,
-                    said,
+                    stderr,
                     rolled_back,
                 });
             }

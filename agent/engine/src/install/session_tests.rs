@@ -323,7 +323,7 @@ fn a_pre_install_that_says_no_changes_nothing() {
     assert!(matches!(installed, InstallOutcome::Installed(_)) && !marker.exists());
     world.uninstall(&package);
     world.with_shell();
-    let error = world.install(&package, scripts.clone()).expect_err("it said no");
+    let error = world.install(&package, scripts.clone()).expect_err("PRE_INSTALL fails");
     let InstallError::PreInstall { source, .. } = &error else {
         panic!("{error}");
     };

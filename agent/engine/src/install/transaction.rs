@@ -9,7 +9,7 @@ use super::journal::{self, Change, Journal};
 use crate::fsutil::{remove_any, sync_dir, write_atomic};
 use crate::tree::{Tree, TreeError, TreeLock};
 
-/// What will lie at a place.
+/// The new content of a path.
 #[derive(Debug)]
 enum Content {
     Copy(PathBuf),
@@ -84,7 +84,7 @@ impl<'a> Transaction<'a> {
         self.depmod.push(release.to_owned());
     }
 
-    /// Makes it happen.
+    /// Carries the changes out.
     ///
     /// # Errors
     /// When a file cannot be written. Before the decision nothing has happened then; after it the next one who locks the tree goes on.
@@ -108,7 +108,7 @@ impl<'a> Transaction<'a> {
         observe(Moment::Listed);
         let staged = self.stage(&journal, observe);
         if let Err(error) = staged {
-            // Back to where we were; if that fails too, the next one does it.
+            // If this fails too, the next run that locks the tree does it.
             let _ = journal.undo().and_then(|()| remove_any(&staging));
             return Err(error);
         }

@@ -30,15 +30,15 @@ pub(super) fn tell(tree: &Tree, what: &str, files: &[PathBuf], sink: &dyn Sink) 
         .collect();
     let program = tree.root().inside(&program).unwrap_or(program);
     let chroot = (!tree.root().is_host()).then(|| tree.root().path());
-    let said = Confined::new(program)
+    let output = Confined::new(program)
         .args(["--no-initramfs", what])
         .chroot(chroot)
         .stdin(inside.concat())
         .time_limit(Duration::from_secs(600))
         .output(64 << 10);
-    let problem = match said {
-        Ok(said) if said.ended.status.success() => return,
-        Ok(said) => String::from_utf8_lossy(&said.stderr).trim().to_owned(),
+    let problem = match output {
+        Ok(output) if output.ended.status.success() => return,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         Err(error) => error.to_string(),
     };
     sink.emit(Event::Warning {

@@ -1,4 +1,4 @@
-//! Is a built module right for its kernel? Stricter than the loader: what the loader only warns of would fail on the user's machine.
+//! Checks that a built module fits its kernel. Stricter than the loader, which only warns of some of these problems.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ pub enum CheckProblem {
         /// What differs.
         mismatch: VermagicMismatch,
     },
-    /// It calls itself something else than dkms.conf does.
+    /// Its name differs from the one in dkms.conf.
     #[error("{module}.ko calls itself {found}")]
     Name {
         /// The module.
@@ -54,7 +54,7 @@ pub enum CheckProblem {
         /// The module's.
         found: u32,
     },
-    /// It imports a symbol without saying which version.
+    /// It imports a symbol without a CRC.
     #[error("{module}.ko does not say which version of {symbol} it wants")]
     NoCrc {
         /// The module.
@@ -62,7 +62,7 @@ pub enum CheckProblem {
         /// The symbol.
         symbol: String,
     },
-    /// It imports symbols that nobody exports.
+    /// It imports symbols that nothing exports.
     #[error("{module}.ko needs {}, which neither the kernel nor what it depends on exports", .symbols.join(", "))]
     Unresolved {
         /// The module.
@@ -72,7 +72,7 @@ pub enum CheckProblem {
     },
 }
 
-/// All that is wrong with a module called `name`, for `kernel`. `extra` is what other modules of the package and the packages it
+/// All problems of a module called `name`, for `kernel`. `extra` is what other modules of the package and the packages it
 /// depends on export.
 ///
 /// CRCs and imports are compared only where the kernel has a Module.symvers, machines only where both are known.

@@ -1,8 +1,8 @@
-//! What the log of a failed make says, in one sentence.
+//! Finds the cause of a failed make in its log.
 
 use crate::diagnosis::Diagnosis;
 
-/// What the one who diagnoses knows beside the log.
+/// What is known beside the log.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
     /// The build directory; files below it are named from there.
@@ -11,7 +11,7 @@ pub struct Surroundings {
     pub compilers: Option<(String, String)>,
 }
 
-/// What the compiler says when an interface of the kernel changed.
+/// Messages of compilers that tell of a changed interface of the kernel.
 const API_WORDS: [&str; 17] = [
     "implicit declaration of function",
     "too few arguments to function",
@@ -32,7 +32,7 @@ const API_WORDS: [&str; 17] = [
     "arguments, but",
 ];
 
-/// Understands the log of a make that failed.
+/// Finds the cause of a failed make in its log.
 pub fn diagnose(log: &str, around: &Surroundings) -> Diagnosis {
     let lines = || log.lines();
     if lines().any(|line| line.contains("No space left on device")) {
@@ -73,15 +73,15 @@ pub fn diagnose(log: &str, around: &Surroundings) -> Diagnosis {
     if let Some(program) = lines().find_map(tool_missing) {
         return Diagnosis::ToolMissing { program };
     }
-    // What stands before is our own: the log's head and the command itself.
-    let said = log.split_once("\n# command:").map_or(log, |(_, command)| {
-        command.split_once('\n').map_or("", |(_, said)| said)
+    // What comes before the output of make is ours: the head of the log and the command.
+    let output = log.split_once("\n# command:").map_or(log, |(_, command)| {
+        command.split_once('\n').map_or("", |(_, output)| output)
     });
-    let telling = |line: &&str| line.contains("***") || line.to_ascii_lowercase().contains("error");
-    let line = said
+    let is_error = |line: &&str| line.contains("***") || line.to_ascii_lowercase().contains("error");
+    let line = output
         .lines()
-        .find(telling)
-        .or_else(|| said.lines().rev().find(|line| !line.trim().is_empty()));
+        .find(is_error)
+        .or_else(|| output.lines().rev().find(|line| !line.trim().is_empty()));
     Diagnosis::Unknown {
         line: line.unwrap_or_default().trim().to_owned(),
     }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use super::check::CheckProblem;
 use crate::conf::ConfError;
 use crate::diagnosis::Diagnosis;
-use crate::fsutil::standing;
+use crate::fsutil::existing_part;
 use crate::package::{DkmsId, KernelId};
 use crate::sandbox::Exceeded;
 use crate::script::ScriptError;
 use crate::tree::TreeError;
 
-/// What went wrong, at which step.
+/// Why a build failed, by step.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The package is not in the tree, or without its source.
@@ -61,7 +61,7 @@ pub enum BuildError {
     Make {
         /// What it says, understood.
         diagnosis: Diagnosis,
-        /// The way out for what was found.
+        /// Suggested fix for the diagnosis.
         hint: Option<String>,
     },
     /// make used more of something than a build may.
@@ -108,7 +108,7 @@ fn list(problems: &[CheckProblem]) -> String {
 }
 
 impl BuildError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             BuildError::Tree(error) => error.hint(),
@@ -121,7 +121,7 @@ impl BuildError {
             BuildError::NoSource(dir) => Some(format!("ls {}", dir.display())),
             BuildError::PatchMissing { source_dir, .. } => Some(format!("ls {}", source_dir.display())),
             BuildError::Io { source, path, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some(format!("df {}", standing(path).display()))
+                Some(format!("df {}", existing_part(path).display()))
             }
             _ => None,
         }
@@ -152,7 +152,7 @@ pub struct BuildFailure {
 }
 
 impl BuildFailure {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         self.error
             .hint()

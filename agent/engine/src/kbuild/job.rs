@@ -1,4 +1,4 @@
-//! What the steps of one build share.
+//! The state that the steps of one build share.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,7 +11,7 @@ use crate::event::{Event, Sink, Step};
 use crate::package::KernelId;
 use crate::tree::{BuildKey, Tree};
 
-/// The most of a log that is looked at for a cause.
+/// The part of a log, from its end, that is searched for a cause.
 const MAX_LOG_LEN: u64 = 8 << 20;
 
 /// One build while it runs.

@@ -59,7 +59,7 @@ impl BuildKey {
     }
 }
 
-/// How a build stands to what it was made from.
+/// Whether a build matches what it was made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// It is right, as the stamps say.
@@ -90,7 +90,7 @@ pub(crate) fn freshness(
         match tree_digest(&source) {
             Ok(digest) if digest != key.source.digest => return Freshness::Stale(Stale::Source),
             Ok(_) => key.source.stamp = stamp,
-            // Nobody can say: it stays as it is, and is looked at again.
+            // Unknown: the build stays, and the next run looks again.
             Err(_) => {}
         }
     }

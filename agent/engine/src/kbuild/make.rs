@@ -1,23 +1,21 @@
-//! What runs in the build directory: patches, scripts, make.
+//! The programs that run in the build directory: patch, scripts, make.
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use super::diagnose::{Surroundings, diagnose};
 use super::error::BuildError;
 use super::job::{Job, io_error, read_log};
-use super::key::depends_symvers;
+use super::place::BuildSandbox;
 use super::workspace::Workspace;
-use crate::command::{Confined, closed_to_others, is_root};
+use crate::command::Confined;
 use crate::conf::{ConfContext, DkmsConf};
 use crate::diagnosis::Diagnosis;
 use crate::event::Step;
 use crate::kernel::KernelTarget;
 use crate::sandbox::take;
-use crate::sandbox::{Account, Confinement, Layers, Limits, View};
 use crate::script::{self, ScriptKind};
-use crate::tree::Tree;
 
 /// The largest patch, in bytes.
 const MAX_PATCH_LEN: u64 = 64 << 20;
@@ -27,7 +25,7 @@ impl Job<'_> {
         &self,
         work: &Workspace,
         conf: &DkmsConf,
-        setting: &dyn Fn(Confined) -> Confined,
+        sandbox: &BuildSandbox<'_>,
         log: &File,
     ) -> Result<(), BuildError> {
         let source_dir = work.build.join("patches");
@@ -63,17 +61,18 @@ impl Job<'_> {
                 Err(_) => fs::read(&path),
             };
             let text = text.map_err(io_error("read", &path))?;
-            let ended = setting(
-                Confined::new("patch")
-                    .args(["-p1", "--batch", "--forward"])
-                    .stdin(text)
-                    .dir(&work.build),
-            )
-            .run_logged(log)
-            .map_err(|source| BuildError::Program {
-                program: "patch".into(),
-                source,
-            })?;
+            let ended = sandbox
+                .confine(
+                    Confined::new("patch")
+                        .args(["-p1", "--batch", "--forward"])
+                        .stdin(text)
+                        .dir(&work.build),
+                )
+                .run_logged(log)
+                .map_err(|source| BuildError::Program {
+                    program: "patch".into(),
+                    source,
+                })?;
             if !ended.status.success() {
                 return Err(BuildError::PatchFailed { patch: patch.clone() });
             }
@@ -86,7 +85,7 @@ impl Job<'_> {
         kind: ScriptKind,
         line: Option<&str>,
         work: &Workspace,
-        setting: &dyn Fn(Confined) -> Confined,
+        sandbox: &BuildSandbox<'_>,
         log: &File,
     ) -> Result<(), BuildError> {
         let Some(line) = line else {
@@ -103,96 +102,23 @@ impl Job<'_> {
             line,
             &work.build,
             &self.kernel,
-            setting,
+            &|command| sandbox.confine(command),
             log,
             self.sink,
         )?;
         Ok(())
     }
 
-    /// The environment, user and limits of what runs in the build directory.
-    pub(super) fn settle(&self, command: Confined, place: &Place, conf: &DkmsConf, work: &Workspace) -> Confined {
-        let target = &self.request.kernel;
-        let map = format!(
-            "-ffile-prefix-map={}=/usr/src/{}",
-            place.path(&work.build).display(),
-            self.request.package.dashed()
-        );
-        let mut command = script::with_variables(command, self.tree, &self.request.package, Some(&self.kernel))
-            .renamed(|path| place.path(path))
-            .sandbox(self.view(place, conf, work))
-            .env("KCFLAGS", map)
-            .env("dkms_tree", place.path(&work.tree))
-            .env("kernel_source_dir", place.path(&target.headers))
-            .env("parallel_jobs", self.options.jobs.to_string())
-            .jobserver(self.client);
-        if target.headers.join(".kernelvariables").exists() {
-            command = command.env("CC", &target.toolchain().cc);
-        }
-        let symvers: Vec<String> = depends_symvers(self.tree, &self.kernel, &conf.build_depends)
-            .iter()
-            .map(|path| place.path(path).display().to_string())
-            .collect();
-        if !symvers.is_empty() {
-            command = command.env("KBUILD_EXTRA_SYMBOLS", symvers.join(" "));
-        }
-        if Layers::here().confinement != Confinement::MountNamespace {
-            command = command.env("TMPDIR", place.path(&work.tmp));
-        }
-        let environment = self.options.once.environment(self.tree, self.sink);
-        environment
-            .iter()
-            .fold(command, |command, (name, value)| command.env(name, value))
-    }
-
-    /// What the programs of this build see: the toolchain, the headers, what the package depends on, and its own directory, which has the
-    /// names that confs and Makefiles call it by.
-    fn view(&self, place: &Place, conf: &DkmsConf, work: &Workspace) -> View {
-        let (target, package) = (&self.request.kernel, &self.request.package);
-        let system = place.chroot.as_deref().unwrap_or(Path::new("/"));
-        let limits = Limits::build(self.options.time_limit, self.options.jobs);
-        let source = target.modules_dir.join("source").canonicalize().ok();
-        let usual = place.path(&self.tree.version_dir(package).join("build"));
-        let called = place.path(&self.tree.source_dir(package));
-        let view = View::new(system, place.user, limits)
-            .kernel(&target.release, &target.headers, source.as_deref())
-            .read(
-                target
-                    .config_file
-                    .canonicalize()
-                    .unwrap_or_else(|_| target.config_file.clone()),
-            )
-            .read(&work.tree)
-            .read(self.tree.root().join(Path::new("/etc/dkms").join(&package.module)))
-            .write_as(&work.build, usual)
-            .write_as(&work.build, called)
-            .write(&work.build)
-            .write(&work.tmp);
-        let view = if work.stage.exists() {
-            view.write(&work.stage)
-        } else {
-            view
-        };
-        depends_symvers(self.tree, &self.kernel, &conf.build_depends)
-            .iter()
-            .fold(view, |view, path| view.read(path))
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one step of one job; the arguments are its surroundings"
-    )]
     pub(super) fn make(
         &self,
         work: &Workspace,
         conf: &DkmsConf,
         ctx: &ConfContext,
-        place: &Place,
-        setting: &dyn Fn(Confined) -> Confined,
+        sandbox: &BuildSandbox<'_>,
         mut log: &File,
         log_path: &Path,
     ) -> Result<(), BuildError> {
-        let target = &self.request.kernel;
+        let (target, place) = (&self.request.kernel, sandbox.place());
         let line = place.text(&conf.make_command(&ctx.kernel_source_dir, &work.build));
         let line = make_line(
             &line,
@@ -201,7 +127,7 @@ impl Job<'_> {
         );
         self.step(Step::Make, &line);
         writeln!(log, "\nBuilding module(s)\n# command: {line}").map_err(io_error("write", log_path))?;
-        let command = setting(
+        let command = sandbox.confine(
             Confined::new("/bin/bash")
                 .args(["-c", &line])
                 .dir(place.path(&work.build)),
@@ -229,11 +155,11 @@ impl Job<'_> {
                 )
             });
             let build_dir = place.path(&work.build).display().to_string();
-            let said = diagnose(&read_log(log_path), &Surroundings { build_dir, compilers });
+            let diagnosis = diagnose(&read_log(log_path), &Surroundings { build_dir, compilers });
             // The log is on the same disk: when that is full, the line that says so may be lost.
-            match said {
+            match diagnosis {
                 Diagnosis::Unknown { .. } if is_full(&work.build) => Diagnosis::NoSpace,
-                said => said,
+                diagnosis => diagnosis,
             }
         };
         let hint = hint(&diagnosis, target);
@@ -247,58 +173,6 @@ const SPACE_MIN_BYTES: u64 = 1 << 20;
 /// Whether the file system of a build has nothing left to build with.
 fn is_full(build: &Path) -> bool {
     rustix::fs::statvfs(build).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < SPACE_MIN_BYTES)
-}
-
-/// Where and as whom a build runs: here, or in a chroot of a root that has its own toolchain.
-pub(super) struct Place {
-    chroot: Option<PathBuf>,
-    /// The user of the build; None for our own.
-    pub(super) user: Option<u32>,
-    /// What keeps root from building as another user.
-    pub(super) closed: Option<PathBuf>,
-}
-
-impl Place {
-    /// A user builds who can read the headers; where that is none but root, it is done as root.
-    pub(super) fn of(tree: &Tree, kernel: &KernelTarget, work: &Workspace, account: &Account) -> Place {
-        let chroot = kernel
-            .chroot()
-            .filter(|root| tree.path().starts_with(root))
-            .map(Path::to_owned);
-        let closed = if Layers::here().confinement == Confinement::MountNamespace {
-            // There, what is above them does not count.
-            closed_to_others(&kernel.headers, &kernel.headers)
-        } else {
-            let top = chroot.as_deref().unwrap_or(Path::new("/"));
-            [&work.build, &kernel.headers]
-                .into_iter()
-                .find_map(|path| closed_to_others(path, top))
-        };
-        let closed = closed.filter(|_| is_root());
-        Place {
-            chroot,
-            user: account.id().filter(|_| closed.is_none()),
-            closed,
-        }
-    }
-
-    /// What a path on the running system is called there.
-    pub(super) fn path(&self, path: &Path) -> PathBuf {
-        match &self.chroot {
-            Some(root) => path
-                .strip_prefix(root)
-                .map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest)),
-            None => path.to_owned(),
-        }
-    }
-
-    /// A command that holds such paths.
-    fn text(&self, text: &str) -> String {
-        match &self.chroot {
-            Some(root) => text.replace(&root.display().to_string(), ""),
-            None => text.to_owned(),
-        }
-    }
 }
 
 /// What is added to MAKE: each call of `make` gets `LLVM=1` for kernels built by clang, and a leading one that is not in quotes the
@@ -372,7 +246,7 @@ fn is_before_command(word: &str) -> bool {
         )
 }
 
-/// The way out for a cause.
+/// Suggested fix for the diagnosis.
 fn hint(diagnosis: &Diagnosis, kernel: &KernelTarget) -> Option<String> {
     let distribution = &kernel.distribution;
     match diagnosis {

@@ -1,4 +1,4 @@
-//! Building: source and kernel in, checked and signed modules in the tree out.
+//! Building: from a source and a kernel to checked and signed modules in the tree.
 //!
 //! copy → patch → PRE_BUILD → make → strip → check → sign → compress → POST_BUILD → store. Every build has a directory of its own, and the
 //! last good build stays in its place until the new one takes it in one step. Many run side by side over one make jobserver. A failure is
@@ -12,10 +12,10 @@ mod key;
 mod make;
 mod once;
 mod one;
+mod place;
 mod product;
 mod retarget;
 mod sign;
-mod sign_program;
 mod workspace;
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What a run reads, and what it warns of, only once, however many builds it has.
+//! What a run reads and warns of only once, for all of its builds.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ impl OncePerRun {
         })
     }
 
-    /// True at the first call with this `cause` for which builds run as root.
+    /// True for the first call with this `cause`: the path that makes builds run as root.
     pub(super) fn first_warning(&self, cause: &Path) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         warned.insert(cause.to_owned())

@@ -8,18 +8,17 @@ use std::sync::Arc;
 use super::error::{BuildError, BuildFailure};
 use super::job::{Job, io_error, read_log};
 use super::key::{Freshness, freshness};
-use super::make::Place;
+use super::place::{BuildSandbox, Place};
 use super::product::take_extras;
 use super::retarget::lead_to_headers;
 use super::sign::Signers;
 use super::workspace::Workspace;
 use super::{BuildOptions, BuildOutcome, BuildRequest, Built};
-use crate::command::Confined;
 use crate::conf::{ConfContext, DkmsConf, evaluate};
 use crate::event::{Event, Sink, Step};
-use crate::fsutil::{put_in_place, remove_any, sync_dir, sync_tree};
+use crate::fsutil::{remove_any, replace_path, sync_dir, sync_tree};
 use crate::package::{DkmsId, KernelId};
-use crate::sandbox::{Account, Confinement, Layers};
+use crate::sandbox::{Confinement, Layers};
 use crate::script::ScriptKind;
 use crate::tree::{BuildKey, BuildRecord, FailureRecord, RecordedModule, Tree, TreeLock};
 
@@ -73,7 +72,7 @@ pub(super) fn build(
     }
 }
 
-/// The world of the conf, with the tree's own places.
+/// The context of the conf, with the paths of the tree.
 fn context(tree: &Tree, request: &BuildRequest) -> ConfContext {
     let root = tree.root();
     ConfContext {
@@ -203,39 +202,40 @@ impl Job<'_> {
         log_path: &Path,
     ) -> Result<Vec<RecordedModule>, BuildError> {
         let log = self.start_log(log_path).map_err(io_error("write", log_path))?;
-        let account = Account::lend();
-        let place = Place::of(self.tree, &self.request.kernel, work, &account);
-        if let Some(user) = place.user {
+        let place = Place::of(self.tree, &self.request.kernel, work);
+        let user = place.user();
+        if let Some(user) = user {
             work.chown(user).map_err(io_error("change the owner of", &work.build))?;
         }
         if let Some(closed) = &place.closed {
             self.warn_of_root(closed);
         }
-        let setting = |command: Confined| self.settle(command, &place, conf, work);
-        self.patch(work, conf, &setting, &log)?;
+        let mut sandbox = BuildSandbox::of(self, place, conf, work);
+        self.patch(work, conf, &sandbox, &log)?;
         self.script(
             ScriptKind::PreBuild,
             conf.scripts.pre_build.as_deref(),
             work,
-            &setting,
+            &sandbox,
             &log,
         )?;
-        self.make(work, conf, ctx, &place, &setting, &log, log_path)?;
+        self.make(work, conf, ctx, &sandbox, &log, log_path)?;
         let specs = conf.modules_for(&self.kernel.release, Some(self.request.kernel.config()));
-        let modules = self.collect(work, conf, &specs, &setting)?;
-        // For whoever looks at a build later, as upstream keeps it.
+        let modules = self.collect(work, conf, &specs, &sandbox)?;
+        // As upstream does: it helps who examines the build later.
         let config = &self.request.kernel.config_file;
         if config.is_file() {
             let to = work.product.join("log").join(config.file_name().unwrap_or_default());
             fs::copy(config, &to).map_err(io_error("copy the configuration to", &to))?;
         }
         if conf.scripts.post_build.is_some() {
-            work.make_stage(place.user).map_err(io_error("make", &work.stage))?;
+            work.make_stage(user).map_err(io_error("make", &work.stage))?;
+            sandbox.add_writable(&work.stage);
             self.script(
                 ScriptKind::PostBuild,
                 conf.scripts.post_build.as_deref(),
                 work,
-                &setting,
+                &sandbox,
                 &log,
             )?;
             take_extras(&work.stage, &work.product).map_err(io_error("copy", &work.stage))?;
@@ -243,7 +243,7 @@ impl Job<'_> {
         Ok(modules)
     }
 
-    /// Code of a package runs as root here, which people should know; all that are behind the same obstacle at once.
+    /// Warns that code of a package runs as root; once for all builds with the same cause.
     fn warn_of_root(&self, closed: &Path) {
         if !self.options.once.first_warning(closed) {
             return;
@@ -266,14 +266,14 @@ impl Job<'_> {
         Ok(log)
     }
 
-    /// Puts the product in its place in one step; the old build goes with the workspace.
+    /// Moves the product into the tree in one step; the old build is removed with the workspace.
     fn store(&self, work: &Workspace) -> io::Result<PathBuf> {
         self.step(Step::Store, "");
         let dir = self.tree.built_dir(&self.request.package, &self.kernel);
         let parent = dir.parent().unwrap_or(&dir).to_owned();
         fs::create_dir_all(&parent)?;
         sync_tree(&work.product)?;
-        put_in_place(&work.product, &dir, &work.path().join("old"))?;
+        replace_path(&work.product, &dir, &work.path().join("old"))?;
         sync_dir(&parent)?;
         forget_failure(self.tree, &self.request.package, &self.kernel)?;
         Ok(dir)
@@ -304,7 +304,7 @@ impl Job<'_> {
             fs::create_dir_all(&dir)?;
             fs::write(dir.join("make.log"), log)?;
             record.write(&dir)?;
-            // Where people and bug reporters look for it.
+            // Where users and bug reporting tools look for it.
             let usual = self.tree.version_dir(package).join("build");
             fs::create_dir_all(&usual)?;
             fs::write(usual.join("make.log"), log)

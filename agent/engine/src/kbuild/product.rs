@@ -1,4 +1,4 @@
-//! What comes out of a build: modules stripped, checked, signed, compressed.
+//! The product of a build: its modules are stripped, checked, signed and compressed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +11,7 @@ use super::check::{CheckProblem, check_module};
 use super::error::BuildError;
 use super::job::{Job, io_error};
 use super::key::depends_symvers;
+use super::place::BuildSandbox;
 use super::workspace::Workspace;
 use crate::command::Confined;
 use crate::conf::{DkmsConf, ModuleSpec};
@@ -34,13 +35,13 @@ const MAX_EXTRAS: usize = 1000;
 const MAX_EXTRA_LEN: u64 = 64 << 20;
 
 impl Job<'_> {
-    /// Strips, checks, signs and compresses what make made.
+    /// Strips, checks, signs and compresses the modules that make built.
     pub(super) fn collect(
         &self,
         work: &Workspace,
         conf: &DkmsConf,
         specs: &[&ModuleSpec],
-        setting: &dyn Fn(Confined) -> Confined,
+        sandbox: &BuildSandbox<'_>,
     ) -> Result<Vec<RecordedModule>, BuildError> {
         let target = &self.request.kernel;
         let build_dir = take::open_dir(&work.build).map_err(io_error("open", &work.build))?;
@@ -54,8 +55,9 @@ impl Job<'_> {
         if !to_strip.is_empty() {
             let clang = target.config().is_enabled("CONFIG_CC_IS_CLANG");
             let program = if clang { "llvm-strip" } else { "strip" };
-            // A file that cannot be stripped is told by the check.
-            setting(Confined::new(program).arg("-g").args(to_strip).dir(&work.build))
+            // A file that cannot be stripped is reported by the check.
+            sandbox
+                .confine(Confined::new(program).arg("-g").args(to_strip).dir(&work.build))
                 .output(4096)
                 .map_err(|source| BuildError::Program {
                     program: program.into(),
@@ -163,9 +165,9 @@ fn find_built(build_dir: &OwnedFd, spec: &ModuleSpec, dir: &Path) -> Result<Path
 
 /// The Module.symvers at the top of the build and where its modules lie.
 fn near_symvers(specs: &[&ModuleSpec], built: &[PathBuf]) -> Vec<PathBuf> {
-    let said = specs.iter().map(|spec| PathBuf::from(&spec.built_location));
-    let lie = built.iter().filter_map(|path| path.parent().map(Path::to_owned));
-    let dirs = said.chain(lie).chain([PathBuf::new()]);
+    let declared = specs.iter().map(|spec| PathBuf::from(&spec.built_location));
+    let actual = built.iter().filter_map(|path| path.parent().map(Path::to_owned));
+    let dirs = declared.chain(actual).chain([PathBuf::new()]);
     dirs.map(|dir| dir.join("Module.symvers")).collect()
 }
 

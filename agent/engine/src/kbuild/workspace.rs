@@ -25,12 +25,12 @@ pub(super) struct Workspace {
     pub(super) stage: PathBuf,
     /// For temporary files, where there is no private /tmp.
     pub(super) tmp: PathBuf,
-    /// What will be stored; no one but us writes here.
+    /// What will be stored; only we write here.
     pub(super) product: PathBuf,
 }
 
 impl Workspace {
-    /// Makes the shadow. The build directory is there but empty.
+    /// Makes the shadow, with an empty build directory.
     pub(super) fn new(tree: &Tree, package: &DkmsId, kernel: &KernelId) -> io::Result<Workspace> {
         let top = tree.work_dir();
         fs::create_dir_all(&top)?;
@@ -89,12 +89,12 @@ impl Workspace {
         copy_tree(source, &self.build)
     }
 
-    /// The directory that holds it all.
+    /// The directory that holds the shadow and the product.
     pub(super) fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// Gives what the package may write to `user`. No code of the package has run yet, so nobody can change what these paths mean.
+    /// Changes the owner of what the package may write to `user`. No code of the package has run yet that could replace these paths.
     pub(super) fn chown(&self, user: u32) -> io::Result<()> {
         [&self.build, &self.tmp]
             .into_iter()
@@ -111,7 +111,7 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // What cannot be removed is left to the next run.
+        // What cannot be removed now is removed by the next run.
         let _ = take::remove_tree(&self.dir);
     }
 }

@@ -1,4 +1,4 @@
-//! What tells one set of headers, and one compiler, from another: looked at once for all packages of a run.
+//! Digests and stamps of headers and of a compiler: computed once for all packages of a run.
 
 use std::path::{Path, PathBuf};
 

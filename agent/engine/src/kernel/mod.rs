@@ -48,7 +48,7 @@ pub enum KernelError {
 }
 
 impl KernelError {
-    /// The way out, as a command where there is one.
+    /// Suggested fix, a command where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             KernelError::BadRelease(_) => Some("ls /lib/modules".into()),

@@ -61,14 +61,18 @@ impl Toolchain {
 pub fn compiler_version(root: &Root, cc: &str) -> Option<String> {
     let program = find_program(root, cc)?;
     let program = root.inside(&program).unwrap_or(program);
-    let said = Confined::new(program)
+    let output = Confined::new(program)
         .arg("--version")
         .chroot((!root.is_host()).then(|| root.path()))
         .time_limit(Duration::from_secs(10))
         .output(4096)
         .ok()?;
-    let line = String::from_utf8_lossy(&said.stdout).lines().next()?.trim().to_owned();
-    (said.ended.status.success() && !line.is_empty()).then_some(line)
+    let line = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .next()?
+        .trim()
+        .to_owned();
+    (output.ended.status.success() && !line.is_empty()).then_some(line)
 }
 
 /// The major number of the last word that looks like a version: `12` of `gcc-12 (Debian 12.2.0-14) 12.2.0`.

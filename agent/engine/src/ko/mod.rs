@@ -44,7 +44,7 @@ pub enum KoError {
 }
 
 impl KoError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             KoError::Unreadable { path, .. } | KoError::NotAModule { path, .. } => {

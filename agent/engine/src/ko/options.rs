@@ -4,7 +4,7 @@
 /// The most memory for a dictionary that somebody may ask for.
 const MAX_DICT_LEN: u32 = 64 << 20;
 
-/// How hard to compress. What is not said stays as the kernel's own decompressor reads it: CRC32, a dictionary of 1 MiB.
+/// How hard to compress. What is not set stays as the kernel's own decompressor reads it: CRC32, a dictionary of 1 MiB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompressOptions {
     /// 1 to 9.

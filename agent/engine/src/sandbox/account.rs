@@ -1,34 +1,39 @@
-//! The users that builds run as: each build that runs at the same time has one of its own.
+//! The users that builds run as. Builds that run at the same time have different users.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// The user that owns nothing, of a machine whose user namespace has no other one to give.
+/// The user where this user namespace has no unused one.
 const NOBODY: u32 = 65534;
 
 /// Numbers that distributions and systemd leave unused (systemd's "Users, Groups, UIDs and GIDs": 60578 to 61183).
 const UNUSED: std::ops::Range<u32> = 60578..61184;
 
-/// Those that this process uses now.
+/// The numbers that this process uses now.
 static IN_USE: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-/// A user id (and group id) lent to one build; given back when the value is dropped.
+/// The user (and group) of one build or evaluation. A number that no other one of this process has is free again when the last clone of
+/// the value is dropped.
 ///
 /// Another process may lend the same number to a build of its own. They share no files, processes or IPC: only the kernel's count of
 /// processes is common to both.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Account {
-    id: Option<u32>,
+    reserved: Option<Arc<Reserved>>,
 }
 
+/// A number in [`IN_USE`].
+#[derive(Debug)]
+struct Reserved(u32);
+
 impl Account {
-    /// One that no other build of this process has; where we are not root it is our own user.
-    pub fn lend() -> Account {
+    /// A user that no other build of this process has; our own user where we are not root.
+    pub fn reserve() -> Account {
         if !rustix::process::geteuid().is_root() {
-            return Account { id: None };
+            return Account::ours();
         }
         let mut used = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-        // Begin at a place of our own, so that two processes seldom use the same number.
+        // The search begins at a number that depends on the process, so that two processes seldom use the same one.
         let len = UNUSED.end - UNUSED.start;
         let first = std::process::id().wrapping_mul(37) % len;
         let free = (0..len)
@@ -36,20 +41,25 @@ impl Account {
             .find(|id| !used.contains(id) && is_mapped(*id));
         let id = free.unwrap_or(NOBODY);
         used.insert(id);
-        Account { id: Some(id) }
+        Account {
+            reserved: Some(Arc::new(Reserved(id))),
+        }
     }
 
-    /// Its number; None where commands run as we do.
+    /// The user that we run as.
+    pub fn ours() -> Account {
+        Account { reserved: None }
+    }
+
+    /// Its number; None for the user that we run as.
     pub fn id(&self) -> Option<u32> {
-        self.id
+        self.reserved.as_ref().map(|reserved| reserved.0)
     }
 }
 
-impl Drop for Account {
+impl Drop for Reserved {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            IN_USE.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        }
+        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
 }
 
@@ -58,7 +68,7 @@ pub(super) fn is_private(id: u32) -> bool {
     UNUSED.contains(&id)
 }
 
-/// Whether this user namespace has the number (user_namespaces(7)); a container may have 65,536 of them or fewer.
+/// Whether this user namespace maps the number (user_namespaces(7)); that of a container may map 65,536 of them or fewer.
 fn is_mapped(id: u32) -> bool {
     let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else {
         return true;
@@ -75,8 +85,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_number_is_free_again_after_the_last_clone() {
+        let account = Account::reserve();
+        let Some(id) = account.id() else {
+            assert!(!rustix::process::geteuid().is_root());
+            return;
+        };
+        let is_used = || IN_USE.lock().expect("lock").contains(&id);
+        let clone = account.clone();
+        drop(account);
+        assert!(is_used());
+        drop(clone);
+        assert!(id == NOBODY || !is_used());
+    }
+
+    #[test]
     fn builds_at_the_same_time_have_different_users() {
-        let accounts: Vec<Account> = (0..20).map(|_| Account::lend()).collect();
+        let accounts: Vec<Account> = (0..20).map(|_| Account::reserve()).collect();
         let ids: BTreeSet<u32> = accounts.iter().filter_map(Account::id).collect();
         if rustix::process::geteuid().is_root() && is_mapped(UNUSED.start) && is_mapped(UNUSED.end) {
             assert_eq!(ids.len(), 20);

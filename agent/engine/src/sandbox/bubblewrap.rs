@@ -16,9 +16,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::seccomp;
 use super::system::{ETC, HIDDEN, TOPS};
-use super::view::{Bind, View};
+use super::view::{Access, Bind, View};
 
-/// Numbers far above those of a jobserver.
+/// Descriptors of bubblewrap: numbers far above those of a jobserver.
 const SECCOMP_FD: i32 = 200;
 const INFO_FD: i32 = 201;
 
@@ -152,47 +152,123 @@ fn arguments(view: &View, dir: &Path) -> Vec<OsString> {
     } else {
         args.add(["--unshare-user"]);
     }
-    system(view, &mut args);
-    let mounts = view.mounts();
-    for bind in &mounts {
-        if bind.optional && !has_place(view, bind) {
-            continue;
-        }
-        parents(view, &bind.dest, &mounts, &mut args);
-        let kind = if bind.writable { "--bind" } else { "--ro-bind" };
-        args.add([OsStr::new(kind), bind.source.as_os_str(), bind.dest.as_os_str()]);
-    }
-    for (target, path) in &view.links {
-        let is_free = !mounts.iter().any(|bind| usual(&bind.dest).starts_with(usual(path)));
-        if is_free && usual(target) != usual(path) && is_writable_place(view, path) {
-            parents(view, path, &mounts, &mut args);
-            args.add([OsStr::new("--symlink"), target.as_os_str(), path.as_os_str()]);
-        }
-    }
+    let layout = Layout::of(view);
+    layout.add_system(&mut args);
+    layout.add_binds(&mut args);
+    layout.add_links(&mut args);
     args.add([OsStr::new("--chdir"), dir.as_os_str()]);
     args.0
 }
 
-/// The directories above `path` that are not there yet. Those that bubblewrap makes by itself may be closed to the user of the build.
-fn parents(view: &View, path: &Path, mounts: &[&Bind], args: &mut Arguments) {
-    let mut missing: Vec<&Path> = path
-        .ancestors()
-        .skip(1)
-        .take_while(|dir| is_writable_place(view, dir) && !mounts.iter().any(|bind| dir.starts_with(&bind.dest)))
-        .filter(|dir| *dir != Path::new("/") && !args.0.iter().any(|word| word == dir.as_os_str()))
-        .collect();
-    missing.reverse();
-    for dir in missing {
-        args.add([
-            OsStr::new("--perms"),
-            OsStr::new("0755"),
-            OsStr::new("--dir"),
-            dir.as_os_str(),
-        ]);
+/// A view with what the file system says about it, looked up once for one call of bubblewrap.
+struct Layout<'a> {
+    view: &'a View,
+    /// What is added to the system.
+    mounts: Vec<&'a Bind>,
+    /// The directories of the system, as names of the sandbox, that are covered by empty ones.
+    hidden: Vec<PathBuf>,
+}
+
+impl Layout<'_> {
+    fn of(view: &View) -> Layout<'_> {
+        Layout {
+            view,
+            mounts: view.mounts(),
+            hidden: hidden(&view.system),
+        }
+    }
+
+    /// The toolchain, a few files of /etc, fresh /proc, /dev and /tmp.
+    fn add_system(&self, args: &mut Arguments) {
+        let of = |name: &str| self.view.system.join(name);
+        args.add([OsStr::new("--ro-bind"), of("usr").as_os_str(), OsStr::new("/usr")]);
+        for name in TOPS {
+            let (source, dest) = (of(name), format!("/{name}"));
+            match fs::read_link(&source) {
+                Ok(_) if name == "lib" && !source.join("modules").exists() => lib_with_modules(&source, args),
+                Ok(target) => args.add([OsStr::new("--symlink"), target.as_os_str(), OsStr::new(&dest)]),
+                Err(_) if source.is_dir() => {
+                    args.add([OsStr::new("--ro-bind"), source.as_os_str(), OsStr::new(&dest)]);
+                }
+                Err(_) => {}
+            }
+        }
+        args.add(["--perms", "0755", "--dir", "/etc"]);
+        for name in ETC {
+            let (source, dest) = (of("etc").join(name), format!("/etc/{name}"));
+            args.add([OsStr::new("--ro-bind-try"), source.as_os_str(), OsStr::new(&dest)]);
+        }
+        for dir in &self.hidden {
+            args.add([OsStr::new("--tmpfs"), dir.as_os_str()]);
+        }
+        args.add(["--proc", "/proc"]);
+        args.add(["--dev", "/dev"]);
+        args.add(["--perms", "1777", "--size", &TMP_BYTES.to_string(), "--tmpfs", "/tmp"]);
+    }
+
+    fn add_binds(&self, args: &mut Arguments) {
+        for bind in &self.mounts {
+            if bind.access == Access::Read && !self.has_place(bind) {
+                continue;
+            }
+            self.add_parents(&bind.dest, args);
+            let kind = match bind.access {
+                Access::Write => "--bind",
+                Access::Read => "--ro-bind",
+            };
+            args.add([OsStr::new(kind), bind.source.as_os_str(), bind.dest.as_os_str()]);
+        }
+    }
+
+    fn add_links(&self, args: &mut Arguments) {
+        for (target, path) in &self.view.links {
+            let is_free = !self
+                .mounts
+                .iter()
+                .any(|bind| usual(&bind.dest).starts_with(usual(path)));
+            if is_free && usual(target) != usual(path) && self.is_writable_place(path) {
+                self.add_parents(path, args);
+                args.add([OsStr::new("--symlink"), target.as_os_str(), path.as_os_str()]);
+            }
+        }
+    }
+
+    /// The directories above `path` that do not exist yet. Those that bubblewrap makes by itself may be closed to the user of the build.
+    fn add_parents(&self, path: &Path, args: &mut Arguments) {
+        let is_mounted = |dir: &Path| self.mounts.iter().any(|bind| dir.starts_with(&bind.dest));
+        let mut missing: Vec<&Path> = path
+            .ancestors()
+            .skip(1)
+            .take_while(|dir| self.is_writable_place(dir) && !is_mounted(dir))
+            .filter(|dir| *dir != Path::new("/") && !args.0.iter().any(|word| word == dir.as_os_str()))
+            .collect();
+        missing.reverse();
+        for dir in missing {
+            args.add([
+                OsStr::new("--perms"),
+                OsStr::new("0755"),
+                OsStr::new("--dir"),
+                dir.as_os_str(),
+            ]);
+        }
+    }
+
+    /// Whether the place of the bind exists or can be made.
+    fn has_place(&self, bind: &Bind) -> bool {
+        let below = bind.dest.strip_prefix("/").unwrap_or(&bind.dest);
+        self.is_writable_place(&bind.dest) || self.view.system.join(below).exists()
+    }
+
+    /// Whether bubblewrap can make entries at `path`: the system is read-only except for the hidden directories.
+    fn is_writable_place(&self, path: &Path) -> bool {
+        let is_of_system =
+            path.starts_with("/usr") || TOPS.iter().any(|top| path.starts_with(Path::new("/").join(top)));
+        let is_of_modules = path.starts_with("/lib/modules") || path.starts_with("/usr/lib/modules");
+        !is_of_system || is_of_modules || self.hidden.iter().any(|dir| path.starts_with(dir))
     }
 }
 
-/// One name for what is reached by /lib and by /usr/lib.
+/// The part of a path below /lib or /usr/lib, which are one directory on merged systems.
 fn usual(path: &Path) -> &Path {
     match path.strip_prefix("/usr/lib").or_else(|_| path.strip_prefix("/lib")) {
         Ok(rest) => rest,
@@ -209,35 +285,7 @@ impl Arguments {
     }
 }
 
-/// The toolchain, a few files of /etc, fresh /proc, /dev and /tmp.
-fn system(view: &View, args: &mut Arguments) {
-    let of = |name: &str| view.system.join(name);
-    args.add([OsStr::new("--ro-bind"), of("usr").as_os_str(), OsStr::new("/usr")]);
-    for name in TOPS {
-        let (source, dest) = (of(name), format!("/{name}"));
-        match fs::read_link(&source) {
-            Ok(_) if name == "lib" && !source.join("modules").exists() => lib_with_modules(&source, args),
-            Ok(target) => args.add([OsStr::new("--symlink"), target.as_os_str(), OsStr::new(&dest)]),
-            Err(_) if source.is_dir() => {
-                args.add([OsStr::new("--ro-bind"), source.as_os_str(), OsStr::new(&dest)]);
-            }
-            Err(_) => {}
-        }
-    }
-    args.add(["--perms", "0755", "--dir", "/etc"]);
-    for name in ETC {
-        let (source, dest) = (of("etc").join(name), format!("/etc/{name}"));
-        args.add([OsStr::new("--ro-bind-try"), source.as_os_str(), OsStr::new(&dest)]);
-    }
-    for dir in hidden(&view.system) {
-        args.add([OsStr::new("--tmpfs"), dir.as_os_str()]);
-    }
-    args.add(["--proc", "/proc"]);
-    args.add(["--dev", "/dev"]);
-    args.add(["--perms", "1777", "--size", &TMP_BYTES.to_string(), "--tmpfs", "/tmp"]);
-}
-
-/// A /lib that has room for `modules`, where the system has none and /lib is a link into the read-only /usr: links to all that is in there.
+/// A /lib in which `modules` can be made, where the system has none and /lib is a link into the read-only /usr: links to all its entries.
 fn lib_with_modules(lib: &Path, args: &mut Arguments) {
     args.add(["--perms", "0755", "--dir", "/lib"]);
     for entry in fs::read_dir(lib).into_iter().flatten().filter_map(Result::ok) {
@@ -250,7 +298,7 @@ fn lib_with_modules(lib: &Path, args: &mut Arguments) {
 /// The directories of a system, as names of the sandbox, that are covered by empty ones.
 fn hidden(system: &Path) -> Vec<PathBuf> {
     let below_usr = HIDDEN.iter().map(|name| Path::new("usr").join(name));
-    // Where /lib is no link, modules are there.
+    // Where /lib is a directory of its own, it has the modules.
     below_usr
         .chain([PathBuf::from("lib/modules")])
         .filter(|dir| system.join(dir).is_dir() && !is_through_link(system, dir))
@@ -264,34 +312,14 @@ fn is_through_link(system: &Path, dir: &Path) -> bool {
         .any(|part| fs::symlink_metadata(system.join(part)).is_ok_and(|meta| meta.is_symlink()))
 }
 
-/// Whether the bind's place is there or can be made.
-fn has_place(view: &View, bind: &Bind) -> bool {
-    is_writable_place(view, &bind.dest)
-        || view
-            .system
-            .join(bind.dest.strip_prefix("/").unwrap_or(&bind.dest))
-            .exists()
-}
-
-/// Whether `path` lies where bubblewrap can make entries: not in the read-only system, but for what is hidden there.
-fn is_writable_place(view: &View, path: &Path) -> bool {
-    let fixed = ["/usr"]
-        .map(PathBuf::from)
-        .into_iter()
-        .chain(TOPS.map(|top| Path::new("/").join(top)));
-    let mut fixed = fixed.filter(|dir| path.starts_with(dir));
-    let modules = path.starts_with("/lib/modules") || path.starts_with("/usr/lib/modules");
-    fixed.next().is_none() || modules || hidden(&view.system).iter().any(|dir| path.starts_with(dir))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::Limits;
+    use crate::sandbox::{Account, Limits};
 
     #[test]
     fn what_bubblewrap_is_told() {
-        let view = View::new(Path::new("/"), Some(60_578), Limits::evaluation())
+        let view = View::new(Path::new("/"), Account::reserve(), Limits::evaluation())
             .write_as("/tmp", "/work")
             .link("/work", "/lib/modules/6.1/build");
         let words: Vec<String> = arguments(&view, Path::new("/work"))
@@ -305,13 +333,15 @@ mod tests {
             "--bind /tmp /work",
             "--symlink /work /lib/modules/6.1/build",
             "--chdir /work",
-            "--cap-drop ALL",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
-        for absent in [" /home", " /root", " /var", " /sys ", "--unshare-user"] {
+        for absent in [" /home", " /root", " /var", " /sys "] {
             assert!(!text.contains(absent), "{absent} in {text}");
         }
+        let is_root = rustix::process::geteuid().is_root();
+        assert_eq!(text.contains("--cap-drop ALL"), is_root, "{text}");
+        assert_eq!(text.contains("--unshare-user"), !is_root, "{text}");
         assert_eq!(child_pid(r#"{ "child-pid": 42, "net-namespace": 1 }"#), Some(42));
         assert_eq!(child_pid(""), None);
     }

@@ -15,7 +15,7 @@ use rustix::thread::UnshareFlags;
 
 use super::seccomp;
 use super::system::{ETC, HIDDEN};
-use super::view::View;
+use super::view::{self, View};
 
 /// The newest set of rights that is asked for; an older kernel takes what it knows.
 const NEWEST: ABI = ABI::V6;
@@ -87,10 +87,9 @@ fn restrict(view: &View) -> Result<(), RulesetError> {
     }
     ruleset = allow(ruleset, Path::new("/proc"), read)?;
     for bind in &view.binds {
-        let access = if bind.writable {
-            AccessFs::from_all(NEWEST)
-        } else {
-            read
+        let access = match bind.access {
+            view::Access::Write => AccessFs::from_all(NEWEST),
+            view::Access::Read => read,
         };
         ruleset = allow(ruleset, &bind.source, access)?;
     }

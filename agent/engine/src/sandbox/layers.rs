@@ -26,7 +26,7 @@ pub enum Confinement {
 pub struct Layers {
     /// What keeps programs from files.
     pub confinement: Confinement,
-    /// Why there is no mount namespace: what bubblewrap said. None where there is one.
+    /// Why there is no mount namespace: the error of bubblewrap. None where there is one.
     pub no_mount_namespace: Option<String>,
     /// Whether the kernel has Landlock.
     pub landlock: bool,
@@ -101,8 +101,7 @@ impl Layers {
 
 /// Runs `true` as packages' programs are run.
 fn try_mount_namespace() -> Result<(), String> {
-    let account = Account::lend();
-    let view = View::new(Path::new("/"), account.id(), Limits::evaluation());
+    let view = View::new(Path::new("/"), Account::reserve(), Limits::evaluation());
     let mut wrapped =
         bubblewrap::wrap(&view, OsStr::new("true"), &[], Path::new("/")).map_err(|error| error.to_string())?;
     let ran = wrapped
@@ -142,7 +141,7 @@ pub enum Policy {
     "packages cannot be confined on this machine: there is no mount namespace ({reason}) and the kernel has no Landlock"
 )]
 pub struct NoSandbox {
-    /// What bubblewrap said.
+    /// The error of bubblewrap.
     pub reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a program may use, as the kernel counts it for each process (getrlimit(2)) and as we count it for all together.
+//! Limits: those that the kernel enforces for each process (getrlimit(2)), and those that we measure for all processes together.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
@@ -34,7 +34,7 @@ pub struct Limits {
 const MIB: u64 = 1 << 20;
 
 impl Limits {
-    /// For the evaluation of a dkms.conf: real ones take milliseconds and no memory worth a word.
+    /// For the evaluation of a dkms.conf: real ones take milliseconds and a few MiB.
     pub fn evaluation() -> Limits {
         Limits {
             time: Duration::from_secs(20),

@@ -12,6 +12,7 @@
 
 mod account;
 mod bubblewrap;
+mod headers;
 mod landlock;
 mod layers;
 mod limits;

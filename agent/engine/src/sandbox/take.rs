@@ -1,4 +1,4 @@
-//! How root takes files out of a directory that a package could write: by descriptors, one name at a time, following no link.
+//! Reading files from a directory that a package could write: by descriptors, one name at a time, following no link.
 //!
 //! Nothing here trusts that a path still means what it meant a moment ago. Only regular files are read, without waiting for a writer of a
 //! FIFO, and no more of them than the caller allows.
@@ -146,7 +146,7 @@ pub fn files(dir: impl AsFd, max: usize) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// Visits all entries below `dir`; false when `visit` said so, or a directory lies too deep. What vanishes meanwhile is passed over.
+/// Visits all entries below `dir`; false when `visit` returned false, or a directory lies too deep. What vanishes meanwhile is passed over.
 fn walk(dir: impl AsFd, path: &Path, depth: usize, visit: &mut dyn FnMut(&Path, &rustix::fs::Stat) -> bool) -> bool {
     if depth > MAX_DEPTH {
         return false;

@@ -1,4 +1,4 @@
-//! What a running command uses in sum, looked at from time to time: the kernel limits single processes and files only.
+//! The sum of what a running command uses, measured from time to time: the kernel limits single processes and files only.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::view::View;
 /// Between two looks, at least. A look at a large directory takes longer, and so do the pauses then.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What a command had too much of.
+/// The limit that a command exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
     /// Seconds on the clock.
@@ -41,7 +41,7 @@ impl fmt::Display for Exceeded {
     }
 }
 
-/// Looks after one command.
+/// Measures one command.
 #[derive(Debug)]
 pub(crate) struct Watch {
     limits: Limits,

@@ -1,26 +1,31 @@
-//! What a program in the sandbox may see and write, as a value. Nothing that is not named here is there.
+//! What a program in the sandbox may see and write, as a value. Everything else does not exist for it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::account::Account;
 use super::limits::Limits;
-use super::system;
 
-/// A file or directory that is there.
+/// What a program may do with a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Read it. A path that does not exist is left out.
+    Read,
+    /// Read and write it. It has to exist.
+    Write,
+}
+
+/// A file or directory that is added to the system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bind {
     /// Where it is on the running system.
     pub(super) source: PathBuf,
     /// What it is called in the sandbox.
     pub(super) dest: PathBuf,
-    /// Whether it may be written.
-    pub(super) writable: bool,
-    /// Whether it may be missing.
-    pub(super) optional: bool,
+    /// What a program may do with it.
+    pub(super) access: Access,
 }
 
-/// The world of one program: the toolchain of a system, read-only, and what its caller adds.
+/// The file system of one program: the toolchain of a system, read-only, and what the caller adds.
 #[derive(Debug, Clone)]
 pub struct View {
     /// The system whose `/usr` it is: `/`, or an image with a toolchain of its own.
@@ -29,70 +34,49 @@ pub struct View {
     /// Links: where they lead, and their place.
     pub(super) links: Vec<(PathBuf, PathBuf)>,
     pub(super) limits: Limits,
-    user: Option<u32>,
-    /// Keeps the user from being lent to another build.
-    account: Option<Arc<Account>>,
+    account: Account,
 }
 
 impl View {
-    /// The toolchain of `system` (`/`, or the directory of an image) and nothing else, for a program of `user` (a number; None for our
-    /// own) within `limits`.
-    pub fn new(system: &Path, user: Option<u32>, limits: Limits) -> View {
+    /// The toolchain of `system` (`/`, or the directory of an image) and nothing else, for programs of the user `account` within `limits`.
+    pub fn new(system: &Path, account: Account, limits: Limits) -> View {
         View {
             system: system.to_owned(),
             binds: Vec::new(),
             links: Vec::new(),
             limits,
-            user,
-            account: None,
+            account,
         }
     }
 
-    /// As [`View::new`], for the user of `account`, which it keeps.
-    pub fn lent(system: &Path, account: Arc<Account>, limits: Limits) -> View {
-        View {
-            account: Some(account),
-            ..View::new(system, None, limits)
-        }
-    }
-
-    /// Adds `path`, to be read under the same name. What is not there is left out.
+    /// Adds `path`, read-only, under the same name. A path that does not exist is left out.
     #[must_use]
     pub fn read(self, path: impl AsRef<Path>) -> View {
-        let path = path.as_ref().to_owned();
-        let name = self.inside(&path);
-        self.read_as(path, name)
+        let name = self.inside(path.as_ref());
+        self.read_as(path.as_ref(), name)
     }
 
-    /// Adds `source`, to be read under the name `dest` of the sandbox. What is not there is left out.
+    /// Adds `source`, read-only, under the name `dest` of the sandbox. A path that does not exist is left out.
     #[must_use]
-    pub fn read_as(mut self, source: impl Into<PathBuf>, dest: impl Into<PathBuf>) -> View {
-        self.binds.push(Bind {
-            source: source.into(),
-            dest: dest.into(),
-            writable: false,
-            optional: true,
-        });
-        self
+    pub fn read_as(self, source: impl Into<PathBuf>, dest: impl Into<PathBuf>) -> View {
+        self.bind(source.into(), dest.into(), Access::Read)
     }
 
-    /// Adds the directory `path`, to be written under the same name. It has to be there.
+    /// Adds the directory `path`, writable, under the same name. It has to exist.
     #[must_use]
     pub fn write(self, path: impl AsRef<Path>) -> View {
-        let path = path.as_ref().to_owned();
-        let name = self.inside(&path);
-        self.write_as(path, name)
+        let name = self.inside(path.as_ref());
+        self.write_as(path.as_ref(), name)
     }
 
-    /// Adds the directory `source`, to be written under the name `dest` of the sandbox. It has to be there.
+    /// Adds the directory `source`, writable, under the name `dest` of the sandbox. It has to exist.
     #[must_use]
-    pub fn write_as(mut self, source: impl Into<PathBuf>, dest: impl Into<PathBuf>) -> View {
-        self.binds.push(Bind {
-            source: source.into(),
-            dest: dest.into(),
-            writable: true,
-            optional: false,
-        });
+    pub fn write_as(self, source: impl Into<PathBuf>, dest: impl Into<PathBuf>) -> View {
+        self.bind(source.into(), dest.into(), Access::Write)
+    }
+
+    fn bind(mut self, source: PathBuf, dest: PathBuf, access: Access) -> View {
+        self.binds.push(Bind { source, dest, access });
         self
     }
 
@@ -106,39 +90,17 @@ impl View {
         self
     }
 
-    /// Adds a directory of kernel headers, and what belongs to it: Debian's lead to others beside them, and to kbuild's programs.
-    #[must_use]
-    pub fn headers(self, headers: &Path) -> View {
-        system::with_headers(self, headers)
-    }
-
-    /// Adds the headers of kernel `release`, a directory without links in its path, and leads there whatever says `/lib/modules/…/build`:
-    /// for that kernel, and for the running one, which some Makefiles ask for whatever they are told. `source` is where
-    /// `/lib/modules/…/source` leads, if that is another directory.
-    #[must_use]
-    pub fn kernel(self, release: &str, headers: &Path, source: Option<&Path>) -> View {
-        let running = rustix::system::uname().release().to_string_lossy().into_owned();
-        let place = self.inside(headers);
-        let source = source.map_or_else(|| place.clone(), |source| self.inside(source));
-        let modules = Path::new("/lib/modules");
-        let releases = [release, &running];
-        releases.iter().fold(self.headers(headers), |view, release| {
-            let dir = modules.join(release);
-            view.link(&place, dir.join("build")).link(&source, dir.join("source"))
-        })
-    }
-
     /// What `path` of the running system is called in the sandbox.
     pub fn inside(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.system)
             .map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest))
     }
 
-    /// The directories that may be written, on the running system.
+    /// The writable directories, as paths on the running system.
     pub(crate) fn written(&self) -> impl Iterator<Item = &Path> {
         self.binds
             .iter()
-            .filter(|bind| bind.writable)
+            .filter(|bind| bind.access == Access::Write)
             .map(|bind| bind.source.as_path())
     }
 
@@ -157,9 +119,9 @@ impl View {
         self.limits.prlimit(self.user())
     }
 
-    /// The user of its programs.
+    /// The user of its programs; None for the user that we run as.
     pub(crate) fn user(&self) -> Option<u32> {
-        self.account.as_ref().map_or(self.user, |account| account.id())
+        self.account.id()
     }
 
     /// What is added to the system, in the order in which it can be mounted: a directory before what is in it, and of two with one name
@@ -168,7 +130,7 @@ impl View {
         let mut found: Vec<&Bind> = Vec::new();
         for bind in &self.binds {
             found.retain(|other| other.dest != bind.dest);
-            if !bind.optional || bind.source.exists() {
+            if bind.access == Access::Write || bind.source.exists() {
                 found.push(bind);
             }
         }
@@ -183,7 +145,7 @@ mod tests {
 
     #[test]
     fn directories_come_before_what_is_in_them() {
-        let view = View::new(Path::new("/"), None, Limits::evaluation())
+        let view = View::new(Path::new("/"), Account::ours(), Limits::evaluation())
             .write("/usr/bin")
             .read("/usr")
             .read("/nonexistent")
@@ -191,20 +153,20 @@ mod tests {
         let mounts: Vec<_> = view
             .mounts()
             .iter()
-            .map(|m| (m.source.clone(), m.dest.clone(), m.writable))
+            .map(|m| (m.source.clone(), m.dest.clone(), m.access))
             .collect();
         assert_eq!(
             mounts,
             [
-                ("/usr".into(), "/usr".into(), false),
-                ("/usr/lib".into(), "/usr/bin".into(), false),
+                ("/usr".into(), "/usr".into(), Access::Read),
+                ("/usr/lib".into(), "/usr/bin".into(), Access::Read),
             ]
         );
     }
 
     #[test]
     fn names_in_an_image() {
-        let view = View::new(Path::new("/srv/image"), None, Limits::evaluation());
+        let view = View::new(Path::new("/srv/image"), Account::ours(), Limits::evaluation());
         assert_eq!(view.inside(Path::new("/srv/image/usr/src/x")), Path::new("/usr/src/x"));
         assert_eq!(view.inside(Path::new("/srv/other")), Path::new("/srv/other"));
     }

@@ -1,4 +1,4 @@
-//! Making a source known to the tree.
+//! Adding a source to the tree.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::{Tree, TreeError, TreeLock};
 use crate::conf::{ConfContext, ConfError, ConfProblem, DkmsConf, FirstEvaluation, WrittenFile, evaluate_first};
 use crate::event::{Event, Sink, Step};
-use crate::fsutil::{copy_tree, put_in_place, remove_any, remove_empty_dirs, sync_dir, sync_tree};
+use crate::fsutil::{copy_tree, remove_any, remove_empty_dirs, replace_path, sync_dir, sync_tree};
 use crate::package::DkmsId;
 use crate::script::{self, ScriptConsent, ScriptKind, ScriptNotAllowed};
 
@@ -56,7 +56,7 @@ pub enum AddError {
     SharedPlace {
         /// The package.
         package: DkmsId,
-        /// Who has it.
+        /// The package that has it.
         owner: DkmsId,
         /// The directory.
         dir: PathBuf,
@@ -83,7 +83,7 @@ pub enum AddError {
 }
 
 impl AddError {
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             AddError::AlreadyAdded(package) => Some(format!("dkms remove {package} --all")),
@@ -92,7 +92,7 @@ impl AddError {
                 "name the directory that has it: find {} -name dkms.conf",
                 dir.display()
             )),
-            AddError::NoDirectory(dir) => Some(format!("ls -ld {}", crate::fsutil::standing(dir).display())),
+            AddError::NoDirectory(dir) => Some(format!("ls -ld {}", crate::fsutil::existing_part(dir).display())),
             AddError::Conf { dir, source } => placeholder_hint(dir, source).or_else(|| source.hint()),
             AddError::Reserved { package, .. } => Some(format!("give {package} another PACKAGE_NAME in its dkms.conf")),
             AddError::SharedPlace { owner, .. } => Some(format!("dkms remove {owner} --all")),
@@ -104,7 +104,7 @@ impl AddError {
     }
 }
 
-/// The way out for a source that its own installation would have completed.
+/// Suggested fix for a source that its own installation would have completed.
 fn placeholder_hint(dir: &Path, error: &ConfError) -> Option<String> {
     let ConfError::Invalid { problems, .. } = error else {
         return None;
@@ -141,7 +141,7 @@ pub struct Added {
 impl Tree {
     /// Adds a package whose source is in the source tree already (`/usr/src/M-V`).
     ///
-    /// `ctx` is the world its conf is evaluated in; its module and version are filled in.
+    /// Its conf is evaluated with `ctx`; module and version are filled in.
     ///
     /// # Errors
     /// [`AddError`]; nothing is left behind.
@@ -164,7 +164,7 @@ impl Tree {
             });
         }
         self.require_unshared_place(package)?;
-        // A package is what it is called, whatever its conf says of itself: installers of several drivers count on that.
+        // The name that the caller gives counts, whatever the conf says: the installers of several drivers depend on that.
         let first = self.conf_of(&dir, &ctx.clone().of_package(&package.module, &package.version))?;
         keep_written(&first.written, &dir)?;
         let conf = first.conf;
@@ -246,7 +246,7 @@ impl Tree {
             sync_dir(&dir)
         };
         if let Err(error) = write() {
-            // Nothing half-made stays; that this can fail too is no news.
+            // The first error is the one that is reported.
             let _ = remove_any(&dir.join("source"));
             remove_empty_dirs(&dir.join("build"), self.path());
             return Err(TreeError::io("create", &dir)(error).into());
@@ -283,30 +283,30 @@ fn keep_written(written: &[WrittenFile], source: &Path) -> Result<(), AddError> 
     Ok(())
 }
 
-/// What copies of sources are called until they are whole: directories beside the place that they will have.
+/// The prefix of a copy that is not complete yet: a directory beside its later place.
 const UNFINISHED: &str = ".dkms-add-";
 
-/// Copies `from` beside `to` and puts it in its place.
+/// Copies `from` beside `to`, then replaces `to`.
 pub(super) fn replace_dir(from: &Path, to: &Path) -> io::Result<()> {
     let parent = to.parent().unwrap_or(Path::new("/"));
     let name = to.file_name().unwrap_or_default();
     fs::create_dir_all(parent)?;
     let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent)?;
-    // Held until it is whole. Another tree may have its sources here too, and its writer does not wait for ours.
+    // Held until the copy is complete: the source tree may be shared with another tree, whose writer has another lock.
     let mine = File::open(unfinished.path())?;
     flock(&mine, FlockOperation::NonBlockingLockExclusive)?;
     let (new, old) = (unfinished.path().join("new"), unfinished.path().join("old"));
     fs::create_dir(&old)?;
     copy_tree(from, &new)?;
     sync_tree(&new)?;
-    put_in_place(&new, to, &old.join(name))?;
+    replace_path(&new, to, &old.join(name))?;
     sync_dir(parent)
 }
 
-/// Removes what killed writers left of [`replace_dir`]; where they had moved a source out of the way, it comes back first.
+/// Removes what killed calls of [`replace_dir`] left. A source that one had moved away is moved back first.
 pub(crate) fn sweep_unfinished(source_tree: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(source_tree) {
-        // Without sources there is nothing unfinished; who needs them says so.
+        // Without a source tree nothing is unfinished; whoever needs it reports that it is missing.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
         entries => entries?,
     };
@@ -316,7 +316,7 @@ pub(crate) fn sweep_unfinished(source_tree: &Path) -> io::Result<()> {
             continue;
         }
         let Ok(left) = File::open(entry.path()) else {
-            // Its writer was quicker.
+            // Its writer has removed it.
             continue;
         };
         if flock(&left, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -349,7 +349,7 @@ mod tests {
         write(&left.join("old/moved-1/dkms.conf"), "moved");
         write(&left.join("old/there-1/dkms.conf"), "old");
         write(&tree.join("there-1/dkms.conf"), "there");
-        // Somebody works on this one.
+        // A writer is at work here.
         let busy = tree.join(".dkms-add-busy");
         write(&busy.join("new/dkms.conf"), "busy");
         let held = File::open(&busy).expect("opens");

@@ -1,4 +1,4 @@
-//! Taking in what was packed on another machine.
+//! Adding what a tarball of another machine holds.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::add::replace_dir;
 use super::{Tree, TreeError, TreeLock};
 use crate::conf::{ConfContext, evaluate_first};
-use crate::fsutil::{copy_tree, put_in_place, remove_any, sync_dir, sync_tree};
+use crate::fsutil::{copy_tree, remove_any, replace_path, sync_dir, sync_tree};
 use crate::package::{DkmsId, KernelId};
 
 impl Tree {
@@ -18,10 +18,10 @@ impl Tree {
         DkmsId::new(&conf.package_name, &conf.package_version)
     }
 
-    /// Puts the build in the directory `from` (`module/`, `log/`) into its place. False, and nothing done, if there is one already
+    /// Moves the build in the directory `from` (`module/`, `log/`) into the tree. False, and nothing done, if there is one already
     /// and `force` is not set.
     ///
-    /// Our own record in it is left out: it tells of another machine's files, and may tell anything.
+    /// Our own record in it is left out: it is about the files of another machine, and may be forged.
     ///
     /// # Errors
     /// When files cannot be read or written; a build that was there stays then.
@@ -42,14 +42,14 @@ impl Tree {
                 copy_tree(from, staged)?;
                 remove_any(&staged.join("log/build.json"))?;
                 sync_tree(staged)?;
-                settle(staged, &to)
+                move_into_tree(staged, &to)
             })
         };
         put().map_err(TreeError::io("load the build into", &to))?;
         Ok(true)
     }
 
-    /// Makes a package known that has no source, only the dkms.conf in `conf_dir`: its builds come from elsewhere.
+    /// Adds a package that has no source, only the dkms.conf in `conf_dir`: its builds come from another machine.
     ///
     /// # Errors
     /// When files cannot be read or written.
@@ -59,13 +59,13 @@ impl Tree {
             self.staged("conf-", |staged| {
                 fs::create_dir_all(staged)?;
                 fs::copy(conf_dir.join("dkms.conf"), staged.join("dkms.conf"))?;
-                settle(staged, &to)
+                move_into_tree(staged, &to)
             })
         };
         put().map_err(TreeError::io("write", &to))
     }
 
-    /// Gives a package that is known the source in `from` instead of its own.
+    /// Replaces the source of a known package by `from`.
     ///
     /// # Errors
     /// When files cannot be read or written; the old source stays then.
@@ -85,7 +85,7 @@ impl Tree {
         relink().map_err(TreeError::io("write", &link))
     }
 
-    /// Lets `work` fill a directory that is gone afterwards.
+    /// Calls `work` with a temporary directory.
     fn staged(&self, prefix: &str, work: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
         let dir = self.work_dir();
         fs::create_dir_all(&dir)?;
@@ -94,10 +94,10 @@ impl Tree {
     }
 }
 
-/// Puts a staged directory in its place in the tree.
-fn settle(staged: &Path, to: &Path) -> io::Result<()> {
+/// Moves a staged directory to its place in the tree.
+fn move_into_tree(staged: &Path, to: &Path) -> io::Result<()> {
     let parent = to.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent)?;
-    put_in_place(staged, to, &staged.with_file_name("old"))?;
+    replace_path(staged, to, &staged.with_file_name("old"))?;
     sync_dir(parent)
 }

@@ -56,17 +56,17 @@ impl Tree {
             .try_for_each(|dir| fs::set_permissions(dir, open.clone()))
     }
 
-    /// Where builds happen; what is in it when the lock is free is left over.
+    /// The directory of running builds; its content is left over when the lock is free.
     pub(crate) fn work_dir(&self) -> std::path::PathBuf {
         self.path().join(".work")
     }
 }
 
-/// How long to wait before it is told who holds the lock, and how often it is tried until then.
+/// How long to wait before the holder of the lock is reported, and the pause between attempts until then.
 const PATIENCE: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Waits for the lock, and tells who holds it where that takes long.
+/// Waits for the lock, and reports who holds it when that takes long.
 fn wait_for(file: &File, path: &Path, sink: &dyn Sink) -> io::Result<()> {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(mode("var/lib/dkms"), 0o755);
         assert_eq!(mode("var"), 0o755);
         assert_eq!(mode("var/lib/dkms/.lock"), 0o600);
-        // What an administrator closed stays closed.
+        // A mode that an administrator set is kept.
         fs::set_permissions(tree.path(), fs::Permissions::from_mode(0o700)).expect("mode");
         drop(tree.lock(&()).expect("locks"));
         assert_eq!(mode("var/lib/dkms"), 0o700);

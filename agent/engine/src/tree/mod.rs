@@ -22,7 +22,7 @@ pub use record::{BuildKey, BuildRecord, FailureRecord, Mark, RecordedModule};
 pub use status::{Failure, Filter, State, Status, WeakStatus};
 
 use crate::framework::Framework;
-use crate::fsutil::standing;
+use crate::fsutil::existing_part;
 use crate::kernel::is_release;
 use crate::package::{DkmsId, KernelId};
 use crate::root::Root;
@@ -74,14 +74,16 @@ impl TreeError {
         move |source| TreeError::Io { what, path, source }
     }
 
-    /// The way out.
+    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             TreeError::Io { source, path, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied if !crate::command::is_root() => Some("run it as root".into()),
-                io::ErrorKind::StorageFull => Some(format!("df {}", standing(path).display())),
-                io::ErrorKind::ReadOnlyFilesystem => Some(format!("findmnt --target {}", standing(path).display())),
-                _ => Some(format!("ls -ld {}", standing(path).display())),
+                io::ErrorKind::StorageFull => Some(format!("df {}", existing_part(path).display())),
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    Some(format!("findmnt --target {}", existing_part(path).display()))
+                }
+                _ => Some(format!("ls -ld {}", existing_part(path).display())),
             },
             TreeError::NotAdded { package, .. } | TreeError::NoLink { package, .. } => {
                 Some(format!("dkms add {package}"))

@@ -1,4 +1,4 @@
-//! Whose directories of the source tree are: no source takes the place of another package's, of an administrator's or of kernel headers.
+//! The owner of a directory in the source tree: no source replaces that of another package, an administrator's directory or kernel headers.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use super::{AddError, Tree};
 use crate::conf::{ConfContext, evaluate};
 use crate::package::DkmsId;
 
-/// How the directories begin that distributions' kernel packages have in `/usr/src`.
+/// Beginnings of the names of directories in `/usr/src` that belong to the kernel packages of distributions.
 const RESERVED: [&str; 4] = ["linux-headers-", "linux-kbuild-", "linux-source-", "linux-image-"];
 
 impl Tree {
@@ -145,7 +145,7 @@ mod tests {
             let new = world.conf(&format!("new/{name}"), name, version, "# new");
             for force in [false, true] {
                 let error = world.add(&new, force).expect_err(name);
-                let hint = error.hint().expect("a way out");
+                let hint = error.hint().expect("a hint");
                 let text = error.to_string();
                 assert!(text.contains(expected), "{name} {force}: {text} ({hint})");
             }

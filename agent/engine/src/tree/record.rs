@@ -1,4 +1,4 @@
-//! What we remember about a build, beside its log. Other implementations pass over these files, and we work without them.
+//! Our records of builds, beside their logs. Other implementations ignore these files, and we work without them.
 
 use std::fs;
 use std::io;
@@ -85,8 +85,8 @@ impl BuildRecord {
         serde_json::from_slice(&fs::read(built_dir.join("log/build.json")).ok()?).ok()
     }
 
-    /// Keeps `key` as that of this build, unless another build took its place. It saves reading contents again, so a failure costs time
-    /// and nothing else.
+    /// Stores `key` as that of this build, unless another build replaced it. The key only saves reading contents again, so a failure is
+    /// ignored.
     pub(crate) fn renew(&self, tree: &Tree, _lock: &TreeLock, package: &DkmsId, kernel: &KernelId, key: BuildKey) {
         if tree.record(package, kernel).as_ref() == Some(self) {
             let renewed = BuildRecord { key, ..self.clone() };

@@ -15,7 +15,7 @@ use crate::kernel::is_release;
 use crate::ko::module_name;
 use crate::package::{DkmsId, KernelId};
 
-/// How far a package is.
+/// The state of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -49,7 +49,7 @@ pub struct Status {
     pub package: DkmsId,
     /// For which kernel; None for added and broken ones.
     pub kernel: Option<KernelId>,
-    /// How far it is.
+    /// Its state.
     pub state: State,
     /// Modules that it replaced are kept in the tree.
     pub originals_exist: bool,
@@ -253,12 +253,12 @@ impl Tree {
             .collect()
     }
 
-    /// The world in which a package's conf is evaluated for a kernel that need not be there.
+    /// The context in which a package's conf is evaluated for a kernel that need not exist.
     pub fn context(&self, package: &DkmsId, kernel: &KernelId) -> ConfContext {
         self.world(kernel).of_package(&package.module, &package.version)
     }
 
-    /// [`Tree::context`] before it is any package's: read once where many packages are looked at.
+    /// [`Tree::context`] without a package: read once where many packages are looked at.
     pub(crate) fn world(&self, kernel: &KernelId) -> ConfContext {
         let root = self.root();
         let headers = root.join(format!("/lib/modules/{}/build", kernel.release));

@@ -27,14 +27,14 @@ fn read_as_bash_does(text: &[u8]) -> Option<RawConf> {
     let ctx = context(dir.path());
     let raw = read(dir.path(), &ctx)?;
     let shown = String::from_utf8_lossy(text);
-    let mut said = String::new();
-    let by_bash = values_by_bash(dir.path(), &ctx, None, false, &mut said)
+    let mut stderr = String::new();
+    let by_bash = values_by_bash(dir.path(), &ctx, None, false, &mut stderr)
         .unwrap_or_else(|error| panic!("bash refuses it: {error}\n{shown}"));
     assert_eq!(raw.values, by_bash.values, "{shown}");
     assert_eq!(raw.matches, by_bash.matches, "{shown}");
     assert!(
-        by_bash.problems.is_empty() && said.is_empty(),
-        "{shown}: {:?} {said}",
+        by_bash.problems.is_empty() && stderr.is_empty(),
+        "{shown}: {:?} {stderr}",
         by_bash.problems
     );
     Some(raw)

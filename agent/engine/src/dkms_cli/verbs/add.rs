@@ -1,4 +1,4 @@
-//! `add`, and what the other verbs add on their way.
+//! `add`, and the adding that other verbs begin with.
 
 use crate::conf::ConfContext;
 use crate::dkms_cli::exit::Exit;
@@ -62,7 +62,7 @@ fn add(session: &Session, lock: &TreeLock, subject: &Subject) -> Result<DkmsId, 
     })
 }
 
-/// The world in which a new package's conf is evaluated: the running kernel's, as far as it is there.
+/// The context in which the conf of a new package is evaluated: that of the running kernel, as far as it is there.
 pub(super) fn context(session: &Session) -> ConfContext {
     let kernel = session.kernel_id(KernelName {
         release: running(),

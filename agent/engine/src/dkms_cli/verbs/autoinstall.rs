@@ -57,7 +57,7 @@ struct Plan {
     depends: BTreeMap<DkmsId, Vec<String>>,
     /// Packages that are built anew when something that they need was: BUILD_DEPENDS_REBUILD.
     followers: BTreeSet<DkmsId>,
-    /// Packages that are well as they are, but need something that is built.
+    /// Packages that are installed and right, but depend on something that is built now.
     in_place: BTreeSet<DkmsId>,
     /// Packages whose conf cannot be used.
     broken: usize,
@@ -158,7 +158,7 @@ enum Choice {
     },
     /// Nothing is wanted.
     Nothing,
-    /// The newest version's conf is no good; it has been told.
+    /// The conf of the newest version cannot be used; that was reported.
     Broken,
 }
 
@@ -169,7 +169,7 @@ struct Place<'a> {
     world: ConfContext,
     /// None where the kernel has no headers.
     target: Option<Arc<KernelTarget>>,
-    /// What was found on the way.
+    /// What was found so far.
     moved: RefCell<Vec<Moved>>,
 }
 
@@ -230,7 +230,7 @@ impl<'a> Place<'a> {
                     (false, _) => {}
                 }
             } else if is_marked && tree.is_built(package, self.kernel) {
-                // Built by another implementation: as good as it was yesterday.
+                // Built by another implementation: there is no record to compare with, so it stays.
                 return Choice::Nothing;
             }
             if tree.require(package).is_err() {
@@ -289,7 +289,7 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
                     .iter()
                     .find(|name| failed.contains(&(plan.kernel.clone(), (*name).clone())));
                 match fallen {
-                    // It goes on with what it was built with, which is there still.
+                    // The build that it depends on still exists.
                     Some(_) if plan.in_place.contains(package) => {}
                     Some(name) => {
                         let subject = package.subject(Some(&plan.kernel));

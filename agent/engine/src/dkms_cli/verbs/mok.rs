@@ -4,7 +4,7 @@ use crate::distribution::Distribution;
 use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::session::Session;
 
-/// Makes the key pair if there is none, and says how the firmware gets to know it.
+/// Makes the key pair if there is none, and prints how it is enrolled.
 pub(in crate::dkms_cli) fn run(session: &Session) -> Exit {
     let lock = match session.lock() {
         Ok(lock) => lock,

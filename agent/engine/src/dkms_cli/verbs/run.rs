@@ -41,7 +41,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Says that something was taken away or put in place.
+    /// Reports that something was installed or removed.
     pub(super) fn note_change(&mut self) {
         self.changed = true;
     }
@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         (version::compare(&package.version, &installed) == Ordering::Less).then_some(installed)
     }
 
-    /// Runs depmod, and what the administrator wants to happen afterwards.
+    /// Runs depmod, then the administrator's post_transaction.
     pub(super) fn finish(self) -> Exit {
         let screen = self.session.screen;
         let exit = match self.installs.finish() {
@@ -171,7 +171,7 @@ pub(super) fn on_kernels(
         Ok(lock) => lock,
         Err(exit) => return exit,
     };
-    // A package whose source is gone can still be taken away: that is the way to be rid of it.
+    // A package whose source is gone can still be removed.
     if !session.tree.is_known(package) {
         let error = TreeError::NotAdded {
             package: package.clone(),

@@ -1,4 +1,4 @@
-//! What signs a module: programs of this machine, never of an image that is worked on.
+//! The program that signs a module: one of this machine, never of an image that is worked on.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -7,17 +7,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::sign::{KeyPair, SignError};
+use super::error::SignError;
+use super::keys::{KeyPair, expand};
 use crate::command::{Confined, find_program};
 use crate::kernel::KernelTarget;
 use crate::root::Root;
 use crate::tree::Tree;
 
-/// What ends a signed module, and the kind of its signature (include/linux/module_signature.h).
+/// The last bytes of a signed module, and the kind of its signature (include/linux/module_signature.h).
 const MAGIC: &[u8] = b"~Module signature appended~\n";
 const ID_TYPE_PKCS7: u8 = 2;
 
-/// Longer signatures there are none: RSA 4096 has some 700 bytes.
+/// The longest signature that is accepted, in bytes: one by RSA 4096 has about 700.
 const SIGNATURE_MAX_LEN: u64 = 64 << 10;
 
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -58,8 +59,8 @@ impl Program {
             .or_else(|| find_program(&host, "openssl").map(Program::OpenSsl))
     }
 
-    /// Signs the file `module` in its place. The program gets our environment: that is where a token's library and OpenSSL's provider for
-    /// it are found.
+    /// Signs the file `module` in its place. The program inherits our environment: a token's library and OpenSSL's provider for it are
+    /// configured there.
     pub(super) fn sign(&self, hash: &str, keys: &KeyPair, module: &Path) -> Result<(), SignError> {
         match self {
             Program::SignFile(tool) => {
@@ -83,7 +84,7 @@ fn of_kernel(tree: &Tree, kernel: &KernelTarget) -> Vec<PathBuf> {
     let root = tree.root();
     let release = &kernel.release;
     if let Some(tool) = &tree.framework().sign_file {
-        return vec![root.join(super::sign::expand(tool, release))];
+        return vec![root.join(expand(tool, release))];
     }
     let mut candidates = Vec::new();
     if kernel.distribution.is_ubuntu() {
@@ -98,7 +99,7 @@ fn of_kernel(tree: &Tree, kernel: &KernelTarget) -> Vec<PathBuf> {
     candidates
 }
 
-/// The `sign-file` of every kernel that `host` has headers of. They differ in nothing that matters here.
+/// The `sign-file` of every kernel that `host` has headers of. The one of any kernel signs for all.
 fn of_any_kernel(host: &Root) -> Vec<PathBuf> {
     let places = [
         ("/usr/lib", "linux-kbuild-", "scripts/sign-file"),
@@ -116,7 +117,8 @@ fn of_any_kernel(host: &Root) -> Vec<PathBuf> {
     found
 }
 
-/// `openssl cms` as the kernel's sign-file has it: detached, DER, without attributes and certificates. It asks for no passphrase.
+/// `openssl cms` with the options that make what the kernel's sign-file makes: detached, DER, without attributes and certificates. It
+/// never prompts for a passphrase.
 fn cms(tool: &Path, hash: &str, keys: &KeyPair) -> Confined {
     let passphrase = match std::env::var_os("KBUILD_SIGN_PIN") {
         Some(_) => "env:KBUILD_SIGN_PIN",
@@ -141,15 +143,15 @@ fn cms(tool: &Path, hash: &str, keys: &KeyPair) -> Confined {
         .time_limit(TIME_LIMIT)
 }
 
-/// Makes sure that key and certificate are of one pair. Keys in tokens are not tried: each wrong PIN counts there.
+/// Checks that key and certificate belong together. Keys in tokens are not tried: a token counts wrong PINs.
 pub(super) fn require_pair(keys: &KeyPair) -> Result<(), SignError> {
     let Some(tool) = find_program(&Root::host(), "openssl").filter(|_| !keys.key.starts_with("pkcs11:")) else {
         return Ok(());
     };
-    let Ok(said) = cms(&tool, "sha256", keys).output(SIGNATURE_MAX_LEN) else {
+    let Ok(output) = cms(&tool, "sha256", keys).output(SIGNATURE_MAX_LEN) else {
         return Ok(());
     };
-    let text = String::from_utf8_lossy(&said.stderr);
+    let text = String::from_utf8_lossy(&output.stderr);
     if text.contains("key values mismatch") || text.contains("key does not match") || text.contains("key type mismatch")
     {
         return Err(SignError::Mismatch {
@@ -160,20 +162,20 @@ pub(super) fn require_pair(keys: &KeyPair) -> Result<(), SignError> {
     Ok(())
 }
 
-/// What the program wrote to its standard output.
+/// Runs the program and returns its standard output.
 fn run(tool: &Path, command: &Confined, keys: &KeyPair, module: &Path) -> Result<Vec<u8>, SignError> {
     let command = command.clone().inherits_environment().time_limit(TIME_LIMIT);
-    let said = command.output(SIGNATURE_MAX_LEN).map_err(|source| SignError::Run {
+    let output = command.output(SIGNATURE_MAX_LEN).map_err(|source| SignError::Run {
         tool: tool.to_owned(),
         source,
     })?;
-    if said.ended.status.success() {
-        return Ok(said.stdout);
+    if output.ended.status.success() {
+        return Ok(output.stdout);
     }
     Err(SignError::Refused {
         module: module.to_owned(),
         key: keys.key.clone(),
-        said: String::from_utf8_lossy(&said.stderr).trim().to_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     })
 }
 
@@ -182,7 +184,7 @@ fn append(module: &Path, signature: &[u8]) -> io::Result<()> {
     let mut file = File::options().append(true).open(module)?;
     let len = file.metadata()?.len();
     file.write_all(&appendix(signature)).inspect_err(|_| {
-        // The first error is the one to tell.
+        // The error of the write is the one that is reported.
         let _ = file.set_len(len);
     })
 }

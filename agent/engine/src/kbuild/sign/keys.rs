@@ -1,130 +1,17 @@
-//! Signing modules with a machine owner's key (MOK).
+//! The key pair that signs modules: the machine owner's key (MOK).
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::sign_program::{Program, require_pair};
+use super::error::SignError;
 use crate::command::{Confined, find_program};
 use crate::event::{Event, Sink};
 use crate::fsutil::sync_dir;
-use crate::kernel::KernelTarget;
 use crate::root::Root;
 use crate::tree::{Tree, TreeLock};
-
-/// Why a module could not be signed.
-#[derive(Debug, thiserror::Error)]
-pub enum SignError {
-    /// The program that signs could not be run.
-    #[error("{} cannot be run", .tool.display())]
-    Run {
-        /// The program.
-        tool: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// It said no.
-    #[error("{} cannot be signed with {}: {said}", .module.display(), without_pin(.key))]
-    Refused {
-        /// The module.
-        module: PathBuf,
-        /// The key.
-        key: String,
-        /// What the program said.
-        said: String,
-    },
-    /// The signature could not be written.
-    #[error("append the signature to {}", .module.display())]
-    Append {
-        /// The module.
-        module: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// One half of a key pair is there. Nothing that exists is overwritten: it may be enrolled, and may have no copy.
-    #[error("use the signing key: {} is there, {} is not", .there.display(), .missing.display())]
-    HalfPair {
-        /// The half that is there.
-        there: PathBuf,
-        /// The other one.
-        missing: PathBuf,
-        /// True when the certificate is the one that is missing.
-        lacks_certificate: bool,
-    },
-    /// Key and certificate are of two pairs.
-    #[error("use the signing key: the certificate {} is not of the key {}", .certificate.display(), .key.display())]
-    Mismatch {
-        /// The key.
-        key: PathBuf,
-        /// The certificate.
-        certificate: PathBuf,
-    },
-    /// No key could be made.
-    #[error("the signing key {} cannot be made: {said}", without_pin(&.key.to_string_lossy()))]
-    NoKey {
-        /// Where it would be.
-        key: PathBuf,
-        /// Why not.
-        said: String,
-    },
-}
-
-impl SignError {
-    /// The way out.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            SignError::Run { tool, .. } => Some(format!("ls -l {}", tool.display())),
-            SignError::Refused { key, .. } if key.starts_with("pkcs11:") => Some(format!(
-                "openssl storeutl -provider default -provider pkcs11 -noout '{}'",
-                without_pin(key)
-            )),
-            SignError::Refused { key, .. } => Some(format!("openssl rsa -check -noout -in {key}")),
-            SignError::Append { module, .. } => Some(format!("df {}", module.display())),
-            SignError::HalfPair {
-                there,
-                missing,
-                lacks_certificate: true,
-            } => Some(format!(
-                "correct mok_certificate in framework.conf, or make one: openssl req -new -x509 -days 36500 -subj '/CN=DKMS module signing \
-                 key' -addext extendedKeyUsage=codeSigning -key {} -outform DER -out {}",
-                there.display(),
-                missing.display()
-            )),
-            SignError::HalfPair { there, .. } => Some(format!(
-                "correct mok_signing_key in framework.conf, or move the certificate away: mv {0} {0}.old",
-                there.display()
-            )),
-            SignError::Mismatch { key, .. } => Some(format!(
-                "correct mok_signing_key and mok_certificate in framework.conf; openssl pkey -pubout -in {} shows the key",
-                key.display()
-            )),
-            SignError::NoKey { .. } => Some("dkms generate_mok".into()),
-        }
-    }
-}
-
-/// A key's name as people may see it: the PIN in a `pkcs11:` URI is nobody's business.
-fn without_pin(key: &str) -> String {
-    if !key.starts_with("pkcs11:") {
-        return key.to_owned();
-    }
-    let (scheme, attributes) = key.split_at("pkcs11:".len());
-    let shown = attributes.split_inclusive([';', '?', '&']).map(|attribute| {
-        if attribute.starts_with("pin-value=") {
-            let end = attribute.find([';', '?', '&']).unwrap_or(attribute.len());
-            format!("pin-value=…{}", &attribute[end..])
-        } else {
-            attribute.to_owned()
-        }
-    });
-    format!("{scheme}{}", shown.collect::<String>())
-}
 
 /// A key and its certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,67 +22,6 @@ pub struct KeyPair {
     pub certificate: PathBuf,
     /// True when it was made just now, so that it is not enrolled anywhere yet.
     pub is_new: bool,
-}
-
-/// Signs modules for one kernel.
-#[derive(Debug, Clone)]
-pub struct Signer {
-    program: Program,
-    hash: String,
-    keys: KeyPair,
-}
-
-impl Signer {
-    /// Finds what is needed to sign for `kernel`, making a key if there is none. None where the kernel knows no signatures, signing is
-    /// turned off, or (told to `sink`) the program that signs is not there.
-    ///
-    /// # Errors
-    /// When a key is needed and cannot be made.
-    pub fn prepare(
-        tree: &Tree,
-        lock: &TreeLock,
-        kernel: &KernelTarget,
-        sink: &dyn Sink,
-    ) -> Result<Option<Signer>, SignError> {
-        let Some(hash) = kernel.config().get("CONFIG_MODULE_SIG_HASH") else {
-            return Ok(None);
-        };
-        if !tree.framework().try_sign_modules {
-            return Ok(None);
-        }
-        let Some(program) = Program::find(tree, kernel) else {
-            sink.emit(Event::Warning {
-                text: format!(
-                    "modules for {} are not signed: this machine has neither its sign-file nor openssl",
-                    kernel.release
-                ),
-                hint: Some(kernel.distribution.headers_command(&kernel.release)),
-            });
-            return Ok(None);
-        };
-        let keys = ensure_key_pair(tree, lock, kernel.distribution.is_ubuntu(), Some(&kernel.release), sink)?;
-        if !keys.is_new {
-            require_pair(&keys)?;
-        }
-        Ok(Some(Signer {
-            program,
-            hash: hash.to_owned(),
-            keys,
-        }))
-    }
-
-    /// The key it signs with.
-    pub fn keys(&self) -> &KeyPair {
-        &self.keys
-    }
-
-    /// Signs the file `module` in its place.
-    ///
-    /// # Errors
-    /// When the program cannot be run or refuses.
-    pub fn sign(&self, module: &Path) -> Result<(), SignError> {
-        self.program.sign(&self.hash, &self.keys, module)
-    }
 }
 
 /// Paths in framework.conf may hold the kernel's release.
@@ -220,7 +46,7 @@ pub fn ensure_key_pair(
     if key.starts_with("pkcs11:") && !certificate.is_file() {
         return Err(SignError::NoKey {
             key: key.into(),
-            said: format!("its certificate is not there ({})", certificate.display()),
+            reason: format!("its certificate is not there ({})", certificate.display()),
         });
     }
     let (has_key, has_certificate) = (is_taken(Path::new(key)), is_taken(certificate));
@@ -241,7 +67,7 @@ pub fn ensure_key_pair(
     if !is_there {
         place.make(tree.root()).map_err(|error| SignError::NoKey {
             key: key.into(),
-            said: error.to_string(),
+            reason: error.to_string(),
         })?;
         sink.emit(Event::Warning {
             text: format!("a new key for signing modules was made: {}", certificate.display()),
@@ -255,7 +81,7 @@ pub fn ensure_key_pair(
     })
 }
 
-/// True when there is anything at `path`, a dangling link too.
+/// True when there is anything at `path`, also a dangling link.
 fn is_taken(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
@@ -330,7 +156,7 @@ fn generate(key: &Path, certificate: &Path) -> io::Result<()> {
     fs::create_dir_all(certificate.parent().unwrap_or(dir))?;
     let temp = tempfile::Builder::new().prefix(".mok-").tempdir_in(dir)?;
     let (new_key, new_certificate) = (temp.path().join("key"), temp.path().join("certificate"));
-    let said = Confined::new("openssl")
+    let output = Confined::new("openssl")
         .args([
             "req",
             "-new",
@@ -353,9 +179,9 @@ fn generate(key: &Path, certificate: &Path) -> io::Result<()> {
         .arg(&new_certificate)
         .time_limit(Duration::from_secs(120))
         .output(64 << 10)?;
-    if !said.ended.status.success() {
+    if !output.ended.status.success() {
         return Err(io::Error::other(
-            String::from_utf8_lossy(&said.stderr).trim().to_owned(),
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         ));
     }
     fs::set_permissions(&new_key, fs::Permissions::from_mode(0o600))?;
@@ -365,7 +191,7 @@ fn generate(key: &Path, certificate: &Path) -> io::Result<()> {
     }
     put_new(&new_key, key)?;
     put_new(&new_certificate, certificate).inspect_err(|_| {
-        // It was made just now. A key without its certificate would be in the way for ever.
+        // The key was made just now. Left without its certificate, it would be half a pair, which every later run refuses.
         let _ = fs::remove_file(key);
     })?;
     sync_dir(dir)
@@ -385,51 +211,9 @@ fn put_new(new: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// The signers of one run, each kernel's made when it is first needed.
-pub(super) struct Signers<'a> {
-    tree: &'a Tree,
-    lock: &'a TreeLock,
-    enabled: bool,
-    sink: &'a dyn Sink,
-    by_release: Mutex<BTreeMap<String, Option<Arc<Signer>>>>,
-}
-
-impl<'a> Signers<'a> {
-    pub(super) fn new(tree: &'a Tree, lock: &'a TreeLock, enabled: bool, sink: &'a dyn Sink) -> Signers<'a> {
-        Signers {
-            tree,
-            lock,
-            enabled,
-            sink,
-            by_release: Mutex::new(BTreeMap::new()),
-        }
-    }
-
-    /// The signer for `kernel`. A key that cannot be made is told once; modules then stay unsigned, as upstream has it.
-    pub(super) fn of(&self, kernel: &KernelTarget) -> Option<Arc<Signer>> {
-        if !self.enabled {
-            return None;
-        }
-        let mut known = self.by_release.lock().unwrap_or_else(PoisonError::into_inner);
-        let signer = known.entry(kernel.release.clone()).or_insert_with(|| {
-            match Signer::prepare(self.tree, self.lock, kernel, self.sink) {
-                Ok(signer) => signer.map(Arc::new),
-                Err(error) => {
-                    let text = format!("modules for {} are not signed: {error}", kernel.release);
-                    self.sink.emit(Event::Warning {
-                        text,
-                        hint: error.hint(),
-                    });
-                    None
-                }
-            }
-        });
-        signer.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::program::require_pair;
     use super::*;
 
     #[test]
@@ -475,18 +259,5 @@ mod tests {
         let error = require_pair(&other).expect_err("two pairs");
         assert!(matches!(error, SignError::Mismatch { .. }), "{error}");
         assert!(put_new(&at("old"), &at("key")).is_err(), "nothing is overwritten");
-    }
-
-    #[test]
-    fn pins_are_not_shown() {
-        let check = |key: &str, expected: &str| assert_eq!(without_pin(key), expected, "{key}");
-        check("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.key");
-        check("pkcs11:token=mok;object=key", "pkcs11:token=mok;object=key");
-        check("pkcs11:pin-value=1;token=mok", "pkcs11:pin-value=…;token=mok");
-        check("pkcs11:token=mok;pin-value=1234", "pkcs11:token=mok;pin-value=…");
-        check(
-            "pkcs11:token=mok?pin-value=1&module-name=x",
-            "pkcs11:token=mok?pin-value=…&module-name=x",
-        );
     }
 }

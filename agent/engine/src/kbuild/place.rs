@@ -1,0 +1,169 @@
+//! The system, the user and the sandbox of one build.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::job::Job;
+use super::key::depends_symvers;
+use super::workspace::Workspace;
+use crate::command::{Confined, closed_to_others, is_root};
+use crate::conf::DkmsConf;
+use crate::kernel::KernelTarget;
+use crate::sandbox::{Account, Confinement, Layers, Limits, View};
+use crate::script;
+use crate::tree::Tree;
+
+/// The system and the user of a build: this system, or an image that has its own toolchain.
+pub(super) struct Place {
+    chroot: Option<PathBuf>,
+    account: Account,
+    /// The path that no other user can read, where root therefore builds as root.
+    pub(super) closed: Option<PathBuf>,
+}
+
+impl Place {
+    /// Root builds as another user where that user can read the headers, and as root elsewhere.
+    pub(super) fn of(tree: &Tree, kernel: &KernelTarget, work: &Workspace) -> Place {
+        let chroot = kernel
+            .chroot()
+            .filter(|root| tree.path().starts_with(root))
+            .map(Path::to_owned);
+        let closed = if Layers::here().confinement == Confinement::MountNamespace {
+            // The sandbox shows the headers themselves: directories above them do not count.
+            closed_to_others(&kernel.headers, &kernel.headers)
+        } else {
+            let top = chroot.as_deref().unwrap_or(Path::new("/"));
+            [&work.build, &kernel.headers]
+                .into_iter()
+                .find_map(|path| closed_to_others(path, top))
+        };
+        let closed = closed.filter(|_| is_root());
+        Place {
+            chroot,
+            account: if closed.is_none() {
+                Account::reserve()
+            } else {
+                Account::ours()
+            },
+            closed,
+        }
+    }
+
+    /// The user of the build; None for our own.
+    pub(super) fn user(&self) -> Option<u32> {
+        self.account.id()
+    }
+
+    /// The name there of a path on the running system.
+    pub(super) fn path(&self, path: &Path) -> PathBuf {
+        match &self.chroot {
+            Some(root) => path
+                .strip_prefix(root)
+                .map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest)),
+            None => path.to_owned(),
+        }
+    }
+
+    /// A command with such paths replaced by their names there.
+    pub(super) fn text(&self, text: &str) -> String {
+        match &self.chroot {
+            Some(root) => text.replace(&root.display().to_string(), ""),
+            None => text.to_owned(),
+        }
+    }
+}
+
+/// The sandbox of all programs of one build.
+pub(super) struct BuildSandbox<'a> {
+    job: &'a Job<'a>,
+    place: Place,
+    view: View,
+    variables: Vec<(OsString, OsString)>,
+}
+
+impl<'a> BuildSandbox<'a> {
+    /// The sandbox of `job` at `place`. What it depends on is looked up now.
+    pub(super) fn of(job: &'a Job<'a>, place: Place, conf: &DkmsConf, work: &Workspace) -> BuildSandbox<'a> {
+        let symvers = depends_symvers(job.tree, &job.kernel, &conf.build_depends);
+        BuildSandbox {
+            job,
+            view: view(job, &place, work, &symvers),
+            variables: variables(job, &place, work, &symvers),
+            place,
+        }
+    }
+
+    /// The system and the user.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Lets programs write `dir` too.
+    pub(super) fn add_writable(&mut self, dir: &Path) {
+        self.view = self.view.clone().write(dir);
+    }
+
+    /// Lets `command`, which is given with paths on the running system, run in it.
+    pub(super) fn confine(&self, command: Confined) -> Confined {
+        let job = self.job;
+        let command = script::with_variables(command, job.tree, &job.request.package, Some(&job.kernel))
+            .renamed(|path| self.place.path(path))
+            .sandbox(self.view.clone())
+            .jobserver(job.client);
+        let variables = self.variables.iter();
+        variables.fold(command, |command, (name, value)| command.env(name, value))
+    }
+}
+
+/// The environment of the programs of a build, beside the variables that all scripts of a package get.
+fn variables(job: &Job<'_>, place: &Place, work: &Workspace, symvers: &[PathBuf]) -> Vec<(OsString, OsString)> {
+    let target = &job.request.kernel;
+    let mut variables: Vec<(OsString, OsString)> = Vec::new();
+    let mut set = |name: &str, value: OsString| variables.push((name.into(), value));
+    let prefix_map = format!(
+        "-ffile-prefix-map={}=/usr/src/{}",
+        place.path(&work.build).display(),
+        job.request.package.dashed()
+    );
+    set("KCFLAGS", prefix_map.into());
+    set("dkms_tree", place.path(&work.tree).into());
+    set("kernel_source_dir", place.path(&target.headers).into());
+    set("parallel_jobs", job.options.jobs.to_string().into());
+    if target.headers.join(".kernelvariables").exists() {
+        set("CC", target.toolchain().cc.clone().into());
+    }
+    if !symvers.is_empty() {
+        let paths: Vec<String> = symvers
+            .iter()
+            .map(|path| place.path(path).display().to_string())
+            .collect();
+        set("KBUILD_EXTRA_SYMBOLS", paths.join(" ").into());
+    }
+    if Layers::here().confinement != Confinement::MountNamespace {
+        set("TMPDIR", place.path(&work.tmp).into());
+    }
+    for (name, value) in job.options.once.environment(job.tree, job.sink) {
+        set(name, value.into());
+    }
+    variables
+}
+
+/// What the programs of a build see: the toolchain, the headers, what the package depends on, and the build directory, also under the
+/// names that confs and Makefiles use for it.
+fn view(job: &Job<'_>, place: &Place, work: &Workspace, symvers: &[PathBuf]) -> View {
+    let (target, package) = (&job.request.kernel, &job.request.package);
+    let system = place.chroot.as_deref().unwrap_or(Path::new("/"));
+    let limits = Limits::build(job.options.time_limit, job.options.jobs);
+    let source = target.modules_dir.join("source").canonicalize().ok();
+    let config = target.config_file.canonicalize();
+    let view = View::new(system, place.account.clone(), limits)
+        .kernel(&target.release, &target.headers, source.as_deref())
+        .read(config.unwrap_or_else(|_| target.config_file.clone()))
+        .read(&work.tree)
+        .read(job.tree.root().join(Path::new("/etc/dkms").join(&package.module)))
+        .write_as(&work.build, place.path(&job.tree.version_dir(package).join("build")))
+        .write_as(&work.build, place.path(&job.tree.source_dir(package)))
+        .write(&work.build)
+        .write(&work.tmp);
+    symvers.iter().fold(view, |view, path| view.read(path))
+}

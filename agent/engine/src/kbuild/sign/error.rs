@@ -1,0 +1,132 @@
+//! Why modules are not signed.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a module could not be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The program that signs could not be run.
+    #[error("{} cannot be run", .tool.display())]
+    Run {
+        /// The program.
+        tool: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The program failed.
+    #[error("{} cannot be signed with {}: {stderr}", .module.display(), without_pin(.key))]
+    Refused {
+        /// The module.
+        module: PathBuf,
+        /// The key.
+        key: String,
+        /// What the program wrote to standard error.
+        stderr: String,
+    },
+    /// The signature could not be written.
+    #[error("append the signature to {}", .module.display())]
+    Append {
+        /// The module.
+        module: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// One half of a key pair is there. Nothing that exists is overwritten: it may be enrolled, and may have no copy.
+    #[error("use the signing key: {} is there, {} is not", .there.display(), .missing.display())]
+    HalfPair {
+        /// The half that is there.
+        there: PathBuf,
+        /// The other one.
+        missing: PathBuf,
+        /// True when the certificate is the one that is missing.
+        lacks_certificate: bool,
+    },
+    /// Key and certificate belong to different pairs.
+    #[error("use the signing key: the certificate {} is not of the key {}", .certificate.display(), .key.display())]
+    Mismatch {
+        /// The key.
+        key: PathBuf,
+        /// The certificate.
+        certificate: PathBuf,
+    },
+    /// No key could be made.
+    #[error("the signing key {} cannot be made: {reason}", without_pin(&.key.to_string_lossy()))]
+    NoKey {
+        /// Where it would be.
+        key: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl SignError {
+    /// Suggested fix.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            SignError::Run { tool, .. } => Some(format!("ls -l {}", tool.display())),
+            SignError::Refused { key, .. } if key.starts_with("pkcs11:") => Some(format!(
+                "openssl storeutl -provider default -provider pkcs11 -noout '{}'",
+                without_pin(key)
+            )),
+            SignError::Refused { key, .. } => Some(format!("openssl rsa -check -noout -in {key}")),
+            SignError::Append { module, .. } => Some(format!("df {}", module.display())),
+            SignError::HalfPair {
+                there,
+                missing,
+                lacks_certificate: true,
+            } => Some(format!(
+                "correct mok_certificate in framework.conf, or make one: openssl req -new -x509 -days 36500 -subj '/CN=DKMS module signing \
+                 key' -addext extendedKeyUsage=codeSigning -key {} -outform DER -out {}",
+                there.display(),
+                missing.display()
+            )),
+            SignError::HalfPair { there, .. } => Some(format!(
+                "correct mok_signing_key in framework.conf, or move the certificate away: mv {0} {0}.old",
+                there.display()
+            )),
+            SignError::Mismatch { key, .. } => Some(format!(
+                "correct mok_signing_key and mok_certificate in framework.conf; openssl pkey -pubout -in {} shows the key",
+                key.display()
+            )),
+            SignError::NoKey { .. } => Some("dkms generate_mok".into()),
+        }
+    }
+}
+
+/// The name of a key for messages: without the PIN that a `pkcs11:` URI may hold.
+fn without_pin(key: &str) -> String {
+    if !key.starts_with("pkcs11:") {
+        return key.to_owned();
+    }
+    let (scheme, attributes) = key.split_at("pkcs11:".len());
+    let shown = attributes.split_inclusive([';', '?', '&']).map(|attribute| {
+        if attribute.starts_with("pin-value=") {
+            let end = attribute.find([';', '?', '&']).unwrap_or(attribute.len());
+            format!("pin-value=…{}", &attribute[end..])
+        } else {
+            attribute.to_owned()
+        }
+    });
+    format!("{scheme}{}", shown.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_not_shown() {
+        let check = |key: &str, expected: &str| assert_eq!(without_pin(key), expected, "{key}");
+        check("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.key");
+        check("pkcs11:token=mok;object=key", "pkcs11:token=mok;object=key");
+        check("pkcs11:pin-value=1;token=mok", "pkcs11:pin-value=…;token=mok");
+        check("pkcs11:token=mok;pin-value=1234", "pkcs11:token=mok;pin-value=…");
+        check(
+            "pkcs11:token=mok?pin-value=1&module-name=x",
+            "pkcs11:token=mok?pin-value=…&module-name=x",
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! Signing modules with a machine owner's key (MOK).
+
+mod error;
+mod keys;
+mod program;
+mod signer;
+
+pub use error::SignError;
+pub use keys::{KeyPair, ensure_key_pair};
+pub use signer::Signer;
+
+pub(super) use signer::Signers;
