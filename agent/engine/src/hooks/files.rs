@@ -1,7 +1,7 @@
 //! The files of a `dkms` package besides the program, and where they are installed.
 
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
@@ -69,6 +69,9 @@ pub const FILES: &[HookFile] = &[
     data("etc/dkms/framework.conf", include_str!("../../hooks/framework.conf")),
 ];
 
+/// The directories that people and packages put something into.
+const DIRECTORIES: [&str; 2] = ["etc/dkms/framework.conf.d", "var/lib/dkms"];
+
 /// Writes every file below `root`, with the man page and the completions for bash, zsh and fish below `prefix` in there (`/usr`,
 /// `/usr/local`). An existing framework.conf is the administrator's and stays. Returns what was written.
 ///
@@ -76,6 +79,12 @@ pub const FILES: &[HookFile] = &[
 /// When a directory or file cannot be written.
 pub fn install(root: &Root, prefix: &Path) -> io::Result<Vec<PathBuf>> {
     let mut written = Vec::new();
+    for dir in DIRECTORIES.map(|dir| root.join(dir)) {
+        if !dir.exists() {
+            std::fs::create_dir_all(&dir)?;
+            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755))?;
+        }
+    }
     for file in FILES {
         if file.path.starts_with("etc/dkms/") && root.join(file.path).exists() {
             continue;
@@ -130,7 +139,6 @@ fn write(root: &Root, path: &Path, mode: u32, bytes: &[u8]) -> io::Result<PathBu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn everything_is_installed_and_every_script_is_sh() {
@@ -138,6 +146,10 @@ mod tests {
         let root = Root::at(dir.path());
         let written = install(&root, Path::new("/usr/local")).expect("install");
         assert_eq!(written.len(), FILES.len() + 4);
+        for dir in ["etc/dkms/framework.conf.d", "var/lib/dkms"] {
+            let mode = root.join(dir).metadata().expect(dir).permissions().mode();
+            assert_eq!(mode & 0o7777, 0o755, "{dir}");
+        }
         for file in FILES.iter().filter(|file| file.mode == 0o755) {
             let path = root.join(file.path);
             let mode = path.metadata().expect("metadata").permissions().mode();
