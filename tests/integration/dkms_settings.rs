@@ -66,7 +66,7 @@ fn post_transaction_runs_once_for_a_run_that_changed_something() {
     // It may fail: the modules are in place, so the call has done its work.
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(
-        run.stderr.contains("post_transaction ended with exit status: 3"),
+        run.stderr.contains("post_transaction failed") && run.stderr.contains("ended with exit status: 3"),
         "{}",
         run.stderr
     );
@@ -75,6 +75,65 @@ fn post_transaction_runs_once_for_a_run_that_changed_something() {
     assert_eq!(told(), "4\n", "nothing to do");
     assert_eq!(machine.dkms(&["remove", "hello/1", "--all"]).code, 0);
     assert_eq!(told(), "4\n2\n");
+}
+
+#[test]
+fn post_transaction_knows_what_changed_and_has_a_log() {
+    let machine = machine();
+    machine.write(
+        "etc/framework.conf",
+        "post_transaction='echo $module/$module_version for $kernelver $arch in $dkms_tree as $MINE; echo aside >&2'\n",
+    );
+    let line = |release: &str| {
+        format!(
+            "hello/1 for {release} {} in /var/lib/dkms as caller\naside\n",
+            std::env::consts::ARCH
+        )
+    };
+    let [first, second] = inputs::kernels();
+    let run = machine.run(&[
+        "env",
+        "MINE=caller",
+        "dkms",
+        "install",
+        "hello/1",
+        "-k",
+        &first,
+        "-k",
+        &second,
+    ]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let log = std::fs::read_to_string(machine.path("dkms/post_transaction.log")).expect("the log");
+    assert!(log.contains(&line(&first)) && log.contains(&line(&second)), "{log}");
+    assert!(
+        log.contains("# command: echo $module") && log.contains("# exit status: 0"),
+        "{log}"
+    );
+}
+
+#[test]
+fn jobs_may_come_from_the_environment() {
+    let machine = machine();
+    let release = &inputs::kernels()[0];
+    let conf = format!(
+        "{}MAKE[0]=\"echo jobs $parallel_jobs; cp prebuilt/$kernelver hello.ko\"\n",
+        Hello::quick("hello", "1").conf_text()
+    );
+    machine.write("src/hello-1/dkms.conf", conf);
+    let log = format!("dkms/hello/1/{release}/{}/log/make.log", std::env::consts::ARCH);
+    for (setting, words, jobs) in [
+        ("", &["--force"][..], "7"),
+        ("", &["--force", "-j", "3"], "3"),
+        ("parallel_jobs=5\n", &["--force"], "5"),
+    ] {
+        machine.write("etc/framework.conf", setting);
+        let mut call = vec!["env", "parallel_jobs=7", "dkms", "build", "hello/1", "-k", release];
+        call.extend(words);
+        let run = machine.run(&call);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let text = std::fs::read_to_string(machine.path(&log)).expect("the log");
+        assert!(text.contains(&format!("\njobs {jobs}\n")), "{setting}{words:?}: {text}");
+    }
 }
 
 #[test]
@@ -248,7 +307,7 @@ fn a_machine_s_own_patches_scripts_and_directories_win() {
     machine.write("etc/greeting", "echo x >> /usr/src/read\nexport GREETING=$(echo hi)\n");
     install(&machine, &["--directive", "DEST_MODULE_LOCATION[0]=/extra"]);
     let noted = std::fs::read_to_string(machine.path("src/noted")).expect("ran");
-    assert_eq!(noted, "/usr/src/hello-1\n");
+    assert_eq!(noted, "/etc/dkms/hello\n");
     let read = std::fs::read_to_string(machine.path("src/read")).expect("evaluated");
     assert_eq!(read, "x\n", "build_environment is evaluated once in a run");
     // ADDON_MODULES_DIR wins over the distribution's directory.

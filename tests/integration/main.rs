@@ -11,6 +11,7 @@ mod dkms_hooks;
 mod dkms_rebuild;
 mod dkms_settings;
 mod dkms_sources;
+mod dkms_upstream;
 mod docs;
 mod engine_build;
 mod errors;

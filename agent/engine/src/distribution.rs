@@ -19,10 +19,18 @@ enum Family {
     Other,
 }
 
+/// The places of os-release(5); the first one counts.
+const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
+
 impl Distribution {
+    /// True where `root` has an os-release file.
+    pub fn is_told(root: &Root) -> bool {
+        OS_RELEASE.iter().any(|path| root.join(path).is_file())
+    }
+
     /// Reads os-release of `root` as text; it is never executed. Without one the name is "unknown".
     pub fn of(root: &Root) -> Distribution {
-        ["/etc/os-release", "/usr/lib/os-release"]
+        OS_RELEASE
             .iter()
             .find_map(|path| std::fs::read_to_string(root.join(path)).ok())
             .map_or_else(Distribution::unknown, |text| Distribution::parse(&text))
@@ -81,9 +89,17 @@ impl Distribution {
         self.name == "ubuntu"
     }
 
-    /// True where kernels may share modules through weak-modules.
+    /// True where kernels keep a stable ABI, so that they share modules through weak-modules: RHEL, what is made of it, and SUSE. Never
+    /// Fedora, whose kernels have none.
     pub fn has_weak_modules(&self) -> bool {
-        matches!(self.family(), Family::RedHat | Family::Suse)
+        let is_enterprise =
+            self.name.starts_with("rhel") || ["rhel", "centos", "ol", "ovm"].contains(&self.id.as_str());
+        self.family() == Family::Suse || (self.family() == Family::RedHat && is_enterprise)
+    }
+
+    /// True for SUSE, whose weak-modules has another name and other options.
+    pub fn is_suse(&self) -> bool {
+        self.family() == Family::Suse
     }
 
     /// True for Debian itself and what calls itself like it.
@@ -169,5 +185,21 @@ mod tests {
         check("ID=manjaro\nID_LIKE=arch\n", "arch", Some("/updates/dkms"));
         check("ID=gentoo\n", "gentoo", None);
         check("", "unknown", None);
+    }
+
+    #[test]
+    fn only_kernels_with_a_stable_abi_share_modules() {
+        for (text, expected) in [
+            ("ID=fedora\n", false),
+            ("ID=nobara\nID_LIKE=fedora\n", false),
+            ("ID=rhel\nID_LIKE=fedora\n", true),
+            ("ID=ol\nID_LIKE=fedora\n", true),
+            ("ID=rocky\nID_LIKE=\"rhel centos fedora\"\n", true),
+            ("ID=opensuse-leap\nID_LIKE=\"suse opensuse\"\n", true),
+            ("ID=debian\n", false),
+            ("ID=arch\n", false),
+        ] {
+            assert_eq!(Distribution::parse(text).has_weak_modules(), expected, "{text}");
+        }
     }
 }

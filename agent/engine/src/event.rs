@@ -127,6 +127,9 @@ pub enum Event {
     },
     /// Information for the user.
     Note(#[serde(serialize_with = "as_text")] String),
+    /// A line that a script of a package printed.
+    #[serde(rename = "note")]
+    ScriptLine(#[serde(serialize_with = "as_text")] String),
     /// Something that the author of a package should change; it does not matter to who installs it.
     Advice {
         /// What is wrong with what.
@@ -175,5 +178,7 @@ mod tests {
     fn a_note_is_an_object_too() {
         let note = serde_json::to_string(&Event::Note("waiting".into())).expect("JSON");
         assert_eq!(note, r#"{"event":"note","text":"waiting"}"#);
+        let line = serde_json::to_string(&Event::ScriptLine("done".into())).expect("JSON");
+        assert_eq!(line, r#"{"event":"note","text":"done"}"#);
     }
 }

@@ -36,3 +36,10 @@ pub fn lock_and_recover(tree: &Tree, sink: &dyn Sink) -> Result<TreeLock, TreeEr
     }
     Ok(lock)
 }
+
+/// The end of a run: takes away what it needed and nobody needs any more. What is in use is not empty, and stays.
+pub(crate) fn tidy(tree: &Tree, _lock: &TreeLock) {
+    for dir in [tree.work_dir(), journal::dir(tree)] {
+        let _ = std::fs::remove_dir(dir);
+    }
+}

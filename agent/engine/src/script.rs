@@ -183,14 +183,54 @@ impl ScriptError {
 
 /// A script of a package with its surroundings found: `/etc/dkms/M/<script>` wins over the package's own.
 pub(crate) fn command(tree: &Tree, package: &DkmsId, line: &str, dir: &Path) -> Option<(PathBuf, Confined)> {
-    let mut words = line.split_whitespace();
+    let mut words = words(line).into_iter();
     let name = words.next()?;
+    let name = name.as_str();
     let local = tree
         .root()
         .join(Path::new("/etc/dkms").join(&package.module).join(name));
-    let path = if local.is_file() { local } else { dir.join(name) };
+    // An administrator's script starts where it lies, among what belongs to it.
+    let (path, dir) = match local.parent() {
+        Some(local_dir) if local.is_file() => (local.clone(), local_dir),
+        _ => (dir.join(name), dir),
+    };
     let executable = path.is_file() && path.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
     executable.then(|| (path.clone(), Confined::new(path).args(words).dir(dir)))
+}
+
+/// The words of a directive as a shell has them: quotes keep blanks together. A text whose quotes do not end is split at blanks.
+fn words(line: &str) -> Vec<String> {
+    let split = || line.split_whitespace().map(str::to_owned).collect();
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        match (quote, c) {
+            (Some(open), c) if open == c => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None | Some('"'), '\\') => match rest.next() {
+                Some(next) => word.get_or_insert_default().push(next),
+                None => return split(),
+            },
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return split();
+    }
+    words.extend(word);
+    words
+}
+
+/// What a script in the directory of a build is called when that is gone: its place in the source.
+fn lasting(tree: &Tree, package: &DkmsId, path: &Path, dir: &Path) -> PathBuf {
+    match path.strip_prefix(dir) {
+        Ok(name) => tree.source_dir(package).join(name),
+        Err(_) => path.to_owned(),
+    }
 }
 
 /// Sets the variables that dkms.conf knows by these names: Makefiles and scripts read them from their environment.
@@ -251,7 +291,7 @@ pub(crate) fn run(
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .concat();
     for line in text.lines() {
-        sink.emit(Event::Note(format!("{directive}: {line}")));
+        sink.emit(Event::ScriptLine(format!("{directive}: {line}")));
     }
     if output.ended.status.success() {
         return Ok(());
@@ -290,6 +330,7 @@ pub(crate) fn run_logged(
         return Ok(());
     };
     let directive = kind.directive();
+    let path = lasting(tree, package, &path, dir);
     let ended = with(command).run_logged(log).map_err(|source| ScriptError::Start {
         package: package.clone(),
         directive,
@@ -321,14 +362,15 @@ fn prepare(
     let subject = package.subject(kernel);
     let directive = kind.directive();
     let Some((path, command)) = command(tree, package, line, dir) else {
+        let source = tree.source_dir(package);
         sink.emit(Event::Warning {
             text: format!(
                 "{directive} of {package} is not run: {line:?} is no executable file in {}",
-                dir.display()
+                source.display()
             ),
             hint: Some(format!(
                 "chmod +x {}",
-                dir.join(line.split_whitespace().next().unwrap_or_default()).display()
+                source.join(words(line).first().map_or("", String::as_str)).display()
             )),
         });
         return None;
@@ -340,4 +382,23 @@ fn prepare(
     });
     let command = with_variables(command, tree, package, kernel);
     Some((path, command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_as_a_shell_has_them() {
+        for (line, expected) in [
+            ("a.sh  b", vec!["a.sh", "b"]),
+            ("a.sh 'b c' \"d  e\"f", vec!["a.sh", "b c", "d  ef"]),
+            ("a.sh b\\ c ''", vec!["a.sh", "b c", ""]),
+            ("a.sh \"it's\"", vec!["a.sh", "it's"]),
+            ("a.sh it's", vec!["a.sh", "it's"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(words(line), expected, "{line}");
+        }
+    }
 }

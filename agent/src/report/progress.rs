@@ -262,7 +262,7 @@ impl Sink for Reporter {
                 self.begin(&depmod(&release), &format!("running depmod for {release}"));
             }
             Event::DepmodEnded { release } => self.clear(&depmod(&release)),
-            Event::Note(text) | Event::Advice { text, .. } => {
+            Event::Note(text) | Event::ScriptLine(text) | Event::Advice { text, .. } => {
                 if self.verbose {
                     self.line(Style::new().dimmed(), "note:", &text);
                 }

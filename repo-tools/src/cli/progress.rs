@@ -57,7 +57,8 @@ impl Progress {
             | Event::Finished { .. }
             | Event::DepmodStarted { .. }
             | Event::DepmodEnded { .. }
-            | Event::Note(_) => {}
+            | Event::Note(_)
+            | Event::ScriptLine(_) => {}
         }
     }
 

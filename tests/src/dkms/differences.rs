@@ -80,7 +80,12 @@ impl Documented {
                         .paths
                         .push(glob::Pattern::new(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}")));
                 }
-                [scenario, step, debian, ours, _why] => {
+                [scenario, step, debian, upstream, ours, _why] => {
+                    assert!(
+                        ["as ours", "as Debian's", "otherwise"].contains(&upstream.as_str()),
+                        "{}: nothing is said of upstream 3.4: {line}",
+                        path.display()
+                    );
                     let [scenario, step, debian, ours] = [scenario, step, debian, ours].map(Clone::clone);
                     documented.behaviour.insert(Difference {
                         scenario,

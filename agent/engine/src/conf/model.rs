@@ -122,15 +122,16 @@ impl DkmsConf {
     }
 
     /// Why the whole package is not meant for kernel `release`, if it is not: none of its modules may be. OBSOLETE_BY counts where
-    /// BUILD_EXCLUSIVE_KERNEL_MAX is not set.
+    /// BUILD_EXCLUSIVE_KERNEL_MAX is not set, for no module either.
     pub fn excluded(&self, release: &str, config: Option<&KernelConfig>) -> Option<Exclusion> {
         if let Some(why) = self.exclusive.excludes(release, config) {
             return Some(why);
         }
-        let obsolete_by = self
-            .obsolete_by
-            .as_ref()
-            .filter(|_| self.exclusive.kernel_max.is_empty());
+        let of_modules = self.modules.iter().map(|module| &module.exclusive);
+        let has_max = of_modules
+            .chain([&self.exclusive])
+            .any(|exclusive| !exclusive.kernel_max.is_empty());
+        let obsolete_by = self.obsolete_by.as_ref().filter(|_| !has_max);
         if let Some(since) = obsolete_by.filter(|since| version::compare(release, since) != Ordering::Less) {
             return Some(Exclusion::Obsolete(since.clone()));
         }

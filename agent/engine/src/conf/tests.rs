@@ -140,6 +140,14 @@ fn exclusive_conditions_are_bash_regexes() {
     // Only the first of two modules, and none of them.
     let two = "BUILT_MODULE_NAME=(m n)\nDEST_MODULE_LOCATION[1]=/extra\n";
     check(&format!("{two}BUILD_EXCLUSIVE_KERNEL[1]=^5"), false);
+    check(
+        &format!("{two}OBSOLETE_BY=6.1\nBUILD_EXCLUSIVE_KERNEL_MAX[1]=6.2"),
+        false,
+    );
+    check(
+        &format!("{two}OBSOLETE_BY=6.1\nBUILD_EXCLUSIVE_KERNEL_MIN[1]=6.0"),
+        true,
+    );
     check(&format!("{two}BUILD_EXCLUSIVE_KERNEL[0]=^5"), true);
 }
 

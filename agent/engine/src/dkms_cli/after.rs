@@ -1,24 +1,27 @@
 //! What happens once when a run has changed what kernels can load.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use super::session::Session;
 use crate::command::Confined;
+use crate::package::{DkmsId, KernelId};
+use crate::script::with_variables;
 
 /// How long the administrator's own command may take.
 const POST_TRANSACTION_LIMIT: Duration = Duration::from_secs(600);
 
 /// Loads modules for this machine's devices and runs `post_transaction`, where the settings say so. Failures are told, no more:
-/// the modules are in place.
-pub(super) fn run(session: &Session) {
+/// the modules are in place. `changed` are the packages and kernels of the run.
+pub(super) fn run(session: &Session, changed: &[(DkmsId, KernelId)]) {
     if session.framework.modprobe_on_install && session.root.is_host() {
         modprobe(session);
     }
     if let Some(command) = &session.framework.post_transaction {
-        post_transaction(session, command);
+        post_transaction(session, command, changed);
     }
 }
 
@@ -51,29 +54,58 @@ fn modaliases(devices: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// post_transaction is a shell line by definition, from a file that only root can write.
-fn post_transaction(session: &Session, command: &str) {
+/// post_transaction is a shell line by definition, from a file that only root can write. Its environment has the last package and the kernel
+/// by upstream's names, and its output goes to a log. Where it names `kernelver` it runs once for each kernel.
+fn post_transaction(session: &Session, command: &str, changed: &[(DkmsId, KernelId)]) {
     if !session.root.is_host() {
         session
             .screen
             .say(&format!("post_transaction is not run for another root: {command}"));
         return;
     }
-    let output = Confined::new("/bin/bash")
-        .args(["-c", command])
-        .time_limit(POST_TRANSACTION_LIMIT)
-        .output(64 << 10);
-    match output {
-        Ok(output) if output.ended.status.success() => {}
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let last = text.lines().last().unwrap_or("no output");
-            let text = format!("post_transaction ended with {}: {last}", output.ended.status);
-            session.screen.warning(&text, Some(command.to_owned()));
+    let mut kernels: Vec<&KernelId> = changed.iter().map(|(_, kernel)| kernel).collect();
+    kernels.sort();
+    kernels.dedup();
+    if !command.contains("kernelver") {
+        kernels.truncate(1);
+    }
+    let path = session.tree.path().join("post_transaction.log");
+    let log = File::create(&path);
+    for kernel in kernels {
+        let package = changed.iter().rev().find(|(_, changed)| changed == kernel);
+        let result = match (&log, package) {
+            (Ok(log), Some((package, _))) => run_line(session, command, package, kernel, log),
+            (Err(error), _) => Err(format!("{} cannot be written: {error}", path.display())),
+            (Ok(_), None) => Ok(()),
+        };
+        if let Err(why) = result {
+            let text = format!("post_transaction failed: {why}");
+            session.screen.warning(&text, Some(format!("less {}", path.display())));
         }
-        Err(error) => session
-            .screen
-            .warning(&format!("post_transaction could not be run: {error}"), None),
+    }
+}
+
+/// Runs the line once; Err says why it failed.
+fn run_line(
+    session: &Session,
+    command: &str,
+    package: &DkmsId,
+    kernel: &KernelId,
+    mut log: &File,
+) -> Result<(), String> {
+    let shell = Confined::new("/bin/bash")
+        .args(["-c", command])
+        .inherits_environment()
+        .time_limit(POST_TRANSACTION_LIMIT);
+    let shell = with_variables(shell, &session.tree, package, Some(kernel));
+    let said =
+        writeln!(log, "Executing post-transaction command\n# command: {command}").and_then(|()| shell.run_logged(log));
+    let ended = said.map_err(|error| error.to_string())?;
+    writeln!(log, "\n# {}", ended.status).map_err(|error| error.to_string())?;
+    if ended.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command} ended with {}", ended.status))
     }
 }
 

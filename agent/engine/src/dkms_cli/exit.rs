@@ -19,6 +19,8 @@ impl Exit {
     pub(super) const MISSING: Exit = Exit(2);
     /// Not in the tree.
     pub(super) const NOT_ADDED: Exit = Exit(3);
+    /// The distribution is not known.
+    pub(super) const NO_SYSTEM: Exit = Exit(4);
     /// There is no kernel, version or depmod that would do.
     pub(super) const NOT_INSTALLABLE: Exit = Exit(6);
     /// make or something around it failed.

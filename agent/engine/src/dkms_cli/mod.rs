@@ -21,6 +21,7 @@ mod verbs;
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::distribution::Distribution;
 use crate::sandbox::Layers;
 use exit::Exit;
 use request::{Action, Request};
@@ -80,6 +81,11 @@ fn run_action(request: Request) -> Exit {
         .notices
         .iter()
         .for_each(|notice| session.screen.warning(notice, None));
+    if session.root.is_host() && !Distribution::is_told(&session.root) {
+        let text = "this system has no os-release file, which tells where its modules go";
+        session.screen.complaint(text, Some("man 5 os-release".to_owned()));
+        return Exit::NO_SYSTEM;
+    }
     if let Err(error) = session.tree.require_readable() {
         session.screen.error(&error, error.hint());
         return Exit::from(&error);

@@ -119,6 +119,7 @@ impl Sink for Screen {
             Event::DepmodEnded { .. } => {}
             Event::Note(text) if self.loudness >= Loudness::Verbose => anstream::eprintln!("{text}"),
             Event::Note(_) => {}
+            Event::ScriptLine(line) => self.say(&line),
             Event::Advice { text, hint } | Event::Warning { text, hint } => self.warning(&text, hint),
         }
     }

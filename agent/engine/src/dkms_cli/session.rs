@@ -69,7 +69,10 @@ impl Session {
         over(&mut framework.install_tree, &settings.install_tree);
         framework.symlink_modules |= settings.symlink_modules;
         framework.modprobe_on_install |= settings.modprobe_on_install;
-        framework.parallel_jobs = settings.jobs.or(framework.parallel_jobs);
+        // As upstream, which does not touch a variable that its caller has set; framework.conf sets it again.
+        let called_with = std::env::var("parallel_jobs").ok().and_then(|jobs| jobs.parse().ok());
+        let called_with = called_with.filter(|jobs| *jobs > 0 && root.is_host());
+        framework.parallel_jobs = settings.jobs.or(framework.parallel_jobs).or(called_with);
         let loudness = match (settings.quiet, settings.verbose || framework.verbose) {
             (true, _) => Loudness::Quiet,
             (false, true) => Loudness::Verbose,
@@ -120,7 +123,15 @@ impl Session {
     pub(super) fn kernels(&self, kernels: &Kernels, package: Option<&DkmsId>) -> Result<Vec<KernelId>, NoKernel> {
         let name = |release: String, arch: Option<String>| self.kernel_id(KernelName { release, arch });
         Ok(match kernels {
-            Kernels::Named(names) => names.iter().cloned().map(|name| self.kernel_id(name)).collect(),
+            Kernels::Named(names) => {
+                let mut found: Vec<KernelId> = Vec::new();
+                for kernel in names.iter().cloned().map(|name| self.kernel_id(name)) {
+                    if !found.contains(&kernel) {
+                        found.push(kernel);
+                    }
+                }
+                found
+            }
             Kernels::Running { arch } if self.root.is_host() => vec![name(running(), arch.clone())],
             Kernels::Running { .. } => return Err(NoKernel::OtherRoot(self.root.path().to_owned())),
             Kernels::EveryBuilt => package

@@ -69,7 +69,7 @@ pub struct Framework {
     pub mok_signing_key: Option<String>,
     /// Its certificate; may hold `$kernelver`.
     pub mok_certificate: Option<String>,
-    /// False where modules are not to be signed at all.
+    /// False where modules are not to be signed at all; `not_in_chroot` means in a chroot or an image.
     pub try_sign_modules: bool,
     /// ADDON_MODULES_DIR: where modules go below /lib/modules/K, whatever the distribution and dkms.conf say; goes only down.
     pub addon_modules_dir: Option<String>,
@@ -128,6 +128,12 @@ impl Framework {
             values.extend(found);
         }
         let mut framework = Framework::from_values(&values);
+        if values
+            .get("try_sign_modules")
+            .is_some_and(|value| value == "not_in_chroot")
+        {
+            framework.try_sign_modules = root.is_host() && !is_chroot();
+        }
         framework.set_addon_modules_dir(&sysconfig(&root.join(SYSCONFIG))?)?;
         Ok(framework)
     }
@@ -185,6 +191,16 @@ impl Framework {
     /// How many jobs run at once.
     pub fn jobs(&self) -> usize {
         self.parallel_jobs.unwrap_or_else(processors)
+    }
+}
+
+/// Whether our root directory is another one than that of the first process, as ischroot(1) asks. False where that cannot be seen.
+fn is_chroot() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |path: &str| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+    match (place("/"), place("/proc/1/root/.")) {
+        (Ok(ours), Ok(first)) => ours != first,
+        _ => false,
     }
 }
 
@@ -246,6 +262,14 @@ mod tests {
         );
         assert_eq!((found.compression.zstd_level, found.compression.xz_level), (19, 0));
         assert_eq!(found.strange_compression, ["compress_zstd_opts: --long"]);
+        for (value, signs) in [("no", false), ("not_in_chroot", false), ("yes", true)] {
+            std::fs::write(etc.join("b.conf"), format!("try_sign_modules={value}\n")).expect("write");
+            assert_eq!(
+                Framework::read(&root).expect("reads").try_sign_modules,
+                signs,
+                "{value}"
+            );
+        }
         std::fs::write(etc.join("b.conf"), "(").expect("write");
         assert!(Framework::read(&root).is_err());
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::transaction::Transaction;
+use crate::fsutil::same_content;
 use crate::ko::module_name;
 use crate::package::KernelId;
 use crate::tree::{RecordedModule, Tree};
@@ -147,6 +148,25 @@ pub(super) fn restore(
     let module_dir = tree.module_dir(package);
     transaction.prune(dir.parent().unwrap_or(&dir), &module_dir);
     restored
+}
+
+/// Adds to `transaction` that an archived module of `package` does not come back: the one it was, `built`, is taken away itself.
+pub(super) fn forget(tree: &Tree, transaction: &mut Transaction<'_>, package: &str, kernel: &KernelId, built: &Path) {
+    let dir = tree.originals_dir(package, kernel);
+    let name = built.file_name().unwrap_or_default();
+    let kept = dir.join(name);
+    if !kept.is_file() || !same_content(&kept, built) {
+        return;
+    }
+    let mut origins = read_origins(&dir);
+    origins.remove(Path::new(name));
+    transaction.remove(&kept);
+    if origins.is_empty() {
+        transaction.remove(&dir);
+        transaction.prune(dir.parent().unwrap_or(&dir), &tree.module_dir(package));
+    } else {
+        transaction.write(serde_json::to_vec(&origins).unwrap_or_default(), &dir.join(ORIGINS));
+    }
 }
 
 /// Where upstream 3.4 took the archived `module` from, below `modules_dir`.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::InstallError;
 use super::originals;
@@ -11,11 +11,21 @@ use super::transaction::Transaction;
 use super::weak;
 use crate::conf::evaluate;
 use crate::event::{Event, Step};
-use crate::fsutil::{remove_any, sync_dir};
+use crate::fsutil::{remove_any, same_content, sync_dir};
 use crate::kbuild::forget_failure;
 use crate::package::{DkmsId, KernelId};
 use crate::script::ScriptKind;
-use crate::tree::{State, TreeError};
+use crate::tree::{RecordedModule, State, TreeError};
+
+/// A file that is installed by another package than the one that is looked at.
+struct Covered {
+    /// The other package.
+    package: String,
+    /// The file below the kernel's directory.
+    file: PathBuf,
+    /// What the package that is looked at had there.
+    built: PathBuf,
+}
 
 impl Session<'_> {
     /// Takes the modules of `package` away from `kernel` and puts originals back. False when this version is not the installed one.
@@ -42,12 +52,19 @@ impl Session<'_> {
             .collect();
         let no_weak = conf.as_ref().is_some_and(|conf| conf.no_weak_modules);
         if !no_weak {
-            weak::tell(tree, "--remove-modules", &files, self.sink);
+            weak::tell(tree, weak::Told::Removed, &kernel.release, &files, self.sink);
         }
         let modules_dir = tree.modules_dir(&kernel.release);
         let mut transaction = Transaction::new(tree, self.lock);
-        for file in &files {
+        let covered = self.covered(package, kernel, &modules);
+        for file in files
+            .iter()
+            .filter(|file| !covered.iter().any(|other| other.file == **file))
+        {
             transaction.remove(file);
+        }
+        for other in &covered {
+            originals::forget(tree, &mut transaction, &other.package, kernel, &other.built);
         }
         originals::restore(tree, &mut transaction, &package.module, kernel, &modules);
         for file in &files {
@@ -63,6 +80,43 @@ impl Session<'_> {
             step: Step::Uninstall,
         });
         Ok(true)
+    }
+
+    /// The files of `package` in whose place another package has put its own since.
+    fn covered(&self, package: &DkmsId, kernel: &KernelId, modules: &[RecordedModule]) -> Vec<Covered> {
+        let tree = self.tree;
+        let built = tree.built_dir(package, kernel).join("module");
+        let changed = modules.iter().filter_map(|module| {
+            let file = tree.installed_file(module, kernel)?;
+            let built = built.join(&module.file);
+            (!same_content(&built, &file)).then_some((file, built))
+        });
+        let changed: Vec<_> = changed.collect();
+        if changed.is_empty() {
+            return Vec::new();
+        }
+        let others: Vec<DkmsId> = tree
+            .packages()
+            .into_iter()
+            .filter(|other| other.module != package.module && tree.is_installed(other, kernel))
+            .collect();
+        let of = |other: &DkmsId, file: &Path| {
+            let dir = tree.built_dir(other, kernel).join("module");
+            let modules = tree.recorded_modules(other, kernel);
+            modules.iter().any(|module| {
+                tree.installed_file(module, kernel).as_deref() == Some(file)
+                    && same_content(&dir.join(&module.file), file)
+            })
+        };
+        let covered = changed.into_iter().filter_map(|(file, built)| {
+            let other = others.iter().find(|other| of(other, &file))?;
+            Some(Covered {
+                package: other.module.clone(),
+                file,
+                built,
+            })
+        });
+        covered.collect()
     }
 
     /// Deletes the build of `package` for `kernel`, uninstalling it first. False when there is none.

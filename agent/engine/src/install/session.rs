@@ -15,6 +15,7 @@ use crate::distribution::Distribution;
 use crate::event::{Event, Sink, Step};
 use crate::ko::ModuleInfo;
 use crate::package::{DkmsId, KernelId};
+use crate::recovery::tidy;
 use crate::script::{self, ScriptConsent, ScriptKind};
 use crate::tree::{RecordedModule, Tree, TreeLock};
 use crate::version;
@@ -129,7 +130,7 @@ impl<'a> Session<'a> {
         self.indexes.remove(&kernel.release);
         self.installed.push((package.clone(), kernel.clone()));
         if !conf.no_weak_modules {
-            weak::tell(tree, "--add-modules", &files, self.sink);
+            weak::tell(tree, weak::Told::Added, &kernel.release, &files, self.sink);
         }
         self.script(
             package,
@@ -323,9 +324,16 @@ impl<'a> Session<'a> {
         ours.iter()
             .filter(|file| !files.contains(file))
             .for_each(|file| transaction.remove(file));
-        if !Distribution::of(tree.root()).leaves_originals() {
-            originals::archive(tree, &mut transaction, &package.module, kernel, &found);
+        if Distribution::of(tree.root()).leaves_originals() {
+            // Only what lies exactly where ours goes: another package's, as depmod prefers ours to all others.
+            for (module, paths) in &mut found {
+                let place = module.locations.first().map(|place| place.trim_start_matches('/'));
+                let place = modules_dir.join(place.unwrap_or("extra"));
+                paths.retain(|path| path.parent() == Some(&*place));
+            }
+            found.retain(|(_, paths)| !paths.is_empty());
         }
+        originals::archive(tree, &mut transaction, &package.module, kernel, &found);
         let target = Path::new(&package.version).join(&kernel.release).join(&kernel.arch);
         transaction.link(&target, &tree.mark(&package.module, kernel));
         transaction.needs_depmod(&kernel.release);
@@ -338,6 +346,12 @@ impl<'a> Session<'a> {
     /// # Errors
     /// For each kernel whose depmod failed; what this run installed for it is taken away again.
     pub fn finish(mut self) -> Result<(), Vec<DepmodError>> {
+        let ended = self.run_depmods();
+        tidy(self.tree, self.lock);
+        ended
+    }
+
+    fn run_depmods(&mut self) -> Result<(), Vec<DepmodError>> {
         if self.options.no_depmod {
             return Ok(());
         }

@@ -59,17 +59,21 @@ impl World {
         }
     }
 
-    /// A version with a build that holds `bytes` as `tiny.ko`.
+    /// A version of `m` with a build that holds `bytes` as `tiny.ko`.
     fn built(&self, version: &str, bytes: &[u8], more: &str) -> DkmsId {
-        let package = DkmsId::new("m", version).expect("a package");
+        self.built_of("m", version, bytes, more)
+    }
+
+    fn built_of(&self, name: &str, version: &str, bytes: &[u8], more: &str) -> DkmsId {
+        let package = DkmsId::new(name, version).expect("a package");
         let conf = format!(
-            "PACKAGE_NAME=m\nPACKAGE_VERSION={version}\nBUILT_MODULE_NAME=tiny\nDEST_MODULE_LOCATION=/kernel/drivers\n{more}"
+            "PACKAGE_NAME={name}\nPACKAGE_VERSION={version}\nBUILT_MODULE_NAME=tiny\nDEST_MODULE_LOCATION=/kernel/drivers\n{more}"
         );
-        self.write(&format!("usr/src/m-{version}/dkms.conf"), conf.as_bytes());
-        let built = format!("var/lib/dkms/m/{version}");
+        self.write(&format!("usr/src/{name}-{version}/dkms.conf"), conf.as_bytes());
+        let built = format!("var/lib/dkms/{name}/{version}");
         self.write(&format!("{built}/{RELEASE}/x86_64/module/tiny.ko"), bytes);
         let source = self.dir.path().join(&built).join("source");
-        std::os::unix::fs::symlink(format!("/usr/src/m-{version}"), source).expect("link");
+        std::os::unix::fs::symlink(format!("/usr/src/{name}-{version}"), source).expect("link");
         package
     }
 
@@ -215,6 +219,67 @@ fn originals_stay_on_debian() {
     assert!(world.uninstall(&package));
     assert_eq!(world.files(), before);
     assert!(!world.modules().join("updates").exists());
+}
+
+#[test]
+fn a_module_of_another_package_comes_back() {
+    let place = "updates/dkms/tiny.ko";
+    for removed_first in ["b", "a"] {
+        let world = World::new("ID=debian\n");
+        let (a, b) = (
+            world.built_of("a", "1", &other("1.0"), ""),
+            world.built_of("b", "1", TINY, ""),
+        );
+        world.install(&a, InstallOptions::default()).expect("installs");
+        world.install(&b, InstallOptions::default()).expect("installs");
+        assert_eq!(fs::read(world.modules().join(place)).expect("b's"), TINY);
+        let lines = world.status();
+        assert!(lines[1].ends_with("installed (Original modules exist)"), "{lines:?}");
+        if removed_first == "b" {
+            assert!(world.uninstall(&b));
+            assert_eq!(fs::read(world.modules().join(place)).expect("a's"), other("1.0"));
+            assert_eq!(world.status()[0], format!("a/1, {RELEASE}, x86_64: installed"));
+            assert!(world.uninstall(&a));
+        } else {
+            assert!(world.uninstall(&a));
+            assert_eq!(fs::read(world.modules().join(place)).expect("b's stays"), TINY);
+            assert_eq!(world.status()[1], format!("b/1, {RELEASE}, x86_64: installed"));
+            assert!(world.uninstall(&b), "and a's does not come back");
+        }
+        assert_eq!(world.names(), Vec::<String>::new());
+        assert!(!world.tree.originals_dir("b", &world.kernel).exists());
+    }
+}
+
+#[test]
+fn status_of_another_dkms_s_build_needs_no_conf_where_modules_lie_as_usual() {
+    let world = World::new("ID=debian\n");
+    // An evaluation would not end before its limit.
+    world.built("1", TINY, "while :; do :; done\n");
+    world.write(&format!("lib/modules/{RELEASE}/updates/dkms/tiny.ko"), TINY);
+    let mark = world.tree.mark("m", &world.kernel);
+    std::os::unix::fs::symlink(format!("1/{RELEASE}/x86_64"), mark).expect("link");
+    let started = std::time::Instant::now();
+    assert_eq!(world.status(), [format!("m/1, {RELEASE}, x86_64: installed")]);
+    assert!(started.elapsed() < crate::sandbox::Limits::evaluation().time);
+    world.write(&format!("lib/modules/{RELEASE}/updates/dkms/tiny.ko"), b"other");
+    let line = format!("m/1, {RELEASE}, x86_64: installed (Differences between built and installed modules)");
+    assert_eq!(world.status(), [line]);
+}
+
+#[test]
+fn a_run_leaves_nothing_of_its_own_in_the_tree() {
+    let world = World::new("ID=debian\n");
+    let package = world.built("1", TINY, "");
+    let lock = lock_and_recover(&world.tree, &()).expect("locks");
+    let mut session = Session::new(&world.tree, &lock, InstallOptions::default(), &());
+    session.install(&package, &world.kernel).expect("installs");
+    let kernels = session.kernels_of(&package);
+    assert!(session.remove(&package, &kernels).expect("removes"));
+    session.finish().expect("depmod");
+    let left = fs::read_dir(world.tree.path()).expect("there");
+    let left: Vec<_> = left.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    assert_eq!(left, [".lock"]);
 }
 
 #[test]

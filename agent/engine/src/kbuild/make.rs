@@ -275,6 +275,9 @@ fn hint(diagnosis: &Diagnosis, kernel: &KernelTarget) -> Option<String> {
         }
         Diagnosis::HeadersIncomplete { .. } => Some(distribution.headers_command(&kernel.release)),
         Diagnosis::NoSpace => Some("df".into()),
+        Diagnosis::Unknown { line } if line.contains("Permission denied") => Some(
+            "builds run as a user without rights, who may write in the directory of the build and nowhere else".into(),
+        ),
         _ => None,
     }
 }

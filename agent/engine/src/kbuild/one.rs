@@ -80,6 +80,7 @@ fn context(tree: &Tree, request: &BuildRequest) -> ConfContext {
         source_tree: tree.source_tree(),
         install_tree: root.join(&tree.framework().install_tree),
         tmp_location: root.join(&tree.framework().tmp_location),
+        parallel_jobs: tree.framework().jobs(),
         addon_modules_dir: tree.framework().addon_modules_dir.clone(),
         conf_file: request.conf_file.clone(),
         directives: request.directives.clone(),
@@ -182,6 +183,10 @@ impl Job<'_> {
             no_weak_modules: conf.no_weak_modules,
         };
         record.write(&work.product).map_err(io_error("write", &work.product))?;
+        if conf.build_depends_rebuild {
+            self.note_versions(&conf.build_depends, &work.product)
+                .map_err(io_error("write", &work.product))?;
+        }
         let dir = self
             .store(&work)
             .map_err(io_error("store the build in", &tree.built_dir(package, &self.kernel)))?;
@@ -191,6 +196,16 @@ impl Job<'_> {
             modules,
             dir,
         }))
+    }
+
+    /// Notes which versions of other packages this build was made with, as upstream does: `.dep_NAME` holds the version.
+    fn note_versions(&self, names: &[String], product: &Path) -> io::Result<()> {
+        for name in names {
+            if let Some(version) = self.tree.version_to_build_with(name, &self.kernel) {
+                fs::write(Tree::version_note(product, name), format!("{version}\n"))?;
+            }
+        }
+        Ok(())
     }
 
     /// From the filled build directory to checked, signed modules in the product directory.

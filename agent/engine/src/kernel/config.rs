@@ -34,17 +34,32 @@ impl KernelConfig {
         Ok(KernelConfig::parse(text))
     }
 
+    /// These options, and those of `over` in their place: a file that is named with `--config` may have only a few.
+    #[must_use]
+    pub fn overlaid(&self, over: &KernelConfig) -> KernelConfig {
+        KernelConfig::parse(format!("{}\n{}", self.text, over.text))
+    }
+
     /// Takes the options from the text of either file.
     pub fn parse(text: impl Into<String>) -> KernelConfig {
         let text = text.into();
         let (mut options, mut start) = (Vec::new(), 0);
         for line in text.split_inclusive('\n') {
+            let unset = line
+                .strip_prefix("# ")
+                .and_then(|line| line.trim_end().strip_suffix(" is not set"));
             if line.starts_with("CONFIG_")
                 && let Some(len) = line.find('=')
             {
                 options.push(Place {
                     name: start..start + len,
                     value: start + len + 1..start + line.len(),
+                });
+            } else if let Some(name) = unset.filter(|name| name.starts_with("CONFIG_")) {
+                let end = start + line.len();
+                options.push(Place {
+                    name: start + 2..start + 2 + name.len(),
+                    value: end..end,
                 });
             }
             start += line.len();
@@ -60,7 +75,8 @@ impl KernelConfig {
             .iter()
             .rev()
             .find(|option| &self.text[option.name.clone()] == name)?;
-        Some(self.text[option.value.clone()].trim().trim_matches('"'))
+        let value = &self.text[option.value.clone()];
+        (!value.is_empty()).then(|| value.trim().trim_matches('"'))
     }
 
     /// True when an option is `y` or `m`.
@@ -120,5 +136,9 @@ mod tests {
         check("CONFIG_E", Some("n"), false);
         check("CONFIG_F", Some("y"), true);
         check("CONFIG", None, false);
+        let over = KernelConfig::parse("CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_E=m\n");
+        let both = config.overlaid(&over);
+        let found = ["CONFIG_A", "CONFIG_B", "CONFIG_C", "CONFIG_E"].map(|name| both.get(name));
+        assert_eq!(found, [Some("y"), None, Some("m"), Some("m")]);
     }
 }

@@ -68,7 +68,7 @@ pub struct KernelOptions {
     pub arch: Option<String>,
     /// The directory of headers or source, a path on the running system.
     pub source_dir: Option<PathBuf>,
-    /// The kernel's configuration, a path on the running system.
+    /// A file of options that count in the place of the kernel's own, a path on the running system.
     pub config: Option<PathBuf>,
     /// The directory that holds `RELEASE/` inside the root; `/lib/modules` if not set.
     pub install_tree: Option<PathBuf>,
@@ -139,13 +139,17 @@ impl KernelTarget {
             });
         };
         let config_file = options.config.clone().unwrap_or_else(|| headers.join(".config"));
-        let config = KernelConfig::read(&config_file, &headers.join("include/config/auto.conf")).map_err(|source| {
-            KernelError::NotConfigured {
+        let read = |path: &Path, fallback: &Path| {
+            KernelConfig::read(path, fallback).map_err(|source| KernelError::NotConfigured {
                 release: release.to_owned(),
-                path: config_file.clone(),
+                path: path.to_owned(),
                 source,
-            }
-        })?;
+            })
+        };
+        let mut config = read(&headers.join(".config"), &headers.join("include/config/auto.conf"))?;
+        if let Some(named) = &options.config {
+            config = config.overlaid(&read(named, named)?);
+        }
         let arch = options
             .arch
             .clone()

@@ -4,6 +4,7 @@
 //! `.lock`, `.work/`, `.journal/`, `V/.failed/`, and `build.json` beside a build's log.
 
 mod add;
+mod depends;
 mod load;
 mod lock;
 mod place;
@@ -295,6 +296,13 @@ impl Tree {
 
     /// The kernels that have a build of `package`, oldest first.
     pub fn built_kernels(&self, package: &DkmsId) -> Vec<KernelId> {
+        let mut kernels = self.kernels_in(package);
+        kernels.retain(|kernel| self.is_built(package, kernel));
+        kernels
+    }
+
+    /// The kernels that have a directory in that of `package`, oldest first: its builds, whole or not.
+    pub(crate) fn kernels_in(&self, package: &DkmsId) -> Vec<KernelId> {
         let dir = self.version_dir(package);
         let mut kernels: Vec<KernelId> = subdirs(&dir)
             .into_iter()
@@ -305,7 +313,6 @@ impl Tree {
                     .into_iter()
                     .filter_map(move |arch| KernelId::new(&release, &arch))
             })
-            .filter(|kernel| self.is_built(package, kernel))
             .collect();
         kernels.sort_by(|a, b| version::compare(&a.release, &b.release).then_with(|| a.arch.cmp(&b.arch)));
         kernels
@@ -318,6 +325,11 @@ impl Tree {
             Some(record) => self.has_modules_of(package, kernel, &record),
             None => !built_files(&dir).is_empty(),
         }
+    }
+
+    /// True when there was a build of `package` for `kernel` whose modules are gone.
+    pub(crate) fn has_lost_modules(&self, package: &DkmsId, kernel: &KernelId) -> bool {
+        self.built_dir(package, kernel).join("module").is_dir() && !self.is_built(package, kernel)
     }
 
     /// True when every module of the build in `record` is there.

@@ -171,7 +171,11 @@ impl Tree {
         if !self.has_source(package) {
             return vec![line(State::Broken, failures)];
         }
-        let built = self.built_kernels(package);
+        let is_marked = |kernel: &KernelId| {
+            self.installed_version(&package.module, kernel).as_deref() == Some(package.version.as_str())
+        };
+        let mut built = self.kernels_in(package);
+        built.retain(|kernel| self.is_built(package, kernel) || is_marked(kernel));
         let wanted: Vec<&KernelId> = built.iter().filter(|kernel| filter.wants_kernel(kernel)).collect();
         if wanted.is_empty() {
             return vec![line(State::Added, failures)];
@@ -186,7 +190,7 @@ impl Tree {
                     .collect();
                 let mut status = line(State::Built, own);
                 status.originals_exist = self.originals_dir(&package.module, kernel).is_dir();
-                if self.installed_version(&package.module, kernel).as_deref() == Some(package.version.as_str()) {
+                if is_marked(kernel) {
                     status.state = State::Installed;
                     (status.modules_missing, status.modules_differ) = self.compare_installed(package, kernel);
                 }
@@ -198,8 +202,9 @@ impl Tree {
 
     /// Whether installed modules are missing, and whether they differ from the built ones.
     fn compare_installed(&self, package: &DkmsId, kernel: &KernelId) -> (bool, bool) {
-        let (mut missing, mut differ) = (false, false);
-        for module in self.recorded_modules(package, kernel) {
+        let (mut missing, mut differ) = (!self.is_built(package, kernel), false);
+        let modules = self.modules_in_usual_place(package, kernel);
+        for module in modules.unwrap_or_else(|| self.recorded_modules(package, kernel)) {
             let built = self.built_dir(package, kernel).join("module").join(&module.file);
             match self.installed_file(&module, kernel) {
                 None => missing = true,
@@ -207,6 +212,25 @@ impl Tree {
             }
         }
         (missing, differ)
+    }
+
+    /// The modules of another implementation's build, where each has a file in the place that this distribution gives to all modules:
+    /// nothing of the conf is needed to find those.
+    fn modules_in_usual_place(&self, package: &DkmsId, kernel: &KernelId) -> Option<Vec<RecordedModule>> {
+        let dir = self.built_dir(package, kernel);
+        if self.framework().addon_modules_dir.is_some() || BuildRecord::read(&dir).is_some() {
+            return None;
+        }
+        let place = Distribution::of(self.root()).module_directory()?;
+        let in_place = |file: String| {
+            let module = RecordedModule {
+                name: module_name(file.as_ref())?.to_owned(),
+                file,
+                locations: vec![place.to_owned()],
+            };
+            self.installed_file(&module, kernel).is_some().then_some(module)
+        };
+        built_files(&dir).into_iter().map(in_place).collect()
     }
 
     /// Where a module is installed: the first of its possible places that has a file of its name, of any compression.

@@ -38,7 +38,7 @@ fn unbuild_for(session: &Session, kernels: &Kernels, wanted: impl Fn(&Session, &
             if !is_meant {
                 continue;
             }
-            run.note_change();
+            run.note_change(&package, kernel);
             if let Err(error) = unbuild(&mut run, &package, kernel) {
                 session.screen.error(&error, error.hint());
                 exit = exit.and(Exit::HOOK);

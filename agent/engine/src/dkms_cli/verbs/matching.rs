@@ -58,5 +58,6 @@ pub(in crate::dkms_cli) fn run(session: &Session, template: &str, kernels: &Kern
         .build_and_install(&jobs)
         .iter()
         .fold(Exit::OK, |exit, done| exit.and(done.exit));
-    exit.and(run.finish())
+    let followed = run.follow();
+    exit.and(followed).and(run.finish())
 }

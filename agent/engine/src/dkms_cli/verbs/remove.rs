@@ -33,10 +33,24 @@ pub(in crate::dkms_cli) fn run(session: &Session, package: &Package, kernels: &K
         return Exit::OK;
     }
     let forgotten = |run: &mut Run<'_>, package: &DkmsId, kernels: &[KernelId]| {
+        tell_dependents(session, package, kernels);
         if run.installs.remove(package, kernels)? {
             run.session.screen.done(&package.subject(None), "removed");
         }
         Ok(())
     };
     on_kernels(session, &package, kernels, forgotten)
+}
+
+/// Says who loses what it needs. Nothing is refused: packages of distributions are removed in any order.
+fn tell_dependents(session: &Session, package: &DkmsId, kernels: &[KernelId]) {
+    let tree = &session.tree;
+    for kernel in kernels.iter().filter(|kernel| tree.is_installed(package, kernel)) {
+        for dependent in tree.dependents(&package.module, kernel) {
+            let text = format!("{dependent} is installed for {} and needs {package}", kernel.release);
+            session
+                .screen
+                .warning(&text, Some(format!("dkms remove {dependent} -k {}", kernel.release)));
+        }
+    }
 }

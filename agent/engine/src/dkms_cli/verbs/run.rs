@@ -1,6 +1,7 @@
 //! One run of installations and removals, which the verbs share.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::dkms_cli::after;
 use crate::dkms_cli::exit::Exit;
@@ -19,7 +20,8 @@ pub(super) struct Run<'a> {
     pub(super) session: &'a Session,
     lock: &'a TreeLock,
     pub(super) installs: install::Session<'a>,
-    changed: bool,
+    /// What was taken away or put in place.
+    changed: Vec<(DkmsId, KernelId)>,
 }
 
 impl<'a> Run<'a> {
@@ -37,13 +39,13 @@ impl<'a> Run<'a> {
             session,
             lock,
             installs,
-            changed: false,
+            changed: Vec::new(),
         }
     }
 
-    /// Reports that something was installed or removed.
-    pub(super) fn note_change(&mut self) {
-        self.changed = true;
+    /// Notes that something was installed or removed.
+    pub(super) fn note_change(&mut self, package: &DkmsId, kernel: &KernelId) {
+        self.changed.push((package.clone(), kernel.clone()));
     }
 
     /// Builds what has no build that is right, side by side, then installs what can be. The jobs must not depend on each other.
@@ -84,7 +86,7 @@ impl<'a> Run<'a> {
         }
         match self.installs.install(&job.package, &job.kernel) {
             Ok(InstallOutcome::Installed(_)) => {
-                self.changed = true;
+                self.note_change(&job.package, &job.kernel);
                 Exit::OK
             }
             Ok(InstallOutcome::Already) => {
@@ -99,6 +101,43 @@ impl<'a> Run<'a> {
                 exit_of(&error)
             }
         }
+    }
+
+    /// Builds again what wants to follow the packages that this run has put in place, and what follows that; it is installed again where it
+    /// was.
+    pub(super) fn follow(&mut self) -> Exit {
+        let mut exit = Exit::OK;
+        let mut seen = BTreeSet::new();
+        let asked_for = self
+            .changed
+            .iter()
+            .map(|(package, kernel)| (package.clone(), kernel.clone(), false));
+        let mut queue: VecDeque<(DkmsId, KernelId, bool)> = asked_for.collect();
+        while let Some((package, kernel, was_built)) = queue.pop_front() {
+            let tree = &self.session.tree;
+            let followers = tree.followers(&package.module, &kernel, was_built).into_iter();
+            let jobs: Vec<Job> = followers
+                .filter(|follower| seen.insert((follower.clone(), kernel.clone())))
+                .map(|follower| Job {
+                    package: follower,
+                    kernel: kernel.clone(),
+                    anew: true,
+                    require_depends: false,
+                })
+                .collect();
+            let (installed, built): (Vec<Job>, Vec<Job>) = jobs
+                .into_iter()
+                .partition(|job| tree.is_installed(&job.package, &job.kernel));
+            let mut done = self.build_missing(&built);
+            done.extend(self.build_and_install(&installed));
+            for done in done {
+                exit = exit.and(done.exit);
+                if done.exit == Exit::OK {
+                    queue.push_back((done.job.package, done.job.kernel, true));
+                }
+            }
+        }
+        exit
     }
 
     /// The version that is in place, where that is a newer one and nothing says to replace it.
@@ -121,8 +160,8 @@ impl<'a> Run<'a> {
                 Exit::NOT_INSTALLABLE
             }
         };
-        if self.changed {
-            after::run(self.session);
+        if !self.changed.is_empty() {
+            after::run(self.session, &self.changed);
         }
         exit
     }
@@ -188,7 +227,9 @@ pub(super) fn on_kernels(
             Err(exit) => return exit,
         },
     };
-    run.note_change();
+    for kernel in &kernels {
+        run.note_change(package, kernel);
+    }
     let exit = match work(&mut run, package, &kernels) {
         Ok(()) => Exit::OK,
         Err(error) => {

@@ -52,6 +52,12 @@ pub enum SignError {
         /// The certificate.
         certificate: PathBuf,
     },
+    /// framework.conf names a key in a directory that does not exist, most likely by a typing error.
+    #[error("the signing key cannot be made: its directory {} does not exist", .dir.display())]
+    NoDirectory {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// No key could be made.
     #[error("the signing key {} cannot be made: {reason}", without_pin(&.key.to_string_lossy()))]
     NoKey {
@@ -90,6 +96,10 @@ impl SignError {
             SignError::Mismatch { key, .. } => Some(format!(
                 "correct mok_signing_key and mok_certificate in framework.conf; openssl pkey -pubout -in {} shows the key",
                 key.display()
+            )),
+            SignError::NoDirectory { dir } => Some(format!(
+                "correct mok_signing_key and mok_certificate in framework.conf, or: mkdir -p {}",
+                dir.display()
             )),
             SignError::NoKey { .. } => Some("dkms generate_mok".into()),
         }

@@ -65,6 +65,7 @@ pub fn ensure_key_pair(
         });
     }
     if !is_there {
+        require_named_directories(tree, &place)?;
         place.make(tree.root()).map_err(|error| SignError::NoKey {
             key: key.into(),
             reason: error.to_string(),
@@ -79,6 +80,21 @@ pub fn ensure_key_pair(
         certificate: place.certificate,
         is_new: !is_there,
     })
+}
+
+/// Only dkms's own directory is made for a key: any other that is named has to be there.
+fn require_named_directories(tree: &Tree, place: &KeyPlace) -> Result<(), SignError> {
+    let framework = tree.framework();
+    let (key, certificate) = (Path::new(&place.key), place.certificate.as_path());
+    let named = [
+        framework.mok_signing_key.as_ref().map(|_| key),
+        framework.mok_certificate.as_ref().map(|_| certificate),
+    ];
+    let mut dirs = named.into_iter().flatten().filter_map(Path::parent);
+    match dirs.find(|dir| !dir.is_dir()) {
+        Some(dir) => Err(SignError::NoDirectory { dir: dir.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 /// True when there is anything at `path`, also a dangling link.
@@ -229,6 +245,10 @@ mod tests {
         let lock = tree.lock(&()).expect("locks");
         let at = |name: &str| temp.path().join("etc/own").join(name);
         let ensure = || ensure_key_pair(&tree, &lock, false, None, &());
+        let error = ensure().expect_err("no directory");
+        assert!(error.hint().is_some_and(|hint| hint.contains("mkdir -p")), "{error}");
+        assert!(!at("").exists(), "nothing is made");
+        fs::create_dir_all(at("")).expect("dirs");
         let pair = ensure().expect("makes both");
         assert!(pair.is_new);
         require_pair(&pair).expect("they fit");

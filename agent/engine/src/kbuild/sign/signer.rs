@@ -38,13 +38,7 @@ impl Signer {
             return Ok(None);
         }
         let Some(program) = Program::find(tree, kernel) else {
-            sink.emit(Event::Warning {
-                text: format!(
-                    "modules for {} are not signed: this machine has neither its sign-file nor openssl",
-                    kernel.release
-                ),
-                hint: Some(kernel.distribution.headers_command(&kernel.release)),
-            });
+            sink.emit(no_program(tree, kernel));
             return Ok(None);
         };
         let keys = ensure_key_pair(tree, lock, kernel.distribution.is_ubuntu(), Some(&kernel.release), sink)?;
@@ -69,6 +63,26 @@ impl Signer {
     /// When the program cannot be run or refuses.
     pub fn sign(&self, module: &Path) -> Result<(), SignError> {
         self.program.sign(&self.hash, &self.keys, module)
+    }
+}
+
+/// That there is nothing to sign with, with the way out.
+fn no_program(tree: &Tree, kernel: &KernelTarget) -> Event {
+    let release = &kernel.release;
+    let named = tree.framework().sign_file.as_ref().filter(|_| tree.root().is_host());
+    let (why, hint) = match named {
+        Some(program) => (
+            format!("sign_file in framework.conf is {program}, which is no program"),
+            "grep -rn sign_file /etc/dkms/framework.conf /etc/dkms/framework.conf.d/".to_owned(),
+        ),
+        None => (
+            "this machine has neither its sign-file nor openssl".to_owned(),
+            kernel.distribution.headers_command(release),
+        ),
+    };
+    Event::Warning {
+        text: format!("modules for {release} are not signed: {why}"),
+        hint: Some(hint),
     }
 }
 
