@@ -1,7 +1,9 @@
 //! Text in the columns of a terminal. A CJK character takes two columns and a combining character none, so that neither bytes nor
-//! characters can be counted.
+//! characters can be counted. Control characters are escaped.
 
 use unicode_width::UnicodeWidthStr as _;
+
+use crate::terminal::printable;
 
 /// How many columns `text` takes.
 pub fn width(text: &str) -> usize {
@@ -10,6 +12,7 @@ pub fn width(text: &str) -> usize {
 
 /// `text` in at most `columns` columns, with an ellipsis where it is cut.
 pub fn fit(text: &str, columns: usize) -> String {
+    let text = &*printable(text);
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -30,6 +33,7 @@ pub fn pad(text: &str, columns: usize) -> String {
 
 /// Lines of at most `columns` columns, broken at spaces where there are any. A word that is longer than a line has one of its own.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let text = printable(text);
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let last = lines.last().map_or(0, |line| width(line));
@@ -67,6 +71,7 @@ mod tests {
         check("Cafe\u{301}", "Cafe\u{301}    ");
         check("Cafe\u{301} Racer", "Cafe\u{301} Ra…");
         assert_eq!(fit("edu", 0), "…");
+        assert_eq!(fit("\x1b[2J", 20), "\\u{1b}[2J");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod chain;
 pub mod columns;
 mod file;
+pub mod terminal;
 
 pub use chain::chain;
 pub use file::{persist, replace_file, sync_dir, temporary_in};

@@ -25,6 +25,7 @@ mod scan;
 mod schemas;
 mod signing;
 mod sync;
+mod terminal;
 mod tuf_attacks;
 mod tuf_deltas;
 mod tuf_interop;

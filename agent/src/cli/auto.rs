@@ -9,7 +9,7 @@ use super::view::View;
 use super::work;
 use crate::apply::{Done, Goal};
 use crate::exit::Exit;
-use crate::report::progress::{print_json, print_text};
+use crate::report::progress::{print_json, print_styled, print_text};
 use crate::report::{Report, table};
 use crate::state::records::Records;
 
@@ -50,7 +50,7 @@ pub(super) fn plan(context: &Context) -> Result<Exit, Failure> {
         };
         print_text(what);
         for removal in &kernel.removals {
-            print_text(table::removal(removal, &kernel.release));
+            print_styled(table::removal(removal, &kernel.release));
         }
     }
     Ok(exit)
@@ -134,10 +134,10 @@ fn finish(context: &Context, report: &Report) {
 pub(super) fn show_packages(report: &Report) {
     for kernel in &report.kernels {
         for package in &kernel.packages {
-            print_text(table::package(package, &kernel.release));
+            print_styled(table::package(package, &kernel.release));
         }
         for removal in &kernel.removals {
-            print_text(table::removal(removal, &kernel.release));
+            print_styled(table::removal(removal, &kernel.release));
         }
     }
 }

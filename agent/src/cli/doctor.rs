@@ -4,6 +4,7 @@ use anstyle::{AnsiColor, Style};
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
 use dkms_engine::sandbox::{Layers, Policy};
 use dkms_support::chain;
+use dkms_support::terminal::printable;
 use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::json;
@@ -12,7 +13,7 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::exit::Exit;
 use crate::report::Document;
-use crate::report::progress::{print_json, print_text};
+use crate::report::progress::{print_json, print_styled, print_text};
 use crate::state::records::Records;
 
 /// Less free space than this is too little to build in.
@@ -81,9 +82,10 @@ fn show(finding: &Finding) {
         ("bad", AnsiColor::Red)
     };
     let style = Style::new().fg_color(Some(colour.into())).bold();
-    print_text(format_args!(
+    print_styled(format_args!(
         "{style}{word:<5}{style:#} {:<12} {}",
-        finding.what, finding.detail
+        finding.what,
+        printable(&finding.detail)
     ));
     if let Some(hint) = &finding.hint {
         print_text(format_args!("{:18} hint: {hint}", ""));

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use dkms_index::modalias::{Fields, Modalias};
+use dkms_support::terminal::printable;
 use serde::Serialize;
 use serde_json::json;
 
@@ -91,8 +92,8 @@ pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
 impl Explanation<'_> {
     fn text(&self) -> String {
         let bold = anstyle::Style::new().bold();
-        let mut text = format!("{bold}{}{bold:#}\n", self.device.title());
-        let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<10}{value}\n"));
+        let mut text = format!("{bold}{}{bold:#}\n", printable(&self.device.title()));
+        let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<10}{}\n", printable(value)));
         line("path", &self.device.path);
         for modalias in &self.device.modaliases {
             line("modalias", &modalias.to_string());

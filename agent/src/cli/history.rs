@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use dkms_support::terminal::printable;
+
 use super::context::Context;
 use super::failure::Failure;
 use crate::exit::Exit;
@@ -27,14 +29,9 @@ pub(super) fn run(context: &Context, last: u32) -> Result<Exit, Failure> {
         } else {
             format!(": {}", entry.detail)
         };
+        let line = format!("{:<10} {} {}{detail}", entry.action, what.trim(), entry.outcome);
         // The reader may close the pipe early.
-        let _ = writeln!(
-            out,
-            "{at}Z  {:<10} {} {}{detail}",
-            entry.action,
-            what.trim(),
-            entry.outcome
-        );
+        let _ = writeln!(out, "{at}Z  {}", printable(&line));
     }
     Ok(Exit::Converged)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use dkms_index::modalias::Modalias;
+use dkms_support::terminal::printable;
 use serde::Serialize;
 use serde_json::json;
 
@@ -77,14 +78,20 @@ pub(super) fn run(context: &Context, terms: &[String]) -> Result<Exit, Failure> 
                 summary,
                 ..
             } = package;
+            let rest = format!("{version} ({repository})  {summary}");
             // The reader may close the pipe early.
-            let _ = writeln!(out, "{bold}{name}{bold:#} {version} ({repository})  {summary}");
+            let _ = writeln!(out, "{bold}{}{bold:#} {}", printable(name), printable(&rest));
             let kernels = if package.builds_on.is_empty() {
                 "not tried".to_owned()
             } else {
                 package.builds_on.join(", ")
             };
-            let _ = writeln!(out, "    modules {}; builds on {kernels}", package.modules.join(", "));
+            let modules = package.modules.join(", ");
+            let _ = writeln!(
+                out,
+                "    {}",
+                printable(&format!("modules {modules}; builds on {kernels}"))
+            );
         }
     }
     Ok(exit)

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use dkms_support::terminal::printable;
 use udev::Hwdb;
 
 use super::Device;
@@ -51,6 +52,7 @@ pub(super) fn clean(name: &OsStr) -> Option<String> {
         .filter(|c| !c.is_control())
         .take(NAME_MAX_CHARS)
         .collect();
+    let name = printable(&name).into_owned();
     (!name.is_empty()).then_some(name)
 }
 
@@ -66,6 +68,7 @@ mod tests {
             Some("Realtek Semiconductor Co., Ltd."),
         );
         check("\x1b[2Jgone\n", Some("[2Jgone"));
+        check("drowssap\u{202e}", Some("drowssap\\u{202e}"));
         check(" \t", None);
         check("\"Yubico YubiKey\"", Some("Yubico YubiKey"));
         check(&"é".repeat(500), Some(&"é".repeat(NAME_MAX_CHARS)));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use dkms_engine::event::{Event, Sink, Step, Subject};
+use dkms_support::terminal::{printable, printable_json};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -164,7 +165,7 @@ impl Reporter {
         {
             if bar.length() != Some(length) {
                 bar.set_style(download());
-                bar.set_message(format!("fetching {package}"));
+                bar.set_message(printable(&format!("fetching {package}")).into_owned());
                 bar.set_length(length);
             }
             bar.set_position(received);
@@ -197,7 +198,7 @@ impl Reporter {
                     bar.enable_steady_tick(Duration::from_millis(120));
                     bar
                 });
-                bar.set_message(text.to_owned());
+                bar.set_message(printable(text).into_owned());
             }
             Mode::Lines => self.line(Style::new(), "", text),
             Mode::Json => {}
@@ -219,6 +220,7 @@ impl Reporter {
     }
 
     fn line(&self, style: Style, label: &str, text: &str) {
+        let text = printable(text);
         let print = || {
             let gap = if label.is_empty() { "" } else { " " };
             // Standard error is closed: the message cannot be shown.
@@ -302,23 +304,29 @@ fn download() -> ProgressStyle {
         .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
 }
 
-/// Prints text on standard output, without colours unless it is a terminal.
+/// Prints text on standard output. No control character in it reaches a terminal.
 pub fn print_text(text: impl std::fmt::Display) {
+    print_styled(printable(&text.to_string()));
+}
+
+/// Prints text with colours on standard output, without them unless it is a terminal. What is not this program's own in it must have
+/// been made [`printable`].
+pub fn print_styled(text: impl std::fmt::Display) {
     // The reader may close the pipe early.
     let _ = writeln!(anstream::stdout(), "{text}");
 }
 
-/// Prints text on standard error.
+/// Prints text on standard error, as [`print_text`] does.
 pub fn print_note(text: impl std::fmt::Display) {
     // The reader may close the pipe early.
-    let _ = writeln!(anstream::stderr(), "{text}");
+    let _ = writeln!(anstream::stderr(), "{}", printable(&text.to_string()));
 }
 
 /// One line of JSON on standard output.
 pub fn print_json(value: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(value) {
         // The reader may close the pipe early.
-        let _ = writeln!(std::io::stdout(), "{line}");
+        let _ = writeln!(std::io::stdout(), "{}", printable_json(&line));
     }
 }
 

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use dkms_index::modalias::Fields;
 use dkms_support::columns::{fit, pad, width, wrap};
+use dkms_support::terminal::printable;
 
 use super::{DeviceReport, InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus};
 use crate::verdict::Verdict;
@@ -85,7 +86,7 @@ pub fn summary(kernel: &KernelReport) -> String {
 
 /// One line about what became of a package for kernel `release`.
 pub fn package(package: &PackageReport, release: &str) -> String {
-    let name = &package.package;
+    let name = printable(&package.package.to_string()).into_owned();
     let colour = |c: AnsiColor| Style::new().fg_color(Some(c.into())).bold();
     match &package.outcome {
         InstallStatus::Planned => format!("would install {name} for {release}"),
@@ -99,17 +100,20 @@ pub fn package(package: &PackageReport, release: &str) -> String {
             let loaded = if *loaded { ", loaded" } else { "" };
             let pending = pending
                 .as_deref()
-                .map(|why| format!("; pending: {why}"))
+                .map(|why| format!("; pending: {}", printable(why)))
                 .unwrap_or_default();
             let files: Vec<&str> = modules.iter().filter_map(|path| path.rsplit('/').next()).collect();
             format!(
                 "{style}installed{style:#} {name} for {release} ({}){loaded}{pending}",
-                files.join(", ")
+                printable(&files.join(", "))
             )
         }
         InstallStatus::Failed { reason, .. } => {
             let style = colour(AnsiColor::Red);
-            format!("{style}failed{style:#} {name}: {reason} (kernel {release})")
+            format!(
+                "{style}failed{style:#} {name}: {} (kernel {release})",
+                printable(reason)
+            )
         }
     }
 }
@@ -117,7 +121,12 @@ pub fn package(package: &PackageReport, release: &str) -> String {
 /// One line about what became of a package that was to go from kernel `release`.
 pub fn removal(removal: &RemovalReport, release: &str) -> String {
     let RemovalReport { package, revoked, .. } = removal;
-    let why = format!("from {release}, revoked by {}: {revoked}", package.repository);
+    let why = format!(
+        "from {release}, revoked by {}: {}",
+        package.repository,
+        printable(revoked)
+    );
+    let package = printable(&package.to_string()).into_owned();
     let colour = |c: AnsiColor| Style::new().fg_color(Some(c.into())).bold();
     match &removal.outcome {
         RemovalStatus::Planned => format!("would remove {package} {why}"),
@@ -132,7 +141,7 @@ pub fn removal(removal: &RemovalReport, release: &str) -> String {
         }
         RemovalStatus::Failed { reason, .. } => {
             let style = colour(AnsiColor::Red);
-            format!("{style}not removed{style:#} {package} {why}: {reason}")
+            format!("{style}not removed{style:#} {package} {why}: {}", printable(reason))
         }
     }
 }
@@ -201,7 +210,7 @@ fn buses(devices: &[&DeviceReport]) -> String {
     let mut buses: Vec<&str> = devices.iter().map(|d| d.device.subsystem.as_str()).collect();
     buses.sort_unstable();
     buses.dedup();
-    buses.join(", ")
+    printable(&buses.join(", ")).into_owned()
 }
 
 /// `1 device`, `2 devices`.

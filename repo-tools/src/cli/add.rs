@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dkms_engine::sandbox::Policy;
 
-use super::{Context, Failure};
+use super::{Context, Failure, print};
 use crate::intake::{self, Intake, IntakeError, Outcome};
 use crate::package::Vendors;
 use crate::stage::{Stage, StagedPackage};
@@ -56,7 +56,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
     let failed = args.paths.len() - added.len();
     if context.json {
-        anstream::println!("{}", serde_json::Value::Array(added));
+        print::json(&serde_json::Value::Array(added));
     }
     match failed {
         0 => Ok(()),
@@ -125,9 +125,9 @@ fn tell(added: &Added) {
         Outcome::Replaced => "replaced",
     };
     let manifest = &added.package.manifest;
-    anstream::eprintln!("{word:<10}{} {}", manifest.name, manifest.version);
+    print::note(&format!("{word:<10}{} {}", manifest.name, manifest.version));
     for note in &added.notes {
-        anstream::eprintln!("          {note}");
+        print::note(&format!("          {note}"));
     }
 }
 

@@ -3,7 +3,7 @@
 use dkms_index::modalias::VendorId;
 
 use super::publish::tell;
-use super::{Context, Failure};
+use super::{Context, Failure, print};
 use crate::authority;
 use crate::init::Quorum;
 use crate::publish::Published;
@@ -76,7 +76,7 @@ pub(super) fn run_roles(_: RolesArgs, context: &Context) -> Result<(), Failure> 
                 "threshold": keys.map(|k| k.threshold), "keyids": keys.map(|k| &k.keyids),
             })
         };
-        anstream::println!("{}", serde_json::json!(rows.iter().map(row).collect::<Vec<_>>()));
+        print::json(&rows.iter().map(row).collect::<Vec<_>>());
         return Ok(());
     }
     for (role, version, expires, keys) in rows {

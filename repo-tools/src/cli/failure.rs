@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use dkms_engine::excerpt;
 use dkms_support::chain;
+use dkms_support::terminal::printable;
 
 /// An error with a suggested fix.
 pub trait Hint: Error {
@@ -88,10 +89,12 @@ impl Failure {
 
     /// Prints it on stderr.
     pub fn print(&self) {
-        anstream::eprintln!("error: {}", self.message);
-        self.excerpt.iter().for_each(|lines| anstream::eprintln!("{lines}"));
+        anstream::eprintln!("error: {}", printable(&self.message));
+        self.excerpt
+            .iter()
+            .for_each(|lines| anstream::eprintln!("{}", printable(lines)));
         if let Some(hint) = &self.hint {
-            anstream::eprintln!("hint: {hint}");
+            anstream::eprintln!("hint: {}", printable(hint));
         }
     }
 

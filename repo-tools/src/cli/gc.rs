@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use jiff::SignedDuration;
 
-use super::{Context, Failure};
+use super::{Context, Failure, print};
 use crate::gc::{self, Policy};
 
 /// Removes published files that only old states name, and bundles of packages that are no longer staged.
@@ -50,10 +50,10 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     for one in &collected.garbage {
-        anstream::println!("{}", one.path.display());
+        print::line(&one.path.display().to_string());
     }
     let word = if args.dry_run { "would remove" } else { "removed" };
     let states = collected.snapshots.len();
-    anstream::eprintln!("{word} {files} files ({bytes} bytes); {states} states stay");
+    print::note(&format!("{word} {files} files ({bytes} bytes); {states} states stay"));
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Context, Failure};
+use super::{Context, Failure, print};
 use crate::lint::{self, InTree, Severity};
 use crate::stage::Stage;
 
@@ -28,7 +28,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         .collect::<Result<_, _>>()?;
     let findings = lint::lint(&packages, &kernels);
     if context.json {
-        anstream::println!("{}", serde_json::json!(findings));
+        print::json(&findings);
     } else {
         for finding in &findings {
             let severity = match finding.severity {
@@ -36,11 +36,14 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
                 Severity::Warning => "warning",
                 Severity::Error => "error",
             };
-            anstream::println!("{} {}: {severity}: {}", finding.name, finding.version, finding.problem);
+            print::line(&format!(
+                "{} {}: {severity}: {}",
+                finding.name, finding.version, finding.problem
+            ));
         }
         let hints: BTreeSet<&str> = findings.iter().filter_map(|finding| finding.problem.hint()).collect();
         for hint in hints {
-            anstream::eprintln!("hint: {hint}");
+            print::note(&format!("hint: {hint}"));
         }
     }
     let limit = if args.strict {

@@ -3,7 +3,7 @@
 use dkms_index::document::record::BuildOutcome;
 
 use super::table::{self, Cell};
-use super::{Context, Failure};
+use super::{Context, Failure, print};
 use crate::stage::Stage;
 
 /// Lists the staged packages: name, version, directory of the manifest, number of alias patterns, kernels it builds on.
@@ -15,7 +15,7 @@ pub(super) fn run(_: Args, context: &Context) -> Result<(), Failure> {
     let packages = Stage::of(&context.repository()?).list()?;
     if context.json {
         let records: Vec<_> = packages.iter().map(|p| &p.record).collect();
-        anstream::println!("{}", serde_json::json!(records));
+        print::json(&records);
         return Ok(());
     }
     let rows = packages.iter().map(|package| {

@@ -11,6 +11,7 @@ mod gc;
 mod init;
 mod lint;
 mod list;
+mod print;
 mod progress;
 mod publish;
 mod revoke;

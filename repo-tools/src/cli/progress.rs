@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dkms_engine::event::{Event, Step, Subject};
+use dkms_support::terminal::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Shows how far the builds are.
@@ -44,7 +45,7 @@ impl Progress {
                 ..
             } => {
                 if let Some(bar) = &self.bar {
-                    bar.set_message(subject.to_string());
+                    bar.set_message(printable(&subject.to_string()).into_owned());
                 }
             }
             Event::Finished {
@@ -71,6 +72,7 @@ impl Progress {
     }
 
     fn say(&self, line: &str) {
+        let line = printable(line);
         match &self.bar {
             Some(bar) => bar.suspend(|| anstream::eprintln!("{line}")),
             None => anstream::eprintln!("{line}"),

@@ -1,6 +1,6 @@
 //! `dkms-repo publish` and `dkms-repo timestamp`.
 
-use super::{Context, Failure};
+use super::{Context, Failure, print};
 use crate::authority;
 use crate::publish::{Extent, Report, publish};
 
@@ -41,7 +41,7 @@ pub(super) fn run_timestamp(_: TimestampArgs, context: &Context) -> Result<(), F
 /// Prints what was done.
 pub(super) fn tell(report: &Report, context: &Context) {
     if context.json {
-        anstream::println!("{}", serde_json::json!(report));
+        print::json(&report);
         return;
     }
     for (role, version) in &report.signed {

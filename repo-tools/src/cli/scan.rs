@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::table::{self, Cell, Tone};
-use super::{Context, Failure};
+use super::{Context, Failure, print};
 use crate::lint::{self, Problem};
 use crate::package::Vendors;
 use crate::scan::facts::{self, KernelFacts, Results, Trial};
@@ -73,7 +73,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     scanned.sort_by(|a, b| name(&a.package).cmp(&name(&b.package)));
     if context.json {
         let all = scanned.iter().map(|one| as_json(one, &kernels));
-        anstream::println!("{}", serde_json::Value::Array(all.collect()));
+        print::json(&serde_json::Value::Array(all.collect()));
     } else {
         print(&scanned, &kernels, &stage);
     }
@@ -193,7 +193,7 @@ fn print(scanned: &[Scanned], kernels: &[KernelFacts], stage: &Stage) {
     for one in scanned.iter().filter(|one| !one.trials.is_empty()) {
         for finding in lint::lint(std::slice::from_ref(&one.package), &[]) {
             if matches!(finding.problem, Problem::SourceDiffers { .. }) {
-                anstream::eprintln!("{} {}: {}", finding.name, finding.version, finding.problem);
+                print::note(&format!("{} {}: {}", finding.name, finding.version, finding.problem));
             }
         }
     }
@@ -212,12 +212,15 @@ fn reasons(scanned: &[Scanned], kernels: &[KernelFacts], stage: &Stage) {
                 continue;
             }
             if printed.len() == 1 {
-                anstream::println!("\n{} {}", one.package.manifest.name, one.package.manifest.version);
+                print::line(&format!(
+                    "\n{} {}",
+                    one.package.manifest.name, one.package.manifest.version
+                ));
             }
             table::paragraph(&format!("{}: {reason}", kernel.release), 2);
             let log = log_file(stage, &one.package, kernel);
             if log.is_file() {
-                anstream::println!("    {}", log.display());
+                print::line(&format!("    {}", log.display()));
             }
         }
     }

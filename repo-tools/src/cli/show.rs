@@ -1,6 +1,6 @@
 //! `dkms-repo show`: one staged package.
 
-use super::{Context, Failure};
+use super::{Context, Failure, print};
 use crate::stage::Stage;
 
 /// Shows all that is known about a staged package.
@@ -30,12 +30,12 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         let all = packages
             .iter()
             .map(|p| serde_json::json!({ "manifest": p.manifest, "record": p.record }));
-        anstream::println!("{}", serde_json::Value::Array(all.collect()));
+        print::json(&serde_json::Value::Array(all.collect()));
         return Ok(());
     }
     for package in &packages {
         let (manifest, record) = (&package.manifest, &package.record);
-        anstream::println!("{} {}", manifest.name, manifest.version);
+        print::line(&format!("{} {}", manifest.name, manifest.version));
         let facts = [
             ("in the DKMS tree", manifest.dkms_version().to_owned()),
             ("summary", manifest.summary.clone()),
@@ -51,27 +51,28 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
             ("firmware", manifest.firmware.join(" ")),
         ];
         for (what, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-            anstream::println!("  {what}: {value}");
+            print::line(&format!("  {what}: {value}"));
         }
         for fact in &record.builds {
             let outcome = serde_json::to_value(fact.outcome).unwrap_or_default();
             let outcome = outcome.as_str().unwrap_or_default();
-            anstream::println!(
+            print::line(&format!(
                 "  {} {} on {}: {outcome} {}",
-                fact.kernel,
-                fact.arch,
-                fact.date,
-                fact.reason
-            );
+                fact.kernel, fact.arch, fact.date, fact.reason
+            ));
         }
         for module in &manifest.modules {
             let (kind, patterns) = match module.aliases.as_slice() {
                 [] => ("declared", &module.declared),
                 _ => ("built", &module.aliases),
             };
-            anstream::println!("  module {}: {} patterns ({kind})", module.name, patterns.len());
+            print::line(&format!(
+                "  module {}: {} patterns ({kind})",
+                module.name,
+                patterns.len()
+            ));
             for pattern in patterns {
-                anstream::println!("    {pattern}");
+                print::line(&format!("    {pattern}"));
             }
         }
     }

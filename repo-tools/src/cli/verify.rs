@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Context, Failure};
+use super::{Context, Failure, print};
 use crate::verify::verify;
 
 /// Verifies the published tree as a client would: all signatures, manifests and bundles.
@@ -25,7 +25,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let root = args.from.unwrap_or_else(|| public.join("metadata/1.root.json"));
     let verified = verify(&public, &root, context.now)?;
     if context.json {
-        anstream::println!("{}", serde_json::json!(verified));
+        print::json(&verified);
     } else {
         anstream::println!(
             "{} records, {} manifests, {} bundles verified",
@@ -34,7 +34,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
             verified.bundles
         );
         for problem in &verified.problems {
-            anstream::eprintln!("{}: {}", problem.package, problem.why);
+            print::note(&format!("{}: {}", problem.package, problem.why));
         }
     }
     if verified.problems.is_empty() {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use dkms_support::chain;
+use dkms_support::terminal::printable;
 
 use crate::event::{Event, Sink, Step, Subject};
 use crate::excerpt;
@@ -36,32 +37,31 @@ pub(super) struct Screen {
 impl Screen {
     /// An error with all its causes, the place in a dkms.conf that it is about, and the suggested fix.
     pub(super) fn error(self, error: &(dyn Error + 'static), hint: Option<String>) {
-        anstream::eprintln!("{RED}error:{RED:#} {}", chain(error));
-        excerpt::of(error).iter().for_each(|text| anstream::eprintln!("{text}"));
+        anstream::eprintln!("{RED}error:{RED:#} {}", printable(&chain(error)));
+        excerpt::of(error).iter().for_each(|text| plain(text));
         hint_line(hint);
     }
 
     /// A failed build: as [`Screen::error`], then the last lines of its log.
     pub(super) fn failure(self, failure: &BuildFailure) {
         let subject = failure.package.subject(Some(&failure.kernel));
-        anstream::eprintln!("{RED}error:{RED:#} build of {subject} failed: {failure}");
-        excerpt::of(&failure.error)
-            .iter()
-            .for_each(|text| anstream::eprintln!("{text}"));
+        let text = format!("build of {subject} failed: {failure}");
+        anstream::eprintln!("{RED}error:{RED:#} {}", printable(&text));
+        excerpt::of(&failure.error).iter().for_each(|text| plain(text));
         hint_line(failure.hint());
         self.tail(failure.log.as_deref(), &failure.tail);
     }
 
     /// Something that is wrong, in its own words.
     pub(super) fn complaint(self, text: &str, hint: Option<String>) {
-        anstream::eprintln!("{RED}error:{RED:#} {text}");
+        anstream::eprintln!("{RED}error:{RED:#} {}", printable(text));
         hint_line(hint);
     }
 
     /// Something to look at; the work goes on.
     pub(super) fn warning(self, text: &str, hint: Option<String>) {
         if self.loudness >= Loudness::Normal {
-            anstream::eprintln!("{YELLOW}warning:{YELLOW:#} {text}");
+            anstream::eprintln!("{YELLOW}warning:{YELLOW:#} {}", printable(text));
             hint_line(hint);
         }
     }
@@ -69,7 +69,7 @@ impl Screen {
     /// A result.
     pub(super) fn say(self, text: &str) {
         if self.loudness >= Loudness::Normal {
-            anstream::eprintln!("{text}");
+            plain(text);
         }
     }
 
@@ -79,9 +79,9 @@ impl Screen {
             return;
         }
         if let Some(log) = log {
-            anstream::eprintln!("the last lines of {}:", log.display());
+            plain(&format!("the last lines of {}:", log.display()));
         }
-        lines.iter().for_each(|line| anstream::eprintln!("    {line}"));
+        lines.iter().for_each(|line| plain(&format!("    {line}")));
     }
 
     /// A result about one package.
@@ -107,7 +107,7 @@ impl Sink for Screen {
                     } else {
                         format!(" {detail}")
                     };
-                    anstream::eprintln!("{subject}: {}{detail}", step.word());
+                    plain(&format!("{subject}: {}{detail}", step.word()));
                 }
             }
             Event::Finished { subject, step } => self.done(&subject, past(step)),
@@ -117,7 +117,7 @@ impl Sink for Screen {
             }
             Event::DepmodStarted { release } => self.say(&format!("{release}: running depmod")),
             Event::DepmodEnded { .. } => {}
-            Event::Note(text) if self.loudness >= Loudness::Verbose => anstream::eprintln!("{text}"),
+            Event::Note(text) if self.loudness >= Loudness::Verbose => plain(&text),
             Event::Note(_) => {}
             Event::ScriptLine(line) => self.say(&line),
             Event::Advice { text, hint } | Event::Warning { text, hint } => self.warning(&text, hint),
@@ -125,9 +125,14 @@ impl Sink for Screen {
     }
 }
 
+/// One or more lines without colours.
+fn plain(text: &str) {
+    anstream::eprintln!("{}", printable(text));
+}
+
 fn hint_line(hint: Option<String>) {
     if let Some(hint) = hint {
-        anstream::eprintln!("{CYAN}hint:{CYAN:#} {hint}");
+        anstream::eprintln!("{CYAN}hint:{CYAN:#} {}", printable(&hint));
     }
 }
 
