@@ -13,7 +13,7 @@ use dkms_index::pattern::Pattern;
 
 use crate::candidate::{self, Facts, Offer, OfferId, Rules, TargetKernel};
 use crate::config::Repository;
-use crate::device::{self, Device};
+use crate::device::{self, Binding, Device};
 use crate::host::Host;
 use crate::intree::{InTree, InTreeError, KernelClaim};
 use crate::plan::{self, Dependencies, InstalledPackage, Plan, Situation};
@@ -109,6 +109,8 @@ impl<'a> Machine<'a> {
                 .as_ref()
                 .map_or_else(|_| self.host.arch.clone(), |target| target.arch.clone()),
             config: target.as_ref().ok().map(|target| target.config().clone()),
+            own_modules: BTreeSet::new(),
+            modules_in_use: BTreeMap::new(),
         };
         let in_tree = InTree::read(root, release)?;
         let claims = match &in_tree {
@@ -117,6 +119,13 @@ impl<'a> Machine<'a> {
         };
         let installed = installed_packages(tree, &kernel, records);
         let live = self.here && self.host.running.as_deref() == Some(release);
+        let kernel = TargetKernel {
+            own_modules: in_tree
+                .map(|in_tree| in_tree.own_modules(self.modules_of_packages()))
+                .unwrap_or_default(),
+            modules_in_use: self.modules_in_use(live, &claims, &installed),
+            ..kernel
+        };
         Ok(Survey {
             kernel,
             target,
@@ -125,6 +134,41 @@ impl<'a> Machine<'a> {
             claims,
             installed,
         })
+    }
+
+    /// The names of all modules that packages for these devices have.
+    fn modules_of_packages(&self) -> BTreeSet<String> {
+        let needed = self.dependencies.values().flatten();
+        let offers = self.matches.iter().flatten().map(|(offer, _)| offer).chain(needed);
+        offers
+            .flat_map(|offer| &offer.record.modules)
+            .map(|module| module.replace('-', "_"))
+            .collect()
+    }
+
+    /// The modules that devices work with, each with one of the devices: those that are bound, or those that claim a device which is
+    /// not here. A module that a package has put in place is not the kernel's.
+    fn modules_in_use(
+        &self,
+        live: bool,
+        claims: &[Vec<KernelClaim>],
+        installed: &[InstalledPackage],
+    ) -> BTreeMap<String, String> {
+        let mut in_use = BTreeMap::new();
+        for (device, claims) in self.devices.iter().zip(claims) {
+            let modules: Vec<&str> = match &device.binding {
+                Binding::Bound { module: Some(module), .. } if live => vec![module],
+                _ if live => Vec::new(),
+                _ => claims.iter().map(|claim| claim.module.as_str()).collect(),
+            };
+            for module in modules {
+                let module = module.replace('-', "_");
+                if !installed.iter().any(|package| package.modules.contains(&module)) {
+                    in_use.entry(module).or_insert_with(|| device.title());
+                }
+            }
+        }
+        in_use
     }
 
     /// The kernel's own modules for each device, over all modaliases of the device.
@@ -153,9 +197,9 @@ impl<'a> Machine<'a> {
             .zip(&survey.claims)
             .map(|((device, matches), claims)| {
                 let assessment = candidate::assess(matches, facts);
-                let names: BTreeSet<&str> = matches.iter().map(|(offer, _)| offer.id.name.as_str()).collect();
-                let names: Vec<&str> = names.into_iter().collect();
-                let already_served = plan::already_served(device, survey.live, claims, &installed, &names, &assessment);
+                let matching: Vec<&OfferId> = matches.iter().map(|(offer, _)| &offer.id).collect();
+                let already_served =
+                    plan::already_served(device, survey.live, claims, &installed, &matching, &assessment);
                 Situation {
                     already_served,
                     assessment,
@@ -214,6 +258,8 @@ impl<'a> Offers<'a> {
             name: record.name.clone(),
             version: record.version.clone(),
             repository: repository.to_string(),
+            // The role that must sign its manifest: the directory is the role's path.
+            scope: record.manifest.rsplit_once('/').map_or_else(String::new, |(scope, _)| scope.to_owned()),
         };
         let offer = Arc::new(Offer {
             id: name,
@@ -295,9 +341,10 @@ pub fn installed_packages(tree: &Tree, kernel: &TargetKernel, records: &[Install
                 name: name.clone(),
                 dkms_version: version,
                 source: record.map(|i| OfferId {
-                    name: i.package.clone(),
+                    name: i.name.clone(),
                     version: i.version.clone(),
                     repository: i.repository.clone(),
+                    scope: i.scope.clone(),
                 }),
                 bundle_sha256: record.map(|i| i.bundle_sha256.clone()).unwrap_or_default(),
                 modules: modules.into_iter().map(|m: String| m.replace('-', "_")).collect(),

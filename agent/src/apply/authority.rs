@@ -47,7 +47,7 @@ pub(super) fn scripts_at_removal(
     if ours.peek().is_none() {
         return ScriptKind::AS_ROOT.into_iter().collect();
     }
-    ours.flat_map(|record| scripts(&record.package, &record.root_scripts, policy))
+    ours.flat_map(|record| scripts(&record.name, &record.root_scripts, policy))
         .collect()
 }
 
@@ -60,9 +60,14 @@ pub(super) fn check_recipe(
     kernel: &KernelId,
     obtained: &Obtained,
 ) -> Result<(), Failure> {
+    // By its own name, which the tree may have given to another package.
+    let own = DkmsId {
+        module: offer.name.clone(),
+        ..package.clone()
+    };
     let context = ConfContext {
         overrides_dir: "/dev/null".into(),
-        ..worker.tree.context(package, kernel)
+        ..worker.tree.context(&own, kernel)
     };
     let conf = evaluate(obtained.source.path(), &context).map_err(|error| {
         let cause = if is_disk_full(&error) {
@@ -143,6 +148,7 @@ fn report(worker: &Worker<'_>, offer: &OfferId, kernel: &KernelId, found: &alias
         run: worker.run.clone(),
         action: "unlisted-aliases".to_owned(),
         package: offer.name.clone(),
+        scope: offer.scope.clone(),
         version: offer.version.clone(),
         kernel: kernel.release.clone(),
         outcome: "allowed".to_owned(),
@@ -212,6 +218,8 @@ mod tests {
         };
         let record = |package: &str| InstallRecord {
             package: package.to_owned(),
+            name: package.to_owned(),
+            scope: "curated".to_owned(),
             kernel: "6.1".to_owned(),
             version: "1.0-2".to_owned(),
             dkms_version: "1.0".to_owned(),

@@ -62,7 +62,7 @@ fn one_wave(
     let mut added: Vec<(&Step, BuildRequest, Origin)> = Vec::new();
     for step in steps {
         let id = &step.offer.id;
-        let outcome = match (tree_id(&step.offer), sources.get(id)) {
+        let outcome = match (tree_id(step), sources.get(id)) {
             (Some(package), Some(obtained)) => {
                 source::add(worker, session, id, &package, &kernel, obtained).map(|origin| (package, origin))
             }

@@ -13,7 +13,7 @@ use dkms_support::chain;
 
 use super::authority;
 use super::load_failure::{Consequence, LoadFailure};
-use super::{Attempt, Cause, End, Failure, PendingStep, Worker, tree_id};
+use super::{Attempt, Cause, End, Failure, PendingStep, Worker};
 use crate::candidate::{Offer, Rules};
 use crate::device::{Binding, Device};
 use crate::host::SecureBoot;
@@ -45,14 +45,17 @@ impl Worker<'_> {
     ) -> Result<bool, StateError> {
         let mut any_failed = false;
         for attempt in attempts.iter_mut() {
+            if let End::Failed(_) = attempt.end {
+                continue;
+            }
+            let outcome = self.load_one(machine, survey, attempt);
             let End::Installed { loaded, pending, .. } = &mut attempt.end else {
                 continue;
             };
-            match self.load_one(machine, survey, &attempt.offer, &attempt.serves) {
+            match outcome {
                 Loaded::Bound => {
                     *loaded = true;
-                    let name = &attempt.offer.id.name;
-                    self.records.note_bound(name, &survey.kernel.release)?;
+                    self.records.note_bound(&attempt.tree_name, &survey.kernel.release)?;
                 }
                 Loaded::Pending { why, hint } => {
                     self.reporter.report(ProgressEvent::Warning {
@@ -90,10 +93,10 @@ impl Worker<'_> {
         self.load_unrecorded(machine, survey);
         let mut found = Vec::new();
         for recorded in self.records.never_bound(&survey.kernel.release)? {
-            let is_meant =
-                |offer: &Offer| offer.id.repository == recorded.repository && offer.id.name == recorded.package;
+            let key = recorded.key();
+            let is_meant = |offer: &Offer| offer.id.repository == recorded.repository && offer.id.key().is_same(&key);
             let is_recorded = |offer: &Offer| is_meant(offer) && offer.id.version == recorded.version;
-            if rules.held.contains(&recorded.package) || done.iter().any(|attempt| is_meant(&attempt.offer)) {
+            if rules.held.contains(&recorded.name) || done.iter().any(|attempt| is_meant(&attempt.offer)) {
                 continue;
             }
             let (mut offered, mut serves) = (None, Vec::new());
@@ -109,7 +112,13 @@ impl Worker<'_> {
             } else if let Some(offer) = offered {
                 let (files, loaded, pending) = (Vec::new(), false, None);
                 let end = End::Installed { files, loaded, pending };
-                found.push(Attempt { offer, serves, end });
+                let tree_name = recorded.package;
+                found.push(Attempt {
+                    offer,
+                    tree_name,
+                    serves,
+                    end,
+                });
             }
         }
         Ok(found)
@@ -128,9 +137,10 @@ impl Worker<'_> {
         }
     }
 
-    fn load_one(&self, machine: &Machine<'_>, survey: &Survey, offer: &Offer, serves: &[usize]) -> Loaded {
-        for module in &offer.record.modules {
-            if self.is_other_build(machine, survey, offer, module) && !self.unload_other_build(machine, module) {
+    fn load_one(&self, machine: &Machine<'_>, survey: &Survey, attempt: &Attempt) -> Loaded {
+        let serves = &attempt.serves;
+        for module in &attempt.offer.record.modules {
+            if self.is_other_build(machine, survey, attempt, module) && !self.unload_other_build(machine, module) {
                 return Loaded::Pending {
                     why: format!("the running kernel uses another build of {module}"),
                     hint: "systemctl reboot".to_owned(),
@@ -183,11 +193,11 @@ impl Worker<'_> {
     }
 
     /// Whether the kernel has loaded another build of a module than the one that is installed: modprobe would do nothing then.
-    fn is_other_build(&self, machine: &Machine<'_>, survey: &Survey, offer: &Offer, module: &str) -> bool {
+    fn is_other_build(&self, machine: &Machine<'_>, survey: &Survey, attempt: &Attempt, module: &str) -> bool {
         let name = module.replace('-', "_");
         let path = machine.host.root.join(format!("/sys/module/{name}/srcversion"));
         let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
-        let (Ok(loaded), Some(package), Some(kernel)) = (fs::read_to_string(path), tree_id(offer), kernel) else {
+        let (Ok(loaded), Some(package), Some(kernel)) = (fs::read_to_string(path), attempt.tree_id(), kernel) else {
             return false;
         };
         let modules = self.tree.recorded_modules(&package, &kernel);
@@ -215,7 +225,7 @@ impl Worker<'_> {
     /// Removes a package that does not work from this kernel. Its build goes too, because `dkms autoinstall` would install it again.
     fn uninstall(&self, attempt: &Attempt, survey: &Survey) -> Result<(), StateError> {
         let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
-        if let (Some(package), Some(kernel)) = (tree_id(&attempt.offer), kernel) {
+        if let (Some(package), Some(kernel)) = (attempt.tree_id(), kernel) {
             for module in attempt.offer.record.modules.iter().rev() {
                 // A module that is in use stays loaded until the next boot.
                 let _ = self.loader.unload(module);
@@ -224,7 +234,7 @@ impl Worker<'_> {
             let recipe = &attempt.offer.record.recipe;
             session.allow_scripts(
                 &package,
-                authority::scripts(&package.module, &recipe.root_scripts, self.policy),
+                authority::scripts(&attempt.offer.id.name, &recipe.root_scripts, self.policy),
             );
             let gone = session
                 .remove(&package, std::slice::from_ref(&kernel))
@@ -240,7 +250,7 @@ impl Worker<'_> {
             }
         }
         self.records
-            .note_removed(&attempt.offer.id.name, &survey.kernel.release)?;
+            .note_removed(&attempt.tree_name, &survey.kernel.release)?;
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::{Tree, TreeLock};
 use jiff::Timestamp;
 
-use crate::candidate::{Offer, OfferId, Rejection, Rules};
+use crate::candidate::{OfferId, Rejection, Rules};
 use crate::config::Policy;
 use crate::plan::{Plan, Step};
 use crate::report::progress::{ProgressEvent, Reporter};
@@ -206,6 +206,7 @@ impl Worker<'_> {
                 let end = ends.remove(&step.offer.id)?;
                 Some(Attempt {
                     offer: Arc::clone(&step.offer),
+                    tree_name: step.tree_name.clone(),
                     serves: step.serves.clone(),
                     end,
                 })
@@ -219,13 +220,14 @@ impl Worker<'_> {
         }
         Attempt {
             offer: Arc::clone(&step.offer),
+            tree_name: step.tree_name.clone(),
             serves: step.serves.clone(),
             end: End::Failed(failure),
         }
     }
 
     fn report_failure(&self, step: &Step, kernel: &KernelId, failure: &Failure) {
-        if let Some(package) = tree_id(&step.offer) {
+        if let Some(package) = tree_id(step) {
             self.reporter.emit(Event::Failed {
                 subject: package.subject(Some(kernel)),
                 reason: failure.reason.clone(),
@@ -242,8 +244,11 @@ impl Worker<'_> {
         let kernel = &survey.kernel.release;
         match &attempt.end {
             End::Installed { .. } => {
+                rules.tree_names.insert(attempt.tree_name.clone(), attempt.offer.id.key());
                 self.records.note_installed(&InstallRecord {
-                    package: record.name.clone(),
+                    package: attempt.tree_name.clone(),
+                    name: record.name.clone(),
+                    scope: attempt.offer.id.scope.clone(),
                     kernel: kernel.clone(),
                     version: record.version.clone(),
                     dkms_version: record.dkms_version().to_owned(),
@@ -278,7 +283,7 @@ impl Worker<'_> {
                         let why = Rejection::Failed {
                             reason: failure.reason.clone(),
                         };
-                        rules.set_aside.insert(record.name.clone(), why);
+                        rules.set_aside.insert(attempt.offer.id.key(), why);
                     }
                 }
                 self.log("install", attempt, kernel, "failed", &failure.reason)
@@ -299,6 +304,7 @@ impl Worker<'_> {
             run: self.run.clone(),
             action: action.to_owned(),
             package: attempt.offer.id.name.clone(),
+            scope: attempt.offer.id.scope.clone(),
             version: attempt.offer.id.version.clone(),
             kernel: kernel.to_owned(),
             outcome: outcome.to_owned(),
@@ -318,10 +324,10 @@ impl Worker<'_> {
         let reason = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         for attempt in attempts.iter_mut() {
             if matches!(attempt.end, End::Installed { .. })
-                && tree_id(&attempt.offer).is_some_and(|id| undone.contains(&id))
+                && attempt.tree_id().is_some_and(|id| undone.contains(&id))
             {
                 self.records
-                    .note_removed(&attempt.offer.id.name, &survey.kernel.release)?;
+                    .note_removed(&attempt.tree_name, &survey.kernel.release)?;
                 self.log("install", attempt, &survey.kernel.release, "undone", &reason)?;
                 let hint = errors.iter().find_map(dkms_engine::install::DepmodError::hint);
                 attempt.end = End::Failed(Failure {
@@ -359,7 +365,7 @@ fn usable(survey: &Survey) -> Result<Arc<KernelTarget>, Failure> {
     })
 }
 
-/// What the DKMS tree calls a package.
-fn tree_id(offer: &Offer) -> Option<DkmsId> {
-    DkmsId::new(&offer.record.name, offer.record.dkms_version())
+/// What the DKMS tree calls the package of a step.
+fn tree_id(step: &Step) -> Option<DkmsId> {
+    DkmsId::new(&step.tree_name, step.offer.record.dkms_version())
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dkms_engine::package::DkmsId;
+
 use crate::candidate::Offer;
 use crate::plan::Removal;
 
@@ -20,10 +22,19 @@ pub struct Done {
 pub struct Attempt {
     /// The package.
     pub offer: Arc<Offer>,
+    /// Its name in the DKMS tree.
+    pub tree_name: String,
     /// The devices it was for.
     pub serves: Vec<usize>,
     /// How it ended.
     pub end: End,
+}
+
+impl Attempt {
+    /// What the DKMS tree calls it; none where its name cannot be used there.
+    pub(super) fn tree_id(&self) -> Option<DkmsId> {
+        DkmsId::new(&self.tree_name, self.offer.record.dkms_version())
+    }
 }
 
 /// How the work on one package ended.

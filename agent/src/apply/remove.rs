@@ -83,6 +83,10 @@ impl Worker<'_> {
                 run: self.run.clone(),
                 action: "remove".to_owned(),
                 package: package.module.clone(),
+                scope: installed
+                    .iter()
+                    .find(|record| record.package == package.module && record.kernel == kernel.release)
+                    .map_or_else(String::new, |record| record.scope.clone()),
                 version: package.version.clone(),
                 kernel: kernel.release.clone(),
                 outcome: "done".to_owned(),
@@ -106,7 +110,7 @@ impl Worker<'_> {
         let mut session = self.removal_session();
         let (mut removals, mut modaliases) = (Vec::new(), Vec::new());
         for removal in &revoked.removals {
-            let Some(package) = DkmsId::new(&removal.package.name, &removal.dkms_version) else {
+            let Some(package) = DkmsId::new(&removal.tree_name, &removal.dkms_version) else {
                 continue;
             };
             // Unload first: after the removal it is not known which modules belong to the package.

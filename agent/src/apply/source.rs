@@ -71,6 +71,8 @@ pub(super) fn add(
     let options = AddOptions {
         force: !is_same,
         scripts: ScriptConsent::Named([(package.clone(), scripts.clone())].into()),
+        // Its own name is another role's package here.
+        called: (package.module != offer.name).then(|| package.clone()),
     };
     session.allow_scripts(package, scripts);
     let context = tree.context(package, kernel);

@@ -107,6 +107,8 @@ mod tests {
             release: release.into(),
             arch: "x86_64".into(),
             config: None,
+            own_modules: Default::default(),
+            modules_in_use: Default::default(),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::state::records::Quarantined;
 
 pub use fit::Proof;
 pub use rank::Rank;
-pub use rejection::{OfferId, Rejected, Rejection};
+pub use rejection::{CURATED, OfferId, PackageKey, Rejected, Rejection};
 
 /// A package version that a repository offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,10 @@ pub struct TargetKernel {
     pub arch: String,
     /// Its configuration; `None` where there are no headers to read it from.
     pub config: Option<KernelConfig>,
+    /// Its own modules, as far as packages have modules of the same names. `-` is written as `_`.
+    pub own_modules: BTreeSet<String>,
+    /// The own modules that devices of this machine work with, each with one of the devices.
+    pub modules_in_use: BTreeMap<String, String>,
 }
 
 /// The policy of the machine's owner, and what failed on the machine.
@@ -59,8 +63,10 @@ pub struct Rules {
     pub revocations: BTreeMap<String, Revocations>,
     /// What tells this machine from others in a staged rollout.
     pub machine_id: String,
-    /// Names that this run does not try again, in any version: a mirror must not be able to force an older version.
-    pub set_aside: BTreeMap<String, Rejection>,
+    /// Packages that this run does not try again, in any version: a mirror must not be able to force an older version.
+    pub set_aside: BTreeMap<PackageKey, Rejection>,
+    /// The names in the DKMS tree that this program gave to packages, for whatever kernel.
+    pub tree_names: BTreeMap<String, PackageKey>,
 }
 
 impl Rules {
@@ -125,7 +131,7 @@ pub fn assess(matches: &[(Arc<Offer>, Pattern)], facts: Facts<'_>) -> Assessment
     }
     assessment
         .ranked
-        .sort_by(|a, b| b.rank.cmp(&a.rank).then_with(|| a.offer.id.cmp(&b.offer.id)));
+        .sort_by(|a, b| b.rank.cmp(&a.rank).then_with(|| newest_of_package_first(&a.offer.id, &b.offer.id)));
     assessment.rejected.sort_by(|a, b| newest_first(&a.package, &b.package));
     assessment
 }
@@ -137,6 +143,14 @@ fn insert(ranked: &mut Vec<Candidate>, candidate: Candidate) {
         Some(known) => *known = candidate,
         None => ranked.push(candidate),
     }
+}
+
+/// Versions of different packages say nothing about each other: a package is not chosen because it counts higher.
+fn newest_of_package_first(a: &OfferId, b: &OfferId) -> std::cmp::Ordering {
+    (&a.name, &a.scope)
+        .cmp(&(&b.name, &b.scope))
+        .then_with(|| version::compare(&b.version, &a.version))
+        .then_with(|| a.cmp(b))
 }
 
 fn newest_first(a: &OfferId, b: &OfferId) -> std::cmp::Ordering {
@@ -155,13 +169,14 @@ pub fn admit(offer: &Offer, facts: Facts<'_>) -> Result<Proof, Rejection> {
     if let Some(reason) = revoked(offer, rules) {
         return Err(Rejection::Revoked { reason });
     }
-    if let Some(why) = rules.set_aside.get(&record.name) {
+    if let Some(why) = rules.set_aside.get(&offer.id.key()) {
         return Err(why.clone());
     }
     if record.status == Status::Withdrawn {
         return Err(Rejection::Withdrawn);
     }
     denied(offer, rules)?;
+    replaces_kernel_module(offer, kernel)?;
     let machine_fits = record.oem_sets.is_empty()
         || facts.machine.is_some_and(|machine| {
             let mut patterns = record.oem_sets.iter().filter_map(|text| Pattern::parse(text).ok());
@@ -206,6 +221,29 @@ fn revoked(offer: &Offer, rules: &Rules) -> Option<String> {
     let versions = [record.version.as_str(), record.dkms_version()];
     let revocation = list.denies(&record.name, &versions, &record.bundle.sha256)?;
     Some(revocation.reason.clone())
+}
+
+/// Whether it would take the place of one of the kernel's own modules and may not: only the curated role may sign that, and no device
+/// loses a driver that works.
+fn replaces_kernel_module(offer: &Offer, kernel: &TargetKernel) -> Result<(), Rejection> {
+    for module in &offer.record.modules {
+        let name = module.replace('-', "_");
+        if !kernel.own_modules.contains(&name) {
+            continue;
+        }
+        let reason = if offer.id.scope != CURATED {
+            "only a package of the curated role may".to_owned()
+        } else if let Some(device) = kernel.modules_in_use.get(&name) {
+            format!("{device} works with it")
+        } else {
+            continue;
+        };
+        return Err(Rejection::ReplacesKernelModule {
+            module: module.clone(),
+            reason,
+        });
+    }
+    Ok(())
 }
 
 /// Whether the policy of the machine's owner denies it.

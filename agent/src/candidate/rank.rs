@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 
 use dkms_index::pattern::Pattern;
 use dkms_index::specificity::Specificity;
-use dkms_index::version;
 use serde::Serialize;
 
 use super::{Facts, Offer, Proof};
@@ -20,8 +19,6 @@ pub struct Rank {
     pub proof: Proof,
     /// How exactly the pattern names the device.
     pub specificity: Specificity,
-    /// The version in the index.
-    pub version: String,
 }
 
 impl Rank {
@@ -31,12 +28,11 @@ impl Rank {
             priority: offer.priority,
             proof,
             specificity: Specificity::of(pattern),
-            version: offer.id.version.clone(),
         }
     }
 
-    /// The first criterion by which `self` goes before `other`, as text.
-    pub fn advantage_over(&self, other: &Self) -> &'static str {
+    /// The first criterion by which `self` goes before `other`, as text. `same_package` says that they are versions of one package.
+    pub fn advantage_over(&self, other: &Self, same_package: bool) -> &'static str {
         if self.preferred != other.preferred {
             "preferred on this machine"
         } else if self.priority != other.priority {
@@ -48,7 +44,7 @@ impl Rank {
             }
         } else if self.specificity != other.specificity {
             "names the device more exactly"
-        } else if version::compare(&self.version, &other.version).is_ne() {
+        } else if same_package {
             "newer"
         } else {
             "first by name"
@@ -59,9 +55,7 @@ impl Rank {
 impl Ord for Rank {
     fn cmp(&self, other: &Self) -> Ordering {
         let counts = |rank: &Self| (rank.preferred, rank.priority, rank.proof, rank.specificity);
-        counts(self)
-            .cmp(&counts(other))
-            .then_with(|| version::compare(&self.version, &other.version))
+        counts(self).cmp(&counts(other))
     }
 }
 

@@ -4,6 +4,26 @@ use std::fmt;
 
 use serde::Serialize;
 
+/// The directory of the role that may sign for any device.
+pub const CURATED: &str = "curated";
+
+/// What a package is identified by: two vendors may use one name, and have nothing to do with each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackageKey {
+    /// The directory of the role that signs it: `curated`, `by-id/pci-10ec`. Empty where it is not known.
+    pub scope: String,
+    /// `PACKAGE_NAME`.
+    pub name: String,
+}
+
+impl PackageKey {
+    /// Whether both are one package. One whose role is not known goes by its name.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let is_unknown = self.scope.is_empty() || other.scope.is_empty();
+        self.name == other.name && (is_unknown || self.scope == other.scope)
+    }
+}
+
 /// A package version of one repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct OfferId {
@@ -13,6 +33,24 @@ pub struct OfferId {
     pub version: String,
     /// The repository's name, as in its configuration.
     pub repository: String,
+    /// The directory of the role that signs it: `curated`, `by-id/pci-10ec`. Empty where it is not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub scope: String,
+}
+
+impl OfferId {
+    /// The package, without its version and repository.
+    pub fn key(&self) -> PackageKey {
+        PackageKey {
+            scope: self.scope.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// Whether both are versions of one package.
+    pub fn is_same_package(&self, other: &Self) -> bool {
+        self.scope == other.scope && self.name == other.name
+    }
 }
 
 impl fmt::Display for OfferId {
@@ -82,6 +120,13 @@ pub enum Rejection {
         /// The directives of its dkms.conf.
         scripts: Vec<String>,
     },
+    /// It has a module of the name of one of the kernel's own, and may not take its place.
+    ReplacesKernelModule {
+        /// The module.
+        module: String,
+        /// Why it may not.
+        reason: String,
+    },
     /// It is offered to a part of the machines only, and this one is not among them yet.
     NotYetRolledOut,
     /// It needs a package that is not available.
@@ -135,6 +180,9 @@ impl fmt::Display for Rejection {
                     "wants to run scripts as root ({}) and is not allowed to",
                     scripts.join(", ")
                 )
+            }
+            Self::ReplacesKernelModule { module, reason } => {
+                write!(f, "may not replace the kernel's own module {module}: {reason}")
             }
             Self::NotYetRolledOut => f.write_str("not yet rolled out to this machine"),
             Self::Needs { name, reason } => write!(f, "needs {name} built first: {reason}"),

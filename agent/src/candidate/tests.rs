@@ -14,6 +14,7 @@ pub(crate) fn offer(name: &str, version: &str) -> Offer {
         name: name.into(),
         version: version.into(),
         repository: "test".into(),
+        scope: CURATED.into(),
     };
     Offer {
         id,
@@ -48,6 +49,8 @@ fn check(matches: &[(Offer, &str)], rules: &Rules, expected: &[&str]) {
         release: "6.12.1".into(),
         arch: "x86_64".into(),
         config: None,
+        own_modules: Default::default(),
+        modules_in_use: Default::default(),
     };
     let machine: Modalias = "dmi:bvnX:svnACME:pnOne:".parse().unwrap();
     let facts = Facts {
@@ -238,4 +241,41 @@ fn a_staged_offer_is_for_a_part_of_the_machines() {
     let mut early = Rules::default();
     early.policy.rings = vec!["early".into()];
     check(&[(rollout(0), DEVICE)], &early, &["a 1"]);
+}
+
+/// The answer for a package of this role that has the module `e1000e`, on a kernel that has one of its own.
+fn check_kernel_module(scope: &str, in_use: Option<&str>, expected: Result<(), &str>) {
+    let mut offer = changed(offer("a", "1"), |o| o.record.modules = vec!["a".into(), "e1000e".into()]);
+    offer.id.scope = scope.into();
+    let kernel = TargetKernel {
+        release: "6.12.1".into(),
+        arch: "x86_64".into(),
+        config: None,
+        own_modules: BTreeSet::from(["e1000e".into()]),
+        modules_in_use: in_use.map(|device| ("e1000e".into(), device.into())).into_iter().collect(),
+    };
+    let rules = Rules::default();
+    let facts = Facts {
+        kernel: &kernel,
+        machine: None,
+        rules: &rules,
+    };
+    let found = admit(&offer, facts).map(drop).map_err(|why| why.to_string());
+    assert_eq!(found, expected.map_err(str::to_owned), "{scope} {in_use:?}");
+}
+
+#[test]
+fn a_module_of_the_kernel_is_replaced_by_the_curated_role_where_nothing_works_with_it() {
+    let refused = "may not replace the kernel's own module e1000e: ";
+    let vendor = format!("{refused}only a package of the curated role may");
+    check_kernel_module("by-id/pci-1234", None, Err(&vendor));
+    check_kernel_module("by-id/pci-1234", Some("NIC"), Err(&vendor));
+    check_kernel_module(CURATED, None, Ok(()));
+    check_kernel_module(CURATED, Some("NIC"), Err(&format!("{refused}NIC works with it")));
+}
+
+#[test]
+fn versions_of_different_packages_are_not_compared() {
+    let none = Rules::default();
+    check(&[(offer("b", "999"), DEVICE), (offer("a", "1"), DEVICE)], &none, &["a 1", "b 999"]);
 }

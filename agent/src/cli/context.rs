@@ -193,6 +193,7 @@ impl Context {
             revocations,
             machine_id: self.host.machine_id.clone().unwrap_or_default(),
             set_aside: BTreeMap::new(),
+            tree_names: records.installed()?.into_iter().map(|one| (one.package.clone(), one.key())).collect(),
         })
     }
 

@@ -52,6 +52,7 @@ fn change(
             run: context.run(),
             action: action.to_owned(),
             package: package.clone(),
+            scope: String::new(),
             version: String::new(),
             kernel: String::new(),
             outcome: "done".to_owned(),

@@ -62,7 +62,7 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
             let is_there = |step: &plan::Step| {
                 let id = &step.offer.id;
                 survey.installed.iter().any(|installed| {
-                    installed.name == id.name
+                    installed.is_package(id)
                         && installed.dkms_version == step.offer.record.dkms_version()
                         && installed.source.as_ref().is_none_or(|source| source == id)
                 })

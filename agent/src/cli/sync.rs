@@ -131,6 +131,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
             run: context.run(),
             action: "sync".to_owned(),
             package: String::new(),
+            scope: String::new(),
             version: String::new(),
             kernel: String::new(),
             outcome: "done".to_owned(),

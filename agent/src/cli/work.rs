@@ -206,6 +206,7 @@ mod tests {
     fn check(attempts: &[(usize, End)], removal_outcomes: &[RemovalOutcome], expected: Exit) {
         let attempt = |(device, end): &(usize, End)| Attempt {
             offer: Arc::new(offer("edu", "1.0")),
+            tree_name: "edu".into(),
             serves: vec![*device],
             end: end.clone(),
         };
@@ -214,7 +215,9 @@ mod tests {
                 name: "edu".into(),
                 version: "1.0".into(),
                 repository: "test".into(),
+                scope: String::new(),
             },
+            tree_name: "edu".into(),
             dkms_version: "1.0".into(),
             modules: Vec::new(),
             reason: "it corrupts memory".into(),

@@ -22,6 +22,14 @@ pub(super) fn builtin_aliases(content: &[u8]) -> impl Iterator<Item = (&[u8], &[
     })
 }
 
+/// The names of the modules that are built in, some of them many times.
+pub(super) fn builtin_names(content: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+    content.split(|&b| b == 0).filter_map(|entry| {
+        let dot = entry.iter().position(|&b| b == b'.')?;
+        Some(module_name(&entry[..dot]))
+    })
+}
+
 /// Which of the modules `asked` came with the kernel, from `modules.order`: paths such as `kernel/fs/ext4/ext4.ko`.
 pub(super) fn shipped(order: &[u8], asked: &HashSet<String>) -> HashSet<String> {
     lines(order)

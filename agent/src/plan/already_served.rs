@@ -3,7 +3,7 @@
 use dkms_index::specificity::Specificity;
 
 use super::InstalledPackage;
-use crate::candidate::Assessment;
+use crate::candidate::{Assessment, OfferId};
 use crate::device::{Binding, Device};
 use crate::intree::KernelClaim;
 use crate::verdict::Verdict;
@@ -11,19 +11,17 @@ use crate::verdict::Verdict;
 /// The verdict of a device that needs nothing, or `None` when a package is to be found for it.
 ///
 /// `live` says that the device is here and the target is the running kernel, so that what is bound now counts. `claims` are
-/// the kernel's own modules for the device. `matching` are the names of all packages that match it.
+/// the kernel's own modules for the device. `matching` are all packages that match it.
 pub fn already_served(
     device: &Device,
     live: bool,
     claims: &[KernelClaim],
     installed: &[InstalledPackage],
-    matching: &[&str],
+    matching: &[&OfferId],
     assessment: &Assessment,
 ) -> Option<Verdict> {
-    if let Some(package) = installed
-        .iter()
-        .find(|package| matching.contains(&package.name.as_str()))
-    {
+    let is_for_it = |package: &&InstalledPackage| matching.iter().any(|id| package.is_package(id));
+    if let Some(package) = installed.iter().find(is_for_it) {
         return Some(Verdict::Installed { package: package.id() });
     }
     let named = assessment
@@ -110,6 +108,8 @@ mod tests {
             release: "6.12.1".into(),
             arch: "x86_64".into(),
             config: None,
+            own_modules: Default::default(),
+            modules_in_use: Default::default(),
         };
         let rules = Rules::default();
         let facts = Facts {
@@ -132,8 +132,9 @@ mod tests {
                 modules: vec![name.into()],
             })
             .collect();
+        let matching: Vec<&OfferId> = matches.iter().map(|(offer, _)| &offer.id).collect();
         for (live, expected) in [true, false].into_iter().zip(expected) {
-            let found = already_served(&device, live, claims, &installed, matching, &assessment);
+            let found = already_served(&device, live, claims, &installed, &matching, &assessment);
             let found = found.map(|verdict| format!("{} {}", verdict.label(), verdict.detail()));
             assert_eq!(
                 found.as_deref(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dkms_index::version;
 
 use super::InstalledPackage;
-use crate::candidate::{self, Facts, Offer, OfferId, Proof, Rejection};
+use crate::candidate::{self, CURATED, Facts, Offer, OfferId, Proof, Rejection};
 
 /// Packages by name: all versions of every name that some `BUILD_DEPENDS` reaches.
 pub type Dependencies = BTreeMap<String, Vec<Arc<Offer>>>;
@@ -22,6 +22,12 @@ pub(super) struct BuildGraph<'a> {
     offers: Vec<Arc<Offer>>,
     needs: Vec<Vec<usize>>,
     known: BTreeMap<OfferId, Result<usize, Rejection>>,
+}
+
+/// Whether a package of the role `scope` may be built with one of the role `other`: only its own and the curated role decide about its
+/// device.
+fn may_need(scope: &str, other: &str) -> bool {
+    scope == other || other == CURATED
 }
 
 impl<'a> BuildGraph<'a> {
@@ -63,8 +69,8 @@ impl<'a> BuildGraph<'a> {
             .recipe
             .build_depends
             .iter()
-            .filter(|name| !self.installed.iter().any(|package| package.name == **name))
-            .map(|name| self.need(name, dependents))
+            .filter(|name| !self.is_installed(name, &offer.id.scope))
+            .map(|name| self.need(name, &offer.id.scope, dependents))
             .collect();
         dependents.pop();
         let number = needs.map(|needs| {
@@ -76,8 +82,16 @@ impl<'a> BuildGraph<'a> {
         number
     }
 
-    /// The best package of a name that another one needs.
-    fn need(&mut self, name: &str, dependents: &mut Vec<String>) -> Result<usize, Rejection> {
+    /// Whether a package of this name is installed that one of the role `scope` may be built with.
+    fn is_installed(&self, name: &str, scope: &str) -> bool {
+        self.installed.iter().any(|package| {
+            let id = package.id();
+            id.name == name && (id.scope.is_empty() || may_need(scope, &id.scope))
+        })
+    }
+
+    /// The best package of a name that one of the role `scope` needs.
+    fn need(&mut self, name: &str, scope: &str, dependents: &mut Vec<String>) -> Result<usize, Rejection> {
         let refuse = |reason: String| Rejection::Needs {
             name: name.to_owned(),
             reason,
@@ -88,15 +102,16 @@ impl<'a> BuildGraph<'a> {
         let dependencies = self.dependencies;
         let mut admitted: Vec<(Proof, &Arc<Offer>)> = Vec::new();
         let mut refusal = refuse("no repository offers it".to_owned());
-        for offer in dependencies.get(name).into_iter().flatten() {
+        let offers = dependencies.get(name).into_iter().flatten();
+        for offer in offers.filter(|offer| may_need(scope, &offer.id.scope)) {
             match candidate::admit(offer, self.facts) {
                 Ok(proof) => admitted.push((proof, offer)),
                 Err(why) => refusal = refuse(format!("{} {why}", offer.id.version)),
             }
         }
         admitted.sort_by(|(proof_a, a), (proof_b, b)| {
-            (b.priority, proof_b)
-                .cmp(&(a.priority, proof_a))
+            (b.id.scope == scope, b.priority, proof_b)
+                .cmp(&(a.id.scope == scope, a.priority, proof_a))
                 .then_with(|| version::compare(&b.id.version, &a.id.version))
         });
         for (_, offer) in admitted {

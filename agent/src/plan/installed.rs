@@ -5,7 +5,7 @@ use crate::candidate::OfferId;
 /// A package that is installed for the target kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstalledPackage {
-    /// `PACKAGE_NAME`.
+    /// Its name in the DKMS tree.
     pub name: String,
     /// The version in the DKMS tree.
     pub dkms_version: String,
@@ -24,6 +24,12 @@ impl InstalledPackage {
             name: self.name.clone(),
             version: self.dkms_version.clone(),
             repository: String::new(),
+            scope: String::new(),
         })
+    }
+
+    /// Whether it is a version of the package `id`. One of which the role is not known goes by its name.
+    pub fn is_package(&self, id: &OfferId) -> bool {
+        self.id().key().is_same(&id.key())
     }
 }

@@ -8,10 +8,12 @@ mod build_depends;
 mod choose;
 mod installed;
 mod revoked;
+mod tree_name;
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::candidate::{self, Assessment, Candidate, Facts, Offer, OfferId, Rejected, Rejection};
+use crate::candidate::{self, Assessment, CURATED, Candidate, Facts, Offer, OfferId, Rejected, Rejection};
 use crate::verdict::Verdict;
 
 pub use already_served::already_served;
@@ -40,6 +42,8 @@ pub struct Plan {
 pub struct Step {
     /// The package.
     pub offer: Arc<Offer>,
+    /// Its name in the DKMS tree: its own, unless a package of another role has that.
+    pub tree_name: String,
     /// The devices it is for, as indices; empty for what only other packages need.
     pub serves: Vec<usize>,
     /// The earlier steps that must be built before it, as indices into [`Plan::steps`].
@@ -72,29 +76,23 @@ pub fn plan(
     facts: Facts<'_>,
 ) -> Plan {
     let mut graph = BuildGraph::new(dependencies, installed, facts);
-    let device_options: Vec<DeviceOptions> = situations
+    let mut device_options: Vec<DeviceOptions> = situations
         .iter()
         .map(|situation| DeviceOptions::of(situation, &mut graph, installed))
         .collect();
-    let numbers: Vec<Vec<usize>> = device_options
-        .iter()
-        .map(|options| options.choices.iter().map(|(n, _)| *n).collect())
-        .collect();
-    let conflict = |a: usize, b: usize| conflict(graph.offer(a), graph.offer(b));
     let with_dependencies: Vec<Vec<usize>> = (0..graph.len()).map(|n| graph.with_dependencies(n)).collect();
-    let chosen = Assignment {
-        preferences: &numbers,
-        with_dependencies: &with_dependencies,
-        conflict: &conflict,
-    }
-    .solve();
-
-    let picks: Vec<Option<usize>> = numbers
-        .iter()
-        .zip(&chosen)
-        .map(|(n, pick)| pick.map(|i| n[i]))
-        .collect();
-    let steps = steps(&graph, &picks, &with_dependencies);
+    // Each round takes one package out, so this ends.
+    let (chosen, picks) = loop {
+        let (chosen, picks) = assign(&graph, &device_options, &with_dependencies);
+        let Some((loser, winner)) = first_to_yield(&graph, &picks, &with_dependencies) else {
+            break (chosen, picks);
+        };
+        let package = graph.offer(winner).id.clone();
+        for options in &mut device_options {
+            options.exclude(|n| with_dependencies[n].contains(&loser), &package);
+        }
+    };
+    let steps = steps(&graph, &picks, &with_dependencies, facts);
     let decisions = situations
         .iter()
         .zip(device_options)
@@ -107,6 +105,38 @@ pub fn plan(
         decisions,
         revoked: RevokedInstalls::default(),
     }
+}
+
+/// The package of each device, as an index into its choices and as a number.
+fn assign(
+    graph: &BuildGraph<'_>,
+    device_options: &[DeviceOptions],
+    with_dependencies: &[Vec<usize>],
+) -> (Vec<Option<usize>>, Vec<Option<usize>>) {
+    let numbers: Vec<Vec<usize>> = device_options
+        .iter()
+        .map(|options| options.choices.iter().map(|(n, _)| *n).collect())
+        .collect();
+    let chosen = Assignment {
+        preferences: &numbers,
+        with_dependencies,
+        conflict: &|a, b| conflict(graph.offer(a), graph.offer(b)),
+    }
+    .solve();
+    let picks = numbers.iter().zip(&chosen);
+    let picks = picks.map(|(n, pick)| pick.map(|i| n[i])).collect();
+    (chosen, picks)
+}
+
+/// The first of the chosen packages that has to yield to another one, and that one.
+fn first_to_yield(
+    graph: &BuildGraph<'_>,
+    picks: &[Option<usize>],
+    with_dependencies: &[Vec<usize>],
+) -> Option<(usize, usize)> {
+    let chosen: Vec<usize> = picks.iter().flatten().flat_map(|&n| &with_dependencies[n]).copied().collect();
+    let mut pairs = chosen.iter().flat_map(|&a| chosen.iter().map(move |&b| (a, b)));
+    pairs.find(|&(a, b)| yields(graph.offer(a), graph.offer(b)))
 }
 
 /// A plan for packages that a person asked for by name, whether or not a device needs them.
@@ -131,9 +161,10 @@ pub fn plan_for(
         picks.push(Some(number));
     }
     let with_dependencies: Vec<Vec<usize>> = (0..graph.len()).map(|n| graph.with_dependencies(n)).collect();
-    let mut steps = steps(&graph, &picks, &with_dependencies);
+    let mut steps = steps(&graph, &picks, &with_dependencies, facts);
+    let excludes = |a: &Offer, b: &Offer| conflict(a, b) || yields(a, b) || yields(b, a);
     for (at, step) in steps.iter().enumerate() {
-        if let Some(other) = steps[..at].iter().find(|other| conflict(&other.offer, &step.offer)) {
+        if let Some(other) = steps[..at].iter().find(|other| excludes(&other.offer, &step.offer)) {
             let why = Rejection::ConflictsWith {
                 package: other.offer.id.clone(),
             };
@@ -197,6 +228,21 @@ impl DeviceOptions {
         options
     }
 
+    /// Takes out the packages of these numbers, which cannot be beside `package`.
+    fn exclude(&mut self, is_excluded: impl Fn(usize) -> bool, package: &OfferId) {
+        let (excluded, kept) = std::mem::take(&mut self.choices)
+            .into_iter()
+            .partition(|(number, _)| is_excluded(*number));
+        self.choices = kept;
+        let excluded: Vec<(usize, Candidate)> = excluded;
+        self.rejected.extend(excluded.into_iter().map(|(_, candidate)| Rejected {
+            package: candidate.offer.id.clone(),
+            why: Rejection::ConflictsWith {
+                package: package.clone(),
+            },
+        }));
+    }
+
     fn decide(self, situation: &Situation, pick: Option<usize>, steps: &[Step]) -> Decision {
         let winner = pick
             .and_then(|i| self.choices.get(i))
@@ -207,7 +253,10 @@ impl DeviceOptions {
                 Some(winner) if winner.offer.id == candidate.offer.id => continue,
                 Some(winner) if pick.is_some_and(|i| rank > i) => Rejection::Outranked {
                     by: winner.offer.id.clone(),
-                    because: winner.rank.advantage_over(&candidate.rank).to_owned(),
+                    because: winner
+                        .rank
+                        .advantage_over(&candidate.rank, winner.offer.id.is_same_package(&candidate.offer.id))
+                        .to_owned(),
                 },
                 _ => Rejection::ConflictsWith {
                     package: rival(&candidate.offer, steps),
@@ -237,28 +286,59 @@ fn rival(offer: &Offer, steps: &[Step]) -> OfferId {
     rival.map_or_else(|| offer.id.clone(), |step| step.offer.id.clone())
 }
 
-/// Whether two packages may not be installed together: one says so, they are versions of one, or they build modules
-/// of the same name.
+/// Whether two packages may not be installed together, so that which of them is depends on the devices: they are versions of one, one
+/// that may speak of the other says so, or one role signs both and their modules have the same name.
 fn conflict(a: &Offer, b: &Offer) -> bool {
+    let same_role = a.id.scope == b.id.scope;
+    let rules_out = |a: &Offer, b: &Offer| {
+        (same_role || a.id.scope == CURATED) && a.record.conflicts.contains(&b.id.name)
+    };
     a.id != b.id
-        && (a.id.name == b.id.name
-            || a.record.conflicts.contains(&b.id.name)
-            || b.record.conflicts.contains(&a.id.name)
-            || a.record.modules.iter().any(|module| b.record.modules.contains(module)))
+        && (a.id.is_same_package(&b.id)
+            || rules_out(a, b)
+            || rules_out(b, a)
+            || same_role && share_a_module(a, b))
+}
+
+/// Whether `a` has to yield to `b`, a package of another role, whatever the devices are: what a vendor says of other vendors' packages
+/// binds its own alone, and for a module's name the order of the roles decides.
+fn yields(a: &Offer, b: &Offer) -> bool {
+    let order = |offer: &Offer| (offer.id.scope == CURATED, offer.priority, Reverse(offer.id.scope.clone()));
+    a.id.scope != b.id.scope
+        && (a.id.scope != CURATED && a.record.conflicts.contains(&b.id.name)
+            || share_a_module(a, b) && order(a) < order(b))
+}
+
+fn share_a_module(a: &Offer, b: &Offer) -> bool {
+    let in_kernel = |module: &String| module.replace('-', "_");
+    let theirs: Vec<String> = b.record.modules.iter().map(in_kernel).collect();
+    a.record.modules.iter().any(|module| theirs.contains(&in_kernel(module)))
 }
 
 /// The installed package that `offer` may not be put beside. Another version of itself is replaced, not a conflict.
 fn conflict_with_installed(offer: &Offer, installed: &[InstalledPackage]) -> Option<OfferId> {
     let other = installed.iter().find(|other| {
-        other.name != offer.id.name
-            && (offer.record.conflicts.contains(&other.name)
-                || offer.record.modules.iter().any(|module| other.modules.contains(module)))
+        !other.is_package(&offer.id)
+            && (offer.record.conflicts.contains(&other.id().name)
+                || offer.record.modules.iter().any(|module| other.modules.contains(&module.replace('-', "_"))))
     })?;
     Some(other.id())
 }
 
 /// The chosen packages with their build dependencies, each after what it needs.
-fn steps(graph: &BuildGraph<'_>, picks: &[Option<usize>], with_dependencies: &[Vec<usize>]) -> Vec<Step> {
+fn steps(
+    graph: &BuildGraph<'_>,
+    picks: &[Option<usize>],
+    with_dependencies: &[Vec<usize>],
+    facts: Facts<'_>,
+) -> Vec<Step> {
+    let mut taken = facts.rules.tree_names.clone();
+    let mut name_of = |offer: &Offer| {
+        let key = offer.id.key();
+        let name = tree_name::tree_name(&key, &taken);
+        taken.insert(name.clone(), key);
+        name
+    };
     let mut order: Vec<usize> = Vec::new();
     for &number in picks.iter().flatten() {
         // A package is listed in building order, itself last.
@@ -273,6 +353,7 @@ fn steps(graph: &BuildGraph<'_>, picks: &[Option<usize>], with_dependencies: &[V
         .iter()
         .map(|&number| Step {
             offer: Arc::clone(graph.offer(number)),
+            tree_name: name_of(graph.offer(number)),
             serves: (0..picks.len())
                 .filter(|&device| picks[device] == Some(number))
                 .collect(),

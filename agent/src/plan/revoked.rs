@@ -13,6 +13,8 @@ use crate::candidate::{OfferId, Rules};
 pub struct Removal {
     /// The package.
     pub package: OfferId,
+    /// Its name in the DKMS tree.
+    pub tree_name: String,
     /// The version in the DKMS tree.
     pub dkms_version: String,
     /// The names of its modules.
@@ -51,7 +53,7 @@ pub fn find_revoked(installed: &[InstalledPackage], rules: &Rules) -> RevokedIns
             continue;
         };
         let reason = revocation.reason.clone();
-        let held = rules.held.contains(&one.name);
+        let held = rules.held.contains(&one.id().name);
         if one.source.is_none() || held {
             revoked.kept.push(KeptInstall {
                 package: one.id(),
@@ -62,6 +64,7 @@ pub fn find_revoked(installed: &[InstalledPackage], rules: &Rules) -> RevokedIns
         } else {
             revoked.removals.push(Removal {
                 package: one.id(),
+                tree_name: one.name.clone(),
                 dkms_version: one.dkms_version.clone(),
                 modules: one.modules.clone(),
                 reason,
@@ -86,7 +89,7 @@ fn revocation<'a>(one: &InstalledPackage, rules: &'a Rules) -> Option<(&'a str, 
         .filter_map(|(repository, list)| {
             Some((
                 repository.as_str(),
-                list.denies(&one.name, &versions, &one.bundle_sha256)?,
+                list.denies(&id.name, &versions, &one.bundle_sha256)?,
             ))
         })
         .find(|(_, revocation)| revocation.action == Action::Uninstall)
@@ -114,6 +117,7 @@ mod tests {
                 name: "edu".into(),
                 version: format!("{version}-1"),
                 repository: repository.into(),
+                scope: String::new(),
             }),
             bundle_sha256: bundle_sha256.into(),
             modules: vec!["edu".into()],

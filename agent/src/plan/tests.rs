@@ -50,6 +50,8 @@ fn check(
         release: "6.12.1".into(),
         arch: "x86_64".into(),
         config: None,
+        own_modules: Default::default(),
+        modules_in_use: Default::default(),
     };
     let rules = Rules::default();
     let facts = Facts {
@@ -209,6 +211,8 @@ fn by_name_the_reason_comes_back() {
         release: "6.12.1".into(),
         arch: "x86_64".into(),
         config: None,
+        own_modules: Default::default(),
+        modules_in_use: Default::default(),
     };
     let rules = Rules::default();
     let facts = Facts {
@@ -233,4 +237,87 @@ fn by_name_the_reason_comes_back() {
         plan(&[gone]).map(names),
         Err("gone 1: part of the kernel since 5.0".to_owned())
     );
+}
+
+/// A package of a vendor's role.
+fn of_vendor(vendor: &str, name: &str, change: impl FnOnce(&mut Offer)) -> Arc<Offer> {
+    changed(name, |offer| {
+        offer.id.scope = format!("by-id/{vendor}");
+        change(offer);
+    })
+}
+
+#[test]
+fn two_vendors_packages_of_one_name_are_two_packages() {
+    let ours = of_vendor("pci-1234", "edu", |_| {});
+    let theirs = of_vendor("pci-10ec", "edu", |o| {
+        o.id.version = "999".into();
+        o.record.modules = vec!["other".into()];
+    });
+    let plan = check(
+        &[&[Arc::clone(&ours)], &[Arc::clone(&theirs)]],
+        &Dependencies::new(),
+        &[],
+        &["edu", "edu"],
+        &["installable edu 1", "installable edu 999"],
+    );
+    let names: Vec<&str> = plan.steps.iter().map(|step| step.tree_name.as_str()).collect();
+    assert_eq!(names, ["edu", "edu.pci-10ec"]);
+    // What is installed of the one vendor does not serve the device of the other.
+    let mut one = installed("edu", &["other"]);
+    one.source = Some(theirs.id.clone());
+    check(
+        &[&[ours]],
+        &Dependencies::new(),
+        &[one],
+        &["edu"],
+        &["installable edu 1"],
+    );
+}
+
+#[test]
+fn what_a_vendor_says_of_anothers_package_binds_its_own() {
+    let ours = of_vendor("pci-1234", "edu", |_| {});
+    let hostile = of_vendor("pci-10ec", "hostile", |o| o.record.conflicts = vec!["edu".into()]);
+    let expected = ["installable edu 1", "refused hostile 1: conflicts with edu 1"];
+    let none = Dependencies::new();
+    check(&[&[Arc::clone(&ours)], &[Arc::clone(&hostile)]], &none, &[], &["edu"], &expected);
+    // Also where it serves more devices, and would win.
+    check(
+        &[&[Arc::clone(&ours)], &[Arc::clone(&hostile)], &[Arc::clone(&hostile)]],
+        &none,
+        &[],
+        &["edu"],
+        &[expected[0], expected[1], expected[1]],
+    );
+    // Without the other package nothing is in its way.
+    check(&[&[hostile]], &none, &[], &["hostile"], &["installable hostile 1"]);
+    // Modules of one name cannot both be loaded: not the version and not the number of devices decides, but the order of the roles.
+    let squatter = of_vendor("usb-9999", "squatter", |o| o.record.modules = vec!["edu".into()]);
+    check(
+        &[&[Arc::clone(&squatter)], &[squatter], &[ours]],
+        &none,
+        &[],
+        &["edu"],
+        &["refused squatter 1: conflicts with edu 1", "refused squatter 1: conflicts with edu 1", "installable edu 1"],
+    );
+}
+
+#[test]
+fn a_package_is_built_with_those_of_its_own_and_the_curated_role() {
+    let top = of_vendor("pci-1234", "top", |o| o.record.recipe.build_depends = vec!["base".into()]);
+    let foreign = of_vendor("pci-10ec", "base", |o| o.id.version = "999".into());
+    let curated = changed("base", |_| {});
+    let check = |offers: &[&Arc<Offer>], steps: &[&str], expected: &str| {
+        let offers: Vec<Arc<Offer>> = offers.iter().map(|&offer| Arc::clone(offer)).collect();
+        let dependencies = dependencies(&offers);
+        let plan = check(&[&[Arc::clone(&top)]], &dependencies, &[], steps, &[expected]);
+        assert!(plan.steps.iter().all(|step| step.offer.id.version != "999"));
+    };
+    check(
+        &[&foreign],
+        &[],
+        "refused top 1: needs base built first: no repository offers it",
+    );
+    check(&[&foreign, &curated], &["base", "top"], "installable top 1");
 }

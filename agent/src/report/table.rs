@@ -243,6 +243,7 @@ mod tests {
             name: name.into(),
             version: "1.0".into(),
             repository: "test".into(),
+            scope: String::new(),
         }
     }
 

@@ -4,7 +4,12 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
-use dkms_tests::story::{Source, Story};
+use dkms_repo::authority::delegate;
+use dkms_repo::init::Quorum;
+use dkms_repo::intake::{self, Intake};
+use dkms_repo::package::Vendors;
+use dkms_repo::stage::Stage;
+use dkms_tests::story::{EDU, Source, Story};
 
 /// A script that writes a file beside its source, which is in the root of the story.
 const SCRIPT: &str = "#!/bin/sh\necho ran >>../ran-as-root\n";
@@ -93,4 +98,67 @@ fn scripts_that_the_manifest_lists_run_where_the_policy_names_the_package() {
     let run = story.auto(&[]);
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
     assert!(story.module("edu").exists(), "{}", run.stderr);
+}
+
+#[test]
+fn a_vendors_module_does_not_take_the_place_of_the_kernels() {
+    let story = Story::new();
+    story.add_changed("edu", "1.0", 0x11e8, Source::Good, |dir| {
+        append(&dir.join("dkms.conf"), "DEST_MODULE_NAME[0]=e1000e\n");
+    });
+    story.publish();
+    let run = story.auto(&[]);
+    run.assert(
+        0,
+        &["edu 1.0: may not replace the kernel's own module e1000e: only a package of the curated role may"],
+    );
+    assert!(!story.module("e1000e").exists());
+    story.assert_nothing_half_done("edu");
+}
+
+#[test]
+fn packages_of_one_name_of_two_vendors_are_both_installed() {
+    let story = Story::new();
+    let one = Quorum { threshold: 1, keys: 1 };
+    delegate(
+        &story.repo.repository,
+        "pci-10ec".parse().expect("a vendor"),
+        one,
+        story.repo.now,
+    )
+    .expect("a vendor's role");
+    story.add("edu", "1.0", 0x11e8, Source::Good);
+    story.devices(&[EDU]);
+    story.publish();
+    story.auto(&[]).assert(0, &["installed edu 1.0"]);
+    let before = fs::read(story.module("edu")).expect("a module");
+
+    // The other vendor's, with a higher version.
+    let dir = story.repo.scratch().join("theirs");
+    let edu = story.repo.scratch().join("edu-1.0");
+    fs::create_dir_all(&dir).expect("a directory");
+    for entry in fs::read_dir(&edu).expect("sources").flatten() {
+        let text = fs::read_to_string(entry.path()).expect("text");
+        let text = text
+            .replace("PCI_DEVICE(0x1234, 0x11e8)", "PCI_DEVICE(0x10ec, 0x9999)")
+            .replace("PACKAGE_VERSION=\"1.0\"", "PACKAGE_VERSION=\"999\"")
+            .replace("AUTOINSTALL=\"yes\"", "AUTOINSTALL=\"yes\"\nDEST_MODULE_NAME[0]=theirs");
+        fs::write(dir.join(entry.file_name()), text).expect("a file");
+    }
+    let stage = Stage::of(&story.repo.repository);
+    let prepared = Intake::on_this_machine(Vendors::of(&story.repo.repository))
+        .prepare(&dir)
+        .expect("a package");
+    assert_eq!(prepared.package.manifest.scope, "by-id/pci-10ec");
+    intake::stage(&stage, &prepared, &dir, true).expect("staged");
+    story.publish();
+    let theirs = "pci:v000010ECd00009999sv00001AF4sd00001100bc00scFFi00";
+    story.devices(&[EDU, theirs]);
+    story.auto(&[]).assert(0, &["2 devices: 2 installed"]);
+    assert!(story.module("theirs").exists());
+    assert_eq!(fs::read(story.module("edu")).expect("a module"), before);
+    story.run(&["status"]).assert(0, &["edu 1.0 kernel", "edu.pci-10ec 999 kernel"]);
+    story.auto(&["--detailed-exitcode"]).assert(0, &["2 devices: 2 installed"]);
+    story.run(&["remove", "edu.pci-10ec"]).assert(0, &["removed edu.pci-10ec/999"]);
+    assert!(story.module("edu").exists() && !story.module("theirs").exists());
 }

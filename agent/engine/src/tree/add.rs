@@ -125,6 +125,8 @@ pub struct AddOptions {
     pub force: bool,
     /// Whether POST_ADD may run.
     pub scripts: ScriptConsent,
+    /// What a directory's package is called, in place of what its dkms.conf says.
+    pub called: Option<DkmsId>,
 }
 
 /// A source that is now known.
@@ -192,10 +194,10 @@ impl Tree {
             return Err(AddError::NoConf(dir.to_owned()));
         }
         let FirstEvaluation { mut conf, written } = self.conf_of(dir, ctx)?;
-        let package = DkmsId {
+        let package = options.called.clone().unwrap_or_else(|| DkmsId {
             module: conf.package_name.clone(),
             version: conf.package_version.clone(),
-        };
+        });
         // Known by name now, so that its override files count.
         conf = self
             .conf_of(dir, &ctx.clone().of_package(&package.module, &package.version))

@@ -21,6 +21,9 @@ pub struct Entry {
     pub action: String,
     /// To which package; empty for none.
     pub package: String,
+    /// The directory of the role that signs it; empty where it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scope: String,
     /// To which version; empty for none.
     pub version: String,
     /// For which kernel; empty for none.
@@ -37,10 +40,10 @@ impl Records {
     /// # Errors
     /// When the database cannot be written.
     pub fn log(&self, e: &Entry) -> Result<(), StateError> {
-        let sql = "INSERT INTO history (at, run, action, package, version, kernel, outcome, detail)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let sql = "INSERT INTO history (at, run, action, package, version, kernel, outcome, detail, scope)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         let at = e.at.to_string();
-        let values = params![at, e.run, e.action, e.package, e.version, e.kernel, e.outcome, e.detail];
+        let values = params![at, e.run, e.action, e.package, e.version, e.kernel, e.outcome, e.detail, e.scope];
         self.execute(sql, values)?;
         let cut = "DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?1";
         self.execute(cut, [HISTORY_MAX as i64]).map(|_| ())
@@ -51,9 +54,13 @@ impl Records {
     /// # Errors
     /// When the database cannot be read.
     pub fn history(&self, at_most: usize) -> Result<Vec<Entry>, StateError> {
-        let sql = "SELECT at, run, action, package, version, kernel, outcome, detail
-                   FROM history ORDER BY id DESC LIMIT ?1";
-        self.rows(sql, [i64::try_from(at_most).unwrap_or(i64::MAX)], |row| {
+        // Who only reads leaves an older database as it is.
+        let scope = if self.schema()? < 5 { "''" } else { "scope" };
+        let sql = format!(
+            "SELECT at, run, action, package, version, kernel, outcome, detail, {scope}
+             FROM history ORDER BY id DESC LIMIT ?1"
+        );
+        self.rows(&sql, [i64::try_from(at_most).unwrap_or(i64::MAX)], |row| {
             Ok(Entry {
                 at: timestamp(row, 0)?,
                 run: row.get(1)?,
@@ -63,6 +70,7 @@ impl Records {
                 kernel: row.get(5)?,
                 outcome: row.get(6)?,
                 detail: row.get(7)?,
+                scope: row.get(8)?,
             })
         })
     }

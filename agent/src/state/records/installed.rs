@@ -5,13 +5,18 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use super::{Records, timestamp};
+use crate::candidate::PackageKey;
 use crate::state::StateError;
 
 /// A package that this program installed for a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstallRecord {
-    /// The package.
+    /// Its name in the DKMS tree.
     pub package: String,
+    /// Its name in the index.
+    pub name: String,
+    /// The directory of the role that signed it; empty where an earlier version of this program installed it.
+    pub scope: String,
     /// The kernel release.
     pub kernel: String,
     /// The version in the index.
@@ -29,6 +34,16 @@ pub struct InstallRecord {
     pub at: Timestamp,
 }
 
+impl InstallRecord {
+    /// The package, without its version.
+    pub fn key(&self) -> PackageKey {
+        PackageKey {
+            scope: self.scope.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
 impl Records {
     /// Records that a package is installed for a kernel, in place of an earlier version.
     ///
@@ -36,8 +51,8 @@ impl Records {
     /// When the database cannot be written.
     pub fn note_installed(&self, i: &InstallRecord) -> Result<(), StateError> {
         let sql = "INSERT OR REPLACE INTO installed
-                       (package, kernel, version, dkms_version, repository, bundle_sha256, at, root_scripts)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+                       (package, kernel, version, dkms_version, repository, bundle_sha256, at, root_scripts, name, scope)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         let at = i.at.to_string();
         let values = params![
             i.package,
@@ -47,7 +62,9 @@ impl Records {
             i.repository,
             i.bundle_sha256,
             at,
-            i.root_scripts.join(" ")
+            i.root_scripts.join(" "),
+            i.name,
+            i.scope
         ];
         self.execute(sql, values).map(|_| ())
     }
@@ -92,14 +109,18 @@ impl Records {
         params: impl rusqlite::Params,
     ) -> Result<Vec<InstallRecord>, StateError> {
         // Who only reads leaves an older database as it is.
-        let root_scripts = if self.schema()? < 3 { "''" } else { "root_scripts" };
+        let schema = self.schema()?;
+        let root_scripts = if schema < 4 { "''" } else { "root_scripts" };
+        let identity = if schema < 5 { "package, ''" } else { "name, scope" };
         let sql = format!(
-            "SELECT package, kernel, version, dkms_version, repository, bundle_sha256, at, {root_scripts}
+            "SELECT package, kernel, version, dkms_version, repository, bundle_sha256, at, {root_scripts}, {identity}
              FROM installed WHERE {condition} ORDER BY package, kernel"
         );
         self.rows(&sql, params, |row| {
             Ok(InstallRecord {
                 package: row.get(0)?,
+                name: row.get(8)?,
+                scope: row.get(9)?,
                 kernel: row.get(1)?,
                 version: row.get(2)?,
                 dkms_version: row.get(3)?,

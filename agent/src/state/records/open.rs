@@ -13,7 +13,7 @@ use crate::state::{Paths, StateError};
 pub(super) const APPLICATION_ID: i64 = 0x444b_4d53;
 
 /// Each step leads from the schema of its number to the next one.
-pub(super) const STEPS: [&str; 4] = [
+pub(super) const STEPS: [&str; 5] = [
     "
     CREATE TABLE hold (package TEXT PRIMARY KEY, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE quarantine (
@@ -42,6 +42,13 @@ pub(super) const STEPS: [&str; 4] = [
 ",
     // The scripts that its manifest lists, separated by spaces: at its removal the manifest is not at hand.
     "ALTER TABLE installed ADD COLUMN root_scripts TEXT NOT NULL DEFAULT '';",
+    // A package is identified by its name and the directory of the role that signs it; `package` is its name in the tree.
+    "
+    ALTER TABLE installed ADD COLUMN name TEXT NOT NULL DEFAULT '';
+    ALTER TABLE installed ADD COLUMN scope TEXT NOT NULL DEFAULT '';
+    UPDATE installed SET name = package;
+    ALTER TABLE history ADD COLUMN scope TEXT NOT NULL DEFAULT '';
+",
 ];
 
 /// How long to wait for another run's write.

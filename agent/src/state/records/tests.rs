@@ -38,6 +38,8 @@ fn decisions_outlive_the_run() {
     };
     let installed = InstallRecord {
         package: "ddcci".into(),
+        name: "ddcci".into(),
+        scope: "curated".into(),
         kernel: "6.1.0".into(),
         version: "0.4.5-1".into(),
         dkms_version: "0.4.5".into(),
@@ -120,6 +122,7 @@ fn history_is_newest_first() {
         run: "r1".into(),
         action: "install".into(),
         package: "ddcci".into(),
+        scope: "curated".into(),
         version: "0.4.5".into(),
         kernel: "6.1".into(),
         outcome: "done".into(),

@@ -49,6 +49,7 @@ fn add(session: &Session, lock: &TreeLock, subject: &Subject) -> Result<DkmsId, 
     let options = AddOptions {
         force: session.settings.force,
         scripts: ScriptConsent::All,
+        called: None,
     };
     let (tree, screen, context) = (&session.tree, &session.screen, context(session));
     let added = match subject {
