@@ -56,14 +56,15 @@ fn there(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(path)
 }
 
-/// Replaces the file at `path` by `bytes`, durably. Directories on the way are made.
+/// Replaces the file at `path` by `bytes`, durably, and lets everybody read it: what the agent keeps is public. Directories on the way
+/// are made.
 ///
 /// # Errors
 /// The operating system's answer.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = directory_of(path)?;
     fs::create_dir_all(dir)?;
-    dkms_support::replace_file(path, bytes, 0o600, TEMPORARY)
+    dkms_support::replace_file(path, bytes, 0o644, TEMPORARY)
 }
 
 /// Removes the file at `path`, durably; one that is not there is removed already.

@@ -178,8 +178,8 @@ fn report(worker: &Worker<'_>, offer: &OfferId, kernel: &KernelId, found: &alias
 pub(super) fn refused(offer: &OfferId, reason: String) -> Failure {
     Failure {
         hint: Some(format!(
-            "tell the publisher of {}; nothing of it was installed",
-            offer.repository
+            "tell the publisher of {}; nothing of it was installed; `dkms-fetch unhold {}` lifts its quarantine",
+            offer.repository, offer.name
         )),
         ..Failure::of(Cause::Refused, reason)
     }

@@ -59,7 +59,8 @@ pub struct Common {
     /// For this kernel release (may be repeated), or `all` that are installed [default: the running one]
     #[arg(short, long, global = true, value_name = "RELEASE", help_heading = "Target")]
     pub kernel: Vec<String>,
-    /// Devices of a machine that is not here: a list of modaliases or a umockdev recording; `-` is standard input
+    /// Devices of a machine that is not here: a list of modaliases, what `lspci -nn`, `lsusb` or `inxi -x` prints, a report of this
+    /// program or a umockdev recording; `-` is standard input
     #[arg(long, global = true, value_name = "FILE", help_heading = "Target")]
     pub devices: Option<PathBuf>,
     /// Use only what is cached; no network

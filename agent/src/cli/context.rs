@@ -8,6 +8,7 @@ use dkms_engine::root::Root;
 use dkms_engine::sandbox;
 use dkms_engine::tree::Tree;
 use dkms_index::trust::trusted_now;
+use dkms_support::chain;
 use jiff::Timestamp;
 
 use super::args::Common;
@@ -157,10 +158,20 @@ impl Context {
     /// When no repository is configured.
     pub(super) fn index(&self) -> Result<Index, Failure> {
         self.require_repository()?;
-        Ok(Index::open(
-            &self.cache,
-            self.config.repositories.iter().map(|r| &r.name),
-        ))
+        Ok(self.any_index())
+    }
+
+    /// The cached indexes, none where no repository is configured.
+    pub(super) fn any_index(&self) -> Index {
+        let index = Index::open(&self.cache, self.config.repositories.iter().map(|r| &r.name));
+        // A sync rebuilds one that is damaged without a word.
+        for error in index.unusable().iter().filter(|error| !error.is_damaged()) {
+            self.reporter.report(ProgressEvent::Warning {
+                text: format!("{}: it is not used", chain(error)),
+                hint: error.hint(),
+            });
+        }
+        index
     }
 
     /// Checks that a repository is configured.

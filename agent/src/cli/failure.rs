@@ -7,7 +7,7 @@ use dkms_engine::sandbox::NoSandbox;
 use dkms_engine::tree::TreeError;
 
 use crate::apply::RemoveError;
-use crate::candidate::Rejected;
+use crate::candidate::{Rejected, Rejection};
 use crate::config::ConfigError;
 use crate::device::DeviceError;
 use crate::disk_full::is_disk_full;
@@ -110,8 +110,8 @@ pub enum Failure {
     /// The DKMS tree could not be used.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// A temporary directory could not be made.
-    #[error("a temporary directory cannot be made: {0}")]
+    /// A temporary copy of trust and indexes could not be made.
+    #[error("a temporary copy of the cached index cannot be made: {0}")]
     Scratch(std::io::Error),
     /// The runtime for downloads could not be started.
     #[error("the network runtime cannot be started: {0}")]
@@ -178,6 +178,9 @@ impl Failure {
             Self::UnknownPackage { name } => Some(format!("dkms-fetch search {name}")),
             Self::NotInstalled { .. } => Some("dkms-fetch status".to_owned()),
             Self::UnknownDevice { .. } => Some("dkms-fetch devices --all".to_owned()),
+            Self::Refused(rejected) if matches!(rejected.why, Rejection::Quarantined { .. }) => {
+                Some(format!("dkms-fetch unhold {}", rejected.package.name))
+            }
             Self::Refused(rejected) => Some(format!("dkms-fetch search {}", rejected.package.name)),
             Self::Kernel(error) => error.hint(),
             Self::Sync(error) => error.hint(),

@@ -3,6 +3,7 @@
 //! - [`scan`]: this machine's, by libudev.
 //! - [`recorded::read`]: a machine that is not here, from a file.
 
+mod listing;
 mod live;
 mod modaliases;
 mod names;
@@ -161,8 +162,8 @@ impl DeviceError {
             Self::Udev { .. } => Some("is /sys mounted? `mount -t sysfs sysfs /sys`".to_owned()),
             Self::Read { .. } => None,
             Self::TooBig { .. } | Self::Line { .. } | Self::Empty { .. } => Some(
-                "record a machine with `find /sys/devices -name modalias -exec cat {} + > FILE` \
-                 or `umockdev-record --all > FILE`"
+                "record a machine with `find /sys/devices -name modalias -exec cat {} + > FILE`, `lspci -nn > FILE`, \
+                 `lsusb > FILE` or `umockdev-record --all > FILE`"
                     .to_owned(),
             ),
         }

@@ -3,7 +3,8 @@
 //! - a report of this program: JSON whose `devices` are [`Device`]s (or hold one as `device`);
 //! - a umockdev device file, `umockdev-record --all`;
 //! - modaliases one a line, `find /sys/devices -name modalias -exec cat {} +`;
-//! - the same with paths: `/sys/…/modalias:<modalias>` (`grep -r`), or the path on a line before its modaliases.
+//! - what `lspci -nn`, `lsusb` or `inxi` prints;
+//! - modaliases with paths: `/sys/…/modalias:<modalias>` (`grep -r`), or the path on a line before its modaliases.
 //!
 //! Lines that are empty or start with `#` are skipped. Two identical devices stay two.
 
@@ -15,14 +16,14 @@ use dkms_index::modalias::{Modalias, ModaliasError};
 use serde::Deserialize;
 
 use super::names::Names;
-use super::{Device, DeviceError, umockdev};
+use super::{Device, DeviceError, listing, umockdev};
 
 /// A big server's umockdev file is 3 MB.
 const FILE_MAX_BYTES: usize = 64 << 20;
 /// The largest machines have some ten thousand devices.
 const DEVICES_MAX: usize = 100_000;
 
-/// The devices that `path` records, with names from hwdb where the recording has none.
+/// The devices that the file at `path` records, or standard input where it is `-`, with names from hwdb where the recording has none.
 ///
 /// # Errors
 /// When the file cannot be read, is too big, has a line that is not understood, or names no device.
@@ -37,9 +38,13 @@ pub fn read(path: &Path) -> Result<Vec<Device>, DeviceError> {
         unit,
     };
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE_MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
+    let limit = FILE_MAX_BYTES as u64 + 1;
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    read.map_err(failed)?;
     if bytes.len() > FILE_MAX_BYTES {
         return Err(too_big(FILE_MAX_BYTES, "bytes"));
     }
@@ -68,6 +73,8 @@ fn parse(text: &str) -> Result<Vec<Device>, (usize, String)> {
         report(text)
     } else if umockdev::recognise(text) {
         umockdev::parse(text)
+    } else if let Some(devices) = listing::parse(text) {
+        devices
     } else {
         list(text)
     }

@@ -89,7 +89,8 @@ impl StateError {
                 | QueryReturnedNoRows
                 | Utf8Error(..),
             ) => Self::Damaged { path },
-            (Some(ErrorCode::Unknown), _) => Self::Damaged { path },
+            // SQLITE_ERROR says only that a statement failed. A table or column that this schema has and the file has not is damage.
+            (Some(ErrorCode::Unknown), _) if is_missing_schema(&source.to_string()) => Self::Damaged { path },
             _ => Self::Sqlite { path, source },
         }
     }
@@ -126,6 +127,13 @@ impl StateError {
             Self::Io { source, path } => return files::hint(path, source),
         })
     }
+}
+
+/// Whether SQLite says that a part of the schema is not in the file. It has no error code for that.
+fn is_missing_schema(message: &str) -> bool {
+    ["no such table", "no such column", "malformed database schema"]
+        .iter()
+        .any(|text| message.contains(text))
 }
 
 /// All that a query gives.

@@ -40,10 +40,8 @@ impl Builder {
             source,
         };
         fs::create_dir_all(dir).map_err(failed)?;
-        let file = tempfile::Builder::new()
-            .prefix(files::TEMPORARY)
-            .tempfile_in(dir)
-            .map_err(failed)?;
+        // Everybody may read it: `dkms-fetch devices` needs no root.
+        let file = dkms_support::temporary_in(dir, files::TEMPORARY, 0o644).map_err(failed)?;
         let open = || -> rusqlite::Result<Connection> {
             let db = Connection::open(file.path())?;
             // No reader opens the file before it is complete, so it needs no journal.

@@ -18,6 +18,7 @@ use crate::config::Name;
 /// The indexes of all repositories, ready for look-ups.
 pub struct Index {
     repositories: Vec<Opened>,
+    unusable: Vec<StateError>,
 }
 
 struct Opened {
@@ -67,19 +68,23 @@ impl Index {
     /// Opens the indexes of these repositories, in this order. A repository without a usable one is left out: look in
     /// [`Index::repositories`].
     pub fn open<'a>(paths: &Paths, names: impl IntoIterator<Item = &'a Name>) -> Self {
-        let open = |name: &Name| {
-            let path = paths.index(name);
-            match Opened::open(name, &path) {
-                Ok(opened) => opened,
-                Err(error) => {
-                    tracing::warn!(%error, "the cached index is not usable and will be rebuilt");
-                    None
-                }
+        let mut unusable = Vec::new();
+        let open = |name: &Name| match Opened::open(name, &paths.index(name)) {
+            Ok(opened) => opened,
+            Err(error) => {
+                unusable.push(error);
+                None
             }
         };
         Self {
             repositories: names.into_iter().filter_map(open).collect(),
+            unusable,
         }
+    }
+
+    /// Why an index that is there is not used. A damaged one is rebuilt by the next sync.
+    pub fn unusable(&self) -> &[StateError] {
+        &self.unusable
     }
 
     /// The repositories that have an index.

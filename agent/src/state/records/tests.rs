@@ -175,3 +175,16 @@ fn a_fifo_in_their_place_is_refused_and_not_waited_for() {
         assert!(error.hint().is_some());
     }
 }
+
+#[test]
+fn a_statement_that_fails_is_no_damage() {
+    let error = |sql: &str| {
+        let db = Connection::open_in_memory().unwrap();
+        let failed = db.prepare(sql).err().expect(sql);
+        StateError::sqlite("/x", failed)
+    };
+    // Both are SQLITE_ERROR.
+    assert!(!error("SELECT count(1, 2, 3)").is_damaged());
+    assert!(!error("SELEC").is_damaged());
+    assert!(error("SELECT * FROM installed").is_damaged());
+}
