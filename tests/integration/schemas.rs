@@ -67,7 +67,7 @@ fn fetch(schemas: &mut Schemas) {
         schemas.check_lines(schema, &run.stdout);
         run
     };
-    check("fetch-failure", &["plan"]);
+    check("fetch-failure", &["search", "edu"]);
     check("fetch-sync", &["sync"]);
     check("fetch-report", &["devices"]);
     check("fetch-report", &["plan"]);

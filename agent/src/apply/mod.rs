@@ -14,6 +14,7 @@ mod outcome;
 mod recipe;
 mod remove;
 mod source;
+mod tools;
 mod unload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,7 @@ pub use modprobe::Loader;
 pub use obtain::{Obtain, Obtained};
 pub use outcome::{Attempt, AttemptedRemoval, Cause, Done, End, Failure, PendingStep, RemovalOutcome};
 pub use remove::RemoveError;
+pub use tools::usable;
 pub use unload::{Unloaded, load_kernel_drivers, unload};
 
 /// Most rounds of planning and building. Each rules out at least one version.
@@ -127,6 +129,7 @@ impl Worker<'_> {
         let mut attempts: Vec<Attempt> = Vec::new();
         let options = authority::no_scripts_yet();
         let mut session = InstallSession::new(self.tree, self.lock, options, self.reporter);
+        let target = usable(survey, &machine.host.root);
         for _ in 0..ROUNDS_MAX {
             let plan = match goal {
                 Goal::Devices => machine.plan(survey, rules),
@@ -135,7 +138,20 @@ impl Worker<'_> {
             if plan.steps.is_empty() {
                 break;
             }
-            let round = self.round(&plan, machine, survey, obtain, &mut session).await;
+            let target = match &target {
+                Ok(target) => target,
+                // Another package could not be built either.
+                Err(failure) => {
+                    self.warn(failure);
+                    for step in &plan.steps {
+                        let attempt = failed(step, failure);
+                        self.remember(&attempt, survey, rules)?;
+                        attempts.push(attempt);
+                    }
+                    break;
+                }
+            };
+            let round = self.round(&plan, machine, target, obtain, &mut session).await;
             let failed = round.iter().any(|attempt| matches!(attempt.end, End::Failed(_)));
             for attempt in round {
                 self.remember(&attempt, survey, rules)?;
@@ -155,21 +171,11 @@ impl Worker<'_> {
         &self,
         plan: &Plan,
         machine: &Machine<'_>,
-        survey: &Survey,
+        target: &Arc<KernelTarget>,
         obtain: &mut Obtain<'_, '_>,
         session: &mut InstallSession<'_>,
     ) -> Vec<Attempt> {
-        let target = match usable(survey) {
-            Ok(target) => target,
-            Err(failure) => {
-                return plan
-                    .steps
-                    .iter()
-                    .map(|step| self.failed(step, survey, failure.clone()))
-                    .collect();
-            }
-        };
-        let kernel = KernelId::from(&*target);
+        let kernel = KernelId::from(&**target);
         let mut sources = BTreeMap::new();
         let mut ends: BTreeMap<OfferId, End> = BTreeMap::new();
         for step in &plan.steps {
@@ -195,7 +201,7 @@ impl Worker<'_> {
             once: Arc::clone(&self.once),
             ..BuildOptions::new(self.now)
         };
-        build::waves(self, plan, &target, &sources, &options, session, &mut ends);
+        build::waves(self, plan, target, &sources, &options, session, &mut ends);
         // The packages that needed them are reported. These have not failed, and another plan may install them.
         for id in &unneeded {
             ends.remove(id);
@@ -214,16 +220,11 @@ impl Worker<'_> {
             .collect()
     }
 
-    fn failed(&self, step: &Step, survey: &Survey, failure: Failure) -> Attempt {
-        if let Some(kernel) = KernelId::new(&survey.kernel.release, &survey.kernel.arch) {
-            self.report_failure(step, &kernel, &failure);
-        }
-        Attempt {
-            offer: Arc::clone(&step.offer),
-            tree_name: step.tree_name.clone(),
-            serves: step.serves.clone(),
-            end: End::Failed(failure),
-        }
+    fn warn(&self, failure: &Failure) {
+        self.reporter.report(ProgressEvent::Warning {
+            text: failure.reason.clone(),
+            hint: failure.hint.clone(),
+        });
     }
 
     fn report_failure(&self, step: &Step, kernel: &KernelId, failure: &Failure) {
@@ -341,28 +342,14 @@ impl Worker<'_> {
     }
 }
 
-/// The kernel target to build for, with a compiler.
-fn usable(survey: &Survey) -> Result<Arc<KernelTarget>, Failure> {
-    let target = survey.target.as_ref().map_err(|error| Failure {
-        hint: error.hint(),
-        ..Failure::of(Cause::Machine, error.to_string())
-    })?;
-    let toolchain = target.toolchain();
-    if toolchain.present.is_some() {
-        return Ok(Arc::clone(target));
+/// The attempt that was not made.
+fn failed(step: &Step, failure: &Failure) -> Attempt {
+    Attempt {
+        offer: Arc::clone(&step.offer),
+        tree_name: step.tree_name.clone(),
+        serves: step.serves.clone(),
+        end: End::Failed(failure.clone()),
     }
-    let wanted = toolchain.wanted.as_deref().unwrap_or(&toolchain.cc);
-    let program = wanted.split_whitespace().next().unwrap_or("gcc");
-    Err(Failure {
-        hint: Some(target.distribution.install_command(program)),
-        ..Failure::of(
-            Cause::Machine,
-            format!(
-                "no compiler is installed: kernel {} was built with {wanted}",
-                target.release
-            ),
-        )
-    })
 }
 
 /// What the DKMS tree calls the package of a step.

@@ -7,14 +7,23 @@ use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::view::View;
 use super::work;
-use crate::apply::{Done, Goal};
+use crate::apply::{self, Done, Goal};
 use crate::exit::Exit;
-use crate::report::progress::{print_json, print_styled, print_text};
-use crate::report::{Report, table};
+use crate::report::progress::{ProgressEvent, print_json, print_styled, print_text};
+use crate::report::{Report, Warning, table};
 use crate::state::records::Records;
 
-/// Shows what `--auto` would do.
-pub(super) fn plan(context: &Context) -> Result<Exit, Failure> {
+/// `plan`, and `--auto --check`: shows what `--auto` would do with the newest index, which is not stored.
+pub(super) fn plan(context: &mut Context, command: &'static str) -> Result<Exit, Failure> {
+    context.require_repository()?;
+    let dir = tempfile::tempdir().map_err(Failure::Scratch)?;
+    context.use_scratch(dir.path())?;
+    let transport = sync::transport(context);
+    block_on(async { sync::open(context, &transport).await.map(drop) })?;
+    show_plan(context, command)
+}
+
+fn show_plan(context: &Context, command: &'static str) -> Result<Exit, Failure> {
     let (devices, here) = context.devices()?;
     let index = context.index()?;
     if index.repositories().next().is_none() {
@@ -23,12 +32,22 @@ pub(super) fn plan(context: &Context) -> Result<Exit, Failure> {
     let records = Records::open_to_read(&context.paths)?;
     let rules = context.rules(&index, &records)?;
     let view = View::open(context, &devices, here, &index, &records)?;
-    let mut report = view.report("plan", &index)?;
+    let mut report = view.report(command, &index)?;
     for survey in &view.surveys {
         view.warn_about(context, survey, &rules, &mut report);
-        report
-            .kernels
-            .push(view.kernel(survey, &view.machine.plan(survey, &rules)));
+        let plan = view.machine.plan(survey, &rules);
+        if !plan.steps.is_empty()
+            && let Err(failure) = apply::usable(survey, context.root())
+        {
+            let (text, hint) = (failure.reason, failure.hint);
+            let (warned, hinted) = (text.clone(), hint.clone());
+            context.reporter.report(ProgressEvent::Warning { text, hint });
+            report.warnings.push(Warning {
+                text: warned,
+                hint: hinted,
+            });
+        }
+        report.kernels.push(view.kernel(survey, &plan));
     }
     report.changed = report
         .kernels
@@ -56,20 +75,10 @@ pub(super) fn plan(context: &Context) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// `--auto --check`: as [`plan`], with the newest index, which is not stored.
-fn check(context: &mut Context) -> Result<Exit, Failure> {
-    context.require_repository()?;
-    let dir = tempfile::tempdir().map_err(Failure::Scratch)?;
-    context.use_scratch(dir.path())?;
-    let transport = sync::transport(context);
-    block_on(async { sync::open(context, &transport).await.map(drop) })?;
-    plan(context)
-}
-
 /// Installs what the devices need.
 pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
     if context.options.check {
-        return check(context);
+        return plan(context, "auto");
     }
     let context = &*context;
     context.require_repository()?;

@@ -6,20 +6,13 @@ use super::context::Context;
 use super::failure::Failure;
 use super::view::View;
 use crate::exit::Exit;
-use crate::report::progress::{ProgressEvent, print_json};
+use crate::report::progress::print_json;
 use crate::report::{KernelReport, table};
 use crate::state::records::Records;
 
 pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
     let (devices, here) = context.devices()?;
-    let index = context.index()?;
-    if index.repositories().next().is_none() {
-        let text = "no index is cached, so no package is known".to_owned();
-        context.reporter.report(ProgressEvent::Warning {
-            text,
-            hint: Some("dkms-fetch sync".to_owned()),
-        });
-    }
+    let index = context.any_index();
     let records = Records::open_to_read(&context.paths)?;
     let rules = context.rules(&index, &records)?;
     let view = View::open(context, &devices, here, &index, &records)?;
@@ -31,9 +24,11 @@ pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
             .push(view.kernel(survey, &view.machine.plan(survey, &rules)));
     }
     if context.options.json {
+        super::warn_without_index(context, &index);
         print_json(&report);
     } else {
         report.kernels.iter().for_each(|kernel| show(kernel, all));
+        super::warn_without_index(context, &index);
     }
     Ok(Exit::Converged)
 }

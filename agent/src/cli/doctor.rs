@@ -1,7 +1,9 @@
 //! `doctor`: checks what a run needs, with a suggested fix for each finding.
 
 use anstyle::{AnsiColor, Style};
+use dkms_engine::command::find_program;
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
+use dkms_engine::root::Root;
 use dkms_engine::sandbox::{Layers, Policy};
 use dkms_support::chain;
 use dkms_support::terminal::printable;
@@ -145,7 +147,7 @@ fn kernel(context: &Context, release: &str) -> Vec<Finding> {
                 "headers",
                 format!("of {release}: {}{borrowed}", target.headers.display()),
             );
-            vec![headers, compiler(context, &target)]
+            vec![headers, compiler(context, &target), make(&target)]
         }
     }
 }
@@ -155,9 +157,19 @@ fn compiler(context: &Context, target: &KernelTarget) -> Finding {
     match &toolchain.present {
         Some(present) => Finding::good("compiler", present.clone()),
         None => {
-            let hint = context.host.distribution.install_command("gcc make");
-            Finding::bad("compiler", "there is none", Some(hint))
+            let wanted = toolchain.wanted.as_deref().unwrap_or(&toolchain.cc);
+            let program = wanted.split_whitespace().next().unwrap_or("gcc");
+            let hint = context.host.distribution.install_command(program);
+            Finding::bad("compiler", format!("none is installed; the kernel was built with {wanted}"), Some(hint))
         }
+    }
+}
+
+fn make(target: &KernelTarget) -> Finding {
+    let tools = target.chroot().map_or_else(Root::host, Root::at);
+    match find_program(&tools, "make") {
+        Some(make) => Finding::good("make", make.display().to_string()),
+        None => Finding::bad("make", "it is not installed", Some(target.distribution.install_command("make"))),
     }
 }
 
@@ -192,8 +204,10 @@ fn sandbox(layers: &Layers, policy: Policy) -> Finding {
 }
 
 fn space(context: &Context) -> Finding {
-    let dir = context.root().join("/var");
-    match rustix::fs::statvfs(&dir) {
+    let var = context.root().join("/var");
+    // A fresh image has no /var yet.
+    let dir = var.ancestors().find(|dir| dir.exists()).unwrap_or(&var);
+    match rustix::fs::statvfs(dir) {
         Ok(stat) => {
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
             let detail = format!("{} MiB free below {}", free >> 20, dir.display());

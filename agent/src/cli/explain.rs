@@ -30,6 +30,9 @@ struct Explanation<'a> {
     in_tree: Vec<Claim<'a>>,
     /// Why every other package does not serve it.
     losers: &'a [Rejected],
+    /// Whether packages are known.
+    #[serde(skip)]
+    has_index: bool,
 }
 
 #[derive(Serialize)]
@@ -53,7 +56,8 @@ pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
             device: wanted.to_owned(),
         });
     }
-    let index = context.index()?;
+    let index = context.any_index();
+    let has_index = !super::warn_without_index(context, &index);
     let records = Records::open_to_read(&context.paths)?;
     let rules = context.rules(&index, &records)?;
     let view = View::open(context, &devices, here, &index, &records)?;
@@ -73,6 +77,7 @@ pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
                     })
                     .collect(),
                 losers: &decision.losers,
+                has_index,
             };
             if context.options.json {
                 explanations.push(json!(explanation));
@@ -114,10 +119,11 @@ impl Explanation<'_> {
         for claim in &self.in_tree {
             line("in-tree", &format!("{} by {}", claim.module, claim.pattern));
         }
-        line(
-            "verdict",
-            &format!("{}: {}", self.verdict.label(), self.verdict.detail()),
-        );
+        let detail = match self.verdict {
+            Verdict::Unknown if !self.has_index => "no index is cached, so no package is known".to_owned(),
+            verdict => verdict.detail(),
+        };
+        line("verdict", &format!("{}: {detail}", self.verdict.label()));
         for loser in self.losers {
             line("not", &loser.to_string());
         }

@@ -167,7 +167,7 @@ impl Failure {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoRepository { .. } => {
-                Some("put a NAME.toml with name, urls and root there: `dkms-fetch --help` says more".to_owned())
+                Some("dkms-fetch repo add URL".to_owned())
             }
             Self::NothingCached { .. } => Some("dkms-fetch sync".to_owned()),
             Self::NotRoot { .. } => Some("run it as root, or try it with --check".to_owned()),

@@ -30,6 +30,7 @@ use jiff::Timestamp;
 use crate::exit::Exit;
 use crate::interrupt::{self, Interrupt};
 use crate::report::progress::{ProgressEvent, Reporter};
+use crate::state::index::Index;
 use args::{Cli, Command};
 use context::Context;
 use failure::Failure;
@@ -132,7 +133,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         None => devices::run(context, false),
         Some(Command::Devices { all }) => devices::run(context, *all),
         Some(Command::Explain { device }) => explain::run(context, device),
-        Some(Command::Plan) => auto::plan(context),
+        Some(Command::Plan) => auto::plan(context, "plan"),
         Some(Command::Sync) => sync::run(context),
         Some(Command::Search { terms }) => search::run(context, terms),
         Some(Command::Fetch { packages }) => fetch::run(context, packages),
@@ -174,6 +175,26 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
             done = work => done,
         }
     })
+}
+
+/// Reports that packages are not known, if there is no index to look them up in; returns whether that is so.
+fn warn_without_index(context: &Context, index: &Index) -> bool {
+    if index.repositories().next().is_some() {
+        return false;
+    }
+    let (text, hint) = if context.config.repositories.is_empty() {
+        (
+            "no repository is configured, so no package is known",
+            "dkms-fetch repo add URL",
+        )
+    } else {
+        ("no index is cached, so no package is known", "dkms-fetch sync")
+    };
+    context.reporter.report(ProgressEvent::Warning {
+        text: text.to_owned(),
+        hint: Some(hint.to_owned()),
+    });
+    true
 }
 
 /// Nothing can be looked up.

@@ -129,7 +129,7 @@ fn every_document_has_a_name_a_version_and_its_fields() {
     };
     let report = ["changed", "command", "kernels", "repositories", "root", "warnings"];
     let on = |words: &[&'static str]| [words, &machine[..]].concat();
-    check(&on(&["plan"]), "failure", &["error", "hint"]);
+    check(&["search", "edu"], "failure", &["error", "hint"]);
     check(&["sync"], "sync", &["changed", "repositories"]);
     check(&["search", "edu"], "search", &["packages"]);
     check(&["fetch", "edu", "--check"], "fetch", &["packages"]);

@@ -36,7 +36,7 @@ fn a_damaged_index_is_made_anew() {
     // Those who only look are told, and nothing is made up.
     spoil(&index);
     story
-        .run(&plan)
+        .run(&["search", "edu"])
         .assert(3, &["no index is cached for test", "hint: dkms-fetch sync"]);
     spoil_whole(&index, &whole);
     story.run(&["sync"]).assert(0, &[]);

@@ -18,7 +18,7 @@ fn every_error_has_its_code_and_its_way_out() {
         2,
         str![[r#"
 error: no device is in the recorded machine /dev/null
-hint: record a machine with `find /sys/devices -name modalias -exec cat {} + > FILE` or `umockdev-record --all > FILE`
+hint: record a machine with `find /sys/devices -name modalias -exec cat {} + > FILE`, `lspci -nn > FILE`, `lsusb > FILE` or `umockdev-record --all > FILE`
 
 "#]],
     );
@@ -52,7 +52,7 @@ hint: dkms-fetch devices --all
 "#]],
     );
     check(
-        story.run(&["plan", "--devices", devices]),
+        story.run(&["search", "edu"]),
         3,
         str![[r#"
 error: no index is cached for test
@@ -81,7 +81,7 @@ hint: wait for it to end; `fuser -v [ROOT]/var/lib/dkms-fetch/lock` names its pr
         2,
         str![[r#"
 error: no repository is configured in [ROOT]/etc/dkms-fetch/repos.d
-hint: put a NAME.toml with name, urls and root there: `dkms-fetch --help` says more
+hint: dkms-fetch repo add URL
 
 "#]],
     );
