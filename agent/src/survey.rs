@@ -121,6 +121,7 @@ impl<'a> Machine<'a> {
         let live = self.here && self.host.running.as_deref() == Some(release);
         let kernel = TargetKernel {
             own_modules: in_tree
+                .as_ref()
                 .map(|in_tree| in_tree.own_modules(self.modules_of_packages()))
                 .unwrap_or_default(),
             modules_in_use: self.modules_in_use(live, &claims, &installed),

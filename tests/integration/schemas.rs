@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use dkms_tests::inputs;
 use dkms_tests::schemas::{COMMON, Schemas};
 use dkms_tests::story::{EDU, Source, Story};
+use sha2::{Digest, Sha256};
 use serde_json::Value;
 
 #[test]
@@ -96,6 +97,12 @@ fn fetch(schemas: &mut Schemas) {
     let listed = story.run(&["dkms", "status", "--json"]);
     assert!(listed.stdout.contains("edu"), "{}", listed.stdout);
     schemas.check("dkms-status", &listed.stdout);
+    check("fetch-repo", &["repo", "list"]);
+    check("fetch-repo", &["repo", "info", "test"]);
+    let public = story.own_mirror();
+    let root = hex::encode(Sha256::digest(story.repo.pinned().expect("a root")));
+    check("fetch-repo", &["repo", "add", &public, "--fingerprint", &root, "--name", "again"]);
+    check("fetch-repo", &["repo", "remove", "again"]);
     story.write("etc/dkms-fetch/config.toml", "deny = [\"edu\"]\n");
     let denied = Story::run(&story, &[&["explain", EDU], &target[..]].concat());
     assert!(denied.stdout.contains("\"why\":\"denied\""), "{}", denied.stdout);

@@ -49,8 +49,15 @@ pub fn write(mut command: Command, page: &Page<'_>, out: &mut dyn Write) -> io::
     roff.to_writer(out)
 }
 
-/// Usage, description and options of a subcommand; those that all have are in the section on options.
+/// Usage, description and options of a subcommand, or those of its own subcommands; options that all have are in the section on options.
 fn write_subcommand(mut subcommand: Command, roff: &mut Roff) {
+    let own = |sub: &&Command| !sub.is_hide_set() && sub.get_name() != "help";
+    if subcommand.get_subcommands().any(|sub| own(&sub)) {
+        for sub in subcommand.get_subcommands().filter(own) {
+            write_subcommand(sub.clone(), roff);
+        }
+        return;
+    }
     let usage = subcommand.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").trim().to_owned();
     roff.control("SS", [usage.as_str()]);

@@ -19,6 +19,7 @@ their sources, builds them, installs them, and loads them where the kernel is th
 
 What it reads and writes:
   /etc/dkms-fetch/repos.d/*.toml   repositories: name, urls, root (the pinned root.json), priority
+  /usr/share/dkms-fetch/           repositories that packages ship: repos.d and roots.d
   /etc/dkms-fetch/config.toml      policy
   /var/cache/dkms-fetch/           the index and the downloaded sources
   /var/lib/dkms-fetch/             trust, history, holds, and what failed here
@@ -26,6 +27,8 @@ What it reads and writes:
 
 const EXAMPLES: &str = "\
 Examples:
+  dkms-fetch repo add https://drivers.example.org/public/
+                                                   trust a repository, after a look at its fingerprint
   dkms-fetch                                       what does this machine have, and what does it lack?
   dkms-fetch --auto                                install what it lacks
   dkms-fetch --auto --check                        what would that do? (writes nothing)
@@ -142,6 +145,12 @@ pub enum Command {
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
     },
+    /// Add, list and remove the repositories that this machine trusts
+    Repo {
+        /// What to do.
+        #[command(subcommand)]
+        command: RepoCommand,
+    },
     /// Check what a run needs: repositories, clock, kernel headers, compiler, space
     Doctor,
     /// The `dkms` command line, as a drop-in; also when called by the name dkms
@@ -158,4 +167,35 @@ pub enum Command {
     },
     /// Print the manual page, roff: `dkms-fetch man | man -l -`
     Man,
+}
+
+/// The subcommands of `repo`.
+#[derive(Debug, Subcommand)]
+pub enum RepoCommand {
+    /// Trust a repository: shows the fingerprint and the keys of its root, and asks
+    Add {
+        /// A URL, a directory, or a file with name, urls and root or fingerprint
+        #[arg(value_name = "URL|DIRECTORY|FILE")]
+        source: String,
+        /// The SHA-256 of its root.json, which the publisher hands out; without a terminal it must be given
+        #[arg(long, value_name = "SHA256")]
+        fingerprint: Option<String>,
+        /// What to call it here [default: what the file or the address suggests]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Show the repositories that are configured
+    List,
+    /// Show where repositories are, and the fingerprint and the keys of their roots
+    Info {
+        /// NAME
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// No longer trust repositories; what was installed from them stays
+    Remove {
+        /// NAME
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
 }

@@ -18,6 +18,7 @@ use crate::intree::InTreeError;
 use crate::lock::LockError;
 use crate::state::{Paths, StateError};
 use crate::sync::SyncError;
+use crate::transport::TransportError;
 
 /// Why a run stopped.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,65 @@ pub enum Failure {
     NoRepository {
         /// Where they are configured.
         dir: PathBuf,
+    },
+    /// What was given is no repository.
+    #[error("{given} is not a repository that can be added: {why}")]
+    BadRepository {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A repository of the name is configured.
+    #[error("a repository named {name} is configured in {}", file.display())]
+    RepositoryExists {
+        /// The name.
+        name: String,
+        /// The file.
+        file: PathBuf,
+    },
+    /// No repository of the name is configured.
+    #[error("no repository named {name} is configured")]
+    UnknownRepository {
+        /// What was given.
+        name: String,
+        /// Those that are.
+        known: Vec<String>,
+    },
+    /// The root of a new repository could not be fetched.
+    #[error("the root.json of {given} cannot be fetched: {error}")]
+    RepositoryUnreachable {
+        /// What was given.
+        given: String,
+        /// Why.
+        error: TransportError,
+    },
+    /// The root is not the one that was expected.
+    #[error("the root.json of repository {name} has the fingerprint {found}, and not {expected}")]
+    WrongFingerprint {
+        /// The name.
+        name: String,
+        /// What was expected.
+        expected: String,
+        /// What was served.
+        found: String,
+    },
+    /// Nobody can be asked whether the root is the right one.
+    #[error("a repository is trusted by its fingerprint, and none was given")]
+    NoFingerprint {
+        /// What was served.
+        found: String,
+    },
+    /// The person did not confirm.
+    #[error("the repository was not added")]
+    NotConfirmed,
+    /// A file could not be written or removed.
+    #[error("{} cannot be changed: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
     },
     /// No index is cached, and none may be fetched.
     #[error("no index is cached for {}", repositories.join(", "))]
@@ -141,6 +201,10 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::NoRepository { .. }
+            | Self::BadRepository { .. }
+            | Self::RepositoryExists { .. }
+            | Self::UnknownRepository { .. }
+            | Self::NoFingerprint { .. }
             | Self::NotRoot { .. }
             | Self::NoRoot { .. }
             | Self::NoKernel { .. }
@@ -152,6 +216,10 @@ impl Failure {
             | Self::Config(_)
             | Self::Device(_) => Exit::Usage,
             Self::NothingCached { .. } => Exit::NoNetwork,
+            Self::WrongFingerprint { .. } => Exit::Untrusted,
+            Self::RepositoryUnreachable { error, .. } if error.is_misconfigured() => Exit::Usage,
+            Self::RepositoryUnreachable { .. } => Exit::NoNetwork,
+            Self::NotConfirmed => Exit::Failed,
             Self::Interrupted { signal } => Exit::Interrupted(*signal),
             Self::Kernel(KernelError::BadRelease(_)) => Exit::Usage,
             Self::Kernel(_) => Exit::BuildsFailed,
@@ -169,6 +237,21 @@ impl Failure {
             Self::NoRepository { .. } => {
                 Some("dkms-fetch repo add URL".to_owned())
             }
+            Self::BadRepository { .. } => Some("dkms-fetch repo add --help".to_owned()),
+            Self::RepositoryExists { name, .. } => {
+                Some(format!("dkms-fetch repo remove {name}, or give this one another name with --name"))
+            }
+            Self::UnknownRepository { known, .. } if known.is_empty() => Some("dkms-fetch repo add URL".to_owned()),
+            Self::UnknownRepository { known, .. } => Some(format!("there are: {}", known.join(", "))),
+            Self::RepositoryUnreachable { error, .. } => error.hint(),
+            Self::WrongFingerprint { .. } => {
+                Some("ask the publisher for the fingerprint of metadata/1.root.json; nothing was written".to_owned())
+            }
+            Self::NoFingerprint { found } => Some(format!(
+                "compare {found} with what the publisher says, and give it with --fingerprint"
+            )),
+            Self::NotConfirmed => None,
+            Self::Write { path, source } => crate::files::hint(path, source),
             Self::NothingCached { .. } => Some("dkms-fetch sync".to_owned()),
             Self::NotRoot { .. } => Some("run it as root, or try it with --check".to_owned()),
             Self::NoRoot { .. } => None,

@@ -14,6 +14,7 @@ mod hold;
 mod install;
 mod packages;
 mod remove;
+mod repo;
 mod search;
 mod status;
 mod sync;
@@ -143,6 +144,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::History { last }) => history::run(context, *last),
         Some(Command::Hold { packages }) => hold::hold(context, packages),
         Some(Command::Unhold { packages }) => hold::unhold(context, packages),
+        Some(Command::Repo { command }) => repo::run(context, command),
         Some(Command::Doctor) => doctor::run(context),
         Some(Command::Dkms { .. } | Command::Completions { .. } | Command::Man) => Ok(Exit::Converged),
     }

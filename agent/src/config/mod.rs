@@ -1,12 +1,13 @@
-//! What the owner of the machine wrote: repositories in `repos.d/*.toml`, policy in `config.toml`.
+//! What the owner of the machine wrote: repositories in `repos.d/*.toml`, policy in `config.toml`. Packages of vendors ship
+//! repositories too.
 //!
 //! Both are read strictly: an unknown key is an error with its line, because a misspelt `deny` that is silently
 //! ignored installs what its author forbade.
 
+mod directories;
 mod policy;
 mod repository;
 
-use std::fs;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ use crate::files;
 
 pub(crate) use policy::glob_matches;
 pub use policy::{Policy, PolicyRule};
+pub(crate) use repository::mirror;
+pub use directories::VENDOR_DIR;
 pub use repository::{Name, Repository};
 
 /// Where the configuration lies, below the root.
@@ -33,6 +36,8 @@ const REPOSITORIES_MAX: usize = 64;
 pub struct Config {
     /// Enabled repositories, best priority first, then by name.
     pub repositories: Vec<Repository>,
+    /// All repositories, also those that are not enabled.
+    pub known: Vec<Repository>,
     /// What the owner allows, pins and denies.
     pub policy: Policy,
 }
@@ -45,8 +50,10 @@ impl Config {
     pub fn read(root: &Root) -> Result<Self, ConfigError> {
         let dir = root.join(DIR);
         let policy = dir.join("config.toml");
+        let known = repositories(root)?;
         Ok(Self {
-            repositories: repositories(&dir.join("repos.d"), root)?,
+            repositories: known.iter().filter(|one| one.enabled).cloned().collect(),
+            known,
             policy: if policy.exists() {
                 parse(&policy)?
             } else {
@@ -56,34 +63,15 @@ impl Config {
     }
 }
 
-/// The enabled repositories of `repos.d`.
-fn repositories(dir: &Path, root: &Root) -> Result<Vec<Repository>, ConfigError> {
-    let failed = |source| ConfigError::Read {
-        path: dir.to_owned(),
-        source,
-    };
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(e)),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        // As everywhere in /etc: editors' backups and hidden files are not configuration.
-        if path.extension().is_some_and(|e| e == "toml")
-            && !path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."))
-        {
-            paths.push(path);
-        }
-    }
+/// The repositories of `repos.d`, best priority first.
+fn repositories(root: &Root) -> Result<Vec<Repository>, ConfigError> {
+    let paths = directories::files(root, "repos.d").map_err(|(path, source)| ConfigError::Read { path, source })?;
     if paths.len() > REPOSITORIES_MAX {
         return Err(ConfigError::TooMany {
-            path: dir.to_owned(),
+            path: root.join(DIR).join("repos.d"),
             limit: REPOSITORIES_MAX,
         });
     }
-    paths.sort();
     let mut repositories: Vec<Repository> = Vec::new();
     for path in paths {
         let repository = Repository::read(&path, root)?;
@@ -96,7 +84,6 @@ fn repositories(dir: &Path, root: &Root) -> Result<Vec<Repository>, ConfigError>
         }
         repositories.push(repository);
     }
-    repositories.retain(|r| r.enabled);
     repositories.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
     Ok(repositories)
 }
@@ -229,6 +216,7 @@ impl ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// A root with these files of configuration.
     fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -312,6 +300,47 @@ mod tests {
             assert!(error.to_string().contains("not a regular file"), "{error}");
             assert!(error.hint().is_some(), "{error}");
         }
+    }
+
+    #[test]
+    fn files_of_etc_mask_those_of_vendors() {
+        let dir = root(&[]);
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        };
+        let repo = |name: &str, root: &str| {
+            format!("name = \"{name}\"\nurls = [\"https://x.example/\"]\nroot = \"{root}\"\n")
+        };
+        for name in ["acme", "changed", "emptied", "nulled"] {
+            put(
+                &format!("usr/share/dkms-fetch/repos.d/{name}.toml"),
+                &repo(name, &format!("{name}.json")),
+            );
+        }
+        put("etc/dkms-fetch/repos.d/changed.toml", &repo("own", "own.json"));
+        put("etc/dkms-fetch/repos.d/emptied.toml", "");
+        std::os::unix::fs::symlink("/dev/null", dir.path().join("etc/dkms-fetch/repos.d/nulled.toml")).expect("a link");
+        put("usr/share/dkms-fetch/roots.d/acme.json", "{}");
+        put("usr/share/dkms-fetch/roots.d/own.json", "{}");
+        put("etc/dkms-fetch/roots.d/own.json", "{}");
+        let config = Config::read(&Root::at(dir.path())).expect("a good configuration");
+        let found: Vec<(&str, PathBuf)> = config
+            .repositories
+            .iter()
+            .map(|one| {
+                let root = one.root.strip_prefix(dir.path()).expect("in the root");
+                (one.name.as_str(), root.to_owned())
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("acme", "usr/share/dkms-fetch/roots.d/acme.json".into()),
+                ("own", "etc/dkms-fetch/roots.d/own.json".into())
+            ]
+        );
     }
 
     #[test]

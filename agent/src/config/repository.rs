@@ -7,7 +7,7 @@ use dkms_engine::root::Root;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{ConfigError, parse};
+use super::{ConfigError, directories, parse};
 
 /// A repository that the owner of the machine trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ fn yes() -> bool {
 }
 
 impl Repository {
-    /// Reads one file. A relative `root` is beside the file, an absolute one below `root`.
+    /// Reads one file. A relative `root` is beside the file or in a `roots.d`, an absolute one below `root`.
     pub(super) fn read(path: &Path, root: &Root) -> Result<Self, ConfigError> {
         let file: File = parse(path)?;
         let bad_url = |why: String| ConfigError::Value {
@@ -98,10 +98,7 @@ impl Repository {
             .iter()
             .map(|url| mirror(url).map_err(bad_url))
             .collect::<Result<_, _>>()?;
-        let pinned = match path.parent() {
-            Some(dir) if file.root.is_relative() => dir.join(&file.root),
-            _ => root.join(&file.root),
-        };
+        let pinned = directories::pinned_root(root, path, &file.root);
         Ok(Self {
             name: file.name,
             file: path.to_owned(),
@@ -114,7 +111,7 @@ impl Repository {
 }
 
 /// A mirror's address, ending with `/` so that relative paths go below it.
-fn mirror(text: &str) -> Result<Url, String> {
+pub(crate) fn mirror(text: &str) -> Result<Url, String> {
     let mut url = Url::parse(text).map_err(|e| format!("{text:?}: {e}"))?;
     if !matches!(url.scheme(), "https" | "http" | "file") {
         return Err(format!("{text:?}: expected https://, http:// or file://"));

@@ -64,13 +64,12 @@ impl<'a> BuildGraph<'a> {
             return known.clone();
         }
         dependents.push(offer.id.name.clone());
-        let needs: Result<Vec<usize>, Rejection> = offer
-            .record
-            .recipe
-            .build_depends
-            .iter()
-            .filter(|name| !self.is_installed(name, &offer.id.scope))
-            .map(|name| self.need(name, &offer.id.scope, dependents))
+        let scope = &offer.id.scope;
+        let wanted = offer.record.recipe.build_depends.iter();
+        let missing: Vec<&String> = wanted.filter(|name| !self.is_installed(name, scope)).collect();
+        let needs: Result<Vec<usize>, Rejection> = missing
+            .into_iter()
+            .map(|name| self.need(name, scope, dependents))
             .collect();
         dependents.pop();
         let number = needs.map(|needs| {

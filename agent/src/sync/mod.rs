@@ -5,6 +5,7 @@
 
 mod error;
 mod keep;
+mod pinned;
 mod segments;
 
 use std::fs;
@@ -18,6 +19,7 @@ use dkms_index::trust::{
 use jiff::Timestamp;
 
 pub use error::SyncError;
+pub use pinned::{PinnedRoot, RootKey, normal_fingerprint};
 
 use crate::config::Repository;
 use crate::state::{self, Paths};

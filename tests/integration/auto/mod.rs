@@ -5,6 +5,7 @@ mod builds;
 mod job;
 mod load;
 mod modes;
+mod repositories;
 mod revoked;
 mod trust;
 mod words;
