@@ -94,7 +94,7 @@ pub enum Command {
     },
     /// Say why a device has its verdict: every package that matches, and why the losers lost
     Explain {
-        /// A modalias, `vendor:device` in hex, or the end of a path below /sys (0000:02:00.0)
+        /// A modalias, `vendor:device` in hex, the end of a path below /sys (0000:02:00.0), or a package
         device: String,
     },
     /// Show what --auto would do
@@ -109,21 +109,24 @@ pub enum Command {
     },
     /// Download and verify the sources of packages
     Fetch {
-        /// NAME or NAME/VERSION
+        /// NAME, NAME/VERSION or NAME=VERSION
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
     },
     /// Install packages by name, whether or not a device asks for them
     Install {
-        /// NAME or NAME/VERSION
+        /// NAME, NAME/VERSION or NAME=VERSION
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
     },
     /// Remove packages from the kernel and the DKMS tree, and put the kernel's own modules back
     Remove {
-        /// NAME or NAME/VERSION
+        /// NAME, NAME/VERSION or NAME=VERSION
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
+        /// Also hold them, so that --auto does not bring them back
+        #[arg(long)]
+        hold: bool,
     },
     /// Show what is installed, held, and quarantined
     Status,

@@ -9,12 +9,13 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::packages;
 use super::view::View;
 use crate::candidate::Rejected;
 use crate::device::{Binding, Device};
 use crate::exit::Exit;
 use crate::report::Document;
-use crate::report::progress::print_json;
+use crate::report::progress::{print_json, print_text};
 use crate::state::records::Records;
 use crate::verdict::Verdict;
 
@@ -42,8 +43,8 @@ struct Claim<'a> {
 }
 
 pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
-    let (mut devices, here) = context.devices()?;
-    devices.retain(|device| is_meant(device, wanted));
+    let (all, here) = context.devices()?;
+    let mut devices: Vec<Device> = all.iter().filter(|device| is_meant(device, wanted)).cloned().collect();
     // A modalias need not be of a device that is here: it explains what would happen.
     if devices.is_empty()
         && wanted.contains(':')
@@ -51,20 +52,33 @@ pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
     {
         devices.push(device);
     }
-    if devices.is_empty() {
-        return Err(Failure::UnknownDevice {
-            device: wanted.to_owned(),
-        });
-    }
     let index = context.any_index();
+    let mut package = None;
+    if devices.is_empty() {
+        let found = packages::find(context, &index, wanted, None);
+        let Ok(offer) = found else {
+            return Err(Failure::UnknownDevice {
+                device: wanted.to_owned(),
+            });
+        };
+        devices = all;
+        package = Some(offer.id.name.clone());
+    }
     let has_index = !super::warn_without_index(context, &index);
     let records = Records::open_to_read(&context.paths)?;
     let rules = context.rules(&index, &records)?;
     let view = View::open(context, &devices, here, &index, &records)?;
     let mut explanations = Vec::new();
+    let mut count = 0;
     for survey in &view.surveys {
         let plan = view.machine.plan(survey, &rules);
-        for ((device, decision), claims) in devices.iter().zip(&plan.decisions).zip(&survey.claims) {
+        let asks = |n: usize| {
+            let is_it = |name: &String| view.machine.matches[n].iter().any(|(offer, _)| offer.id.name == *name);
+            package.as_ref().is_none_or(is_it)
+        };
+        let explained = devices.iter().zip(&plan.decisions).zip(&survey.claims).enumerate();
+        for (_, ((device, decision), claims)) in explained.filter(|(n, _)| asks(*n)) {
+            count += 1;
             let explanation = Explanation {
                 kernel: &survey.kernel.release,
                 device,
@@ -90,6 +104,8 @@ pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
     if context.options.json {
         let body = json!({ "explanations": explanations });
         print_json(&Document::new("explain", Exit::Converged, body));
+    } else if let (0, Some(name)) = (count, &package) {
+        print_text(format_args!("no device of this machine asks for {name}"));
     }
     Ok(Exit::Converged)
 }

@@ -127,12 +127,24 @@ pub enum Failure {
     UnknownPackage {
         /// What was given.
         name: String,
+        /// Names that are near it.
+        nearest: Vec<String>,
+    },
+    /// Nothing was found.
+    #[error("no package matches {terms}")]
+    NothingFound {
+        /// What was looked for.
+        terms: String,
+        /// Names that are near it.
+        nearest: Vec<String>,
     },
     /// A package was named that is not installed.
     #[error("package {name} is not installed")]
     NotInstalled {
         /// What was given.
         name: String,
+        /// Names of installed packages that are near it.
+        nearest: Vec<String>,
     },
     /// A device was named that is not there.
     #[error("no device matches {device}")]
@@ -210,6 +222,7 @@ impl Failure {
             | Self::NoKernel { .. }
             | Self::UnknownKernel { .. }
             | Self::UnknownPackage { .. }
+            | Self::NothingFound { .. }
             | Self::NotInstalled { .. }
             | Self::UnknownDevice { .. }
             | Self::NoSandbox(_)
@@ -258,7 +271,16 @@ impl Failure {
             Self::NoKernel { .. } => Some("name one with --kernel RELEASE; its headers must be installed".to_owned()),
             Self::UnknownKernel { known, .. } if known.is_empty() => Some("install its headers first".to_owned()),
             Self::UnknownKernel { known, .. } => Some(format!("there are: {}", known.join(", "))),
-            Self::UnknownPackage { name } => Some(format!("dkms-fetch search {name}")),
+            Self::UnknownPackage { nearest, .. }
+            | Self::NotInstalled { nearest, .. }
+            | Self::NothingFound { nearest, .. }
+                if !nearest.is_empty() =>
+            {
+                Some(format!("did you mean {}?", nearest.join(", ")))
+            }
+            Self::UnknownPackage { .. } | Self::NothingFound { .. } => {
+                Some("dkms-fetch sync, or another name".to_owned())
+            }
             Self::NotInstalled { .. } => Some("dkms-fetch status".to_owned()),
             Self::UnknownDevice { .. } => Some("dkms-fetch devices --all".to_owned()),
             Self::Refused(rejected) if matches!(rejected.why, Rejection::Quarantined { .. }) => {
@@ -302,10 +324,10 @@ impl Failure {
 fn sync_exit(error: &SyncError) -> Exit {
     if error.is_stale() || error.is_busy() {
         Exit::TryAgain
-    } else if error.is_trust() {
-        Exit::Untrusted
     } else if error.is_misconfigured() {
         Exit::Usage
+    } else if error.is_trust() {
+        Exit::Untrusted
     } else if error.is_transport() {
         Exit::NoNetwork
     } else if is_disk_full(error) {

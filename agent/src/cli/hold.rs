@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::nearest;
 use crate::exit::Exit;
 use crate::report::Document;
 use crate::report::progress::{print_json, print_note};
@@ -37,6 +38,20 @@ fn change(
     action: &'static str,
     work: impl Fn(&Records, &str) -> Result<&'static str, Failure>,
 ) -> Result<Exit, Failure> {
+    let index = context.any_index();
+    let records = Records::open_to_read(&context.paths)?;
+    let known = nearest::known(&index, &context.tree()?, &records)?;
+    drop(records);
+    let packages: Vec<String> = packages
+        .iter()
+        .map(|text| match nearest::resolve(text, &known) {
+            Ok(name) => Ok(name.to_owned()),
+            // Which packages there are is not known without an index.
+            Err(_) if index.repositories().next().is_none() => Ok(super::packages::parse(text).0.to_owned()),
+            Err(failure) => Err(failure),
+        })
+        .collect::<Result<_, _>>()?;
+    let packages = &packages[..];
     if context.options.check {
         packages
             .iter()

@@ -12,6 +12,7 @@ mod fetch;
 mod history;
 mod hold;
 mod install;
+mod nearest;
 mod packages;
 mod remove;
 mod repo;
@@ -139,7 +140,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::Search { terms }) => search::run(context, terms),
         Some(Command::Fetch { packages }) => fetch::run(context, packages),
         Some(Command::Install { packages }) => install::run(context, packages),
-        Some(Command::Remove { packages }) => remove::run(context, packages),
+        Some(Command::Remove { packages, hold }) => remove::run(context, packages, *hold),
         Some(Command::Status) => status::run(context),
         Some(Command::History { last }) => history::run(context, *last),
         Some(Command::Hold { packages }) => hold::hold(context, packages),

@@ -1,5 +1,7 @@
 //! `remove`: unloads a package's modules, removes it from kernels and from the DKMS tree, and loads the kernel's own modules.
 
+use std::collections::BTreeSet;
+
 use dkms_engine::install::Session;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::Tree;
@@ -7,22 +9,28 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::nearest::nearest;
+use super::view::View;
 use super::{packages, work};
 use crate::apply::{self, Loader, Unloaded};
 use crate::device;
 use crate::exit::Exit;
 use crate::report::Document;
-use crate::report::progress::{print_json, print_text};
-use crate::state::records::Records;
+use crate::report::progress::{ProgressEvent, print_json, print_text};
+use crate::state::records::{Hold, Records};
 
-pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, names: &[String], hold: bool) -> Result<Exit, Failure> {
     let tree = context.tree()?;
     let records = Records::open_to_read(&context.paths)?;
     let mut found = Vec::new();
     for name in names {
         let of_name = find(&tree, &records, name)?;
         if of_name.is_empty() {
-            return Err(Failure::NotInstalled { name: name.clone() });
+            let all: Vec<String> = tree.packages().into_iter().map(|package| package.module).collect();
+            return Err(Failure::NotInstalled {
+                name: name.clone(),
+                nearest: nearest(packages::parse(name).0, &all),
+            });
         }
         found.extend(of_name);
     }
@@ -43,13 +51,50 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
         worker.remove(&mut session, package, &kernels, "")?;
     }
     session.finish().map_err(Failure::Depmod)?;
+    if hold {
+        for package in &found {
+            records.hold(&Hold {
+                package: package.module.clone(),
+                reason: "removed with --hold".to_owned(),
+                at: context.now,
+            })?;
+        }
+    }
     apply::load_kernel_drivers(&worker.loader, &unloaded.modaliases);
     let exit = if unloaded.in_use {
         Exit::Pending
     } else {
         changed(context)
     };
-    Ok(finish(context, &found, "removed", exit))
+    drop(work);
+    let exit = finish(context, &found, "removed", exit);
+    if !hold {
+        warn_of_return(context, &found, &records);
+    }
+    Ok(exit)
+}
+
+/// Says which of the packages the next `--auto` would install again, as far as that is known without a network.
+fn warn_of_return(context: &Context, removed: &[DkmsId], records: &Records) {
+    for name in wanted_again(context, removed, records).unwrap_or_default() {
+        context.reporter.report(ProgressEvent::Warning {
+            text: format!("the next `dkms-fetch --auto` installs {name} again: a device of this machine asks for it"),
+            hint: Some(format!("dkms-fetch hold {name}; or remove with --hold")),
+        });
+    }
+}
+
+fn wanted_again(context: &Context, removed: &[DkmsId], records: &Records) -> Result<BTreeSet<String>, Failure> {
+    let index = context.any_index();
+    if index.repositories().next().is_none() {
+        return Ok(BTreeSet::new());
+    }
+    let (devices, here) = context.devices()?;
+    let rules = context.rules(&index, records)?;
+    let view = View::open(context, &devices, here, &index, records)?;
+    let plans = view.surveys.iter().map(|survey| view.machine.plan(survey, &rules));
+    let names = plans.flat_map(|plan| plan.steps).map(|step| step.tree_name);
+    Ok(names.filter(|name| removed.iter().any(|one| one.module == *name)).collect())
 }
 
 /// Says what was done, or would be.
@@ -77,7 +122,12 @@ fn changed(context: &Context) -> Exit {
 
 /// The versions in the tree that a person means: by the tree's version or the index's.
 fn find(tree: &Tree, records: &Records, text: &str) -> Result<Vec<DkmsId>, Failure> {
-    let (name, wanted) = packages::parse(text);
+    let (mut name, wanted) = packages::parse(text);
+    let all = tree.packages();
+    // As Debian calls its package.
+    if !all.iter().any(|package| package.module == name) {
+        name = name.strip_suffix("-dkms").unwrap_or(name);
+    }
     let installed = records.installed()?;
     let is_meant = |package: &DkmsId| {
         let noted = |version: &str| {
@@ -88,7 +138,7 @@ fn find(tree: &Tree, records: &Records, text: &str) -> Result<Vec<DkmsId>, Failu
         };
         package.module == name && wanted.is_none_or(|wanted| wanted == package.version || noted(wanted))
     };
-    Ok(tree.packages().into_iter().filter(is_meant).collect())
+    Ok(all.into_iter().filter(is_meant).collect())
 }
 
 /// The kernels that a package is to be removed from.

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::nearest::nearest;
 use crate::exit::Exit;
 use crate::report::Document;
 use crate::report::progress::print_json;
@@ -60,7 +61,12 @@ pub(super) fn run(context: &Context, terms: &[String]) -> Result<Exit, Failure> 
             modules: record.modules,
         });
     }
-    let exit = if packages.is_empty() && context.options.detailed_exitcode {
+    if packages.is_empty() && !context.options.detailed_exitcode {
+        let terms = terms.join(" ");
+        let nearest = nearest(super::packages::parse(&terms).0, &index.names()?);
+        return Err(Failure::NothingFound { terms, nearest });
+    }
+    let exit = if packages.is_empty() {
         Exit::NoMatch
     } else {
         Exit::Converged

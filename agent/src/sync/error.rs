@@ -87,8 +87,13 @@ impl SyncError {
         match self {
             Self::PinnedRoot { .. } => true,
             Self::Transport { source, .. } => source.is_misconfigured(),
-            _ => false,
+            source => source.is_no_repository(),
         }
+    }
+
+    /// Whether mirrors answer and none has even the file that every repository has: the address is wrong.
+    fn is_no_repository(&self) -> bool {
+        matches!(self, Self::Trust { source: TrustError::Missing { file, .. }, .. } if file.ends_with("timestamp.json"))
     }
 
     /// Whether something could not be trusted. (Exit code 4, unless [`SyncError::is_stale`].)
@@ -110,7 +115,7 @@ impl SyncError {
         match self {
             Self::Transport { source, .. } => source.may_pass() && !source.is_offline(),
             // The mirror is in the middle of an update.
-            Self::Trust { source, .. } => matches!(source, TrustError::Missing { .. }),
+            Self::Trust { source, .. } => matches!(source, TrustError::Missing { .. }) && !self.is_no_repository(),
             _ => false,
         }
     }
@@ -123,6 +128,15 @@ impl SyncError {
                 path.display()
             )),
             Self::Transport { source, .. } => source.hint(),
+            Self::Trust { repository, .. } if self.is_no_repository() => Some(format!(
+                "there is no repository at this address: compare `urls` in /etc/dkms-fetch/repos.d ({repository}) with what the publisher says"
+            )),
+            Self::Trust { source, .. } if source.is_stale() => source.hint().map(|hint| {
+                format!(
+                    "{hint}; its publisher renews it by `dkms-repo timestamp`; for media that are carried around, \
+                     allow_stale = true in /etc/dkms-fetch/config.toml takes it as it is"
+                )
+            }),
             Self::Trust { source, .. } => source.hint(),
             Self::Keep { source, path } => files::hint(path, source),
             Self::State(source) => source.hint(),

@@ -1,5 +1,6 @@
 //! Look-ups.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dkms_index::document::record::{OverrideRecord, PackageRecord};
@@ -139,6 +140,19 @@ impl Index {
     /// As [`Index::find`].
     pub fn named(&self, name: &str) -> Result<Vec<PackageRow>, StateError> {
         self.ids("SELECT id FROM package WHERE name = ?1 ORDER BY id", name)
+    }
+
+    /// The names of all packages, in all repositories.
+    ///
+    /// # Errors
+    /// As [`Index::find`].
+    pub fn names(&self) -> Result<BTreeSet<String>, StateError> {
+        let mut names = BTreeSet::new();
+        for opened in &self.repositories {
+            let found = rows(&opened.db, "SELECT DISTINCT name FROM package", [], |row| row.get::<_, String>(0));
+            names.extend(found.map_err(|e| opened.failed(e))?);
+        }
+        Ok(names)
     }
 
     /// The packages whose name or summary, or one of whose modules, holds `text`, whatever the case.
