@@ -28,6 +28,11 @@ pub enum Verdict {
         /// The package.
         package: OfferId,
     },
+    /// A package that matches it is installed, and no driver is bound to it.
+    Unbound {
+        /// The package.
+        package: OfferId,
+    },
     /// Neither a module of the kernel nor a package matches it.
     Unknown,
     /// Packages match it, and none may be installed.
@@ -38,13 +43,49 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The label in tables and summaries.
+    /// What a table calls it.
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::Works { .. } => "works",
+            Self::WorksInTree { .. } => "kernel driver",
+            Self::Installable { .. } => "driver available",
+            Self::Installed { .. } => "installed",
+            Self::Unbound { .. } => "not bound",
+            Self::Unknown => "no driver known",
+            Self::Refused { why } if why.first().is_some_and(Rejected::is_hold) => "held",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// How much it asks for attention: the least most.
+    pub fn urgency(&self) -> u8 {
+        match self {
+            Self::Installable { .. } => 0,
+            Self::Unbound { .. } => 1,
+            Self::Installed { .. } => 2,
+            Self::Refused { .. } => 3,
+            Self::Unknown => 4,
+            Self::Works { .. } => 5,
+            Self::WorksInTree { .. } => 6,
+        }
+    }
+
+    /// Whether a driver serves the device, as far as that is known.
+    pub fn is_served(&self) -> bool {
+        matches!(
+            self,
+            Self::Works { .. } | Self::WorksInTree { .. } | Self::Installed { .. }
+        )
+    }
+
+    /// Its name, as in documents.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Works { .. } => "works",
             Self::WorksInTree { .. } => "works in-tree",
             Self::Installable { .. } => "installable",
             Self::Installed { .. } => "installed",
+            Self::Unbound { .. } => "unbound",
             Self::Unknown => "unknown",
             Self::Refused { .. } => "refused",
         }
@@ -55,7 +96,7 @@ impl Verdict {
         match self {
             Self::Works { driver } => driver.clone(),
             Self::WorksInTree { module } => module.clone(),
-            Self::Installable { package } | Self::Installed { package } => package.to_string(),
+            Self::Installable { package } | Self::Installed { package } | Self::Unbound { package } => package.to_string(),
             Self::Unknown => "no driver known".to_owned(),
             Self::Refused { why } => why.first().map(Rejected::to_string).unwrap_or_default(),
         }

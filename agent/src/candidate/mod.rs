@@ -256,7 +256,7 @@ fn denied(offer: &Offer, rules: &Rules) -> Result<(), Rejection> {
         return because("denied by this machine's policy".to_owned());
     }
     if rules.held.contains(name) {
-        return because("held on this machine".to_owned());
+        return because(rejection::HELD.to_owned());
     }
     if let Some(pinned) = rules.pinned(name)
         && !glob_matches(pinned, version)

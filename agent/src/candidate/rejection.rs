@@ -69,11 +69,21 @@ pub struct Rejected {
     pub why: Rejection,
 }
 
+impl Rejected {
+    /// Whether the owner of the machine holds it.
+    pub fn is_hold(&self) -> bool {
+        matches!(&self.why, Rejection::Denied { reason } if reason == HELD)
+    }
+}
+
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.package, self.why)
     }
 }
+
+/// The reason for a package that is held.
+pub(super) const HELD: &str = "held on this machine";
 
 /// The reason, the strongest first: a package that is denied for safety is not reported as outranked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

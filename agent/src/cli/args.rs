@@ -75,6 +75,9 @@ pub struct Common {
     /// Standard output is JSON: a line for each event, then one final document
     #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
+    /// Cut nothing in tables; without a terminal nothing is cut in any case
+    #[arg(long, global = true, help_heading = "Output")]
+    pub wide: bool,
     /// Tell by the exit code also whether something changed (10) or nothing matched (11)
     #[arg(long, global = true, help_heading = "Output")]
     pub detailed_exitcode: bool,

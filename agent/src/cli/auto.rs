@@ -60,7 +60,7 @@ fn show_plan(context: &Context, command: &'static str) -> Result<Exit, Failure> 
         return Ok(exit);
     }
     for kernel in &report.kernels {
-        show(kernel, false);
+        show(kernel, false, context.options.wide);
         let packages = kernel.packages.len();
         let what = if packages == 0 {
             "nothing would be installed".to_owned()
@@ -135,7 +135,7 @@ fn finish(context: &Context, report: &Report) {
         print_json(report);
         return;
     }
-    report.kernels.iter().for_each(|kernel| show(kernel, false));
+    report.kernels.iter().for_each(|kernel| show(kernel, false, context.options.wide));
     show_packages(report);
 }
 

@@ -6,8 +6,9 @@ use super::context::Context;
 use super::failure::Failure;
 use super::view::View;
 use crate::exit::Exit;
-use crate::report::progress::print_json;
-use crate::report::{KernelReport, table};
+use crate::report::progress::{print_json, print_text};
+use crate::report::table::{self, Look};
+use crate::report::KernelReport;
 use crate::state::records::Records;
 
 pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
@@ -27,30 +28,69 @@ pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
         super::warn_without_index(context, &index);
         print_json(&report);
     } else {
-        report.kernels.iter().for_each(|kernel| show(kernel, all));
+        report.kernels.iter().for_each(|kernel| show(kernel, all, context.options.wide));
+        report
+            .kernels
+            .iter()
+            .filter_map(table::next_step)
+            .take(1)
+            .for_each(print_text);
         super::warn_without_index(context, &index);
     }
     Ok(Exit::Converged)
 }
 
 /// The table of one kernel, with its heading and sum.
-pub(super) fn show(kernel: &KernelReport, all: bool) {
+pub(super) fn show(kernel: &KernelReport, all: bool, wide: bool) {
+    let look = Look {
+        columns: terminal_columns().filter(|_| !wide),
+        all,
+        ascii: !is_utf8(|name| std::env::var(name).ok()),
+    };
     let mut out = anstream::stdout();
     let bold = anstyle::Style::new().bold();
     let text = format!(
         "{bold}kernel {}{bold:#} ({})\n{}{}\n",
         kernel.release,
         kernel.arch,
-        table::devices(kernel, width(), all),
+        table::devices(kernel, look),
         table::summary(kernel)
     );
     // The reader may close the pipe early.
     let _ = out.write_all(text.as_bytes());
 }
 
-/// How wide the terminal is; 80 columns where there is none.
-pub(super) fn width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout())
-        .map_or(80, |size| usize::from(size.ws_col))
-        .max(1)
+/// How wide the terminal is; none where standard output is none.
+fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Whether the locale has UTF-8 (locale(7): the first of these that is set and not empty counts). `C.UTF-8` has it, `C` has not.
+fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(variable)
+        .find(|value| !value.is_empty());
+    let locale = set.unwrap_or_default().to_ascii_lowercase();
+    locale.ends_with("utf-8") || locale.ends_with("utf8") || locale.contains("utf-8@") || locale.contains("utf8@")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_decides_on_ascii() {
+        let check = |set: &[(&str, &str)], expected: bool| {
+            let variable = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            assert_eq!(is_utf8(variable), expected, "{set:?}");
+        };
+        check(&[], false);
+        check(&[("LANG", "de_DE.UTF-8")], true);
+        check(&[("LANG", "de_DE.utf8@euro")], true);
+        check(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")], false);
+        check(&[("LC_ALL", ""), ("LANG", "C.UTF-8")], true);
+        check(&[("LC_CTYPE", "C.UTF-8"), ("LANG", "C")], true);
+    }
 }

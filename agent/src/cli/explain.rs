@@ -139,7 +139,12 @@ impl Explanation<'_> {
             Verdict::Unknown if !self.has_index => "no index is cached, so no package is known".to_owned(),
             verdict => verdict.detail(),
         };
-        line("verdict", &format!("{}: {detail}", self.verdict.label()));
+        let words = self.verdict.words();
+        if detail == words {
+            line("verdict", words);
+        } else {
+            line("verdict", &format!("{words}: {detail}"));
+        }
         for loser in self.losers {
             line("not", &loser.to_string());
         }

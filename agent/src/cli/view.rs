@@ -75,10 +75,7 @@ impl<'a> View<'a> {
             release: survey.kernel.release.clone(),
             arch: survey.kernel.arch.clone(),
             devices: devices
-                .map(|(device, decision)| DeviceReport {
-                    device: device.clone(),
-                    verdict: decision.verdict.clone(),
-                })
+                .map(|(device, decision)| DeviceReport::of(device.clone(), decision.verdict.clone()))
                 .collect(),
             packages: plan
                 .steps

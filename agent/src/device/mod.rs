@@ -12,7 +12,7 @@ mod umockdev;
 
 use std::path::PathBuf;
 
-use dkms_index::modalias::Modalias;
+use dkms_index::modalias::{Fields, Modalias};
 use serde::{Deserialize, Serialize};
 
 pub use live::scan;
@@ -89,6 +89,20 @@ impl Device {
             (None, Some(one), _) | (Some(one), None, None) | (None, None, Some(one)) => one.clone(),
             (None, None, None) => self.modaliases.first().map(ToString::to_string).unwrap_or_default(),
         }
+    }
+}
+
+impl Device {
+    /// The short identifier that people look for: `10ec:8168`; none on buses without vendor and device.
+    pub fn short_id(&self) -> Option<String> {
+        let (vendor, device) = match self.modaliases.first()?.fields()? {
+            Fields::Pci { vendor, device, .. } => (vendor, device),
+            Fields::Hid { vendor, product, .. } => (vendor, product),
+            Fields::Usb { vendor, product, .. } => (vendor.into(), product.into()),
+            Fields::Sdio { vendor, device, .. } => (vendor.into(), device.into()),
+            Fields::Virtio { .. } => return None,
+        };
+        Some(format!("{vendor:04x}:{device:04x}"))
     }
 }
 

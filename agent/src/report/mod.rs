@@ -1,6 +1,7 @@
 //! What a run found and did, as one value that is printed as a table or as a JSON document.
 
 pub mod progress;
+mod rows;
 pub mod table;
 
 use serde::Serialize;
@@ -66,12 +67,29 @@ pub struct KernelReport {
 /// One device with its verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeviceReport {
+    /// What `explain` takes: vendor and device in hex; absent on buses without such numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What to call it.
+    pub title: String,
     /// What the device says of itself.
     #[serde(flatten)]
     pub device: Device,
     /// The verdict on it.
     #[serde(flatten)]
     pub verdict: Verdict,
+}
+
+impl DeviceReport {
+    /// A device with its verdict.
+    pub fn of(device: Device, verdict: Verdict) -> Self {
+        Self {
+            id: device.short_id(),
+            title: device.title(),
+            device,
+            verdict,
+        }
+    }
 }
 
 /// One package of the plan.

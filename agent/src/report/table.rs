@@ -4,75 +4,141 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use dkms_index::modalias::Fields;
 use dkms_support::columns::{fit, pad, width, wrap};
 use dkms_support::terminal::printable;
 
+use super::rows::{Row, rows};
 use super::{DeviceReport, InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus};
 use crate::verdict::Verdict;
 
-/// Below this the table does not get narrower.
-const WIDTH_MIN: usize = 60;
-/// Above this it does not get wider: long lines are hard to read.
+/// A terminal that is narrower shows broken lines.
+const WIDTH_MIN: usize = 40;
+/// Long lines are hard to read.
 const WIDTH_MAX: usize = 120;
-/// The longest verdict, `works in-tree`.
-const VERDICT_COLUMNS: usize = 13;
+/// A terminal that is narrower has a second line for what goes with a device.
+const ONE_LINE_MIN: usize = 60;
+/// Reasons are wrapped to this where nothing is cut.
+const WRAPPED: usize = 100;
 
-/// Devices with their verdicts, those that ask for attention first. `all` also shows what is unknown on every bus.
-pub fn devices(kernel: &KernelReport, terminal_columns: usize, all: bool) -> String {
-    let line_columns = terminal_columns.clamp(WIDTH_MIN, WIDTH_MAX);
-    let mut text = String::new();
-    let (shown, hidden): (Vec<_>, Vec<_>) = kernel.devices.iter().partition(|d| all || is_of_interest(d));
-    let mut shown: Vec<&DeviceReport> = shown;
-    shown.sort_by_key(|d| urgency(&d.verdict));
-    let columns = line_columns - VERDICT_COLUMNS - 4;
-    // Names of drivers are short on most machines; the names of devices get the columns that are left.
-    let widest = shown.iter().map(|d| width(&beside(d))).max().unwrap_or(0);
-    let detail_columns = widest.clamp(columns / 6, columns / 2);
-    let device_columns = columns - detail_columns;
+/// How a table is shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Look {
+    /// The columns of the terminal; without them nothing is cut.
+    pub columns: Option<usize>,
+    /// Also devices that are unknown on every bus, or need no driver, and each interface and each of equal devices by itself.
+    pub all: bool,
+    /// Only ASCII.
+    pub ascii: bool,
+}
+
+/// The columns of one table.
+struct Layout {
+    verdict: usize,
+    id: usize,
+    title: usize,
+    detail: usize,
+    /// What lines may have.
+    line: usize,
+    one_line: bool,
+}
+
+impl Layout {
+    fn of(rows: &[Row<'_>], look: Look) -> Self {
+        let widest = |cell: &dyn Fn(&Row<'_>) -> usize| rows.iter().map(cell).max().unwrap_or(0);
+        let (verdict, id) = (widest(&|row| width(row.verdict().words())), widest(&|row| width(&row.id)));
+        let (title, detail) = (widest(&|row| width(&row.title)), widest(&|row| width(&row.detail)));
+        let Some(columns) = look.columns else {
+            return Self {
+                verdict,
+                id,
+                title,
+                detail,
+                line: WRAPPED,
+                one_line: true,
+            };
+        };
+        let line = columns.clamp(WIDTH_MIN, WIDTH_MAX);
+        if line < ONE_LINE_MIN {
+            return Self {
+                verdict,
+                id,
+                title: line - verdict - 2,
+                detail: line - 2,
+                line,
+                one_line: false,
+            };
+        }
+        // Names of drivers are short on most machines; the names of devices get the columns that are left.
+        let left = line.saturating_sub(verdict + id + 6).max(12);
+        let detail = detail.clamp(left / 6, left / 2);
+        Self {
+            verdict,
+            id,
+            title: title.min(left - detail),
+            detail,
+            line,
+            one_line: true,
+        }
+    }
+}
+
+/// Devices with their verdicts, those that ask for attention first.
+pub fn devices(kernel: &KernelReport, look: Look) -> String {
+    let found = rows(kernel, look.all);
+    let layout = Layout::of(&found.shown, look);
     let dim = Style::new().dimmed();
-    for device in &shown {
-        let style = style(&device.verdict);
-        let label = device.verdict.label();
-        let title = pad(&device.device.title(), device_columns);
-        let reasons = reasons(&device.verdict);
-        let detail = fit(&beside(device), detail_columns);
-        let line = format!("{style}{label:VERDICT_COLUMNS$}{style:#}  {title}  {detail}");
-        let _ = writeln!(text, "{}", line.trim_end());
-        for reason in reasons {
-            let indent = VERDICT_COLUMNS + 2;
-            for part in wrap(&reason, line_columns - indent) {
+    let mut text = String::new();
+    for row in &found.shown {
+        let style = style(row.verdict());
+        let label = pad(row.verdict().words(), layout.verdict);
+        let (title, detail) = (fit(&row.title, layout.title), fit(&row.detail, layout.detail));
+        if layout.one_line {
+            let (title, id) = (pad(&title, layout.title), pad(&row.id, layout.id));
+            let line = format!("{style}{label}{style:#}  {title}  {id}  {detail}");
+            let _ = writeln!(text, "{}", line.trim_end());
+        } else {
+            let _ = writeln!(text, "{style}{label}{style:#}  {title}");
+            let below = format!("{} {detail}", row.id);
+            if !below.trim().is_empty() {
+                let _ = writeln!(text, "  {}", fit(below.trim(), layout.line - 2));
+            }
+        }
+        let indent = if layout.one_line { layout.verdict + 2 } else { 2 };
+        for reason in reasons(row.verdict()) {
+            for part in wrap(&reason, layout.line - indent) {
                 let _ = writeln!(text, "{:indent$}{dim}{part}{dim:#}", "");
             }
         }
     }
-    if !hidden.is_empty() {
-        let buses = buses(&hidden);
-        let _ = writeln!(
-            text,
-            "{dim}and {} unknown, on {buses} (--all shows them){dim:#}",
-            count(hidden.len(), "device")
-        );
+    for hidden in found.hidden_lines() {
+        let _ = writeln!(text, "{dim}{}{dim:#}", printable(&hidden));
     }
-    text
+    if look.ascii { ascii(&text) } else { text }
+}
+
+/// Text for a terminal that has no other characters.
+fn ascii(text: &str) -> String {
+    let plain = |c: char| match c {
+        '…' => '~',
+        '×' => 'x',
+        c if c.is_ascii() => c,
+        _ => '?',
+    };
+    text.chars().map(plain).collect()
 }
 
 /// One line that sums the table up.
 pub fn summary(kernel: &KernelReport) -> String {
-    let mut parts = Vec::new();
-    for word in [
-        "installed",
-        "installable",
-        "refused",
-        "works",
-        "works in-tree",
-        "unknown",
-    ] {
-        let n = kernel.devices.iter().filter(|d| d.verdict.label() == word).count();
-        if n > 0 {
-            parts.push(format!("{n} {word}"));
+    let mut parts: Vec<(u8, &str, usize)> = Vec::new();
+    for device in &kernel.devices {
+        let (urgency, words) = (urgency(&device.verdict), device.verdict.words());
+        match parts.iter_mut().find(|(_, known, _)| *known == words) {
+            Some((_, _, n)) => *n += 1,
+            None => parts.push((urgency, words, 1)),
         }
     }
+    parts.sort_unstable();
+    let parts: Vec<String> = parts.iter().map(|(_, words, n)| format!("{n} {words}")).collect();
     format!(
         "{}: {}",
         count(kernel.devices.len(), "device"),
@@ -82,6 +148,23 @@ pub fn summary(kernel: &KernelReport) -> String {
             parts.join(", ")
         }
     )
+}
+
+/// What a person can do next.
+pub fn next_step(kernel: &KernelReport) -> Option<String> {
+    let with = |is_meant: &dyn Fn(&Verdict) -> bool| {
+        let found: Vec<&DeviceReport> = kernel.devices.iter().filter(|one| is_meant(&one.verdict)).collect();
+        found
+    };
+    let installable = with(&|verdict| matches!(verdict, Verdict::Installable { .. }));
+    if !installable.is_empty() {
+        let devices = count(installable.len(), "device");
+        return Some(format!("dkms-fetch --auto installs the drivers for {devices}"));
+    }
+    let refused = with(&|verdict| matches!(verdict, Verdict::Refused { .. }));
+    let device = refused.first()?;
+    let named = device.device.short_id().unwrap_or_else(|| device.device.path.clone());
+    Some(format!("dkms-fetch explain {} says why nothing is installed for it", printable(&named)))
 }
 
 /// One line about what became of a package for kernel `release`.
@@ -146,20 +229,8 @@ pub fn removal(removal: &RemovalReport, release: &str) -> String {
     }
 }
 
-/// Unknown devices of firmware and platform buses are many on any machine, and need no attention.
-fn is_of_interest(device: &DeviceReport) -> bool {
-    device.verdict != Verdict::Unknown || matches!(device.device.subsystem.as_str(), "pci" | "usb" | "hid" | "sdio")
-}
-
 fn urgency(verdict: &Verdict) -> u8 {
-    match verdict {
-        Verdict::Installable { .. } => 0,
-        Verdict::Installed { .. } => 1,
-        Verdict::Refused { .. } => 2,
-        Verdict::Unknown => 3,
-        Verdict::Works { .. } => 4,
-        Verdict::WorksInTree { .. } => 5,
-    }
+    verdict.urgency()
 }
 
 fn style(verdict: &Verdict) -> Style {
@@ -167,7 +238,7 @@ fn style(verdict: &Verdict) -> Style {
     match verdict {
         Verdict::Installable { .. } => colour(AnsiColor::Cyan).bold(),
         Verdict::Installed { .. } => colour(AnsiColor::Green).bold(),
-        Verdict::Refused { .. } => colour(AnsiColor::Yellow).bold(),
+        Verdict::Unbound { .. } | Verdict::Refused { .. } => colour(AnsiColor::Yellow).bold(),
         Verdict::Unknown => colour(AnsiColor::Magenta),
         Verdict::Works { .. } | Verdict::WorksInTree { .. } => colour(AnsiColor::Green),
     }
@@ -178,39 +249,6 @@ fn reasons(verdict: &Verdict) -> Vec<String> {
         Verdict::Refused { why } => why.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
     }
-}
-
-/// The text beside a device. Reasons are sentences and get lines of their own; names fit here.
-fn beside(device: &DeviceReport) -> String {
-    match &device.verdict {
-        Verdict::Refused { .. } | Verdict::Unknown => id(device),
-        verdict => verdict.detail(),
-    }
-}
-
-/// The short identifier people look for: `10ec:8168`, or nothing.
-fn id(device: &DeviceReport) -> String {
-    match device.device.modaliases.first().and_then(|modalias| modalias.fields()) {
-        Some(
-            Fields::Pci { vendor, device, .. }
-            | Fields::Hid {
-                vendor,
-                product: device,
-                ..
-            },
-        ) => {
-            format!("{vendor:04x}:{device:04x}")
-        }
-        Some(Fields::Usb { vendor, product, .. }) => format!("{vendor:04x}:{product:04x}"),
-        _ => String::new(),
-    }
-}
-
-fn buses(devices: &[&DeviceReport]) -> String {
-    let mut buses: Vec<&str> = devices.iter().map(|d| d.device.subsystem.as_str()).collect();
-    buses.sort_unstable();
-    buses.dedup();
-    printable(&buses.join(", ")).into_owned()
 }
 
 /// `1 device`, `2 devices`.
@@ -225,17 +263,17 @@ mod tests {
     use crate::candidate::{OfferId, Rejected, Rejection};
     use crate::device::{Binding, Device};
 
+    const CUT: Look = Look {
+        columns: Some(80),
+        all: false,
+        ascii: false,
+    };
+
     fn row(modalias: &str, model: &str, verdict: Verdict) -> DeviceReport {
-        let device = Device {
-            path: "recorded:1".into(),
-            subsystem: modalias.split(':').next().unwrap_or_default().into(),
-            modaliases: vec![modalias.parse().unwrap()],
-            vendor: None,
-            model: (!model.is_empty()).then(|| model.to_owned()),
-            class: None,
-            binding: Binding::Unknown,
-        };
-        DeviceReport { device, verdict }
+        let mut device = Device::unnamed("recorded:1".into(), vec![modalias.parse().unwrap()]);
+        device.model = (!model.is_empty()).then(|| model.to_owned());
+        device.binding = Binding::Unknown;
+        DeviceReport::of(device, verdict)
     }
 
     fn package(name: &str) -> OfferId {
@@ -268,6 +306,11 @@ mod tests {
                 ),
                 row("acpi:LNXPWRBN:", "", Verdict::Unknown),
                 row(
+                    "pci:v00008086d000029C0sv00000000sd00000000bc06sc00i00",
+                    "82G33 DRAM Controller",
+                    Verdict::Unknown,
+                ),
+                row(
                     &pci("000010ECd00008168"),
                     "RTL8111/8168/8411 PCI Express Gigabit Ethernet Controller and more",
                     Verdict::Refused {
@@ -294,32 +337,45 @@ mod tests {
 
     #[test]
     fn what_needs_attention_comes_first_and_no_line_is_too_long() {
-        let text = plain(&devices(&kernel(), 80, false));
+        let text = plain(&devices(&kernel(), CUT));
         let expected = "\
-installable    edu                                                    edu 1.0
-refused        RTL8111/8168/8411 PCI Express Gigabit Ethernet Contr…  10ec:8168
-               r8168 1.0: known not to build on 6.12.95+deb12-amd64 (tried
-               2026-01-01): error: implicit declaration of function 'strlcpy';
-               did you mean 'strscpy'?
-works in-tree  82801HM SATA                                           ahci
-and 1 device unknown, on acpi (--all shows them)
+driver available  edu                                        1234:11e8  edu 1.0
+refused           RTL8111/8168/8411 PCI Express Gigabit Et…  10ec:8168
+                  r8168 1.0: known not to build on 6.12.95+deb12-amd64 (tried
+                  2026-01-01): error: implicit declaration of function
+                  'strlcpy'; did you mean 'strscpy'?
+kernel driver     82801HM SATA                               8086:2829  ahci
+and 1 device without a known driver, on acpi (--all shows them)
+and 1 device that needs no driver (--all shows them)
 ";
         assert_eq!(text, expected);
-        assert!(text.lines().all(|line| width(line) <= 80));
-        assert!(!plain(&devices(&kernel(), 80, true)).contains("--all"));
+        let all = Look { all: true, ..CUT };
+        assert!(!plain(&devices(&kernel(), all)).contains("--all"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_two_lines_a_device_and_a_pipe_cuts_nothing() {
+        let narrow = plain(&devices(&kernel(), Look { columns: Some(40), ..CUT }));
+        assert!(narrow.lines().all(|line| width(line) <= 40 || line.starts_with("and ")), "{narrow}");
+        assert!(narrow.contains("driver available  edu\n  1234:11e8 edu 1.0\n"), "{narrow}");
+        let piped = plain(&devices(&kernel(), Look::default()));
+        assert!(!piped.contains('…'), "{piped}");
+        assert!(piped.contains("Ethernet Controller and more  10ec:8168"), "{piped}");
+        let ascii = plain(&devices(&kernel(), Look { ascii: true, ..CUT }));
+        assert!(ascii.is_ascii() && ascii.contains("Gigabit Et~"), "{ascii}");
     }
 
     #[test]
     fn names_of_any_script_line_up() {
         let works = |driver: &str| Verdict::Works { driver: driver.into() };
-        let usb = "usb:v1532p0099d0200dc00dsc00dp00ic03isc00ip00in00";
+        let usb = |id: &str| format!("usb:v1532p{id}d0200dc00dsc00dp00ic03isc00ip00in00");
         let mut kernel = kernel();
         kernel.devices = vec![
-            row(usb, "雷蛇 炼狱蝰蛇", works("razermouse")),
-            row(usb, "Cafe\u{301} Racer", works("usbhid")),
-            row(usb, &"寬".repeat(60), works("usbhid")),
+            row(&usb("0099"), "雷蛇 炼狱蝰蛇", works("razermouse")),
+            row(&usb("009A"), "Cafe\u{301} Racer", works("usbhid")),
+            row(&usb("009B"), &"寬".repeat(60), works("usbhid")),
         ];
-        let text = plain(&devices(&kernel, 60, false));
+        let text = plain(&devices(&kernel, Look { columns: Some(60), ..CUT }));
         let column = |line: &str| width(line.rsplit_once("  ").unwrap().0);
         let columns: Vec<usize> = text.lines().map(column).collect();
         assert_eq!(columns, [columns[0]; 3], "{text}");
@@ -327,10 +383,18 @@ and 1 device unknown, on acpi (--all shows them)
     }
 
     #[test]
-    fn the_sum() {
+    fn the_sum_and_the_next_step() {
+        let mut kernel = kernel();
         assert_eq!(
-            summary(&kernel()),
-            "4 devices: 1 installable, 1 refused, 1 works in-tree, 1 unknown"
+            summary(&kernel),
+            "5 devices: 1 driver available, 1 refused, 2 no driver known, 1 kernel driver"
         );
+        let next = next_step(&kernel).unwrap();
+        assert_eq!(next, "dkms-fetch --auto installs the drivers for 1 device");
+        kernel.devices.pop();
+        let next = next_step(&kernel).unwrap();
+        assert_eq!(next, "dkms-fetch explain 10ec:8168 says why nothing is installed for it");
+        kernel.devices.pop();
+        assert_eq!(next_step(&kernel), None);
     }
 }

@@ -49,9 +49,9 @@ fn a_machine_gets_the_driver_it_lacks_and_then_nothing_more() {
         &second.stdout,
         str![[r#"
 kernel [KERNEL] (x86_64)
-installed      [..]edu 1.0
-works in-tree  [..]ahci
-2 devices: 1 installed, 1 works in-tree
+installed      [..]  1234:11e8  edu 1.0
+kernel driver  [..]  8086:2829  ahci
+2 devices: 1 installed, 1 kernel driver
 
 "#]],
     );

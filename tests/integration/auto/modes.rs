@@ -84,7 +84,7 @@ fn after_a_sync_and_a_fetch_no_network_is_needed() {
     offline(&["sync"]).assert(0, &[]);
     offline(&["search", "edu"]).assert(0, &["edu 1.0"]);
     offline(&[&["plan"], &machine[..]].concat()).assert(0, &["1 package would be installed"]);
-    offline(&[&["explain", "1234:11e8"], &machine[..]].concat()).assert(0, &["installable: edu 1.0"]);
+    offline(&[&["explain", "1234:11e8"], &machine[..]].concat()).assert(0, &["driver available: edu 1.0"]);
     story
         .auto(&["--offline", "--check"])
         .assert(0, &["1 package would be installed"]);

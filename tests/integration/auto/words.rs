@@ -22,7 +22,7 @@ pci:v00001234d000011E8sv00001AF4sd00001100bc00scFFi00
   kernel    [KERNEL]
   bound     not known
   in-tree   no module of the kernel claims it
-  verdict   installable: edu 1.0
+  verdict   driver available: edu 1.0
   not       edu 2.0: edu 1.0 ranks before it: proven to build on this kernel
 
 "#]],
