@@ -21,6 +21,8 @@ pub enum Exit {
     Partly,
     /// Done, and a reboot or the enrolment of a key is pending.
     Pending,
+    /// With `--require-all`: a device has no driver. Also where a package is installed and no driver is bound to its devices.
+    Unserved,
     /// With `--detailed-exitcode`: converged, and something changed.
     Changed,
     /// With `--detailed-exitcode`: no package matches any device.
@@ -43,6 +45,7 @@ impl Exit {
             Self::BuildsFailed => 5,
             Self::Partly => 6,
             Self::Pending => 7,
+            Self::Unserved => 8,
             Self::Changed => 10,
             Self::NoMatch => 11,
             Self::TryAgain => 75,
@@ -68,8 +71,47 @@ Exit codes:
    5  every build failed
    6  partly done
    7  done, and a reboot or the enrolment of a key is pending
+   8  a device has no driver: with --require-all, or where its package is installed and drives nothing
   75  try again later: another run is in progress, the disk is full, or the index is out of date
  130  interrupted by SIGINT (129 by SIGHUP, 143 by SIGTERM); the next run goes on
 With --detailed-exitcode also:
   10  converged, and something was changed (with --check: would be)
   11  converged, and no package matches any device";
+
+/// The exit code of a run for several kernels: theirs where it is the same for all; else the work is partly done.
+pub fn combined(exits: &[Exit]) -> Exit {
+    match exits {
+        [] => Exit::Converged,
+        exits if exits.contains(&Exit::Untrusted) => Exit::Untrusted,
+        [first, rest @ ..] if rest.iter().all(|exit| exit == first) => *first,
+        exits if exits.iter().all(|exit| matches!(exit, Exit::Converged | Exit::Pending)) => Exit::Pending,
+        exits
+            if exits
+                .iter()
+                .all(|exit| matches!(exit, Exit::Converged | Exit::Unserved)) =>
+        {
+            Exit::Unserved
+        }
+        _ => Exit::Partly,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_end_differently_are_partly_done() {
+        use Exit::{BuildsFailed, Converged, Partly, Pending, Unserved, Untrusted};
+        let check = |exits: &[Exit], expected: Exit| assert_eq!(combined(exits), expected, "{exits:?}");
+        check(&[], Converged);
+        check(&[Converged, Converged], Converged);
+        check(&[BuildsFailed], BuildsFailed);
+        check(&[BuildsFailed, BuildsFailed], BuildsFailed);
+        check(&[BuildsFailed, Converged], Partly);
+        check(&[Converged, Pending], Pending);
+        check(&[Pending, BuildsFailed], Partly);
+        check(&[Converged, Unserved], Unserved);
+        check(&[Partly, Untrusted], Untrusted);
+    }
+}

@@ -58,6 +58,24 @@ pub struct Survey {
     pub claims: Vec<Vec<KernelClaim>>,
     /// What is installed for it.
     pub installed: Vec<InstalledPackage>,
+    /// What is bound now, where that was looked at again: by the number of the device.
+    pub bindings: BTreeMap<usize, Binding>,
+}
+
+impl Survey {
+    /// Looks again which drivers are bound: modules were loaded and unloaded since.
+    pub fn see_bindings(&mut self, machine: &Machine<'_>) {
+        if !self.live {
+            return;
+        }
+        for (n, device) in machine.devices.iter().enumerate() {
+            if matches!(device.binding, Binding::NeverBinds | Binding::Unknown) {
+                continue;
+            }
+            let syspath = machine.host.root.join(format!("/sys{}", device.path));
+            self.bindings.insert(n, device::binding_at(&syspath));
+        }
+    }
 }
 
 impl<'a> Machine<'a> {
@@ -113,17 +131,17 @@ impl<'a> Machine<'a> {
             modules_in_use: BTreeMap::new(),
         };
         let in_tree = InTree::read(root, release)?;
-        let claims = match &in_tree {
+        let mut claims = match &in_tree {
             Some(in_tree) => self.claims(in_tree),
             None => vec![Vec::new(); self.devices.len()],
         };
         let installed = installed_packages(tree, &kernel, records);
         let live = self.here && self.host.running.as_deref() == Some(release);
+        if live {
+            self.drop_claims_of_no_use(&mut claims);
+        }
         let kernel = TargetKernel {
-            own_modules: in_tree
-                .as_ref()
-                .map(|in_tree| in_tree.own_modules(self.modules_of_packages()))
-                .unwrap_or_default(),
+            own_modules: in_tree.as_ref().map(InTree::own_modules).unwrap_or_default(),
             modules_in_use: self.modules_in_use(live, &claims, &installed),
             ..kernel
         };
@@ -134,17 +152,17 @@ impl<'a> Machine<'a> {
             has_modules: in_tree.is_some(),
             claims,
             installed,
+            bindings: BTreeMap::new(),
         })
     }
 
-    /// The names of all modules that packages for these devices have.
-    fn modules_of_packages(&self) -> BTreeSet<String> {
-        let needed = self.dependencies.values().flatten();
-        let offers = self.matches.iter().flatten().map(|(offer, _)| offer).chain(needed);
-        offers
-            .flat_map(|offer| &offer.record.modules)
-            .map(|module| module.replace('-', "_"))
-            .collect()
+    /// A module that is loaded and has not bound to a device that it claims does not drive it.
+    fn drop_claims_of_no_use(&self, claims: &mut [Vec<KernelClaim>]) {
+        let is_loaded = |module: &str| self.host.root.join(format!("/sys/module/{module}")).exists();
+        let unbound = self.devices.iter().zip(claims);
+        for (_, claims) in unbound.filter(|(device, _)| device.binding == Binding::Unbound) {
+            claims.retain(|claim| !is_loaded(&claim.module));
+        }
     }
 
     /// The modules that devices work with, each with one of the devices: those that are bound, or those that claim a device which is
@@ -158,7 +176,9 @@ impl<'a> Machine<'a> {
         let mut in_use = BTreeMap::new();
         for (device, claims) in self.devices.iter().zip(claims) {
             let modules: Vec<&str> = match &device.binding {
-                Binding::Bound { module: Some(module), .. } if live => vec![module],
+                Binding::Bound {
+                    module: Some(module), ..
+                } if live => vec![module],
                 _ if live => Vec::new(),
                 _ => claims.iter().map(|claim| claim.module.as_str()).collect(),
             };
@@ -196,11 +216,13 @@ impl<'a> Machine<'a> {
             .iter()
             .zip(&self.matches)
             .zip(&survey.claims)
-            .map(|((device, matches), claims)| {
+            .enumerate()
+            .map(|(n, ((device, matches), claims))| {
+                let binding = survey.bindings.get(&n).unwrap_or(&device.binding);
                 let assessment = candidate::assess(matches, facts);
                 let matching: Vec<&OfferId> = matches.iter().map(|(offer, _)| &offer.id).collect();
                 let already_served =
-                    plan::already_served(device, survey.live, claims, &installed, &matching, &assessment);
+                    plan::already_served(binding, survey.live, claims, &installed, &matching, &assessment);
                 Situation {
                     already_served,
                     assessment,
@@ -260,7 +282,10 @@ impl<'a> Offers<'a> {
             version: record.version.clone(),
             repository: repository.to_string(),
             // The role that must sign its manifest: the directory is the role's path.
-            scope: record.manifest.rsplit_once('/').map_or_else(String::new, |(scope, _)| scope.to_owned()),
+            scope: record
+                .manifest
+                .rsplit_once('/')
+                .map_or_else(String::new, |(scope, _)| scope.to_owned()),
         };
         let offer = Arc::new(Offer {
             id: name,

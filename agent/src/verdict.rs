@@ -96,7 +96,9 @@ impl Verdict {
         match self {
             Self::Works { driver } => driver.clone(),
             Self::WorksInTree { module } => module.clone(),
-            Self::Installable { package } | Self::Installed { package } | Self::Unbound { package } => package.to_string(),
+            Self::Installable { package } | Self::Installed { package } | Self::Unbound { package } => {
+                package.to_string()
+            }
             Self::Unknown => "no driver known".to_owned(),
             Self::Refused { why } => why.first().map(Rejected::to_string).unwrap_or_default(),
         }

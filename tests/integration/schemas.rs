@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use dkms_tests::inputs;
 use dkms_tests::schemas::{COMMON, Schemas};
 use dkms_tests::story::{EDU, Source, Story};
-use sha2::{Digest, Sha256};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 #[test]
 fn every_document_fits_its_schema() {
@@ -94,15 +94,18 @@ fn fetch(schemas: &mut Schemas) {
     check("fetch-remove", &["remove", "edu", "--check"]);
     check("fetch-remove", &["remove", "edu"]);
     check("fetch-report", &["install", "edu/1.0"]);
-    let listed = story.run(&["dkms", "status", "--json"]);
-    assert!(listed.stdout.contains("edu"), "{}", listed.stdout);
-    schemas.check("dkms-status", &listed.stdout);
     check("fetch-repo", &["repo", "list"]);
     check("fetch-repo", &["repo", "info", "test"]);
     let public = story.own_mirror();
     let root = hex::encode(Sha256::digest(story.repo.pinned().expect("a root")));
-    check("fetch-repo", &["repo", "add", &public, "--fingerprint", &root, "--name", "again"]);
+    check(
+        "fetch-repo",
+        &["repo", "add", &public, "--fingerprint", &root, "--name", "again"],
+    );
     check("fetch-repo", &["repo", "remove", "again"]);
+    let listed = story.run(&["dkms", "status", "--json"]);
+    assert!(listed.stdout.contains("edu"), "{}", listed.stdout);
+    schemas.check("dkms-status", &listed.stdout);
     story.write("etc/dkms-fetch/config.toml", "deny = [\"edu\"]\n");
     let denied = Story::run(&story, &[&["explain", EDU], &target[..]].concat());
     assert!(denied.stdout.contains("\"why\":\"denied\""), "{}", denied.stdout);

@@ -19,6 +19,7 @@ use crate::device::{Binding, Device};
 use crate::host::SecureBoot;
 use crate::report::progress::ProgressEvent;
 use crate::state::StateError;
+use crate::state::records::InstallRecord;
 use crate::survey::{Machine, Survey, installed_packages};
 
 const BIND_POLL: Duration = Duration::from_millis(50);
@@ -81,9 +82,9 @@ impl Worker<'_> {
         Ok(any_failed)
     }
 
-    /// Packages that are installed for the running kernel and whose devices were never seen bound: a power cut came before they
-    /// were loaded, or they wait for a key. `done` are the packages of this run.
-    pub(super) fn never_bound(
+    /// Packages that are installed for the running kernel and drive none of their devices: a power cut came before they were loaded,
+    /// they wait for a key, or somebody unloaded them. `done` are the packages of this run.
+    pub(super) fn not_bound(
         &self,
         machine: &Machine<'_>,
         survey: &Survey,
@@ -92,7 +93,11 @@ impl Worker<'_> {
     ) -> Result<Vec<Attempt>, StateError> {
         self.load_unrecorded(machine, survey);
         let mut found = Vec::new();
-        for recorded in self.records.never_bound(&survey.kernel.release)? {
+        let never_bound = self.records.never_bound(&survey.kernel.release)?;
+        for recorded in self.records.installed()? {
+            if recorded.kernel != survey.kernel.release {
+                continue;
+            }
             let key = recorded.key();
             let is_meant = |offer: &Offer| offer.id.repository == recorded.repository && offer.id.key().is_same(&key);
             let is_recorded = |offer: &Offer| is_meant(offer) && offer.id.version == recorded.version;
@@ -106,9 +111,13 @@ impl Worker<'_> {
                     serves.push(n);
                 }
             }
+            let was_bound = !never_bound.contains(&recorded);
             if serves.iter().any(|&n| is_served(machine, n)) {
                 // udev loaded it at this boot. Another package may drive the rest of its devices.
                 self.records.note_bound(&recorded.package, &recorded.kernel)?;
+            } else if was_bound {
+                // It worked before, and is not to blame where it does not now: its device may be switched off.
+                self.load_again(&recorded, offered.as_deref());
             } else if let Some(offer) = offered {
                 let (files, loaded, pending) = (Vec::new(), false, None);
                 let end = End::Installed { files, loaded, pending };
@@ -122,6 +131,22 @@ impl Worker<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// Loads the modules of a package that worked before.
+    fn load_again(&self, recorded: &InstallRecord, offer: Option<&Offer>) {
+        for module in offer.into_iter().flat_map(|offer| &offer.record.modules) {
+            self.reporter.report(ProgressEvent::Loading { module: module.clone() });
+            if let Err(message) = self.loader.load(module) {
+                self.reporter.report(ProgressEvent::Warning {
+                    text: format!(
+                        "{} {} is installed and not loaded: {message}",
+                        recorded.package, recorded.version
+                    ),
+                    hint: Some(format!("journalctl -k -g {module}")),
+                });
+            }
+        }
     }
 
     /// Loads, for devices without a driver, packages that the tree has and the records do not: a power cut came between the two.
@@ -181,6 +206,37 @@ impl Worker<'_> {
         Loaded::Failed(Failure {
             hint: Some(hint),
             ..Failure::of(cause, reason)
+        })
+    }
+
+    /// What a package that was installed by name waits for: the kernel runs another build of one of its modules. With `reload` that is
+    /// replaced where nothing uses it.
+    pub fn pending_update(
+        &self,
+        machine: &Machine<'_>,
+        survey: &Survey,
+        attempt: &Attempt,
+        reload: bool,
+    ) -> Option<PendingStep> {
+        let modules = &attempt.offer.record.modules;
+        let is_old = |module: &&String| self.is_other_build(machine, survey, attempt, module);
+        let old: Vec<&String> = modules.iter().filter(is_old).collect();
+        if old.is_empty() {
+            return None;
+        }
+        let replaced = reload
+            && old.iter().rev().all(|module| self.loader.unload(module).is_ok())
+            && old.iter().all(|module| self.loader.load(module).is_ok());
+        (!replaced).then(|| PendingStep {
+            reason: format!("the running kernel uses the old build of {}", old[0]),
+            hint: Some(if reload {
+                format!("{} is in use: systemctl reboot", old[0])
+            } else {
+                format!(
+                    "systemctl reboot, or dkms-fetch install --reload {}",
+                    attempt.offer.id.name
+                )
+            }),
         })
     }
 
@@ -249,8 +305,7 @@ impl Worker<'_> {
                 });
             }
         }
-        self.records
-            .note_removed(&attempt.tree_name, &survey.kernel.release)?;
+        self.records.note_removed(&attempt.tree_name, &survey.kernel.release)?;
         Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl Worker<'_> {
                 if let Goal::Devices = goal
                     && done.attempts.is_empty()
                 {
-                    attempts.extend(self.never_bound(machine, survey, rules, &attempts)?);
+                    attempts.extend(self.not_bound(machine, survey, rules, &attempts)?);
                 }
                 any_failed = self.load(machine, survey, rules, &mut attempts)?;
             }
@@ -245,7 +245,9 @@ impl Worker<'_> {
         let kernel = &survey.kernel.release;
         match &attempt.end {
             End::Installed { .. } => {
-                rules.tree_names.insert(attempt.tree_name.clone(), attempt.offer.id.key());
+                rules
+                    .tree_names
+                    .insert(attempt.tree_name.clone(), attempt.offer.id.key());
                 self.records.note_installed(&InstallRecord {
                     package: attempt.tree_name.clone(),
                     name: record.name.clone(),
@@ -324,11 +326,9 @@ impl Worker<'_> {
         let undone: BTreeSet<DkmsId> = errors.iter().flat_map(|error| error.rolled_back.clone()).collect();
         let reason = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         for attempt in attempts.iter_mut() {
-            if matches!(attempt.end, End::Installed { .. })
-                && attempt.tree_id().is_some_and(|id| undone.contains(&id))
+            if matches!(attempt.end, End::Installed { .. }) && attempt.tree_id().is_some_and(|id| undone.contains(&id))
             {
-                self.records
-                    .note_removed(&attempt.tree_name, &survey.kernel.release)?;
+                self.records.note_removed(&attempt.tree_name, &survey.kernel.release)?;
                 self.log("install", attempt, &survey.kernel.release, "undone", &reason)?;
                 let hint = errors.iter().find_map(dkms_engine::install::DepmodError::hint);
                 attempt.end = End::Failed(Failure {

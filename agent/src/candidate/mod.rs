@@ -44,7 +44,7 @@ pub struct TargetKernel {
     pub arch: String,
     /// Its configuration; `None` where there are no headers to read it from.
     pub config: Option<KernelConfig>,
-    /// Its own modules, as far as packages have modules of the same names. `-` is written as `_`.
+    /// The names of its own modules; empty where they are not known. `-` is written as `_`.
     pub own_modules: BTreeSet<String>,
     /// The own modules that devices of this machine work with, each with one of the devices.
     pub modules_in_use: BTreeMap<String, String>,
@@ -129,9 +129,11 @@ pub fn assess(matches: &[(Arc<Offer>, Pattern)], facts: Facts<'_>) -> Assessment
             }
         }
     }
-    assessment
-        .ranked
-        .sort_by(|a, b| b.rank.cmp(&a.rank).then_with(|| newest_of_package_first(&a.offer.id, &b.offer.id)));
+    assessment.ranked.sort_by(|a, b| {
+        b.rank
+            .cmp(&a.rank)
+            .then_with(|| newest_of_package_first(&a.offer.id, &b.offer.id))
+    });
     assessment.rejected.sort_by(|a, b| newest_first(&a.package, &b.package));
     assessment
 }

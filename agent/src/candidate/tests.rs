@@ -245,14 +245,19 @@ fn a_staged_offer_is_for_a_part_of_the_machines() {
 
 /// The answer for a package of this role that has the module `e1000e`, on a kernel that has one of its own.
 fn check_kernel_module(scope: &str, in_use: Option<&str>, expected: Result<(), &str>) {
-    let mut offer = changed(offer("a", "1"), |o| o.record.modules = vec!["a".into(), "e1000e".into()]);
+    let mut offer = changed(offer("a", "1"), |o| {
+        o.record.modules = vec!["a".into(), "e1000e".into()]
+    });
     offer.id.scope = scope.into();
     let kernel = TargetKernel {
         release: "6.12.1".into(),
         arch: "x86_64".into(),
         config: None,
         own_modules: BTreeSet::from(["e1000e".into()]),
-        modules_in_use: in_use.map(|device| ("e1000e".into(), device.into())).into_iter().collect(),
+        modules_in_use: in_use
+            .map(|device| ("e1000e".into(), device.into()))
+            .into_iter()
+            .collect(),
     };
     let rules = Rules::default();
     let facts = Facts {
@@ -277,5 +282,9 @@ fn a_module_of_the_kernel_is_replaced_by_the_curated_role_where_nothing_works_wi
 #[test]
 fn versions_of_different_packages_are_not_compared() {
     let none = Rules::default();
-    check(&[(offer("b", "999"), DEVICE), (offer("a", "1"), DEVICE)], &none, &["a 1", "b 999"]);
+    check(
+        &[(offer("b", "999"), DEVICE), (offer("a", "1"), DEVICE)],
+        &none,
+        &["a 1", "b 999"],
+    );
 }

@@ -81,6 +81,18 @@ pub struct Common {
     /// Tell by the exit code also whether something changed (10) or nothing matched (11)
     #[arg(long, global = true, help_heading = "Output")]
     pub detailed_exitcode: bool,
+    /// Exit with 8 where a device has no driver: all of them, or those of a bus (pci) or with an id (10ec:8168), separated by commas
+    #[arg(
+        long,
+        global = true,
+        value_name = "BUS|ID",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
+    pub require_all: Option<Vec<String>>,
     /// Say more on standard error
     #[arg(short, long, global = true, help_heading = "Output")]
     pub verbose: bool,
@@ -121,6 +133,9 @@ pub enum Command {
         /// NAME, NAME/VERSION or NAME=VERSION
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
+        /// Replace builds that the running kernel has loaded, where nothing uses them
+        #[arg(long)]
+        reload: bool,
     },
     /// Remove packages from the kernel and the DKMS tree, and put the kernel's own modules back
     Remove {

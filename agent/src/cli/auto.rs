@@ -6,11 +6,11 @@ use super::devices::show;
 use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::view::View;
-use super::work;
+use super::{requirement, work};
 use crate::apply::{self, Done, Goal};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::report::progress::{ProgressEvent, print_json, print_styled, print_text};
-use crate::report::{Report, Warning, table};
+use crate::report::{Report, Warning, count, table};
 use crate::state::records::Records;
 
 /// `plan`, and `--auto --check`: shows what `--auto` would do with the newest index, which is not stored.
@@ -32,7 +32,7 @@ fn show_plan(context: &Context, command: &'static str) -> Result<Exit, Failure> 
     let records = Records::open_to_read(&context.paths)?;
     let rules = context.rules(&index, &records)?;
     let view = View::open(context, &devices, here, &index, &records)?;
-    let mut report = view.report(command, &index)?;
+    let mut report = view.report(context, command, &index)?;
     for survey in &view.surveys {
         view.warn_about(context, survey, &rules, &mut report);
         let plan = view.machine.plan(survey, &rules);
@@ -53,8 +53,13 @@ fn show_plan(context: &Context, command: &'static str) -> Result<Exit, Failure> 
         .kernels
         .iter()
         .any(|kernel| !kernel.packages.is_empty() || !kernel.removals.is_empty());
-    let exit = detailed(context, &report, Exit::Converged, &view);
+    let required = report.kernels.iter();
+    let required: Vec<Exit> = required
+        .map(|kernel| requirement::apply(context, kernel, Exit::Converged))
+        .collect();
+    let exit = detailed(context, &report, exit::combined(&required), &view);
     report.exit = exit.code();
+    report.duration_ms = context.elapsed_ms();
     if context.options.json {
         print_json(&report);
         return Ok(exit);
@@ -65,7 +70,7 @@ fn show_plan(context: &Context, command: &'static str) -> Result<Exit, Failure> 
         let what = if packages == 0 {
             "nothing would be installed".to_owned()
         } else {
-            format!("{} would be installed", table::count(packages, "package"))
+            format!("{} would be installed", count(packages, "package"))
         };
         print_text(what);
         for removal in &kernel.removals {
@@ -93,8 +98,9 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
         let index = context.index()?;
         let mut rules = context.rules(&index, &records)?;
         let mut view = View::open(context, &devices, here, &index, &records)?;
-        let mut report = view.report("auto", &index)?;
+        let mut report = view.report(context, "auto", &index)?;
         let mut all = Done::default();
+        let mut exits = Vec::new();
         let mut surveys = std::mem::take(&mut view.surveys);
         let work = work::begin(context, &view.tree, &records)?;
         for survey in &mut surveys {
@@ -106,15 +112,20 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
                 .worker()
                 .converge(&Goal::Devices, &view.machine, survey, &mut rules, &mut obtain)
                 .await?;
-            let mut kernel = view.kernel(survey, &view.machine.plan(survey, &rules));
+            survey.see_bindings(&view.machine);
+            let plan = view.machine.plan(survey, &rules);
+            let mut kernel = view.kernel(survey, &plan);
             work::add_outcomes(&mut kernel, context, &view.machine, &done);
+            let exit = work::exit(&done, &plan);
+            exits.push(requirement::apply(context, &kernel, exit));
             report.kernels.push(kernel);
             all.attempts.extend(done.attempts);
             all.removals.extend(done.removals);
         }
         report.changed = work::is_change(&all);
-        let exit = detailed(context, &report, work::exit(&all), &view);
+        let exit = detailed(context, &report, exit::combined(&exits), &view);
         report.exit = exit.code();
+        report.duration_ms = context.elapsed_ms();
         finish(context, &report);
         Ok(exit)
     })
@@ -135,7 +146,10 @@ fn finish(context: &Context, report: &Report) {
         print_json(report);
         return;
     }
-    report.kernels.iter().for_each(|kernel| show(kernel, false, context.options.wide));
+    report
+        .kernels
+        .iter()
+        .for_each(|kernel| show(kernel, false, context.options.wide));
     show_packages(report);
 }
 

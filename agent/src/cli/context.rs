@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use dkms_engine::kernel::{KernelOptions, KernelTarget};
 use dkms_engine::root::Root;
@@ -41,6 +42,8 @@ pub(super) struct Context {
     pub(super) config: Config,
     /// When the run began: the clock's time, or the build date of this program where the clock shows an earlier one.
     pub(super) now: Timestamp,
+    /// How long the run takes is counted from here.
+    begun: Instant,
     /// Reports progress.
     pub(super) reporter: Reporter,
     /// A cached index that an earlier attempt found damaged.
@@ -67,6 +70,7 @@ impl Context {
             cache: Paths::of(&root),
             config,
             now,
+            begun: Instant::now(),
             reporter: Reporter::new(options.json, options.verbose),
             options: options.clone(),
             distrusted: None,
@@ -93,6 +97,11 @@ impl Context {
             let _ = std::fs::remove_file(dir.join("cache/index").join(name));
         }
         Ok(())
+    }
+
+    /// How long the run has taken, in milliseconds.
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The root directory.
@@ -204,7 +213,11 @@ impl Context {
             revocations,
             machine_id: self.host.machine_id.clone().unwrap_or_default(),
             set_aside: BTreeMap::new(),
-            tree_names: records.installed()?.into_iter().map(|one| (one.package.clone(), one.key())).collect(),
+            tree_names: records
+                .installed()?
+                .into_iter()
+                .map(|one| (one.package.clone(), one.key()))
+                .collect(),
         })
     }
 

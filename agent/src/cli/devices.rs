@@ -4,11 +4,12 @@ use std::io::Write as _;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::requirement;
 use super::view::View;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
+use crate::report::KernelReport;
 use crate::report::progress::{print_json, print_text};
 use crate::report::table::{self, Look};
-use crate::report::KernelReport;
 use crate::state::records::Records;
 
 pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
@@ -17,18 +18,29 @@ pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
     let records = Records::open_to_read(&context.paths)?;
     let rules = context.rules(&index, &records)?;
     let view = View::open(context, &devices, here, &index, &records)?;
-    let mut report = view.report("devices", &index)?;
+    let mut report = view.report(context, "devices", &index)?;
     for survey in &view.surveys {
         view.warn_about(context, survey, &rules, &mut report);
         report
             .kernels
             .push(view.kernel(survey, &view.machine.plan(survey, &rules)));
     }
+    let exits: Vec<Exit> = report
+        .kernels
+        .iter()
+        .map(|kernel| requirement::apply(context, kernel, Exit::Converged))
+        .collect();
+    let exit = exit::combined(&exits);
+    report.exit = exit.code();
+    report.duration_ms = context.elapsed_ms();
     if context.options.json {
         super::warn_without_index(context, &index);
         print_json(&report);
     } else {
-        report.kernels.iter().for_each(|kernel| show(kernel, all, context.options.wide));
+        report
+            .kernels
+            .iter()
+            .for_each(|kernel| show(kernel, all, context.options.wide));
         report
             .kernels
             .iter()
@@ -37,7 +49,7 @@ pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
             .for_each(print_text);
         super::warn_without_index(context, &index);
     }
-    Ok(Exit::Converged)
+    Ok(exit)
 }
 
 /// The table of one kernel, with its heading and sum.
@@ -83,7 +95,11 @@ mod tests {
     #[test]
     fn the_locale_decides_on_ascii() {
         let check = |set: &[(&str, &str)], expected: bool| {
-            let variable = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            let variable = |name: &str| {
+                set.iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| (*value).to_owned())
+            };
             assert_eq!(is_utf8(variable), expected, "{set:?}");
         };
         check(&[], false);

@@ -160,7 +160,11 @@ fn compiler(context: &Context, target: &KernelTarget) -> Finding {
             let wanted = toolchain.wanted.as_deref().unwrap_or(&toolchain.cc);
             let program = wanted.split_whitespace().next().unwrap_or("gcc");
             let hint = context.host.distribution.install_command(program);
-            Finding::bad("compiler", format!("none is installed; the kernel was built with {wanted}"), Some(hint))
+            Finding::bad(
+                "compiler",
+                format!("none is installed; the kernel was built with {wanted}"),
+                Some(hint),
+            )
         }
     }
 }
@@ -169,7 +173,11 @@ fn make(target: &KernelTarget) -> Finding {
     let tools = target.chroot().map_or_else(Root::host, Root::at);
     match find_program(&tools, "make") {
         Some(make) => Finding::good("make", make.display().to_string()),
-        None => Finding::bad("make", "it is not installed", Some(target.distribution.install_command("make"))),
+        None => Finding::bad(
+            "make",
+            "it is not installed",
+            Some(target.distribution.install_command("make")),
+        ),
     }
 }
 

@@ -247,13 +247,11 @@ impl Failure {
     /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoRepository { .. } => {
-                Some("dkms-fetch repo add URL".to_owned())
-            }
+            Self::NoRepository { .. } => Some("dkms-fetch repo add URL".to_owned()),
             Self::BadRepository { .. } => Some("dkms-fetch repo add --help".to_owned()),
-            Self::RepositoryExists { name, .. } => {
-                Some(format!("dkms-fetch repo remove {name}, or give this one another name with --name"))
-            }
+            Self::RepositoryExists { name, .. } => Some(format!(
+                "dkms-fetch repo remove {name}, or give this one another name with --name"
+            )),
             Self::UnknownRepository { known, .. } if known.is_empty() => Some("dkms-fetch repo add URL".to_owned()),
             Self::UnknownRepository { known, .. } => Some(format!("there are: {}", known.join(", "))),
             Self::RepositoryUnreachable { error, .. } => error.hint(),

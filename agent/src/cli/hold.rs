@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::nearest;
+use super::packages;
 use crate::exit::Exit;
 use crate::report::Document;
 use crate::report::progress::{print_json, print_note};
@@ -40,14 +40,14 @@ fn change(
 ) -> Result<Exit, Failure> {
     let index = context.any_index();
     let records = Records::open_to_read(&context.paths)?;
-    let known = nearest::known(&index, &context.tree()?, &records)?;
+    let known = packages::known(&index, &context.tree()?, &records)?;
     drop(records);
     let packages: Vec<String> = packages
         .iter()
-        .map(|text| match nearest::resolve(text, &known) {
+        .map(|text| match packages::resolve(text, &known) {
             Ok(name) => Ok(name.to_owned()),
             // Which packages there are is not known without an index.
-            Err(_) if index.repositories().next().is_none() => Ok(super::packages::parse(text).0.to_owned()),
+            Err(_) if index.repositories().next().is_none() => Ok(packages::parse(text).0.to_owned()),
             Err(failure) => Err(failure),
         })
         .collect::<Result<_, _>>()?;

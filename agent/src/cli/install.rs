@@ -6,14 +6,14 @@ use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::view::View;
 use super::{block_on, packages, work};
-use crate::apply::{Done, Goal};
+use crate::apply::{Done, End, Goal};
 use crate::exit::Exit;
 use crate::plan;
 use crate::report::progress::print_json;
 use crate::state::records::Records;
 use crate::survey::Offers;
 
-pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<Exit, Failure> {
     context.require_repository()?;
     let check = context.options.check;
     let _lock = if check { None } else { Some(context.writer()?) };
@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
         rules.held.retain(|name| !named(name));
         rules.quarantine.retain(|entry| !named(&entry.package));
         let mut view = View::open(context, &[], false, &index, &records)?;
-        let mut report = view.report("install", &index)?;
+        let mut report = view.report(context, "install", &index)?;
         let mut all = Done::default();
         let mut surveys = std::mem::take(&mut view.surveys);
         let work = if check {
@@ -74,21 +74,30 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
             if let Some(work) = &work {
                 let mut obtain = work::obtain(context, &mut opened);
                 let goal = Goal::Named(&plan);
-                let done = work
-                    .worker()
+                let worker = work.worker();
+                let mut done = worker
                     .converge(&goal, &view.machine, survey, &mut rules, &mut obtain)
                     .await?;
+                if context.host.running.as_ref() == Some(&survey.kernel.release) {
+                    for attempt in &mut done.attempts {
+                        let waits = worker.pending_update(&view.machine, survey, attempt, reload);
+                        if let End::Installed { pending, .. } = &mut attempt.end {
+                            *pending = waits;
+                        }
+                    }
+                }
                 work::add_outcomes(&mut kernel, context, &view.machine, &done);
                 all.attempts.extend(done.attempts);
             }
             report.kernels.push(kernel);
         }
         report.changed = report.kernels.iter().any(|kernel| !kernel.packages.is_empty());
-        let exit = match work::exit(&all) {
+        let exit = match work::exit_of_work(&all) {
             Exit::Converged if context.options.detailed_exitcode && report.changed => Exit::Changed,
             exit => exit,
         };
         report.exit = exit.code();
+        report.duration_ms = context.elapsed_ms();
         if context.options.json {
             print_json(&report);
         } else {

@@ -16,6 +16,7 @@ mod nearest;
 mod packages;
 mod remove;
 mod repo;
+mod requirement;
 mod search;
 mod status;
 mod sync;
@@ -139,7 +140,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::Sync) => sync::run(context),
         Some(Command::Search { terms }) => search::run(context, terms),
         Some(Command::Fetch { packages }) => fetch::run(context, packages),
-        Some(Command::Install { packages }) => install::run(context, packages),
+        Some(Command::Install { packages, reload }) => install::run(context, packages, *reload),
         Some(Command::Remove { packages, hold }) => remove::run(context, packages, *hold),
         Some(Command::Status) => status::run(context),
         Some(Command::History { last }) => history::run(context, *last),
@@ -158,6 +159,7 @@ fn report(cli: &Cli, failure: &Failure) {
         crate::report::progress::print_json(&serde_json::json!({
             "schema": crate::report::SCHEMA,
             "document": "failure",
+            "version": crate::report::VERSION,
             "exit": failure.exit().code(),
             "error": text,
             "hint": hint,

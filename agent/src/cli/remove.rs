@@ -67,11 +67,10 @@ pub(super) fn run(context: &Context, names: &[String], hold: bool) -> Result<Exi
         changed(context)
     };
     drop(work);
-    let exit = finish(context, &found, "removed", exit);
     if !hold {
         warn_of_return(context, &found, &records);
     }
-    Ok(exit)
+    Ok(finish(context, &found, "removed", exit))
 }
 
 /// Says which of the packages the next `--auto` would install again, as far as that is known without a network.
@@ -94,7 +93,9 @@ fn wanted_again(context: &Context, removed: &[DkmsId], records: &Records) -> Res
     let view = View::open(context, &devices, here, &index, records)?;
     let plans = view.surveys.iter().map(|survey| view.machine.plan(survey, &rules));
     let names = plans.flat_map(|plan| plan.steps).map(|step| step.tree_name);
-    Ok(names.filter(|name| removed.iter().any(|one| one.module == *name)).collect())
+    Ok(names
+        .filter(|name| removed.iter().any(|one| one.module == *name))
+        .collect())
 }
 
 /// Says what was done, or would be.

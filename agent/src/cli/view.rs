@@ -10,7 +10,7 @@ use crate::plan::{self, KeptInstall, Plan};
 use crate::report::progress::ProgressEvent;
 use crate::report::{
     DeviceReport, InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus, Report, RepositoryReport,
-    SCHEMA, Warning,
+    SCHEMA, VERSION, Warning,
 };
 use crate::state::index::Index;
 use crate::state::records::Records;
@@ -45,7 +45,7 @@ impl<'a> View<'a> {
     }
 
     /// An empty report with what is known of the repositories.
-    pub(super) fn report(&self, command: &'static str, index: &Index) -> Result<Report, Failure> {
+    pub(super) fn report(&self, context: &Context, command: &'static str, index: &Index) -> Result<Report, Failure> {
         let summaries = index.summaries()?;
         let repositories = self.machine.repositories.iter().map(|repository| {
             let summary = summaries.iter().find(|summary| summary.repository == repository.name);
@@ -58,6 +58,9 @@ impl<'a> View<'a> {
         Ok(Report {
             schema: SCHEMA,
             document: "report",
+            version: VERSION,
+            time: context.now,
+            duration_ms: 0,
             command,
             root: self.machine.host.root.path().display().to_string(),
             changed: false,

@@ -9,13 +9,15 @@ use super::context::Context;
 use super::failure::Failure;
 use super::sync::Opened;
 use crate::apply::{Attempt, AttemptedRemoval, Cause, Done, End, Loader, Obtain, RemovalOutcome, Worker};
+use crate::candidate::Rejected;
 use crate::exit::Exit;
 use crate::fetch::Store;
-use crate::plan::Removal;
+use crate::plan::{Decision, Plan, Removal};
 use crate::report::progress::path_in_root;
 use crate::report::{InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus};
 use crate::state::records::Records;
 use crate::survey::Machine;
+use crate::verdict::Verdict;
 
 /// A locked tree with the records.
 pub(super) struct Work<'a> {
@@ -137,8 +139,25 @@ fn has_changed(attempt: &Attempt) -> bool {
     matches!(&attempt.end, End::Installed { files, loaded, .. } if !files.is_empty() || *loaded)
 }
 
+/// The exit code for one kernel: for what was done, and for what its devices have now.
+pub(super) fn exit(done: &Done, plan: &Plan) -> Exit {
+    let left_without = |removal: &AttemptedRemoval| {
+        plan.decisions.iter().any(|decision| {
+            let is_it = |rejected: &Rejected| rejected.package.is_same_package(&removal.removal.package);
+            matches!(&decision.verdict, Verdict::Refused { why } if why.iter().any(is_it))
+        })
+    };
+    let is_unbound = |decision: &Decision| matches!(decision.verdict, Verdict::Unbound { .. });
+    match exit_of_work(done) {
+        // Removing what was revoked took a driver away, and no other one took its place.
+        Exit::Converged | Exit::Pending if done.removals.iter().any(left_without) => Exit::Partly,
+        Exit::Converged if plan.decisions.iter().any(is_unbound) => Exit::Unserved,
+        exit => exit,
+    }
+}
+
 /// The exit code for what was done. A package whose next version was installed has not failed.
-pub(super) fn exit(done: &Done) -> Exit {
+pub(super) fn exit_of_work(done: &Done) -> Exit {
     let was_replaced = |failed: &Attempt| {
         let covered = |n: &usize| done.attempts.iter().any(|a| is_installed(a) && a.serves.contains(n));
         !failed.serves.is_empty() && failed.serves.iter().all(covered)
@@ -232,7 +251,7 @@ mod tests {
                 })
                 .collect(),
         };
-        assert_eq!(exit(&done), expected, "{attempts:?} {removal_outcomes:?}");
+        assert_eq!(exit_of_work(&done), expected, "{attempts:?} {removal_outcomes:?}");
     }
 
     #[test]

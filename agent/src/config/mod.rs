@@ -17,10 +17,10 @@ use serde::de::DeserializeOwned;
 
 use crate::files;
 
+pub use directories::VENDOR_DIR;
 pub(crate) use policy::glob_matches;
 pub use policy::{Policy, PolicyRule};
 pub(crate) use repository::mirror;
-pub use directories::VENDOR_DIR;
 pub use repository::{Name, Repository};
 
 /// Where the configuration lies, below the root.
@@ -310,9 +310,8 @@ mod tests {
             fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
             fs::write(path, text).expect("a file");
         };
-        let repo = |name: &str, root: &str| {
-            format!("name = \"{name}\"\nurls = [\"https://x.example/\"]\nroot = \"{root}\"\n")
-        };
+        let repo =
+            |name: &str, root: &str| format!("name = \"{name}\"\nurls = [\"https://x.example/\"]\nroot = \"{root}\"\n");
         for name in ["acme", "changed", "emptied", "nulled"] {
             put(
                 &format!("usr/share/dkms-fetch/repos.d/{name}.toml"),

@@ -7,7 +7,11 @@ use super::{Binding, Device};
 
 /// Programs whose output has devices and is not read, each with what it is known by and what to run instead.
 const NOT_READ: [(&str, &str, &str); 3] = [
-    ("(?m)^(pci|usb):[0-9a-f]{4}-[0-9a-f]{4}(-[0-9a-f]{4}-[0-9a-f]{4})?;", "hw-probe", LISTINGS),
+    (
+        "(?m)^(pci|usb):[0-9a-f]{4}-[0-9a-f]{4}(-[0-9a-f]{4}-[0-9a-f]{4})?;",
+        "hw-probe",
+        LISTINGS,
+    ),
     ("(?m)^(Probe URL:|Hardware probe)", "hw-probe", LISTINGS),
     (
         r"(?m)^([0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] [^\[\n]*: [^\[\n]*$",
@@ -31,7 +35,10 @@ pub(super) fn parse(text: &str) -> Option<Result<Vec<Device>, (usize, String)>> 
     NOT_READ.iter().find_map(|(pattern, format, instead)| {
         let at = regex(pattern)?.find(text)?.start();
         let line = 1 + text[..at].matches('\n').count();
-        Some(Err((line, format!("this is the output of {format}, which is not read; use {instead}"))))
+        Some(Err((
+            line,
+            format!("this is the output of {format}, which is not read; use {instead}"),
+        )))
     })
 }
 
@@ -64,7 +71,13 @@ fn pci(text: &str) -> Vec<Device> {
     let mut found: Vec<(Device, [u32; 5])> = Vec::new();
     for line in text.lines() {
         if let Some(device) = named.captures(line).or_else(|| bare.captures(line)) {
-            let ids = [number(&device, "vendor"), number(&device, "device"), 0, 0, number(&device, "class")];
+            let ids = [
+                number(&device, "vendor"),
+                number(&device, "device"),
+                0,
+                0,
+                number(&device, "class"),
+            ];
             let text = |name| device.name(name).map(|text| text.as_str().to_owned());
             let mut one = Device::unnamed(text("slot").unwrap_or_default(), Vec::new());
             (one.model, one.class) = (text("name"), text("kind"));
@@ -120,7 +133,9 @@ fn inxi(text: &str) -> Vec<Device> {
         let (vendor, product) = (number(&found, "vendor"), number(&found, "device"));
         let mut device = Device::unnamed(format!("inxi:{}", number_of_item + 1), Vec::new());
         let name = item.split_once(": ").map_or("", |(_, rest)| rest);
-        let name = ["driver:", "vendor:", "type:"].iter().fold(name, |name, key| name.split(key).next().unwrap_or(name));
+        let name = ["driver:", "vendor:", "type:"]
+            .iter()
+            .fold(name, |name, key| name.split(key).next().unwrap_or(name));
         device.model = Some(name.split_whitespace().collect::<Vec<_>>().join(" "));
         if item.contains("type: USB") {
             return usb_device(device, vendor, product);
@@ -195,7 +210,10 @@ mod tests {
         check(
             "Bus 001 Device 002: ID 1532:0099 Razer USA, Ltd Basilisk\nBus 001 Device 001: ID 1d6b:0002\n",
             &[
-                ("Razer USA, Ltd Basilisk", "usb:v1532p0099d0000dc00dsc00dp00ic00isc00ip00in00"),
+                (
+                    "Razer USA, Ltd Basilisk",
+                    "usb:v1532p0099d0000dc00dsc00dp00ic00isc00ip00in00",
+                ),
                 (
                     "usb:v1D6Bp0002d0000dc00dsc00dp00ic00isc00ip00in00",
                     "usb:v1D6Bp0002d0000dc00dsc00dp00ic00isc00ip00in00",
@@ -207,7 +225,10 @@ mod tests {
              bus-ID: 02:00.0 chip-ID: 10ec:8168\n  Device-2: Realtek RTL8153 type: USB driver: r8152\n    \
              bus-ID: 2-1:2 chip-ID: 0bda:8153\n",
             &[
-                ("Realtek RTL8111/8168", "pci:v000010ECd00008168sv00000000sd00000000bc00sc00i00"),
+                (
+                    "Realtek RTL8111/8168",
+                    "pci:v000010ECd00008168sv00000000sd00000000bc00sc00i00",
+                ),
                 ("Realtek RTL8153", "usb:v0BDAp8153d0000dc00dsc00dp00ic00isc00ip00in00"),
             ],
         );
@@ -220,8 +241,16 @@ mod tests {
             assert_eq!(found, line, "{why}");
             assert!(why.contains(format), "{why}");
         };
-        check("# a laptop\npci:8086-2829-1043-8677;works;sata;ahci;Intel\n", 2, "hw-probe");
-        check("00:1f.2 SATA controller: Intel Corporation 82801HM (rev 02)\n", 1, "lspci -nn");
+        check(
+            "# a laptop\npci:8086-2829-1043-8677;works;sata;ahci;Intel\n",
+            2,
+            "hw-probe",
+        );
+        check(
+            "00:1f.2 SATA controller: Intel Corporation 82801HM (rev 02)\n",
+            1,
+            "lspci -nn",
+        );
         assert!(parse("pci:v00008086d00002829sv00001043sd00008677bc01sc06i01\n").is_none());
         assert!(parse("hello world\n").is_none());
     }

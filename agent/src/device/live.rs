@@ -62,9 +62,14 @@ fn binding(device: &udev::Device, modalias: &Modalias) -> Binding {
     if never_binds(modalias) {
         return Binding::NeverBinds;
     }
+    binding_at(device.syspath())
+}
+
+/// What is bound to the device at `syspath` now.
+pub fn binding_at(syspath: &Path) -> Binding {
     // A firmware node is not bound itself: the device it describes is, as `physical_node`.
-    bound(device.syspath())
-        .or_else(|| bound(&device.syspath().join("physical_node")))
+    bound(syspath)
+        .or_else(|| bound(&syspath.join("physical_node")))
         .unwrap_or(Binding::Unbound)
 }
 

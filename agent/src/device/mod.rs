@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use dkms_index::modalias::{Fields, Modalias};
 use serde::{Deserialize, Serialize};
 
-pub use live::scan;
+pub use live::{binding_at, scan};
 
 /// A device that has a modalias. Two identical devices are two devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ impl Device {
             Fields::Hid { vendor, product, .. } => (vendor, product),
             Fields::Usb { vendor, product, .. } => (vendor.into(), product.into()),
             Fields::Sdio { vendor, device, .. } => (vendor.into(), device.into()),
-            Fields::Virtio { .. } => return None,
+            _ => return None,
         };
         Some(format!("{vendor:04x}:{device:04x}"))
     }

@@ -32,13 +32,18 @@ pub(super) fn builtin_names(content: &[u8]) -> impl Iterator<Item = Cow<'_, str>
 
 /// Which of the modules `asked` came with the kernel, from `modules.order`: paths such as `kernel/fs/ext4/ext4.ko`.
 pub(super) fn shipped(order: &[u8], asked: &HashSet<String>) -> HashSet<String> {
-    lines(order)
-        .filter_map(|path| {
-            let file = path.rsplit(|&b| b == b'/').next()?;
-            let end = file.windows(3).position(|w| w == b".ko").unwrap_or(file.len());
-            asked.get(&*module_name(&file[..end])).cloned()
-        })
+    shipped_names(order)
+        .filter_map(|name| asked.get(&*name).cloned())
         .collect()
+}
+
+/// The names of all modules that came with the kernel.
+pub(super) fn shipped_names(order: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+    lines(order).filter(|path| !path.is_empty()).filter_map(|path| {
+        let file = path.rsplit(|&b| b == b'/').next()?;
+        let end = file.windows(3).position(|w| w == b".ko").unwrap_or(file.len());
+        Some(module_name(&file[..end]))
+    })
 }
 
 /// A module's own name: the kernel writes `-` as `_`.

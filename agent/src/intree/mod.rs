@@ -6,7 +6,7 @@
 mod files;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use dkms_engine::root::Root;
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::{FieldValue, Pattern, PatternProblem};
 
-use files::{aliases, builtin_aliases, builtin_names, module_name, shipped};
+use files::{aliases, builtin_aliases, builtin_names, module_name, shipped, shipped_names};
 
 /// What the files of a kernel say, as it was read.
 #[derive(Debug)]
@@ -106,13 +106,13 @@ impl InTree {
         found
     }
 
-    /// Which of these modules are the kernel's own, loadable or built in. `-` is written as `_`.
-    pub fn own_modules(&self, names: BTreeSet<String>) -> BTreeSet<String> {
-        let names: HashSet<String> = names.into_iter().collect();
-        let loadable = shipped(self.order.as_deref().unwrap_or_default(), &names);
-        let built_in = builtin_names(&self.builtin).filter(|name| names.contains(&**name));
-        let built_in = built_in.map(Cow::into_owned);
-        loadable.into_iter().chain(built_in).collect()
+    /// The names of the kernel's own modules, loadable and built in. `-` is written as `_`.
+    pub fn own_modules(&self) -> BTreeSet<String> {
+        let loadable = shipped_names(self.order.as_deref().unwrap_or_default());
+        loadable
+            .chain(builtin_names(&self.builtin))
+            .map(Cow::into_owned)
+            .collect()
     }
 
     /// Drops the claims of modules that were installed beside the kernel's.

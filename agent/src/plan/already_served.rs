@@ -4,16 +4,16 @@ use dkms_index::specificity::Specificity;
 
 use super::InstalledPackage;
 use crate::candidate::{Assessment, OfferId};
-use crate::device::{Binding, Device};
+use crate::device::Binding;
 use crate::intree::KernelClaim;
 use crate::verdict::Verdict;
 
 /// The verdict of a device that needs nothing, or `None` when a package is to be found for it.
 ///
-/// `live` says that the device is here and the target is the running kernel, so that what is bound now counts. `claims` are
+/// `binding` is what is bound to it. `live` says that the device is here and the target is the running kernel, so that what is bound now counts. `claims` are
 /// the kernel's own modules for the device. `matching` are all packages that match it.
 pub fn already_served(
-    device: &Device,
+    binding: &Binding,
     live: bool,
     claims: &[KernelClaim],
     installed: &[InstalledPackage],
@@ -22,7 +22,12 @@ pub fn already_served(
 ) -> Option<Verdict> {
     let is_for_it = |package: &&InstalledPackage| matching.iter().any(|id| package.is_package(id));
     if let Some(package) = installed.iter().find(is_for_it) {
-        return Some(Verdict::Installed { package: package.id() });
+        let package = package.id();
+        return Some(if live && *binding == Binding::Unbound {
+            Verdict::Unbound { package }
+        } else {
+            Verdict::Installed { package }
+        });
     }
     let named = assessment
         .ranked
@@ -30,10 +35,10 @@ pub fn already_served(
         .any(|candidate| candidate.rank.specificity >= Specificity::Device);
     // A fallback driver counts only where no package names the device.
     let counts = |claim: &&KernelClaim| !(named && claim.is_fallback());
-    if device.binding == Binding::NeverBinds {
+    if *binding == Binding::NeverBinds {
         return all_in_tree(claims, assessment);
     }
-    if live && let Binding::Bound { driver, module } = &device.binding {
+    if live && let Binding::Bound { driver, module } = binding {
         let by_fallback = claims
             .iter()
             .any(|claim| Some(&claim.module) == module.as_ref() && claim.is_fallback());
@@ -134,7 +139,7 @@ mod tests {
             .collect();
         let matching: Vec<&OfferId> = matches.iter().map(|(offer, _)| &offer.id).collect();
         for (live, expected) in [true, false].into_iter().zip(expected) {
-            let found = already_served(&device, live, claims, &installed, &matching, &assessment);
+            let found = already_served(&device.binding, live, claims, &installed, &matching, &assessment);
             let found = found.map(|verdict| format!("{} {}", verdict.label(), verdict.detail()));
             assert_eq!(
                 found.as_deref(),
@@ -160,7 +165,13 @@ mod tests {
         );
         check(Binding::Unbound, &own(), &["a"], &[], [Some("works in-tree ahci"); 2]);
         check(Binding::Unbound, &[], &["a"], &[], [None; 2]);
-        check(Binding::Unbound, &[], &["a"], &["a"], [Some("installed a 1"); 2]);
+        check(
+            Binding::Unbound,
+            &[],
+            &["a"],
+            &["a"],
+            [Some("unbound a 1"), Some("installed a 1")],
+        );
         // A package that names the device goes before a fallback driver.
         check(bound("hid-generic"), &generic(), &["a"], &[], [None; 2]);
         check(

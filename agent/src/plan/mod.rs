@@ -134,7 +134,12 @@ fn first_to_yield(
     picks: &[Option<usize>],
     with_dependencies: &[Vec<usize>],
 ) -> Option<(usize, usize)> {
-    let chosen: Vec<usize> = picks.iter().flatten().flat_map(|&n| &with_dependencies[n]).copied().collect();
+    let chosen: Vec<usize> = picks
+        .iter()
+        .flatten()
+        .flat_map(|&n| &with_dependencies[n])
+        .copied()
+        .collect();
     let mut pairs = chosen.iter().flat_map(|&a| chosen.iter().map(move |&b| (a, b)));
     pairs.find(|&(a, b)| yields(graph.offer(a), graph.offer(b)))
 }
@@ -235,12 +240,13 @@ impl DeviceOptions {
             .partition(|(number, _)| is_excluded(*number));
         self.choices = kept;
         let excluded: Vec<(usize, Candidate)> = excluded;
-        self.rejected.extend(excluded.into_iter().map(|(_, candidate)| Rejected {
-            package: candidate.offer.id.clone(),
-            why: Rejection::ConflictsWith {
-                package: package.clone(),
-            },
-        }));
+        self.rejected
+            .extend(excluded.into_iter().map(|(_, candidate)| Rejected {
+                package: candidate.offer.id.clone(),
+                why: Rejection::ConflictsWith {
+                    package: package.clone(),
+                },
+            }));
     }
 
     fn decide(self, situation: &Situation, pick: Option<usize>, steps: &[Step]) -> Decision {
@@ -290,20 +296,22 @@ fn rival(offer: &Offer, steps: &[Step]) -> OfferId {
 /// that may speak of the other says so, or one role signs both and their modules have the same name.
 fn conflict(a: &Offer, b: &Offer) -> bool {
     let same_role = a.id.scope == b.id.scope;
-    let rules_out = |a: &Offer, b: &Offer| {
-        (same_role || a.id.scope == CURATED) && a.record.conflicts.contains(&b.id.name)
-    };
+    let rules_out =
+        |a: &Offer, b: &Offer| (same_role || a.id.scope == CURATED) && a.record.conflicts.contains(&b.id.name);
     a.id != b.id
-        && (a.id.is_same_package(&b.id)
-            || rules_out(a, b)
-            || rules_out(b, a)
-            || same_role && share_a_module(a, b))
+        && (a.id.is_same_package(&b.id) || rules_out(a, b) || rules_out(b, a) || same_role && share_a_module(a, b))
 }
 
 /// Whether `a` has to yield to `b`, a package of another role, whatever the devices are: what a vendor says of other vendors' packages
 /// binds its own alone, and for a module's name the order of the roles decides.
 fn yields(a: &Offer, b: &Offer) -> bool {
-    let order = |offer: &Offer| (offer.id.scope == CURATED, offer.priority, Reverse(offer.id.scope.clone()));
+    let order = |offer: &Offer| {
+        (
+            offer.id.scope == CURATED,
+            offer.priority,
+            Reverse(offer.id.scope.clone()),
+        )
+    };
     a.id.scope != b.id.scope
         && (a.id.scope != CURATED && a.record.conflicts.contains(&b.id.name)
             || share_a_module(a, b) && order(a) < order(b))
@@ -312,7 +320,10 @@ fn yields(a: &Offer, b: &Offer) -> bool {
 fn share_a_module(a: &Offer, b: &Offer) -> bool {
     let in_kernel = |module: &String| module.replace('-', "_");
     let theirs: Vec<String> = b.record.modules.iter().map(in_kernel).collect();
-    a.record.modules.iter().any(|module| theirs.contains(&in_kernel(module)))
+    a.record
+        .modules
+        .iter()
+        .any(|module| theirs.contains(&in_kernel(module)))
 }
 
 /// The installed package that `offer` may not be put beside. Another version of itself is replaced, not a conflict.
@@ -320,7 +331,11 @@ fn conflict_with_installed(offer: &Offer, installed: &[InstalledPackage]) -> Opt
     let other = installed.iter().find(|other| {
         !other.is_package(&offer.id)
             && (offer.record.conflicts.contains(&other.id().name)
-                || offer.record.modules.iter().any(|module| other.modules.contains(&module.replace('-', "_"))))
+                || offer
+                    .record
+                    .modules
+                    .iter()
+                    .any(|module| other.modules.contains(&module.replace('-', "_"))))
     })?;
     Some(other.id())
 }

@@ -281,7 +281,13 @@ fn what_a_vendor_says_of_anothers_package_binds_its_own() {
     let hostile = of_vendor("pci-10ec", "hostile", |o| o.record.conflicts = vec!["edu".into()]);
     let expected = ["installable edu 1", "refused hostile 1: conflicts with edu 1"];
     let none = Dependencies::new();
-    check(&[&[Arc::clone(&ours)], &[Arc::clone(&hostile)]], &none, &[], &["edu"], &expected);
+    check(
+        &[&[Arc::clone(&ours)], &[Arc::clone(&hostile)]],
+        &none,
+        &[],
+        &["edu"],
+        &expected,
+    );
     // Also where it serves more devices, and would win.
     check(
         &[&[Arc::clone(&ours)], &[Arc::clone(&hostile)], &[Arc::clone(&hostile)]],
@@ -299,13 +305,19 @@ fn what_a_vendor_says_of_anothers_package_binds_its_own() {
         &none,
         &[],
         &["edu"],
-        &["refused squatter 1: conflicts with edu 1", "refused squatter 1: conflicts with edu 1", "installable edu 1"],
+        &[
+            "refused squatter 1: conflicts with edu 1",
+            "refused squatter 1: conflicts with edu 1",
+            "installable edu 1",
+        ],
     );
 }
 
 #[test]
 fn a_package_is_built_with_those_of_its_own_and_the_curated_role() {
-    let top = of_vendor("pci-1234", "top", |o| o.record.recipe.build_depends = vec!["base".into()]);
+    let top = of_vendor("pci-1234", "top", |o| {
+        o.record.recipe.build_depends = vec!["base".into()]
+    });
     let foreign = of_vendor("pci-10ec", "base", |o| o.id.version = "999".into());
     let curated = changed("base", |_| {});
     let check = |offers: &[&Arc<Offer>], steps: &[&str], expected: &str| {

@@ -4,7 +4,10 @@ pub mod progress;
 mod rows;
 pub mod table;
 
+use jiff::Timestamp;
 use serde::Serialize;
+
+pub use rows::needs_no_driver;
 
 use crate::candidate::OfferId;
 use crate::device::Device;
@@ -14,6 +17,14 @@ use crate::verdict::Verdict;
 /// The version of [`Report`] on standard output. It grows when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
 
+/// The version of this program, in every document.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `1 device`, `2 devices`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// The final document of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -21,6 +32,12 @@ pub struct Report {
     pub schema: u32,
     /// `report`: the last line of standard output, unlike the events before it.
     pub document: &'static str,
+    /// The version of this program.
+    pub version: &'static str,
+    /// When the run began.
+    pub time: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
     /// `devices`, `plan` or `auto`.
     pub command: &'static str,
     /// The root directory that was looked at.
@@ -184,6 +201,8 @@ pub struct Document<T> {
     schema: u32,
     /// Its name: that of the command.
     document: &'static str,
+    /// The version of this program.
+    version: &'static str,
     /// The exit code.
     exit: u8,
     #[serde(flatten)]
@@ -196,6 +215,7 @@ impl<T: Serialize> Document<T> {
         Self {
             schema: SCHEMA,
             document: name,
+            version: VERSION,
             exit: exit.code(),
             body,
         }

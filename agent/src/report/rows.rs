@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dkms_index::modalias::Fields;
 
-use super::{DeviceReport, KernelReport, table};
+use super::{DeviceReport, KernelReport, count};
 use crate::verdict::Verdict;
 
 /// The base class of PCI bridges, and that of USB hubs.
@@ -48,7 +48,7 @@ impl Rows<'_> {
             buses.dedup();
             lines.push(format!(
                 "and {} without a known driver, on {} (--all shows them)",
-                table::count(self.unknown.len(), "device"),
+                count(self.unknown.len(), "device"),
                 buses.join(", ")
             ));
         }
@@ -56,7 +56,7 @@ impl Rows<'_> {
             let verb = if self.without_need == 1 { "needs" } else { "need" };
             lines.push(format!(
                 "and {} that {verb} no driver (--all shows them)",
-                table::count(self.without_need, "device")
+                count(self.without_need, "device")
             ));
         }
         lines
@@ -147,8 +147,8 @@ fn weight(verdict: &Verdict) -> u8 {
     }
 }
 
-/// Whether a device is of a kind that has nothing to drive.
-fn needs_no_driver(report: &DeviceReport) -> bool {
+/// Whether a device is of a kind that has nothing to drive: bridges, hubs, memory.
+pub fn needs_no_driver(report: &DeviceReport) -> bool {
     let fields = report.device.modaliases.first().and_then(|modalias| modalias.fields());
     match fields {
         Some(Fields::Pci { class, .. }) => class[0] == BRIDGE || NOTHING_TO_DRIVE.contains(&class[0]),
@@ -201,7 +201,9 @@ mod tests {
 
     #[test]
     fn interfaces_and_equal_devices_are_one_row() {
-        let works = || Verdict::Works { driver: "uvcvideo".into() };
+        let works = || Verdict::Works {
+            driver: "uvcvideo".into(),
+        };
         let usb = |class: &str| format!("usb:v1532p0099d0200dc00dsc00dp00ic{class}isc00ip00in00");
         let devices = || {
             vec![

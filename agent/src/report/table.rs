@@ -8,7 +8,7 @@ use dkms_support::columns::{fit, pad, width, wrap};
 use dkms_support::terminal::printable;
 
 use super::rows::{Row, rows};
-use super::{DeviceReport, InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus};
+use super::{DeviceReport, InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus, count};
 use crate::verdict::Verdict;
 
 /// A terminal that is narrower shows broken lines.
@@ -18,7 +18,7 @@ const WIDTH_MAX: usize = 120;
 /// A terminal that is narrower has a second line for what goes with a device.
 const ONE_LINE_MIN: usize = 60;
 /// Reasons are wrapped to this where nothing is cut.
-const WRAPPED: usize = 100;
+const WRAPPED: usize = 80;
 
 /// How a table is shown.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,7 +45,10 @@ struct Layout {
 impl Layout {
     fn of(rows: &[Row<'_>], look: Look) -> Self {
         let widest = |cell: &dyn Fn(&Row<'_>) -> usize| rows.iter().map(cell).max().unwrap_or(0);
-        let (verdict, id) = (widest(&|row| width(row.verdict().words())), widest(&|row| width(&row.id)));
+        let (verdict, id) = (
+            widest(&|row| width(row.verdict().words())),
+            widest(&|row| width(&row.id)),
+        );
         let (title, detail) = (widest(&|row| width(&row.title)), widest(&|row| width(&row.detail)));
         let Some(columns) = look.columns else {
             return Self {
@@ -152,9 +155,8 @@ pub fn summary(kernel: &KernelReport) -> String {
 
 /// What a person can do next.
 pub fn next_step(kernel: &KernelReport) -> Option<String> {
-    let with = |is_meant: &dyn Fn(&Verdict) -> bool| {
-        let found: Vec<&DeviceReport> = kernel.devices.iter().filter(|one| is_meant(&one.verdict)).collect();
-        found
+    let with = |is_meant: &dyn Fn(&Verdict) -> bool| -> Vec<&DeviceReport> {
+        kernel.devices.iter().filter(|one| is_meant(&one.verdict)).collect()
     };
     let installable = with(&|verdict| matches!(verdict, Verdict::Installable { .. }));
     if !installable.is_empty() {
@@ -164,7 +166,10 @@ pub fn next_step(kernel: &KernelReport) -> Option<String> {
     let refused = with(&|verdict| matches!(verdict, Verdict::Refused { .. }));
     let device = refused.first()?;
     let named = device.device.short_id().unwrap_or_else(|| device.device.path.clone());
-    Some(format!("dkms-fetch explain {} says why nothing is installed for it", printable(&named)))
+    Some(format!(
+        "dkms-fetch explain {} says why nothing is installed for it",
+        printable(&named)
+    ))
 }
 
 /// One line about what became of a package for kernel `release`.
@@ -249,11 +254,6 @@ fn reasons(verdict: &Verdict) -> Vec<String> {
         Verdict::Refused { why } => why.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
     }
-}
-
-/// `1 device`, `2 devices`.
-pub fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -355,9 +355,21 @@ and 1 device that needs no driver (--all shows them)
 
     #[test]
     fn a_narrow_terminal_has_two_lines_a_device_and_a_pipe_cuts_nothing() {
-        let narrow = plain(&devices(&kernel(), Look { columns: Some(40), ..CUT }));
-        assert!(narrow.lines().all(|line| width(line) <= 40 || line.starts_with("and ")), "{narrow}");
-        assert!(narrow.contains("driver available  edu\n  1234:11e8 edu 1.0\n"), "{narrow}");
+        let narrow = plain(&devices(
+            &kernel(),
+            Look {
+                columns: Some(40),
+                ..CUT
+            },
+        ));
+        assert!(
+            narrow.lines().all(|line| width(line) <= 40 || line.starts_with("and ")),
+            "{narrow}"
+        );
+        assert!(
+            narrow.contains("driver available  edu\n  1234:11e8 edu 1.0\n"),
+            "{narrow}"
+        );
         let piped = plain(&devices(&kernel(), Look::default()));
         assert!(!piped.contains('…'), "{piped}");
         assert!(piped.contains("Ethernet Controller and more  10ec:8168"), "{piped}");
@@ -375,7 +387,13 @@ and 1 device that needs no driver (--all shows them)
             row(&usb("009A"), "Cafe\u{301} Racer", works("usbhid")),
             row(&usb("009B"), &"寬".repeat(60), works("usbhid")),
         ];
-        let text = plain(&devices(&kernel, Look { columns: Some(60), ..CUT }));
+        let text = plain(&devices(
+            &kernel,
+            Look {
+                columns: Some(60),
+                ..CUT
+            },
+        ));
         let column = |line: &str| width(line.rsplit_once("  ").unwrap().0);
         let columns: Vec<usize> = text.lines().map(column).collect();
         assert_eq!(columns, [columns[0]; 3], "{text}");
@@ -393,7 +411,10 @@ and 1 device that needs no driver (--all shows them)
         assert_eq!(next, "dkms-fetch --auto installs the drivers for 1 device");
         kernel.devices.pop();
         let next = next_step(&kernel).unwrap();
-        assert_eq!(next, "dkms-fetch explain 10ec:8168 says why nothing is installed for it");
+        assert_eq!(
+            next,
+            "dkms-fetch explain 10ec:8168 says why nothing is installed for it"
+        );
         kernel.devices.pop();
         assert_eq!(next_step(&kernel), None);
     }

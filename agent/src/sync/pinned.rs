@@ -90,7 +90,8 @@ mod tests {
     #[test]
     fn fingerprints_are_read_as_people_write_them() {
         let plain = "ab".repeat(32);
-        let check = |text: &str, expected: Option<&str>| assert_eq!(normal_fingerprint(text).as_deref(), expected, "{text}");
+        let check =
+            |text: &str, expected: Option<&str>| assert_eq!(normal_fingerprint(text).as_deref(), expected, "{text}");
         check(&plain, Some(&plain));
         check(&plain.to_uppercase(), Some(&plain));
         check(&format!("sha256:{plain}\n"), Some(&plain));

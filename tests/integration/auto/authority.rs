@@ -157,8 +157,14 @@ fn packages_of_one_name_of_two_vendors_are_both_installed() {
     story.auto(&[]).assert(0, &["2 devices: 2 installed"]);
     assert!(story.module("theirs").exists());
     assert_eq!(fs::read(story.module("edu")).expect("a module"), before);
-    story.run(&["status"]).assert(0, &["edu 1.0 kernel", "edu.pci-10ec 999 kernel"]);
-    story.auto(&["--detailed-exitcode"]).assert(0, &["2 devices: 2 installed"]);
-    story.run(&["remove", "edu.pci-10ec"]).assert(0, &["removed edu.pci-10ec/999"]);
+    story
+        .run(&["status"])
+        .assert(0, &["edu 1.0 kernel", "edu.pci-10ec 999 kernel"]);
+    story
+        .auto(&["--detailed-exitcode"])
+        .assert(0, &["2 devices: 2 installed"]);
+    story
+        .run(&["remove", "edu.pci-10ec"])
+        .assert(0, &["removed edu.pci-10ec/999"]);
     assert!(story.module("edu").exists() && !story.module("theirs").exists());
 }

@@ -2,6 +2,7 @@
 
 mod authority;
 mod builds;
+mod first_minute;
 mod job;
 mod load;
 mod modes;

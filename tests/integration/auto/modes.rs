@@ -123,11 +123,20 @@ fn every_document_has_a_name_a_version_and_its_fields() {
             .map(String::as_str)
             .collect();
         found.sort_unstable();
-        let mut expected = [fields, &["document", "exit", "schema"]].concat();
+        let mut expected = [fields, &["document", "exit", "schema", "version"]].concat();
         expected.sort_unstable();
         assert_eq!(found, expected, "{words:?}");
     };
-    let report = ["changed", "command", "kernels", "repositories", "root", "warnings"];
+    let report = [
+        "changed",
+        "command",
+        "duration_ms",
+        "kernels",
+        "repositories",
+        "root",
+        "time",
+        "warnings",
+    ];
     let on = |words: &[&'static str]| [words, &machine[..]].concat();
     check(&["search", "edu"], "failure", &["error", "hint"]);
     check(&["sync"], "sync", &["changed", "repositories"]);

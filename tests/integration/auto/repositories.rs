@@ -21,7 +21,11 @@ fn one_line_leads_from_nothing_to_a_driver() {
     let looked = story.run(&["--kernel", &story.kernel, "--devices", &devices]);
     looked.assert(
         0,
-        &["2 devices", "no repository is configured", "hint: dkms-fetch repo add URL"],
+        &[
+            "2 devices",
+            "no repository is configured",
+            "hint: dkms-fetch repo add URL",
+        ],
     );
     let dir = story.repo.repository.path().display().to_string();
     let added = story.run(&["repo", "add", &dir, "--fingerprint", &fingerprint, "--name", "acme"]);
@@ -35,13 +39,19 @@ fn one_line_leads_from_nothing_to_a_driver() {
         ],
     );
     story.run(&["repo", "list"]).assert(0, &["acme file:///"]);
-    story.run(&["repo", "info", "acme"]).assert(0, &[&fingerprint, "2 of 2 keys"]);
+    story
+        .run(&["repo", "info", "acme"])
+        .assert(0, &[&fingerprint, "2 of 2 keys"]);
     story.auto(&[]).assert(0, &["installed edu 1.0"]);
-    story.run(&["repo", "remove", "acme"]).assert(0, &["removed repository acme"]);
+    story
+        .run(&["repo", "remove", "acme"])
+        .assert(0, &["removed repository acme"]);
     assert!(!story.path("etc/dkms-fetch/repos.d/acme.root.json").exists());
     assert!(!story.path("var/lib/dkms-fetch/trust/acme").exists());
     assert!(story.module("edu").exists(), "what was installed stays");
-    story.run(&["repo", "info", "acme"]).assert(2, &["no repository named acme"]);
+    story
+        .run(&["repo", "info", "acme"])
+        .assert(2, &["no repository named acme"]);
 }
 
 #[test]
@@ -73,11 +83,17 @@ fn nobody_is_trusted_without_a_fingerprint_or_a_person() {
         let words = std::iter::once(words.get_program()).chain(words.get_args());
         let line: Vec<String> = words.map(|word| format!("'{}'", word.to_string_lossy())).collect();
         let script = format!("printf '{answer}\\n' | script -qefc \"{}\" /dev/null", line.join(" "));
-        let output = Command::new("sh").args(["-c", &script]).output().expect("script(1) runs");
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .output()
+            .expect("script(1) runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let refused = on_terminal("n");
-    assert!(refused.contains("Trust this repository?") && refused.contains("was not added"), "{refused}");
+    assert!(
+        refused.contains("Trust this repository?") && refused.contains("was not added"),
+        "{refused}"
+    );
     story.assert_unchanged(&before);
     let trusted = on_terminal("y");
     assert!(trusted.contains("added repository acme"), "{trusted}");
@@ -95,7 +111,10 @@ fn a_vendors_package_ships_a_repository_and_etc_masks_it() {
     fs::write(story.path("usr/share/dkms-fetch/roots.d/acme.json"), root).expect("a file");
     story.write(
         "usr/share/dkms-fetch/repos.d/acme.toml",
-        &format!("name = \"acme\"\nroot = \"acme.json\"\nurls = [\"{}\"]\n", story.own_mirror()),
+        &format!(
+            "name = \"acme\"\nroot = \"acme.json\"\nurls = [\"{}\"]\n",
+            story.own_mirror()
+        ),
     );
     story.run(&["sync"]).assert(0, &["acme: 1 packages"]);
     story.run(&["repo", "remove", "acme"]).assert(0, &[]);
@@ -111,13 +130,18 @@ fn a_vendors_package_ships_a_repository_and_etc_masks_it() {
 fn a_file_describes_a_repository() {
     let (story, fingerprint) = story();
     let file = story.repo.scratch().join("acme.repo");
-    let text = format!("name = \"acme\"\nurls = [\"{}\"]\nfingerprint = \"{fingerprint}\"\n", story.own_mirror());
+    let text = format!(
+        "name = \"acme\"\nurls = [\"{}\"]\nfingerprint = \"{fingerprint}\"\n",
+        story.own_mirror()
+    );
     fs::write(&file, text).expect("a file");
     let file = file.display().to_string();
     // The file says what its author says; a person has to say it too.
     story.run(&["repo", "add", &file]).assert(2, &["none was given"]);
     let wrong = "0".repeat(64);
-    story.run(&["repo", "add", &file, "--fingerprint", &wrong]).assert(4, &[]);
+    story
+        .run(&["repo", "add", &file, "--fingerprint", &wrong])
+        .assert(4, &[]);
     story
         .run(&["repo", "add", &file, "--fingerprint", &fingerprint])
         .assert(0, &["added repository acme"]);

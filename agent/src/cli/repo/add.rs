@@ -56,7 +56,11 @@ pub(super) fn run(
         Some(text) => Some(normal_fingerprint(text).ok_or_else(|| bad(format!("{text:?} is not a SHA-256 in hex")))?),
         None => None,
     };
-    let urls = source.urls.iter().map(|url| config::mirror(url)).collect::<Result<Vec<_>, _>>();
+    let urls = source
+        .urls
+        .iter()
+        .map(|url| config::mirror(url))
+        .collect::<Result<Vec<_>, _>>();
     let urls = urls.map_err(bad)?;
     let transport = sync::transport(context);
     let bytes = match &source.root {
@@ -117,13 +121,14 @@ pub(super) fn run(
 /// The first root of the repository. Newer ones follow from it by their signatures.
 async fn fetch_root(transport: &Transport, mirrors: Mirrors, source: &str) -> Result<Vec<u8>, Failure> {
     let request = Request::whole("metadata/1.root.json", ROOT_MAX_BYTES);
-    let (answer, bytes) = transport
-        .get_bytes(&mirrors, request)
-        .await
-        .map_err(|error| Failure::RepositoryUnreachable {
-            given: source.to_owned(),
-            error,
-        })?;
+    let (answer, bytes) =
+        transport
+            .get_bytes(&mirrors, request)
+            .await
+            .map_err(|error| Failure::RepositoryUnreachable {
+                given: source.to_owned(),
+                error,
+            })?;
     match answer {
         Answer::Body { .. } => Ok(bytes),
         Answer::NotFound | Answer::NotModified => Err(Failure::BadRepository {
@@ -152,7 +157,10 @@ fn try_out(
         priority: 0,
         enabled: true,
     };
-    let paths = context.paths.scratch(&scratch.join("state")).map_err(Failure::Scratch)?;
+    let paths = context
+        .paths
+        .scratch(&scratch.join("state"))
+        .map_err(Failure::Scratch)?;
     block_on(async {
         let session = Session::new(&repository, &paths, transport, context.network());
         let refreshed = session.refresh(context.now, context.config.policy.expiry()).await?;
@@ -164,14 +172,18 @@ fn try_out(
 
 fn show(name: &Name, urls: &[String], root: &PinnedRoot, packages: u64) {
     print_text(format_args!("repository   {name}, {packages} packages"));
-    urls.iter().for_each(|url| print_text(format_args!("url          {url}")));
+    urls.iter()
+        .for_each(|url| print_text(format_args!("url          {url}")));
     show_root(root);
 }
 
 /// What a person compares with what the publisher says.
 pub(super) fn show_root(root: &PinnedRoot) {
     print_text(format_args!("fingerprint  {}", root.fingerprint));
-    print_text(format_args!("root         version {}, until {}", root.version, root.expires));
+    print_text(format_args!(
+        "root         version {}, until {}",
+        root.version, root.expires
+    ));
     print_text(format_args!(
         "signed by    {} of {} keys",
         root.threshold,
@@ -190,7 +202,9 @@ fn confirm(context: &Context, root: &PinnedRoot) -> Result<(), Failure> {
             found: root.fingerprint.clone(),
         });
     }
-    print_note("Whoever has these keys decides what code the kernel of this machine runs. Compare the fingerprint with what the publisher says.");
+    print_note(
+        "Whoever has these keys decides what code the kernel of this machine runs. Compare the fingerprint with what the publisher says.",
+    );
     let _ = write!(io::stderr(), "Trust this repository? [y/N] ");
     let _ = io::stderr().flush();
     let mut answer = String::new();

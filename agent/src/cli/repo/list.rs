@@ -61,7 +61,10 @@ pub(super) fn list(context: &Context) -> Result<Exit, Failure> {
 }
 
 pub(super) fn info(context: &Context, names: &[String]) -> Result<Exit, Failure> {
-    let found = names.iter().map(|name| find(context, name)).collect::<Result<Vec<_>, _>>()?;
+    let found = names
+        .iter()
+        .map(|name| find(context, name))
+        .collect::<Result<Vec<_>, _>>()?;
     let shown: Vec<Shown<'_>> = found.into_iter().map(shown).collect();
     if context.options.json {
         let body = json!({ "repositories": shown });
@@ -71,7 +74,9 @@ pub(super) fn info(context: &Context, names: &[String]) -> Result<Exit, Failure>
     for one in &shown {
         print_text(format_args!("repository   {}", one.name));
         print_text(format_args!("file         {}", one.file));
-        one.urls.iter().for_each(|url| print_text(format_args!("url          {url}")));
+        one.urls
+            .iter()
+            .for_each(|url| print_text(format_args!("url          {url}")));
         print_text(format_args!("priority     {}", one.priority));
         if !one.enabled {
             print_text("disabled     `enabled = false` in its file");

@@ -16,7 +16,10 @@ use crate::report::Document;
 use crate::report::progress::{print_json, print_text};
 
 pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> {
-    let found = names.iter().map(|name| find(context, name)).collect::<Result<Vec<_>, _>>()?;
+    let found = names
+        .iter()
+        .map(|name| find(context, name))
+        .collect::<Result<Vec<_>, _>>()?;
     if !context.options.check {
         let _lock = context.writer()?;
         for repository in &found {
@@ -27,8 +30,14 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
         let body = json!({ "check": context.options.check, "repositories": names });
         print_json(&Document::new("repo-remove", Exit::Converged, body));
     } else {
-        let done = if context.options.check { "would remove" } else { "removed" };
-        names.iter().for_each(|name| print_text(format_args!("{done} repository {name}")));
+        let done = if context.options.check {
+            "would remove"
+        } else {
+            "removed"
+        };
+        names
+            .iter()
+            .for_each(|name| print_text(format_args!("{done} repository {name}")));
     }
     Ok(Exit::Converged)
 }

@@ -84,7 +84,11 @@ fn name_of(url: &Url) -> String {
     let parts: Vec<&str> = parts.filter(|part| !matches!(*part, "" | "public" | "repo")).collect();
     let name = parts.last().copied().or(url.host_str()).unwrap_or("repository");
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let name: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).take(64).collect();
+    let name: String = name
+        .chars()
+        .map(|c| if allowed(c) { c } else { '-' })
+        .take(64)
+        .collect();
     let name = name.trim_start_matches('.').to_owned();
     if name.is_empty() { "repository".to_owned() } else { name }
 }

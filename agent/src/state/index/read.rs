@@ -149,7 +149,9 @@ impl Index {
     pub fn names(&self) -> Result<BTreeSet<String>, StateError> {
         let mut names = BTreeSet::new();
         for opened in &self.repositories {
-            let found = rows(&opened.db, "SELECT DISTINCT name FROM package", [], |row| row.get::<_, String>(0));
+            let found = rows(&opened.db, "SELECT DISTINCT name FROM package", [], |row| {
+                row.get::<_, String>(0)
+            });
             names.extend(found.map_err(|e| opened.failed(e))?);
         }
         Ok(names)

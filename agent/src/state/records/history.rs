@@ -43,7 +43,9 @@ impl Records {
         let sql = "INSERT INTO history (at, run, action, package, version, kernel, outcome, detail, scope)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         let at = e.at.to_string();
-        let values = params![at, e.run, e.action, e.package, e.version, e.kernel, e.outcome, e.detail, e.scope];
+        let values = params![
+            at, e.run, e.action, e.package, e.version, e.kernel, e.outcome, e.detail, e.scope
+        ];
         self.execute(sql, values)?;
         let cut = "DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?1";
         self.execute(cut, [HISTORY_MAX as i64]).map(|_| ())

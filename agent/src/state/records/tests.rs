@@ -180,7 +180,7 @@ fn a_fifo_in_their_place_is_refused_and_not_waited_for() {
 fn a_statement_that_fails_is_no_damage() {
     let error = |sql: &str| {
         let db = Connection::open_in_memory().unwrap();
-        let failed = db.prepare(sql).err().expect(sql);
+        let failed = db.prepare(sql).map(drop).expect_err(sql);
         StateError::sqlite("/x", failed)
     };
     // Both are SQLITE_ERROR.
