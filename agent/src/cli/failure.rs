@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use dkms_engine::kernel::KernelError;
+use dkms_engine::package::DkmsId;
 use dkms_engine::sandbox::NoSandbox;
 use dkms_engine::tree::TreeError;
 
@@ -146,6 +147,14 @@ pub enum Failure {
         /// Names of installed packages that are near it.
         nearest: Vec<String>,
     },
+    /// A package was to be removed that another one, which stays, was built with.
+    #[error("{package} cannot be removed: {} needs it", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Needed {
+        /// The package.
+        package: DkmsId,
+        /// The installed packages that need it.
+        by: Vec<DkmsId>,
+    },
     /// A device was named that is not there.
     #[error("no device matches {device}")]
     UnknownDevice {
@@ -224,6 +233,7 @@ impl Failure {
             | Self::UnknownPackage { .. }
             | Self::NothingFound { .. }
             | Self::NotInstalled { .. }
+            | Self::Needed { .. }
             | Self::UnknownDevice { .. }
             | Self::NoSandbox(_)
             | Self::Config(_)
@@ -280,6 +290,10 @@ impl Failure {
                 Some("dkms-fetch sync, or another name".to_owned())
             }
             Self::NotInstalled { .. } => Some("dkms-fetch status".to_owned()),
+            Self::Needed { package, by } => {
+                let all = by.iter().chain([package]).map(|one| one.module.as_str());
+                Some(format!("dkms-fetch remove {}", all.collect::<Vec<_>>().join(" ")))
+            }
             Self::UnknownDevice { .. } => Some("dkms-fetch devices --all".to_owned()),
             Self::Refused(rejected) if matches!(rejected.why, Rejection::Quarantined { .. }) => {
                 Some(format!("dkms-fetch unhold {}", rejected.package.name))

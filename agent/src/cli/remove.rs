@@ -34,6 +34,7 @@ pub(super) fn run(context: &Context, names: &[String], hold: bool) -> Result<Exi
         }
         found.extend(of_name);
     }
+    require_unneeded(context, &tree, &found)?;
     if context.options.check {
         return Ok(finish(context, &found, "would remove", changed(context)));
     }
@@ -71,6 +72,28 @@ pub(super) fn run(context: &Context, names: &[String], hold: bool) -> Result<Exi
         warn_of_return(context, &found, &records);
     }
     Ok(finish(context, &found, "removed", exit))
+}
+
+/// Makes sure that no package that stays was built with one that goes: its modules would not load any more.
+fn require_unneeded(context: &Context, tree: &Tree, found: &[DkmsId]) -> Result<(), Failure> {
+    let wanted = &context.options.kernel;
+    let all = wanted.is_empty() || wanted.iter().any(|name| name == "all");
+    for kernel in tree.installed_kernels() {
+        if !all && !wanted.contains(&kernel.release) {
+            continue;
+        }
+        for package in found.iter().filter(|package| tree.is_installed(package, &kernel)) {
+            let mut by = tree.dependents(&package.module, &kernel);
+            by.retain(|dependent| !found.contains(dependent));
+            if !by.is_empty() {
+                return Err(Failure::Needed {
+                    package: package.clone(),
+                    by,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Says which of the packages the next `--auto` would install again, as far as that is known without a network.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
 use dkms_tests::dkms::ours;
@@ -119,6 +119,36 @@ fn a_removal_says_when_the_package_comes_back() {
     story
         .run(&["remove", "edu"])
         .assert(2, &["package edu is not installed"]);
+}
+
+#[test]
+fn what_another_package_needs_goes_with_it_or_not_at_all() {
+    let story = Story::with_driver();
+    story.auto(&[]).assert(0, &["installed edu 1.0"]);
+    // Built with it by hand.
+    let (kernel, arch) = (story.kernel.as_str(), std::env::consts::ARCH);
+    story.write(
+        "usr/src/top-1/dkms.conf",
+        "PACKAGE_NAME=top\nPACKAGE_VERSION=1\nDEST_MODULE_LOCATION=/extra\nBUILD_DEPENDS=edu\n",
+    );
+    story.write(&format!("var/lib/dkms/top/1/{kernel}/{arch}/module/top.ko"), "");
+    symlink("/usr/src/top-1", story.path("var/lib/dkms/top/1/source")).expect("link");
+    let mark = story.path(&format!("var/lib/dkms/top/kernel-{kernel}-{arch}"));
+    symlink(format!("1/{kernel}/{arch}"), mark).expect("link");
+    for words in [&["remove", "edu"][..], &["remove", "edu", "--check"]] {
+        story.run(words).assert(
+            2,
+            &[
+                "edu/1.0 cannot be removed: top/1 needs it",
+                "hint: dkms-fetch remove top edu",
+            ],
+        );
+    }
+    assert!(story.module("edu").exists());
+    story
+        .run(&["remove", "top", "edu"])
+        .assert(0, &["removed top/1", "removed edu/1.0"]);
+    assert!(!story.module("edu").exists());
 }
 
 #[test]
