@@ -265,6 +265,11 @@ fn status_of_another_dkms_s_build_needs_no_conf_where_modules_lie_as_usual() {
     world.write(&format!("lib/modules/{RELEASE}/updates/dkms/tiny.ko"), b"other");
     let line = format!("m/1, {RELEASE}, x86_64: installed (Differences between built and installed modules)");
     assert_eq!(world.status(), [line]);
+    assert!(world.tree.dependents("other", &world.kernel).is_empty());
+    assert!(started.elapsed() < crate::sandbox::Limits::evaluation().time);
+    let top = world.built_of("top", "1", TINY, "BUILD_DEPENDS=m\n");
+    std::os::unix::fs::symlink(format!("1/{RELEASE}/x86_64"), world.tree.mark("top", &world.kernel)).expect("link");
+    assert_eq!(world.tree.dependents("m", &world.kernel), [top]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Tree;
-use crate::conf::evaluate;
+use crate::conf::{evaluate, override_files};
 use crate::package::{DkmsId, KernelId};
 
 /// Whether a package that needs another one is built again with each version of that: BUILD_DEPENDS_REBUILD.
@@ -60,7 +60,16 @@ impl Tree {
         let (names, follows) = match self.record(package, kernel) {
             Some(record) => (record.build_depends, record.build_depends_rebuild),
             None => {
-                let conf = evaluate(&self.source_dir(package), &self.context(package, kernel)).ok()?;
+                let (source, context) = (self.source_dir(package), self.context(package, kernel));
+                // Few packages need another one. No bash is started for those that never say so.
+                let confs = std::iter::once(source.join("dkms.conf")).chain(override_files(&context));
+                let says_so = |path: PathBuf| {
+                    fs::read(path).is_ok_and(|text| String::from_utf8_lossy(&text).contains("BUILD_DEPENDS"))
+                };
+                if !confs.into_iter().any(says_so) {
+                    return None;
+                }
+                let conf = evaluate(&source, &context).ok()?;
                 (conf.build_depends, conf.build_depends_rebuild)
             }
         };
