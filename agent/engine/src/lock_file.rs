@@ -89,6 +89,21 @@ mod tests {
         assert_eq!(mode(), 0o600);
         std::os::unix::fs::symlink(&path, temp.path().join("link")).expect("link");
         assert!(open(&temp.path().join("link")).is_err(), "a link is not followed");
+        let fifo = temp.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .expect("a FIFO");
+        assert!(open(&fifo).is_err(), "a FIFO without a reader is not waited for");
+        let reader =
+            rustix::fs::open(&fifo, OFlags::RDONLY | OFlags::NONBLOCK, rustix::fs::Mode::empty()).expect("opens");
+        let error = open(&fifo).expect_err("a FIFO with a reader").to_string();
+        assert_eq!(error, "it is not a regular file");
+        drop(reader);
     }
 
     #[test]

@@ -8,7 +8,7 @@ attempt() {
 }
 write() { echo attempt >"$1"; }
 connect() { exec 3<>"/dev/tcp/127.0.0.1/$port"; }
-environment_of_init() { tr '\0' '\n' </proc/1/environ | grep .; }
+environment_of_init() { tr '\0' '\n' </proc/1/environ | grep -vxFf <(env) | grep .; }
 environment_of_caller() { env | grep -E '^(SECRET_OF|CARGO_MANIFEST)'; }
 many_processes() { [ "$(ls -d /proc/[0-9]* | wc -l)" -gt 20 ]; }
 other_files() { ls -A "$1" | grep .; }
@@ -17,6 +17,8 @@ attempt write-usr write /usr/bin/attempt
 attempt write-usr-src write /usr/src/attempt
 attempt write-modules write /lib/modules/attempt
 attempt write-tree write /var/lib/dkms/attempt
+attempt write-top write /attempt
+attempt write-shm write /dev/shm/attempt
 attempt write-sysctl write /proc/sys/kernel/domainname
 attempt read-root-home other_files /root
 attempt read-home other_files /home
@@ -34,6 +36,8 @@ attempt raw-socket perl -MSocket -e 'socket(S, AF_INET, SOCK_RAW, 1) or exit 1'
 attempt resolve-names getent ahosts localhost
 attempt mount mount -t tmpfs none /tmp
 attempt new-user-namespace unshare --user --map-root-user true
+attempt enter-namespace nsenter --target 1 --mount true
+attempt hard-link ln "$secret" attempt-link
 attempt trace-a-process perl -e 'exit(syscall(101, 16, getppid(), 0, 0) == 0 ? 0 : 1)'
 attempt kernel-keys perl -e 'exit(syscall(250, 0, -3, 1) >= 0 ? 0 : 1)'
 attempt bpf perl -e '$a = "\0" x 128; exit(syscall(321, 0, $a, 128) >= 0 ? 0 : 1)'

@@ -1,5 +1,8 @@
 //! A package that tries everything, in each of the programs that it may bring: it reaches nothing but its own build.
 
+mod neighbours;
+mod user;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
@@ -118,8 +121,8 @@ fn a_conf_reaches_nothing() {
     nothing_reached(&outcomes(&text, "conf"), "dkms.conf");
 }
 
-#[test]
-fn programs_of_a_build_reach_nothing() {
+/// Builds a package that makes all attempts, by `dkms` behind the words `before`. Returns the machine, the log and what was printed.
+fn build_with_attempts(before: &[&str]) -> (Machine, String, String) {
     let outside = Outside::new();
     let machine = Machine::new(Program::Ours);
     let [release, _] = inputs::kernels();
@@ -135,8 +138,10 @@ fn programs_of_a_build_reach_nothing() {
     machine.write("src/hello-1/attempts.sh", format!("#!/bin/bash\n{ATTEMPTS}"));
     machine.make_executable("src/hello-1/attempts.sh");
     machine.write("dkms/mok.key", "a key");
+    let mut words = before.to_vec();
+    words.extend(["dkms", "build", "hello/1", "-k", &release]);
     let output = machine
-        .command(&["dkms", "build", "hello/1", "-k", &release])
+        .command(&words)
         .env("SECRET_OF_THE_CALLER", "1")
         .output()
         .expect("dkms runs");
@@ -144,6 +149,12 @@ fn programs_of_a_build_reach_nothing() {
     assert!(output.status.success(), "{stderr}");
     let log = machine.path(&format!("dkms/hello/1/{release}/x86_64/log/make.log"));
     let log = fs::read_to_string(log).expect("a log");
+    (machine, log, stderr)
+}
+
+#[test]
+fn programs_of_a_build_reach_nothing() {
+    let (_machine, log, _) = build_with_attempts(&[]);
     for phase in ["pre-build", "make", "post-build"] {
         nothing_reached(&outcomes(&log, phase), phase);
     }
@@ -175,15 +186,34 @@ fn what_make_plants_is_not_followed() {
         "mkfifo Module.symvers",
         "ln -s /dev/zero Module.symvers",
         "truncate -s 4G Module.symvers || truncate -s 3G Module.symvers",
+        "truncate -s 1T Module.symvers || truncate -s 4095M Module.symvers",
         "mkdir Module.symvers",
+        "ln /var/lib/dkms/secret Module.symvers || ln /usr/bin/true Module.symvers || true",
+        // Names that no list and no terminal likes, with what is looked for in them.
+        "mkdir $'odd\\n\\e]0;x\\a' $'\\377\\376'; cd $'\\377\\376'; touch ./-rf \"$(printf 'a%.0s' {1..255})\"; ln -s /var/lib/dkms/secret Module.symvers",
+        "mkdir many; cd many; perl -e 'for (1..100000) { open F, \">\", $_ }'; ln -s /var/lib/dkms/secret Module.symvers",
+        // A directory that is a link at every other moment, also when make has ended.
+        "mkdir d; (setsid bash -c 'while :; do mv d e; ln -s /var/lib/dkms d; rm d; mv e d; done' &) >/dev/null 2>&1; \
+         ln -s secret d/Module.symvers; sleep 1",
     ] {
         let (machine, _) = build(&format!("{plant}\n"), true);
         let found = symvers(&machine).unwrap_or_default();
         assert!(!found.contains("secret"), "{plant}: {found}");
+        let left: Vec<_> = fs::read_dir(machine.path("dkms/.work")).into_iter().flatten().collect();
+        assert!(left.is_empty(), "{plant}: {left:?}");
     }
     for (plant, reason) in [
         ("#late\nrm hello.ko; ln -s /var/lib/dkms/secret hello.ko", "link"),
         ("#late\nrm hello.ko; mkfifo hello.ko", "not a regular file"),
+        ("#late\nrm hello.ko; mkdir hello.ko", "not a regular file"),
+        (
+            "#late\nrm hello.ko; truncate -s 1T hello.ko || truncate -s 4095M hello.ko",
+            "more than 268435456",
+        ),
+        (
+            "for i in {1..300}; do mkdir d && cd d; done",
+            "directories too deep in one another",
+        ),
     ] {
         let (_, stderr) = build(&format!("{plant}\n"), false);
         assert!(

@@ -3,6 +3,7 @@
 //! What runs code of a package does so in a [`View`] of the sandbox.
 
 mod access;
+mod jobserver;
 mod run;
 mod stop;
 
@@ -15,7 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use command_fds::FdMapping;
+
 pub use access::{closed_to_others, readable_by_all};
+pub use jobserver::{Jobserver, JobserverHandle};
 pub use stop::{is_stopped, stop_all};
 
 use crate::sandbox::{Exceeded, View};
@@ -37,7 +41,7 @@ pub struct Confined {
     sandbox: Option<View>,
     time_limit: Option<Duration>,
     chroot: Option<PathBuf>,
-    jobserver: Option<jobserver::Client>,
+    jobserver: Option<Jobserver>,
     stdin: Vec<u8>,
     finishes: bool,
     inherits_environment: bool,
@@ -170,10 +174,10 @@ impl Confined {
         self
     }
 
-    /// Lets a `make` in it take its jobs from `client`.
+    /// Lets a `make` in it take its jobs from `jobserver`.
     #[must_use]
-    pub fn jobserver(mut self, client: &jobserver::Client) -> Confined {
-        self.jobserver = Some(client.clone());
+    pub fn jobserver(mut self, jobserver: &Jobserver) -> Confined {
+        self.jobserver = Some(jobserver.clone());
         self
     }
 
@@ -285,15 +289,23 @@ impl Confined {
         command
     }
 
-    /// The environment, and the jobserver.
+    /// The environment.
     fn prepare(&self, command: &mut Command) {
         if !self.inherits_environment {
             command.env_clear();
         }
         command.envs(&self.env);
-        if let Some(client) = &self.jobserver {
-            client.configure_make(command);
+        if self.jobserver.is_some() {
+            // rustc reads the first.
+            for name in ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"] {
+                command.env(name, Jobserver::makeflags());
+            }
         }
+    }
+
+    /// The descriptors that it gets beside its input and outputs.
+    fn descriptors(&self) -> io::Result<Vec<FdMapping>> {
+        self.jobserver.as_ref().map_or(Ok(Vec::new()), Jobserver::mappings)
     }
 }
 

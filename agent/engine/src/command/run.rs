@@ -1,13 +1,14 @@
 //! A running command: started, watched, its output read, and ended with all processes that it started.
 
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use command_fds::{CommandFdExt, FdMapping};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -127,12 +128,21 @@ fn take(mut reader: PipeReader, taker: Taker<'_>, is_over: &AtomicBool) -> bool 
     }
 }
 
-fn is_ready(fd: impl std::os::fd::AsFd, timeout: Duration) -> bool {
+fn is_ready(fd: impl AsFd, timeout: Duration) -> bool {
+    poll_one(fd, PollFlags::IN, timeout)
+}
+
+/// Whether a write of a few bytes would not wait, or fail at once.
+pub(super) fn is_writable(fd: impl AsFd, timeout: Duration) -> bool {
+    poll_one(fd, PollFlags::OUT, timeout)
+}
+
+fn poll_one(fd: impl AsFd, flags: PollFlags, timeout: Duration) -> bool {
     let timeout = Timespec {
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(timeout.subsec_nanos()),
     };
-    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    let mut fds = [PollFd::new(&fd, flags)];
     retry_on_intr(|| poll(&mut fds, Some(&timeout))).is_ok_and(|ready| ready > 0)
 }
 
@@ -195,6 +205,13 @@ fn kill_all_of(user: u32) {
     let _ = command.stdin(Stdio::null()).stderr(Stdio::null()).status();
 }
 
+fn add_descriptors(command: &mut Command, descriptors: Vec<FdMapping>) -> io::Result<()> {
+    if !descriptors.is_empty() {
+        command.fd_mappings(descriptors).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
 /// Starts it in a process group of its own, which [`stop::all`] knows of.
 fn start(confined: &Confined, stdin: Stdio, [stdout, stderr]: [Stdio; 2]) -> io::Result<Started> {
     let prepare = |command: &mut Command| {
@@ -206,17 +223,25 @@ fn start(confined: &Confined, stdin: Stdio, [stdout, stderr]: [Stdio; 2]) -> io:
         let (child, info) = match &confined.sandbox {
             None => {
                 let mut command = confined.plain();
+                add_descriptors(&mut command, confined.descriptors()?)?;
                 prepare(&mut command);
                 (command.spawn()?, None)
             }
             Some(view) if Layers::here().confinement == Confinement::MountNamespace => {
-                let mut wrapped = wrap(view, &confined.program, &confined.args, &confined.dir)?;
+                let mut wrapped = wrap(
+                    view,
+                    &confined.program,
+                    &confined.args,
+                    &confined.dir,
+                    confined.descriptors()?,
+                )?;
                 prepare(&mut wrapped.command);
                 let (child, info) = wrapped.spawn()?;
                 (child, Some(info))
             }
             Some(view) => {
                 let mut command = confined.restricted(view);
+                add_descriptors(&mut command, confined.descriptors()?)?;
                 prepare(&mut command);
                 let with_landlock = Layers::here().confinement == Confinement::Landlock;
                 (start_restricted(view, with_landlock, &mut command)?, None)

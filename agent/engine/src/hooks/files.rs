@@ -1,7 +1,7 @@
 //! The files of a `dkms` package besides the program, and where they are installed.
 
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
@@ -122,17 +122,7 @@ fn write(root: &Root, path: &Path, mode: u32, bytes: &[u8]) -> io::Result<PathBu
     let path = root.join(path);
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     std::fs::create_dir_all(dir)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&temporary)?;
-    io::Write::write_all(&mut file, bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, &path)?;
+    dkms_support::replace_file(&path, bytes, mode, ".dkms-new-")?;
     Ok(path)
 }
 
@@ -161,6 +151,19 @@ mod tests {
                 .expect("sh");
             assert!(checked.success(), "{}", file.path);
         }
+    }
+
+    #[test]
+    fn a_link_with_the_name_of_a_temporary_file_is_not_followed() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let root = Root::at(dir.path());
+        let target = dir.path().join("target");
+        std::fs::write(&target, "kept").expect("file");
+        std::fs::create_dir_all(root.join("etc/kernel/prerm.d")).expect("dir");
+        let planted = root.join(format!("etc/kernel/prerm.d/.dkms.{}", std::process::id()));
+        std::os::unix::fs::symlink(&target, planted).expect("link");
+        install(&root, Path::new("/usr")).expect("install");
+        assert_eq!(std::fs::read_to_string(&target).expect("file"), "kept");
     }
 
     #[test]

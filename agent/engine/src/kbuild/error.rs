@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::check::CheckProblem;
 use crate::conf::ConfError;
@@ -100,7 +99,7 @@ pub enum BuildError {
     },
     /// No jobserver could be made.
     #[error("the jobserver for make cannot be created")]
-    Jobserver(#[source] Arc<io::Error>),
+    Jobserver(#[source] io::Error),
 }
 
 fn list(problems: &[CheckProblem]) -> String {

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::error::BuildError;
 use super::sign::Signers;
 use super::{BuildOptions, BuildRequest};
+use crate::command::Jobserver;
 use crate::event::{Event, Sink, Step};
 use crate::package::KernelId;
 use crate::tree::{BuildKey, Tree};
@@ -21,7 +22,8 @@ pub(super) struct Job<'a> {
     pub(super) kernel: KernelId,
     pub(super) options: &'a BuildOptions,
     pub(super) signers: &'a Signers<'a>,
-    pub(super) client: &'a jobserver::Client,
+    /// Where its makes take their jobs from.
+    pub(super) jobserver: &'a Jobserver,
     pub(super) sink: &'a dyn Sink,
     /// The log, kept in memory once the workspace is gone.
     pub(super) log: Option<String>,

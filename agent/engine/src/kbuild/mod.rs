@@ -1,13 +1,14 @@
 //! Building: from a source and a kernel to checked and signed modules in the tree.
 //!
 //! copy → patch → PRE_BUILD → make → strip → check → sign → compress → POST_BUILD → store. Every build has a directory of its own, and the
-//! last good build stays in its place until the new one takes it in one step. Many run side by side over one make jobserver. A failure is
+//! last good build stays in its place until the new one takes it in one step. Many run side by side, each with a share of the make jobs. A failure is
 //! a value: one broken package never stops the others.
 
 mod check;
 mod diagnose;
 mod error;
 mod job;
+mod jobs;
 mod key;
 mod make;
 mod once;
@@ -35,6 +36,7 @@ pub use once::OncePerRun;
 pub(crate) use one::forget_failure;
 pub use sign::{KeyPair, SignError, Signer, ensure_key_pair};
 
+use self::jobs::Jobs;
 use crate::conf::{Directive, Exclusion};
 use crate::event::{Event, Sink};
 use crate::framework::processors;
@@ -184,30 +186,24 @@ pub fn build_each(
     sink: &dyn Sink,
     ended: &(dyn Fn(usize, BuildOutcome) + Sync),
 ) {
-    let jobs = options.jobs.max(1);
-    let client = match jobserver::Client::new(jobs) {
-        Ok(client) => client,
-        Err(error) => {
-            let error = Arc::new(error);
-            for (index, request) in requests.iter().enumerate() {
-                ended(index, one::failed_to_start(request, &error));
-            }
-            return;
-        }
-    };
+    let workers = options.jobs.max(1).min(requests.len());
+    let jobs = Jobs::new(options.jobs.max(1), workers);
     let signers = sign::Signers::new(tree, lock, options.sign, sink);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..jobs.min(requests.len()) {
-            scope.spawn(|| {
-                while let Some((index, request)) = take(&next, requests) {
-                    // The token is the one that every make has without asking for it.
-                    let token = client.acquire();
-                    let outcome = one::build(tree, lock, request, options, &signers, &client, sink);
-                    drop(token);
+        for worker in 0..workers {
+            let (jobs, next, signers) = (&jobs, &next, &signers);
+            scope.spawn(move || {
+                while let Some((index, request)) = take(next, requests) {
+                    let outcome = match jobs.begin(worker) {
+                        Ok(jobserver) => one::build(tree, lock, request, options, signers, &jobserver, sink),
+                        Err(error) => one::failed_to_start(request, error),
+                    };
+                    jobs.end(worker);
                     tell(request, &outcome, sink);
                     ended(index, outcome);
                 }
+                jobs.leave(worker);
             });
         }
     });

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::error::{BuildError, BuildFailure};
 use super::job::{Job, io_error, read_log};
@@ -14,6 +13,7 @@ use super::retarget::lead_to_headers;
 use super::sign::Signers;
 use super::workspace::Workspace;
 use super::{BuildOptions, BuildOutcome, BuildRequest, Built};
+use crate::command::Jobserver;
 use crate::conf::{ConfContext, DkmsConf, evaluate};
 use crate::event::{Event, Sink, Step};
 use crate::fsutil::{remove_any, replace_path, sync_dir, sync_tree};
@@ -25,11 +25,11 @@ use crate::tree::{BuildKey, BuildRecord, FailureRecord, RecordedModule, Tree, Tr
 /// How many lines of a log go into a failure.
 const TAIL_LINES: usize = 15;
 
-pub(super) fn failed_to_start(request: &BuildRequest, error: &Arc<io::Error>) -> BuildOutcome {
+pub(super) fn failed_to_start(request: &BuildRequest, error: io::Error) -> BuildOutcome {
     BuildOutcome::Failed(BuildFailure {
         package: request.package.clone(),
         kernel: request.kernel_id(),
-        error: BuildError::Jobserver(Arc::clone(error)),
+        error: BuildError::Jobserver(error),
         log: None,
         tail: Vec::new(),
     })
@@ -42,7 +42,7 @@ pub(super) fn build(
     request: &BuildRequest,
     options: &BuildOptions,
     signers: &Signers<'_>,
-    client: &jobserver::Client,
+    jobserver: &Jobserver,
     sink: &dyn Sink,
 ) -> BuildOutcome {
     let (package, kernel) = (&request.package, request.kernel_id());
@@ -56,7 +56,7 @@ pub(super) fn build(
         kernel,
         options,
         signers,
-        client,
+        jobserver,
         sink,
         log: None,
         key: None,

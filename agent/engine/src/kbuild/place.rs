@@ -109,7 +109,7 @@ impl<'a> BuildSandbox<'a> {
         let command = script::with_variables(command, job.tree, &job.request.package, Some(&job.kernel))
             .renamed(|path| self.place.path(path))
             .sandbox(self.view.clone())
-            .jobserver(job.client);
+            .jobserver(job.jobserver);
         let variables = self.variables.iter();
         variables.fold(command, |command, (name, value)| command.env(name, value))
     }

@@ -18,7 +18,7 @@ use super::seccomp;
 use super::system::{ETC, HIDDEN, TOPS};
 use super::view::{Access, Bind, View};
 
-/// Descriptors of bubblewrap: numbers far above those of a jobserver.
+/// Descriptors of bubblewrap: numbers far above those that programs open.
 const SECCOMP_FD: i32 = 200;
 const INFO_FD: i32 = 201;
 
@@ -34,15 +34,20 @@ pub(crate) struct Wrapped {
     info: OwnedFd,
 }
 
-/// Wraps `program` with `args`, to run in `dir`; all three are names of the sandbox.
+/// Wraps `program` with `args`, to run in `dir`; all three are names of the sandbox. It gets the descriptors `fds`.
 ///
 /// # Errors
 /// When a pipe or a file in memory cannot be made.
-pub(crate) fn wrap(view: &View, program: &OsStr, args: &[OsString], dir: &Path) -> io::Result<Wrapped> {
+pub(crate) fn wrap(
+    view: &View,
+    program: &OsStr,
+    args: &[OsString],
+    dir: &Path,
+    mut fds: Vec<FdMapping>,
+) -> io::Result<Wrapped> {
     let mut words = view.limits.prlimit(view.user());
     words.push("bwrap".into());
     words.extend(arguments(view, dir));
-    let mut fds = Vec::new();
     if let Some(bytes) = seccomp::filter_bytes() {
         words.extend(["--seccomp".into(), SECCOMP_FD.to_string().into()]);
         fds.push(FdMapping {
@@ -156,6 +161,7 @@ fn arguments(view: &View, dir: &Path) -> Vec<OsString> {
     layout.add_system(&mut args);
     layout.add_binds(&mut args);
     layout.add_links(&mut args);
+    layout.close(&mut args);
     args.add([OsStr::new("--chdir"), dir.as_os_str()]);
     args.0
 }
@@ -231,6 +237,16 @@ impl Layout<'_> {
                 args.add([OsStr::new("--symlink"), target.as_os_str(), path.as_os_str()]);
             }
         }
+    }
+
+    /// Makes the directories that bubblewrap made read-only. They belong to the user of the build where that is our own, and take memory.
+    fn close(&self, args: &mut Arguments) {
+        let is_mounted = |dir: &Path| self.mounts.iter().any(|bind| bind.dest == dir);
+        for dir in self.hidden.iter().filter(|dir| !is_mounted(dir)) {
+            args.add([OsStr::new("--remount-ro"), dir.as_os_str()]);
+        }
+        args.add(["--remount-ro", "/dev"]);
+        args.add(["--remount-ro", "/"]);
     }
 
     /// The directories above `path` that do not exist yet. Those that bubblewrap makes by itself may be closed to the user of the build.

@@ -58,9 +58,7 @@ impl Layers {
 
     /// How a mount namespace is had, where there is none.
     pub fn hint(&self) -> Option<String> {
-        self.no_mount_namespace
-            .as_ref()
-            .map(|_| "install bubblewrap; in a container allow it user namespaces".to_owned())
+        self.no_mount_namespace.as_deref().map(|reason| fix(reason).to_owned())
     }
 
     /// What is missing and why, one sentence for each layer; empty where nothing is.
@@ -99,11 +97,20 @@ impl Layers {
     }
 }
 
+/// What makes bubblewrap work after it failed for `reason`.
+fn fix(reason: &str) -> &'static str {
+    if reason.contains("/proc") {
+        "mount -t proc proc /proc"
+    } else {
+        "install bubblewrap; in a container allow it user namespaces"
+    }
+}
+
 /// Runs `true` as packages' programs are run.
 fn try_mount_namespace() -> Result<(), String> {
     let view = View::new(Path::new("/"), Account::reserve(), Limits::evaluation());
-    let mut wrapped =
-        bubblewrap::wrap(&view, OsStr::new("true"), &[], Path::new("/")).map_err(|error| error.to_string())?;
+    let mut wrapped = bubblewrap::wrap(&view, OsStr::new("true"), &[], Path::new("/"), Vec::new())
+        .map_err(|error| error.to_string())?;
     let ran = wrapped
         .command
         .env_clear()
@@ -148,7 +155,10 @@ pub struct NoSandbox {
 impl NoSandbox {
     /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
-        Some("install bubblewrap; in a container allow it user namespaces, or set sandbox = \"optional\" in the configuration".into())
+        Some(format!(
+            "{}, or set sandbox = \"optional\" in the configuration",
+            fix(&self.reason)
+        ))
     }
 }
 
@@ -204,6 +214,12 @@ mod tests {
         check(&layers(reason, true, Confinement::Landlock), &[refused], true);
         let neither = layers(reason, false, Confinement::User);
         check(&neither, &[refused, "the kernel has no Landlock"], false);
+        let chroot = layers(
+            Some("bwrap: Can't read /proc/sys/kernel/overflowuid"),
+            true,
+            Confinement::Landlock,
+        );
+        assert_eq!(chroot.hint().as_deref(), Some("mount -t proc proc /proc"));
         let refusal = neither.no_sandbox().expect("a refusal");
         assert!(refusal.to_string().contains("bwrap: no permissions"), "{refusal}");
         assert!(

@@ -1,6 +1,6 @@
 //! Adding a source to the tree.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use crate::conf::{ConfContext, ConfError, ConfProblem, DkmsConf, FirstEvaluation
 use crate::event::{Event, Sink, Step};
 use crate::fsutil::{copy_tree, remove_any, remove_empty_dirs, replace_path, sync_dir, sync_tree};
 use crate::package::DkmsId;
+use crate::sandbox::take;
 use crate::script::{self, ScriptConsent, ScriptKind, ScriptNotAllowed};
 
 /// Why a source was not added.
@@ -295,7 +296,7 @@ pub(super) fn replace_dir(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(parent)?;
     let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent)?;
     // Held until the copy is complete: the source tree may be shared with another tree, whose writer has another lock.
-    let mine = File::open(unfinished.path())?;
+    let mine = take::open_dir(unfinished.path())?;
     flock(&mine, FlockOperation::NonBlockingLockExclusive)?;
     let (new, old) = (unfinished.path().join("new"), unfinished.path().join("old"));
     fs::create_dir(&old)?;
@@ -317,7 +318,7 @@ pub(crate) fn sweep_unfinished(source_tree: &Path) -> io::Result<()> {
         if !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) || !entry.file_type()?.is_dir() {
             continue;
         }
-        let Ok(left) = File::open(entry.path()) else {
+        let Ok(left) = take::open_dir(&entry.path()) else {
             // Its writer has removed it.
             continue;
         };
@@ -354,8 +355,20 @@ mod tests {
         // A writer is at work here.
         let busy = tree.join(".dkms-add-busy");
         write(&busy.join("new/dkms.conf"), "busy");
-        let held = File::open(&busy).expect("opens");
+        let held = take::open_dir(&busy).expect("opens");
         flock(&held, FlockOperation::LockExclusive).expect("locks");
+
+        // Special files with such a name are not opened.
+        let fifo = tree.join(".dkms-add-fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .expect("a FIFO");
+        symlink(&fifo, tree.join(".dkms-add-link")).expect("a link");
 
         sweep_unfinished(tree).expect("sweeps");
         let text = |name: &str| fs::read_to_string(tree.join(name).join("dkms.conf")).expect("reads");

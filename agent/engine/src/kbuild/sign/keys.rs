@@ -30,7 +30,7 @@ pub(super) fn expand(text: &str, release: &str) -> String {
 }
 
 /// The key pair of this machine, made if it is not there: RSA 2048, for code signing, the key readable by root alone. On Ubuntu it is
-/// that of the shim, which `update-secureboot-policy` makes where it is installed.
+/// that of the shim, which `update-secureboot-policy` makes where it is installed on this machine.
 ///
 /// # Errors
 /// When it has to be made and cannot be, or there is no certificate for a `pkcs11:` key.
@@ -148,13 +148,12 @@ impl KeyPlace {
     }
 
     fn make(&self, root: &Root) -> io::Result<()> {
-        let tool = find_program(root, "update-secureboot-policy").filter(|_| self.is_shim);
-        if let Some(tool) = tool {
-            let tool = root.inside(&tool).unwrap_or(tool);
+        // Programs of an image are not run: openssl of this machine makes the pair at the same place.
+        let is_shim = self.is_shim && root.is_host();
+        if let Some(tool) = find_program(root, "update-secureboot-policy").filter(|_| is_shim) {
             Confined::new(tool)
                 .arg("--new-key")
                 .env("SHIM_NOTRIGGER", "y")
-                .chroot((!root.is_host()).then(|| root.path()))
                 .time_limit(Duration::from_secs(120))
                 .output(64 << 10)?;
         }
@@ -231,6 +230,31 @@ fn put_new(new: &Path, to: &Path) -> io::Result<()> {
 mod tests {
     use super::super::program::require_pair;
     use super::*;
+
+    #[test]
+    fn programs_of_an_image_make_no_key() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let (tool, marker) = (
+            temp.path().join("usr/sbin/update-secureboot-policy"),
+            temp.path().join("marker"),
+        );
+        // It works on this machine and in a chroot without a shell alike: the marker would be written in either.
+        fs::create_dir_all(tool.parent().expect("a parent")).expect("dirs");
+        fs::write(&tool, format!("#!/bin/sh\n: >{0} || : >/marker\n", marker.display())).expect("write");
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).expect("mode");
+        let tree = Tree::new(&Root::at(temp.path()), &crate::framework::Framework::default());
+        let lock = tree.lock(&()).expect("locks");
+        let pair = ensure_key_pair(&tree, &lock, true, None, &()).expect("a pair");
+        assert_eq!(
+            pair.key,
+            temp.path()
+                .join("var/lib/shim-signed/mok/MOK.priv")
+                .display()
+                .to_string()
+        );
+        assert!(pair.is_new && Path::new(&pair.key).is_file() && pair.certificate.is_file());
+        assert!(!marker.exists());
+    }
 
     #[test]
     fn no_key_that_exists_is_overwritten() {

@@ -1,0 +1,108 @@
+//! What the sandbox costs: the programs of one build, make and strip, in the sandbox and without it.
+//!
+//! `cargo bench --bench sandbox`, as root (or where users may have namespaces). Each round is a process of its own, as each call of dkms
+//! is, so that finding out which layers there are is part of it. The least of the rounds counts.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dkms_engine::command::Confined;
+use dkms_engine::sandbox::{Account, Layers, Limits, View};
+use dkms_tests::inputs;
+use dkms_tests::native::{Cost, Meter};
+
+const ROUNDS: usize = 15;
+
+const SOURCE: &str = "#include <linux/module.h>\n\
+    static int __init start(void) { return 0; }\nstatic void __exit stop(void) { }\n\
+    module_init(start); module_exit(stop);\nMODULE_LICENSE(\"GPL\");\nMODULE_DESCRIPTION(\"does nothing\");\n";
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["run", mode, step, dir] => run(mode, step, Path::new(dir)),
+        _ => compare(),
+    }
+}
+
+/// Runs the programs of `step` on the source in `dir`.
+fn run(mode: &str, step: &str, dir: &Path) {
+    let [release, _] = inputs::kernels();
+    let headers = inputs::headers(&release);
+    let headers = headers.canonicalize().unwrap_or(headers);
+    let line = format!("make -s -C {} M={} modules", headers.display(), dir.display());
+    let commands = match step {
+        "start" => vec![Confined::new("true")],
+        _ => vec![
+            Confined::new("/bin/bash").args(["-c", &line]).dir(dir),
+            Confined::new("strip").arg("-g").arg(dir.join("one.ko")).dir(dir),
+        ],
+    };
+    let account = Account::reserve();
+    let user = account.id();
+    let view = View::new(Path::new("/"), account, Limits::build(Duration::from_secs(600), 1));
+    let view = view.kernel(&release, &headers, None).write(dir);
+    if mode == "sandbox" {
+        for entry in walkdir::WalkDir::new(dir).into_iter().flatten() {
+            std::os::unix::fs::chown(entry.path(), user, user).unwrap_or_else(|e| panic!("chown: {e}"));
+        }
+    }
+    for command in commands {
+        let command = match mode {
+            "sandbox" => command.sandbox(view.clone()),
+            _ => command,
+        };
+        let output = command.output(1 << 20).unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.ended.status.success(), "{command:?}: {stderr}");
+    }
+}
+
+fn compare() {
+    println!("{}; {} rounds, seconds", Layers::here(), ROUNDS);
+    println!(
+        "| Work | sandbox wall | sandbox CPU | without wall | without CPU | CPU of the sandbox |\n|---|---|---|---|---|---|"
+    );
+    let meter = Meter::new();
+    for (name, step) in [
+        ("start of one program", "start"),
+        ("make of one file, and strip", "build"),
+    ] {
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            with.push(cost(&meter, "sandbox", step));
+            without.push(cost(&meter, "plain", step));
+        }
+        let least = |costs| Cost::least(costs).unwrap_or_else(|| panic!("nothing was run"));
+        let (with, without) = (least(with), least(without));
+        println!(
+            "| {name} | {:.3} | {:.4} | {:.3} | {:.4} | {:+.1} ms |",
+            with.wall.as_secs_f64(),
+            with.cpu.as_secs_f64(),
+            without.wall.as_secs_f64(),
+            without.cpu.as_secs_f64(),
+            (with.cpu.as_secs_f64() - without.cpu.as_secs_f64()) * 1e3
+        );
+    }
+}
+
+/// One run in a process of its own, on a fresh source.
+fn cost(meter: &Meter, mode: &str, step: &str) -> Cost {
+    let dir = dkms_tests::sources::open_tempdir();
+    let write = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap_or_else(|e| panic!("write {name}: {e}"));
+    };
+    write("one.c", SOURCE);
+    write("Makefile", "obj-m := one.o\n");
+    let results = tempfile::tempdir().unwrap_or_else(|e| panic!("temp dir: {e}"));
+    let result: PathBuf = results.path().join("cost");
+    let this = std::env::current_exe().unwrap_or_else(|e| panic!("{e}"));
+    let (this, dir) = (this.display().to_string(), dir.path().display().to_string());
+    let words = meter.wrap(&result, &[&this, "run", mode, step, &dir]);
+    let status = std::process::Command::new(&words[0]).args(&words[1..]).status();
+    assert!(
+        status.as_ref().is_ok_and(std::process::ExitStatus::success),
+        "{words:?}: {status:?}"
+    );
+    Meter::read(&result)
+}
