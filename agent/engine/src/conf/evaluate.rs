@@ -21,9 +21,10 @@ pub(super) const SCRIPT: &str = include_str!("evaluate.sh");
 
 /// Evaluates the dkms.conf of the source directory `dir`, with the override files and directives of `ctx`.
 ///
-/// Where they are plain, they are read by a parser; else bash evaluates them. Bash runs in the sandbox: it sees the source, the override files and the headers, and writes nothing. Its environment is empty; its
-/// time, memory, output and processes are limited, and what it started ends with it. Where the source has files that are closed to other
-/// users, it is evaluated by our own user, who has no rights in there.
+/// Where they are plain, they are read by a parser; else bash evaluates them. Bash runs in the sandbox: it sees the source, the override
+/// files and the headers, and writes nothing. Its environment is empty; its time, memory, output and processes are limited, and what it
+/// started ends with it. Where the source has files that are closed to other users, it is evaluated by our own user, who has no rights in
+/// there.
 ///
 /// # Errors
 /// When the conf cannot be read, is no bash, or does not describe a package; see [`ConfError`].

@@ -1,7 +1,7 @@
 //! dkms.conf: a bash script that says what a package builds and where it goes.
 //!
-//! A plain one is read here. Any other is evaluated by the real bash, because nothing else gives the values its author meant; confined, because it comes from
-//! elsewhere. The result is typed, with upstream's defaults filled in.
+//! A plain one is read here. Any other is evaluated by the real bash, because nothing else gives the values its author meant; confined,
+//! because it comes from elsewhere. The result is typed, with upstream's defaults filled in.
 
 mod context;
 mod error;

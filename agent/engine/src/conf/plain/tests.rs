@@ -199,9 +199,27 @@ fn value() -> impl Strategy<Value = String> {
 
 /// The confs of this project's fixtures and what upstream documents.
 const REAL: [&str; 3] = [
-    "PACKAGE_NAME=\"edu\"\nPACKAGE_VERSION=\"1.0\"\nCLEAN=\"make clean\"\nMAKE[0]=\"make all KVERSION=$kernelver\"\nBUILT_MODULE_NAME[0]=\"edu\"\nDEST_MODULE_LOCATION[0]=\"/updates\"\nAUTOINSTALL=\"yes\"\n",
-    "PACKAGE_NAME=r8168\nPACKAGE_VERSION=8.0\n# one module\nBUILT_MODULE_NAME[0]=$PACKAGE_NAME\nBUILT_MODULE_LOCATION[0]=src/\nMAKE[0]='make' -C src/ KVER=${kernelver}\nMAKE_MATCH[0]=\"^(5|6)\\.[0-9]+\"\nBUILD_EXCLUSIVE_ARCH=\"(x86_64|i.86)\"\n",
-    "MAKE=\"make -C ${kernel_source_dir} M=$dkms_tree/$module/$module_version/build CONFIG_X=m\"\nPATCH[0]=\"a.patch\"\nPATCH_MATCH[0]='^6\\.1'\nBUILT_MODULE_NAME=(a b c)\nSTRIP[1]=\"no\"\nBUILD_DEPENDS=( \"x\" 'y' )\n",
+    "PACKAGE_NAME=\"edu\"\n\
+     PACKAGE_VERSION=\"1.0\"\n\
+     CLEAN=\"make clean\"\n\
+     MAKE[0]=\"make all KVERSION=$kernelver\"\n\
+     BUILT_MODULE_NAME[0]=\"edu\"\n\
+     DEST_MODULE_LOCATION[0]=\"/updates\"\n\
+     AUTOINSTALL=\"yes\"\n",
+    "PACKAGE_NAME=r8168\n\
+     PACKAGE_VERSION=8.0\n\
+     # one module\n\
+     BUILT_MODULE_NAME[0]=$PACKAGE_NAME\n\
+     BUILT_MODULE_LOCATION[0]=src/\n\
+     MAKE[0]=\"'make' -C src/ KVER=${kernelver}\"\n\
+     MAKE_MATCH[0]=\"^(5|6)\\.[0-9]+\"\n\
+     BUILD_EXCLUSIVE_ARCH=\"(x86_64|i.86)\"\n",
+    "MAKE=\"make -C ${kernel_source_dir} M=$dkms_tree/$module/$module_version/build CONFIG_X=m\"\n\
+     PATCH[0]=\"a.patch\"\n\
+     PATCH_MATCH[0]='^6\\.1'\n\
+     BUILT_MODULE_NAME=(a b c)\n\
+     STRIP[1]=\"no\"\n\
+     BUILD_DEPENDS=( \"x\" 'y' )\n",
 ];
 
 /// A real conf with a few characters put in, taken out or changed.
