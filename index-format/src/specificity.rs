@@ -1,17 +1,17 @@
-//! How exactly a pattern names a device: of two packages for one device, the one whose pattern says more knows it better.
+//! How exactly a pattern names a device: of two packages for one device, the one with the more exact pattern is preferred.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::modalias::LAYOUTS;
+use crate::modalias::{FieldBus, LAYOUTS};
 use crate::pattern::{FieldPattern, FieldValue, Pattern};
 
 /// How exactly a pattern names devices; more exact is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Specificity {
-    /// By nothing but the bus, or not even that.
+    /// By its bus at most.
     Anything,
     /// By its class.
     Class,
@@ -21,7 +21,7 @@ pub enum Specificity {
     VendorClass,
     /// By its device or product id; on a bus without numbers, by a name.
     Device,
-    /// As one maker put it into a machine (PCI), or as one release or interface of a product (USB).
+    /// By its subsystem ids too (PCI), or by a release, class or interface of a product (USB).
     Subsystem,
 }
 
@@ -40,17 +40,17 @@ fn of_fields(fields: &FieldPattern) -> Specificity {
         let named = |value| matches!(value, Some(FieldValue::Fixed(_) | FieldValue::Partly));
         any_of.iter().any(|name| named(fields.get(name)))
     };
-    // What tells the kind of device on this bus, what narrows it down, and what its class is.
-    let (device, narrower, class): (&[&str], &[&str], &[&str]) = match fields.bus() {
-        "usb" => (
+    // The fields that name the device on this bus, those that narrow it down, and those of its class.
+    let (device, narrower, class): (&[&str], &[&str], &[&str]) = match fields.kind() {
+        FieldBus::Usb => (
             &["p"],
             &["d", "dc", "dsc", "dp", "ic", "isc", "ip", "in"],
             &["dc", "dsc", "dp", "ic", "isc", "ip"],
         ),
-        "hid" => (&["p"], &[], &["g"]),
-        "virtio" => (&["d"], &[], &[]),
-        "sdio" => (&["d"], &[], &["c"]),
-        _ => (&["d"], &["sv", "sd"], &["bc", "sc", "i"]),
+        FieldBus::Hid => (&["p"], &[], &["g"]),
+        FieldBus::Virtio => (&["d"], &[], &[]),
+        FieldBus::Sdio => (&["d"], &[], &["c"]),
+        FieldBus::Pci => (&["d"], &["sv", "sd"], &["bc", "sc", "i"]),
     };
     match (names(device), names(&["v"]), names(class)) {
         (true, _, _) if names(narrower) => Specificity::Subsystem,
@@ -62,7 +62,7 @@ fn of_fields(fields: &FieldPattern) -> Specificity {
     }
 }
 
-/// On a bus without fields whatever stands behind the bus is a name, as long as it says something at all.
+/// On a bus without fields all that stands behind the bus is taken for a name, if it has a letter or a digit.
 fn of_text(pattern: &Pattern) -> Specificity {
     let behind_bus = match pattern.bus() {
         Some(bus) => &pattern.as_bytes()[bus.len() + 1..],
@@ -75,7 +75,7 @@ fn of_text(pattern: &Pattern) -> Specificity {
         .iter()
         .any(|layout| pattern.as_bytes().starts_with(layout.bus.as_bytes()))
     {
-        // Another glob than the kernel writes for this bus: it may say little, such as `pci:v*sc07*`.
+        // Another glob than the kernel writes for this bus: it may match many devices, such as `pci:v*sc07*`.
         Specificity::Class
     } else {
         Specificity::Device

@@ -5,8 +5,20 @@
 
 use std::fmt;
 
+/// A bus with fields. A match on it lists every bus, so that the compiler reports what a new one lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FieldBus {
+    Pci,
+    Usb,
+    Hid,
+    Sdio,
+    Virtio,
+}
+
 /// How a bus writes its modaliases: `<bus>:` and then each field's name and value without anything between them.
 pub(crate) struct Layout {
+    /// Which bus it is.
+    pub(crate) kind: FieldBus,
     /// The bus with its colon.
     pub(crate) bus: &'static str,
     /// Name of each field and its number of hexadecimal digits.
@@ -18,11 +30,13 @@ pub(crate) struct Layout {
 /// The buses with fields.
 pub(crate) const LAYOUTS: [Layout; 5] = [
     Layout {
+        kind: FieldBus::Pci,
         bus: "pci:",
         fields: &[("v", 8), ("d", 8), ("sv", 8), ("sd", 8), ("bc", 2), ("sc", 2), ("i", 2)],
         required: 7,
     },
     Layout {
+        kind: FieldBus::Usb,
         bus: "usb:",
         fields: &[
             ("v", 4),
@@ -39,16 +53,19 @@ pub(crate) const LAYOUTS: [Layout; 5] = [
         required: 9,
     },
     Layout {
+        kind: FieldBus::Hid,
         bus: "hid:",
         fields: &[("b", 4), ("g", 4), ("v", 8), ("p", 8)],
         required: 4,
     },
     Layout {
+        kind: FieldBus::Sdio,
         bus: "sdio:",
         fields: &[("c", 2), ("v", 4), ("d", 4)],
         required: 3,
     },
     Layout {
+        kind: FieldBus::Virtio,
         bus: "virtio:",
         fields: &[("d", 8), ("v", 8)],
         required: 2,
@@ -91,7 +108,7 @@ pub enum Fields {
         device_class: [u8; 3],
         /// Class, subclass and protocol of the interface.
         interface_class: [u8; 3],
-        /// Number of the interface, which old kernels do not tell.
+        /// Number of the interface, which old kernels leave out.
         interface: Option<u8>,
     },
     /// A HID device of any transport.
@@ -130,15 +147,15 @@ impl Fields {
         let v = numbers(layout, &modalias[layout.bus.len()..])?;
         let byte = |i: usize| v.get(i).and_then(|&n| u8::try_from(n).ok());
         let word = |i: usize| v.get(i).and_then(|&n| u16::try_from(n).ok());
-        Some(match layout.bus {
-            "pci:" => Self::Pci {
+        Some(match layout.kind {
+            FieldBus::Pci => Self::Pci {
                 vendor: v[0],
                 device: v[1],
                 subvendor: v[2],
                 subdevice: v[3],
                 class: [byte(4)?, byte(5)?, byte(6)?],
             },
-            "usb:" => Self::Usb {
+            FieldBus::Usb => Self::Usb {
                 vendor: word(0)?,
                 product: word(1)?,
                 release: word(2)?,
@@ -146,18 +163,18 @@ impl Fields {
                 interface_class: [byte(6)?, byte(7)?, byte(8)?],
                 interface: byte(9),
             },
-            "hid:" => Self::Hid {
+            FieldBus::Hid => Self::Hid {
                 bus: word(0)?,
                 group: word(1)?,
                 vendor: v[2],
                 product: v[3],
             },
-            "sdio:" => Self::Sdio {
+            FieldBus::Sdio => Self::Sdio {
                 class: byte(0)?,
                 vendor: word(1)?,
                 device: word(2)?,
             },
-            _ => Self::Virtio {
+            FieldBus::Virtio => Self::Virtio {
                 device: v[0],
                 vendor: v[1],
             },

@@ -1,4 +1,4 @@
-//! What a device says of itself: the modalias its bus makes from the hardware's identifiers.
+//! The modalias of a device: the string that its bus makes from the hardware's identifiers.
 //!
 //! A modalias is made of bytes, not of characters, and is always literal: `*`, `[` or `\` in it (a DMI string may
 //! hold any of them) mean themselves. The kernel's bus code writes it into the uevent's `MODALIAS` and the `modalias` file.
@@ -7,8 +7,8 @@ mod fields;
 
 use std::fmt;
 
+pub(crate) use fields::{FieldBus, LAYOUTS, Layout};
 pub use fields::{Fields, VendorId, VendorIdError, field_layout};
-pub(crate) use fields::{LAYOUTS, Layout};
 
 /// Longest modalias accepted, in bytes: a page, which is all that a sysfs attribute can hold.
 pub const MAX_MODALIAS_BYTES: usize = 4096;

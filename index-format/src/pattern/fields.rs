@@ -1,6 +1,6 @@
-//! Patterns taken apart into the fields of their bus.
+//! Patterns parsed into the fields of their bus.
 
-use crate::modalias::{LAYOUTS, Layout};
+use crate::modalias::{FieldBus, LAYOUTS, Layout};
 
 /// What a pattern asks of one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,13 +9,14 @@ pub enum FieldValue {
     Fixed(u32),
     /// Some numbers: a range of releases, or a digit left open.
     Partly,
-    /// Any.
+    /// Any number.
     Any,
 }
 
 /// A pattern of a bus with fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldPattern {
+    kind: FieldBus,
     bus: &'static str,
     values: Vec<(&'static str, FieldValue)>,
     lower_case: bool,
@@ -32,6 +33,11 @@ impl FieldPattern {
     /// The bus: `pci`, `usb`, `hid`, `sdio` or `virtio`.
     pub fn bus(&self) -> &'static str {
         self.bus
+    }
+
+    /// The bus, to match on.
+    pub(crate) fn kind(&self) -> FieldBus {
+        self.kind
     }
 
     /// What is asked of the field with this name, such as `v` or `sd`.
@@ -67,6 +73,7 @@ fn parse(layout: &Layout, mut rest: &[u8]) -> Option<FieldPattern> {
         values.push((name, value.meaning));
     }
     (rest.is_empty() || rest == b"*").then_some(FieldPattern {
+        kind: layout.kind,
         bus: layout.bus.trim_end_matches(':'),
         values,
         lower_case,
