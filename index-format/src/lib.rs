@@ -1,4 +1,4 @@
-//! The format of a DKMS driver index: what travels on the wire, what it means, and what of it may be believed.
+//! The format of a DKMS driver index: what travels on the wire, what it means, and how it is verified.
 //!
 //! This page is the specification. The modules have the details, and their types are the format. The crate is pure: no
 //! I/O, no clock, no environment; callers hand in bytes and `now`.
@@ -41,7 +41,7 @@
 //!
 //! **A manifest** lies at `<scope>/<name>@<version>.json`. Its scope is `curated`, or `by-id/<bus>-<vendor>` with a vendor of four
 //! lower-case digits on `pci`, `usb`, `hid` or `sdio`. In the latter every pattern must spell out that bus and that vendor
-//! ([`pattern::Pattern::vendor_id`]), so a vendor's key has no say in other vendors' devices.
+//! ([`pattern::Pattern::vendor_id`]), so a vendor's key cannot sign for other vendors' devices.
 //!
 //! **The index** is made of the lines of all records in the order of [`document::record::Record::place`], cut into segments
 //! of at most 16 MiB, each compressed by zstd ([`document::segment`]). The TUF target of a segment has
@@ -49,7 +49,7 @@
 //! decoded bytes before they are read.
 //!
 //! **Overrides** ([`overrides`]) take one alias of a package or of the kernel itself out of matching. **Rollouts** ([`rollout`])
-//! offer a version to a share of all machines; which ones, each machine works out for itself. **Revocations**
+//! offer a version to a share of all machines; each machine computes for itself whether it is among them. **Revocations**
 //! ([`document::revocation::Revocations::denies`]) deny a bundle or a range of versions.
 //!
 //! # Matching
@@ -59,7 +59,7 @@
 //! Patterns have at most [`pattern::MAX_PATTERN_BYTES`] bytes and [`pattern::MAX_STARS`] stars, and somewhere
 //! [`keys::SHORTEST_ANCHOR_BYTES`] literal bytes in a row.
 //!
-//! [`keys`] says how a device finds its patterns among millions, in memory or in a database. [`specificity`] says
+//! [`keys`] says how the patterns of a device are found among millions, in memory or in a database. [`specificity`] says
 //! how exactly a pattern names a device.
 
 pub mod document;

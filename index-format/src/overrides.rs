@@ -13,12 +13,12 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Why the alias of a package is out, if it is.
+    /// The override that takes this alias of a package out of matching, if there is one.
     pub fn of_package(&self, name: &str, pattern: &Pattern) -> Option<&OverrideRecord> {
         self.find("package:", name, pattern)
     }
 
-    /// Why the alias of an in-tree module is out, if it is. In module names `-` and `_` are the same.
+    /// The override that takes this alias of an in-tree module out of matching, if there is one. In module names `-` and `_` are the same.
     pub fn of_module(&self, name: &str, pattern: &Pattern) -> Option<&OverrideRecord> {
         self.find("kernel:", name, pattern)
     }

@@ -1,4 +1,4 @@
-//! Staged offers: which machines take part.
+//! Staged rollouts: which machines take part.
 
 use sha2::{Digest, Sha256};
 

@@ -1,7 +1,7 @@
 //! Which of two versions in the index is newer.
 //!
 //! The rule is that of Debian Policy, chapter 5.6.12 (dpkg): most versions in an index are those of distribution packages,
-//! and on plain version numbers it says what everybody expects. Epochs do not occur; the last `-` separates a revision.
+//! and plain version numbers are ordered as expected. Epochs do not occur; the last `-` separates a revision.
 //! The two parts are compared one after the other. In each, stretches without digits compare by their bytes, letters
 //! before all else and `~` before even the end, and stretches of digits compare as numbers of any length.
 
@@ -36,7 +36,7 @@ fn part(mut a: &[u8], mut b: &[u8]) -> Ordering {
     Ordering::Equal
 }
 
-/// Compares two stretches without digits; the end of a stretch weighs 0.
+/// Compares two stretches without digits; the end of a stretch has the weight 0.
 fn text(a: &[u8], b: &[u8]) -> Ordering {
     let weight = |text: &[u8], at: usize| match text.get(at) {
         None => 0,

@@ -19,7 +19,7 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32, prefix: &str) -> io::R
     persist(file, path)
 }
 
-/// A temporary file in `dir` that has the permissions `mode` from its first moment on, whatever the umask says.
+/// A temporary file in `dir` that has the permissions `mode` from its creation on, whatever the umask is.
 ///
 /// # Errors
 /// The operating system's answer.
@@ -34,7 +34,7 @@ pub fn temporary_in(dir: &Path, prefix: &str, mode: u32) -> io::Result<NamedTemp
     Ok(file)
 }
 
-/// Gives a temporary file in the same directory its name, durably.
+/// Renames a temporary file in the same directory to `path`, durably.
 ///
 /// # Errors
 /// The operating system's answer; the temporary file is removed then.

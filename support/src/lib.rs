@@ -1,4 +1,4 @@
-//! What every crate with I/O needs once, and nothing else. docs/architecture.md lists what may be here.
+//! Code that several crates with I/O share. docs/architecture.md lists what may be here.
 
 mod chain;
 pub mod columns;

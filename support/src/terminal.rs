@@ -1,5 +1,5 @@
 //! Text of packages, devices, mirrors and compilers on a terminal. Such text can hold escape sequences, which move the cursor, write the
-//! clipboard or answer for the person, and bidirectional controls, which show a line in another order than it has.
+//! clipboard or make the terminal send input, and bidirectional controls, which show a line in another order than it has.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! Whether a record of the index says only what the manifest says that it names.
 //!
-//! The index is signed online, and a reader plans by it. So everything in a record that decides what is installed, where and
-//! beside what must be in the manifest, which an offline role signed; else the index key alone could decide it.
+//! The index is signed by an online key, and a reader makes its plan from it. So everything in a record that decides what is
+//! installed, where and beside what must be in the manifest, which an offline role signed; else the index key alone could decide it.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +58,7 @@ impl Manifest {
     }
 }
 
-/// Whether two lists hold the same, in whatever order.
+/// Whether two lists hold the same entries, in any order.
 fn same(a: &[String], b: &[String]) -> bool {
     let set = |list: &[String]| list.iter().cloned().collect::<BTreeSet<_>>();
     set(a) == set(b)

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use agreement::Disagreement;
 pub use problem::{Problem, check_name};
 
-/// Where a package's source bundle lies and how to know it: `bundles/sha256/<first two hex digits>/<sha256>`.
+/// Where a package's source bundle lies and how it is verified: `bundles/sha256/<first two hex digits>/<sha256>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BundleRef {
     /// SHA-256 of the bundle, 64 lower-case hex digits.
@@ -65,10 +65,10 @@ pub struct Recipe {
     pub root_scripts: Vec<String>,
 }
 
-/// Why bytes are not a document of ours.
+/// Why bytes are not a valid document.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// Larger than any honest one.
+    /// Larger than the limit.
     #[error("{what} has {bytes} bytes, at most {max} are read")]
     TooLong {
         /// Kind of document.

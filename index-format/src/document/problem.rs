@@ -17,7 +17,7 @@ pub enum Problem {
     Name {
         /// Field.
         field: &'static str,
-        /// As it stands there.
+        /// As the document has it.
         value: String,
         /// The rule it breaks.
         why: &'static str,
@@ -35,11 +35,11 @@ pub enum Problem {
     BundleLength(u64),
     /// Neither `curated` nor `by-id/<bus>-<vendor>`.
     Scope(String),
-    /// A record names a manifest at a place that is not its own.
+    /// A record whose manifest path is not `<scope>/<name>@<version>.json` of its own name and version.
     ManifestPath(String),
-    /// A pattern that is none.
+    /// A pattern that is not valid.
     Pattern {
-        /// As it stands there.
+        /// As the document has it.
         pattern: String,
         /// Why not.
         error: PatternError,
@@ -62,7 +62,7 @@ pub enum Problem {
         /// At most.
         max: usize,
     },
-    /// A list that must not be empty is.
+    /// A list is empty that must not be.
     Missing(&'static str),
     /// An entry is there twice.
     Twice {
@@ -75,12 +75,12 @@ pub enum Problem {
     Path {
         /// Field.
         field: &'static str,
-        /// As it stands there.
+        /// As the document has it.
         value: String,
     },
     /// Not a day, `YYYY-MM-DD`.
     Day(String),
-    /// More than 1000 of 1000.
+    /// A rollout to more than 1000 permille of the machines.
     Permille(u16),
     /// An override of neither `package:<name>` nor `kernel:<module>`.
     OverrideSubject(String),
@@ -212,7 +212,7 @@ impl Checker {
         }
     }
 
-    /// A pattern, and that a look-up can find it.
+    /// Checks that a pattern is valid, and that a look-up can find it.
     pub(super) fn pattern(&mut self, text: &str) -> Option<Pattern> {
         match Pattern::parse(text) {
             Ok(pattern) => {

@@ -106,7 +106,7 @@ pub enum BuildOutcome {
 pub struct Rollout {
     /// 0 to 1000.
     pub permille: u16,
-    /// Makes each rollout choose other machines.
+    /// Differs between rollouts, so that each chooses other machines.
     pub salt: String,
     /// Rings that always take part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -141,7 +141,7 @@ impl Record {
     /// # Errors
     /// When it is too long, not JSON of this shape, of an unknown type, or has [`Record::problems`].
     pub fn parse(line: &[u8]) -> Result<Self, DocumentError> {
-        // In two steps, because serde's way with tagged enums buffers every line.
+        // In two steps, because serde buffers the whole line for a tagged enum.
         #[derive(Deserialize)]
         struct Tag {
             #[serde(rename = "type")]
@@ -232,7 +232,7 @@ impl BuildFact {
         check.name("builds.arch", &self.arch);
         check.text("builds.compiler", &self.compiler);
         check.text("builds.reason", &self.reason);
-        // jiff alone would take other spellings of a day too, and facts are compared as text.
+        // jiff also accepts other spellings of a day, and the dates of build facts are compared as text.
         if self.date.len() != 10 || self.date.parse::<jiff::civil::Date>().is_err() {
             check.push(Problem::Day(self.date.clone()));
         }

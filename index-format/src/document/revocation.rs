@@ -19,7 +19,7 @@ pub struct Revocations {
     pub revoked: Vec<Revocation>,
 }
 
-/// One denial.
+/// A revocation of one bundle, or of some versions of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     /// What is denied.
@@ -104,13 +104,13 @@ impl Revocations {
     pub fn denies(&self, name: &str, versions: &[&str], bundle_sha256: &str) -> Option<&Revocation> {
         self.revoked
             .iter()
-            .filter(|revocation| revocation.subject.meets(name, versions, bundle_sha256))
+            .filter(|revocation| revocation.subject.covers(name, versions, bundle_sha256))
             .max_by_key(|revocation| revocation.action)
     }
 }
 
 impl Subject {
-    fn meets(&self, name: &str, versions: &[&str], bundle_sha256: &str) -> bool {
+    fn covers(&self, name: &str, versions: &[&str], bundle_sha256: &str) -> bool {
         match self {
             Self::Bundle(sha256) => sha256 == bundle_sha256,
             Self::Package {

@@ -51,7 +51,7 @@ pub fn decode(compressed: &[u8], decoded_length: u64) -> Result<Vec<u8>, Segment
 /// The window of deltas, as a power of two: base and result, which is more than [`WINDOW_LOG_MAX`] lets pass in a file.
 const DELTA_WINDOW_LOG: u32 = 25;
 
-/// What has to be known to make `decoded` when `base` is there: zstd with the base as a prefix (`--patch-from`).
+/// A delta that makes `decoded` out of `base`: zstd with the base as a prefix (`--patch-from`).
 ///
 /// # Errors
 /// When zstd fails.
@@ -74,7 +74,7 @@ pub fn make_delta(base: &[u8], decoded: &[u8], level: i32) -> Result<Vec<u8>, Se
     Ok(delta)
 }
 
-/// Applies a delta whose bytes are verified already. In one go, so that no window is held besides base and result.
+/// Applies a delta whose bytes are verified already. In one step, so that zstd needs no window besides base and result.
 ///
 /// # Errors
 /// When it is damaged, is for another base, or does not make exactly `decoded_length` bytes.
@@ -98,10 +98,10 @@ fn zstd_error(code: usize) -> SegmentError {
     SegmentError::Zstd(io::Error::other(zstd::zstd_safe::get_error_name(code)))
 }
 
-/// What the lines of a segment say.
+/// The records of a segment.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// The good records, in their order.
+    /// The valid records, in their order.
     pub records: Vec<Record>,
     /// The lines that were passed over: number, from 1, and reason. An invalid or unknown record affects no other.
     pub passed_over: Vec<(usize, DocumentError)>,

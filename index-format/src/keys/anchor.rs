@@ -1,4 +1,4 @@
-//! Anchors: one stretch of literal bytes of a pattern, which every matching device holds somewhere.
+//! Anchors: one stretch of literal bytes of a pattern, which the modalias of every matching device contains.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use crate::pattern::Pattern;
 /// A pattern without so many literal bytes in a row has no anchor, and is tried on every device.
 pub const SHORTEST_ANCHOR_BYTES: usize = 3;
 
-/// The lengths of anchors in bytes, the most telling first.
+/// The lengths of anchors in bytes, the longest first: fewer devices contain a longer one.
 const LENGTHS: [usize; 5] = [32, 16, 8, 4, SHORTEST_ANCHOR_BYTES];
 
-/// Most buses that are told apart; a kernel has some forty. Patterns of further ones are filed as those of any bus.
+/// The most buses that are told apart; a kernel has some forty. Patterns of further ones are filed as those of any bus.
 const BUSES_MAX: usize = 256;
 
-/// An anchor so far behind the beginning has no bit of its own in [`Places::fixed`].
+/// An anchor that begins at this byte or later has no bit in [`Places::fixed`].
 const FIXED_BYTES: usize = 64;
 
-/// The first three bytes of a modalias, which tell the bus well enough. Zeros: unknown, the pattern may be of any bus.
+/// The first three bytes of a modalias, which identify the bus well enough. Zeros: unknown, the pattern may be of any bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Bus([u8; 3]);
 
@@ -44,8 +44,8 @@ fn key(bus: Bus, anchor: &[u8]) -> Key {
 /// Chooses anchors.
 pub(super) struct Builder {
     /// How many patterns use an anchor, by the low bits of its key.
-    crowds: Vec<u8>,
-    /// How many patterns hold four bytes anywhere, by a hash of them and of the bus.
+    uses: Vec<u8>,
+    /// How many patterns contain four bytes anywhere, by a hash of the bytes and the bus.
     holders: Vec<u16>,
     buses: BTreeMap<Bus, OnBus>,
 }
@@ -65,12 +65,12 @@ struct Found {
     starts: Vec<u32>,
 }
 
-/// How many bits of a hash tell apart what patterns hold.
+/// How many bits of that hash are the index into [`Builder::holders`].
 const HOLDERS_BITS: u32 = 20;
-/// Fewer holders say nothing.
+/// Four bytes that fewer patterns contain do not count as common.
 const HOLDERS_MIN: u16 = 4;
 
-/// The place of four bytes in [`Builder::holders`].
+/// The index of four bytes in [`Builder::holders`].
 fn slot_of(bus: Bus, four: &[u8]) -> usize {
     let bytes = four
         .iter()
@@ -98,9 +98,9 @@ enum Place {
 
 impl Builder {
     pub(super) fn new(patterns: usize) -> Self {
-        let crowds = patterns.clamp(1 << 8, 1 << 22).next_power_of_two() * 4;
+        let uses = patterns.clamp(1 << 8, 1 << 22).next_power_of_two() * 4;
         Self {
-            crowds: vec![0; crowds],
+            uses: vec![0; uses],
             holders: vec![0; 1 << HOLDERS_BITS],
             buses: BTreeMap::new(),
         }
@@ -115,8 +115,8 @@ impl Builder {
         let literals = pattern.literals();
         let begins_literally = !pattern.literal_prefix().is_empty();
         let anchor = self.best(bus, &literals, begins_literally)?;
-        let crowd = self.crowd(anchor.key);
-        *crowd = crowd.saturating_add(1);
+        let uses = self.uses_of(anchor.key);
+        *uses = uses.saturating_add(1);
         let on_bus = self.buses.entry(bus).or_default();
         on_bus.patterns += 1;
         let found = &mut on_bus.found[anchor.length];
@@ -144,12 +144,12 @@ impl Builder {
         )
     }
 
-    /// The anchor to file a pattern under. What is common on the bus is avoided, for every device of the bus would ask for
-    /// it; then that which few patterns are filed under is taken.
+    /// The anchor to file a pattern under. A stretch that is common on the bus is avoided, because every device of the bus
+    /// would ask for it. Of the others, one that the fewest patterns are filed under is taken.
     fn best(&mut self, bus: Bus, literals: &[Vec<u8>], begins_literally: bool) -> Option<Anchor> {
         let mut best: Option<((bool, u8), Anchor)> = None;
         for (length, &bytes) in LENGTHS.iter().enumerate() {
-            // From the end: identifiers stand behind what many drivers share.
+            // From the end: identifiers come after the bytes that many drivers share.
             for (stretch, literal) in literals.iter().enumerate().rev() {
                 for (offset, window) in literal.windows(bytes).enumerate().rev() {
                     let fixed = stretch == 0 && begins_literally && offset < FIXED_BYTES;
@@ -162,7 +162,7 @@ impl Builder {
                             Place::Anywhere(start_of(window))
                         },
                     };
-                    let rank = (self.is_common(bus, window), *self.crowd(anchor.key));
+                    let rank = (self.is_common(bus, window), *self.uses_of(anchor.key));
                     if rank == (false, 0) {
                         return Some(anchor);
                     }
@@ -185,13 +185,13 @@ impl Builder {
         window.windows(4).all(common)
     }
 
-    fn crowd(&mut self, key: Key) -> &mut u8 {
-        let slot = key.hash() as usize & (self.crowds.len() - 1);
-        &mut self.crowds[slot]
+    fn uses_of(&mut self, key: Key) -> &mut u8 {
+        let slot = key.hash() as usize & (self.uses.len() - 1);
+        &mut self.uses[slot]
     }
 }
 
-/// Where a device has to look for anchors in itself.
+/// Where anchors may lie in the modalias of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Anchors(BTreeMap<Bus, [Places; LENGTHS.len()]>);
 
@@ -251,12 +251,12 @@ impl Anchors {
     }
 }
 
-/// How the anchors of one bus and length begin that may lie anywhere: a set of hashes, one bit each. Long strings are
-/// searched with it, so it is small, and answers "no" for most places without a hash of the whole stretch.
+/// The beginnings of the anchors of one bus and length that may lie anywhere: a set of hashes, one bit each. Every place
+/// of a long string is looked up in it, so it is small, and rules out most places without a hash of the whole stretch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Starts(Vec<u64>);
 
-/// More starts than a sixteenth of this let more through, and cost speed only.
+/// With more starts than a sixteenth of this there are more false positives, which cost only speed.
 const STARTS_MAX_BITS: usize = 1 << 20;
 
 impl Starts {
@@ -275,7 +275,7 @@ impl Starts {
         set
     }
 
-    /// The top bits of a hash are its best.
+    /// Uses the top bits of the hash, which are the best mixed.
     fn bit_of(&self, start: u32) -> (usize, u64) {
         let bit = (u64::from(start) * (self.0.len() as u64 * 64)) >> 32;
         ((bit / 64) as usize, 1 << (bit % 64))

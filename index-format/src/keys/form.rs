@@ -2,12 +2,12 @@
 //!
 //! On such a bus every field stands at the same place in every device's string. So `usb:v1D50p*d*dc*dsc*dp*ic08isc*ip*in*`
 //! asks for certain digits at certain places: its [`Shape`] says at which ones, and its key is a hash of the shape and of those
-//! digits. A device hashes its own digits once for each shape there is, of which a kernel has some dozens. It finds what
-//! names its vendor *and* its class without trying what names one of the two.
+//! digits. For a device, its own digits are hashed once for each shape in use, of which a kernel has some dozens. So patterns that
+//! name its vendor *and* its class are found without trying those that name only one of the two.
 //!
-//! Only what is certain counts. Between two stars a pattern has a run of bytes; where the run fits in at one single place
-//! of the form, every device of that form has its digits there. Where it fits in at several (`d00008168*` may be the device or
-//! the subsystem's), nothing is built on it.
+//! Only digits whose place is certain are used. Between two stars a pattern has a run of bytes. Where the run fits in at one single
+//! place of the form, every device of that form has its digits there. A run that fits in at several places (`d00008168*` may be the
+//! device or the subsystem's) is not used.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ use super::{Key, mix};
 use crate::modalias::{LAYOUTS, Layout};
 use crate::pattern::Pattern;
 
-/// Most shapes of a bus; patterns of further ones are filed under anchors. Linux 6.12 has 27 on usb.
+/// The most shapes of a bus; patterns of further ones are filed under anchors. Linux 6.12 has 27 on usb.
 pub(super) const SHAPES_MAX: usize = 64;
 
 /// Enough words of eight bytes for the longest form, pci's 53 bytes, and no more than a [`Shape`] has bits.
@@ -141,7 +141,7 @@ impl Named {
     }
 }
 
-/// What a device of a bus with a form asks for.
+/// The keys to look up for a device of a bus with a form.
 pub(super) enum Asked {
     /// A key for each shape.
     Keys(Vec<Key>),
@@ -184,10 +184,10 @@ fn key(form: usize, shape: Shape, text: &Text) -> Key {
     Key::new(kind(form), mix(hash))
 }
 
-/// Each bit as a byte of ones.
+/// Expands each bit to a byte of ones.
 fn whole_bytes(bits: u8) -> u64 {
     let spread = (u64::from(bits) * 0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
-    // Each byte has one bit at most: seven times one more carries it to the top, and to no other byte.
+    // At most one bit of each byte is set: adding 0x7f sets the top bit of the bytes that are not zero, and carries into no other byte.
     let lowest = (spread + 0x7f7f_7f7f_7f7f_7f7f) >> 7 & 0x0101_0101_0101_0101;
     lowest * 0xff
 }

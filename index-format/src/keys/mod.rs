@@ -1,15 +1,15 @@
-//! How a device finds its patterns among millions, in memory and in a database alike.
+//! How the patterns that match a device are found among millions, in memory and in a database alike.
 //!
-//! A literal prefix says too little: all of `acpi*:PNP0C0A:*`, `of:N*T*Cfsl,imx6q-uart` and `hid:b0003g*v0000046Dp0000C52B`
-//! share theirs with every other driver of the bus. So each pattern is filed under *one* key, which every matching device
-//! can work out from its own bytes:
+//! A literal prefix is not selective enough: all of `acpi*:PNP0C0A:*`, `of:N*T*Cfsl,imx6q-uart` and
+//! `hid:b0003g*v0000046Dp0000C52B` share theirs with every other driver of the bus. So each pattern is
+//! filed under *one* key, which can be computed from the modalias of every matching device:
 //!
 //! - On the buses whose modaliases have fields (`pci`, `usb`, `hid`, `sdio`, `virtio`), under all the digits that it names,
 //!   at the places where they must stand (`form`).
 //! - Else under one stretch of 3, 4, 8, 16 or 32 literal bytes, its **anchor** (`anchor`). [`KeyBuilder`] picks for each
 //!   pattern an anchor that few others use, trying the longest ones and the last ones first.
 //!
-//! Any choice of keys gives the right answer; the choice only decides how many patterns are looked at in vain. Keys are
+//! Any choice of keys gives the right answer; the choice only decides how many patterns are tried that do not match. Keys are
 //! stable hashes, so they can be a column of a database. [`KeyFilter`] knows the set of all keys as a Bloom filter of two
 //! bytes a pattern, which digits patterns name on each bus, and where anchors lie: a device asks only for the few
 //! keys that are there.
@@ -31,7 +31,7 @@ pub struct Key(pub i64);
 const HASH_BITS: u32 = 56;
 
 impl Key {
-    /// Of patterns that can be filed under nothing else.
+    /// The key of patterns that have neither digits nor an anchor; every device asks for it.
     pub const ALWAYS: Self = Self(0);
 
     fn new(kind: u8, hash: u64) -> Self {
@@ -76,7 +76,7 @@ impl KeyRange {
     }
 }
 
-/// Files patterns under keys.
+/// Chooses the key that each pattern is filed under.
 pub struct KeyBuilder {
     anchors: anchor::Builder,
     shapes: [Vec<form::Shape>; form::COUNT],
@@ -118,7 +118,7 @@ impl KeyBuilder {
         Some(named.key)
     }
 
-    /// The keys are all given out.
+    /// Ends the filing: the filter of all keys that were given out.
     pub fn finish(self) -> KeyFilter {
         KeyFilter {
             anchors: self.anchors.finish(),
@@ -129,7 +129,7 @@ impl KeyBuilder {
     }
 }
 
-/// What a device needs to know about all keys in use, to ask for its own.
+/// A summary of all keys in use, from which the keys to look up for a device are computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFilter {
     anchors: anchor::Anchors,
@@ -196,7 +196,7 @@ impl KeyFilter {
     }
 }
 
-/// A Bloom filter with two bits a key; a power of two of words.
+/// A Bloom filter with two bits a key. The number of words is a power of two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Keys(Vec<u64>);
 
@@ -218,7 +218,7 @@ impl Keys {
         self.0[word] & mask == mask
     }
 
-    /// The word of a key, and its two bits in it: one memory access a question.
+    /// The word of a key, and its two bits in it: a look-up is one memory access.
     fn bits_of(&self, key: Key) -> (usize, u64) {
         let hash = key.hash();
         let word = (hash >> 12) as usize & (self.0.len() - 1);

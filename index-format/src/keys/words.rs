@@ -1,12 +1,12 @@
 //! A [`KeyFilter`](super::KeyFilter) as a row of words: numbers, and lists that begin with their length.
 
-/// Puts a list.
+/// Appends a list with its length.
 pub(super) fn write_list(list: &[u64], to: &mut Vec<u64>) {
     to.push(list.len() as u64);
     to.extend(list);
 }
 
-/// What is not read yet.
+/// The words that are not read yet.
 pub(super) struct Words<'a>(pub(super) &'a [u64]);
 
 impl Words<'_> {
@@ -17,7 +17,7 @@ impl Words<'_> {
         Some(first)
     }
 
-    /// A number of things, at most `max`.
+    /// A length of at most `max`.
     pub(super) fn length(&mut self, max: usize) -> Option<usize> {
         usize::try_from(self.one()?).ok().filter(|&n| n <= max)
     }

@@ -1,7 +1,7 @@
 //! `fnmatch(pattern, text, 0)` of glibc in the C locale, over bytes.
 //!
 //! `*` matches any bytes, also `/` and `:`; `?` one byte; `[…]` one byte of a set, `[!…]` and `[^…]` one outside it; `\`
-//! takes the next byte's meaning away. Both ends are anchored. Checked against libc itself by a property test.
+//! makes the next byte literal. Both ends are anchored. Checked against libc itself by a property test.
 
 /// Whether `text` as a whole matches `pattern`.
 ///
@@ -9,7 +9,7 @@
 /// two lengths.
 pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
-    // Where to go on after the last star: the pattern behind it, and the next byte of text to let it swallow.
+    // Where to go on after the last star: the pattern behind it, and the next byte of text for the star to match.
     let mut retry: Option<(usize, usize)> = None;
     loop {
         if pattern.get(p) == Some(&b'*') {
@@ -19,7 +19,7 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
             }
             retry = Some((p, t));
         } else if t == text.len() {
-            // Letting a star swallow more leaves even less text for what is left of the pattern.
+            // A star that matches more leaves even less text for the rest of the pattern.
             return p == pattern.len();
         } else if let Some(next) = step(pattern, p, text[t]) {
             (p, t) = (next, t + 1);
@@ -62,11 +62,11 @@ fn step(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     }
 }
 
-/// What a `[` turned out to be.
+/// The result of matching one byte against the set that a `[` opens.
 enum Set {
     /// The byte is in the set, which ends before this place.
     Matches(usize),
-    /// It is not.
+    /// The byte is not in the set.
     Differs,
     /// There is no `]`: the `[` stands for itself.
     Unclosed,

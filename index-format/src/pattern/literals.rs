@@ -1,4 +1,4 @@
-//! The parts of a pattern that a matching device must hold.
+//! The bytes of a pattern that every matching modalias must contain.
 
 use super::glob;
 
@@ -17,7 +17,7 @@ pub(super) fn runs(pattern: &[u8]) -> Vec<Vec<Option<u8>>> {
             b'\\' => (pattern.get(p + 1).copied(), p + 2),
             b'[' => match glob::set_end(pattern, p) {
                 Some(end) => (None, end),
-                // An unclosed bracket is literal, but nothing has to be built on that: what was found so far is enough.
+                // An unclosed bracket is literal. The rest is left out all the same: the runs found so far are enough.
                 None => break,
             },
             plain => (Some(plain), p + 1),

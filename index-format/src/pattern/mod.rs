@@ -22,7 +22,7 @@ pub const MAX_PATTERN_BYTES: usize = 512;
 /// Most stars in a pattern. Linux 6.12 has up to 15 (joysticks).
 pub const MAX_STARS: usize = 64;
 
-/// An alias pattern that is safe to match with: bounded, and free of what has no meaning or depends on the locale.
+/// An alias pattern that is safe to match with: bounded, without elements that match nothing or depend on the locale.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(Box<[u8]>);
 
@@ -53,7 +53,7 @@ impl Pattern {
     /// Takes the bytes as they are; nothing is trimmed or folded.
     ///
     /// # Errors
-    /// When they are no pattern, or one that no kernel would write and that could do harm.
+    /// When they are not a pattern, or one that no kernel writes and that is unsafe to match with.
     pub fn parse(bytes: impl AsRef<[u8]>) -> Result<Self, PatternError> {
         let bytes = bytes.as_ref();
         if bytes.is_empty() {
@@ -88,18 +88,18 @@ impl Pattern {
         glob::matches(&self.0, device.as_bytes())
     }
 
-    /// All before the first byte with a meaning of its own (`*`, `?`, `[`, `\`): every device that matches begins with it.
+    /// All before the first special byte (`*`, `?`, `[`, `\`): every device that matches begins with it.
     pub fn literal_prefix(&self) -> &[u8] {
         let end = self.0.iter().position(|b| b"*?[\\".contains(b));
         &self.0[..end.unwrap_or(self.0.len())]
     }
 
-    /// The stretches of bytes that every matching device holds, in this order, without overlap. Escapes are resolved.
+    /// The stretches of bytes that every matching modalias contains, in this order, without overlap. Escapes are resolved.
     pub fn literals(&self) -> Vec<Vec<u8>> {
         literals::of(&self.0)
     }
 
-    /// What stands between the stars: bytes that a matching device holds side by side, `None` for any one byte. The first
+    /// What stands between the stars: bytes that a matching modalias contains side by side, `None` for any one byte. The first
     /// run is at the beginning.
     pub(crate) fn runs(&self) -> Vec<Vec<Option<u8>>> {
         literals::runs(&self.0)
@@ -111,7 +111,7 @@ impl Pattern {
         prefix.iter().position(|&b| b == b':').map(|end| &prefix[..end])
     }
 
-    /// The pattern taken apart into its bus's fields; `None` where the bus has none or the pattern is another glob.
+    /// The pattern parsed into its bus's fields; `None` where the bus has none or the pattern is another glob.
     pub fn fields(&self) -> Option<FieldPattern> {
         FieldPattern::parse(&self.0)
     }

@@ -1,4 +1,4 @@
-//! What is suspicious about a pattern, for those who publish it.
+//! What is suspicious about a pattern, for publishers.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ pub enum PatternProblem {
     LowerCaseHex,
     /// A `[` without its `]`: kmod drops the pattern.
     UnpairedBracket,
-    /// Any vendor's devices of some class, or of any.
+    /// It matches devices of any vendor, of one class or of all.
     AnyVendor,
-    /// Every device of one vendor, or of one vendor and class.
+    /// It matches every device of one vendor, or of one vendor and class.
     AnyDevice,
     /// No bus is spelt out.
     NoBus,
@@ -55,7 +55,7 @@ pub(super) fn problems(pattern: &Pattern) -> Vec<PatternProblem> {
         .get("d")
         .filter(|_| fields.bus() != "usb")
         .or_else(|| fields.get("p"));
-    // On virtio the kind of device says it all.
+    // Patterns on virtio name the kind of device and leave the vendor open.
     if fields.bus() != "virtio" && fields.get("v") == Some(FieldValue::Any) {
         found.push(PatternProblem::AnyVendor);
     } else if device == Some(FieldValue::Any) {

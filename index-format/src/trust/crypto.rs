@@ -14,7 +14,7 @@ struct Provider;
 
 static PROVIDER: Provider = Provider;
 
-/// Makes ours the process's provider. Called by every entry point of this module; only the first call counts, and
+/// Installs [`Provider`] for the whole process. Called by every entry point of this module; only the first call counts, and
 /// a program that installed another provider before keeps it.
 pub(super) fn install() {
     // An Err means that a provider is in place already: in all but the first call, this one.

@@ -115,12 +115,12 @@ impl TrustError {
         })
     }
 
-    /// Whether only time is in the way, not trust.
+    /// Whether the signatures are right and have only expired.
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Stale { .. })
     }
 
-    /// Whether somebody could be attacking: everything but staleness and absence.
+    /// Whether the file may come from an attacker: it was served, and is refused for another reason than its age.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::TooLong { .. })
     }

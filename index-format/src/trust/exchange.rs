@@ -1,4 +1,4 @@
-//! What the caller does for this module: fetch files, keep files.
+//! The interface to the caller, who does all I/O: it fetches files and stores files.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ pub struct Want {
     pub path: String,
     /// Stop reading beyond this; more is an attack (endless data).
     pub max_bytes: u64,
-    /// Whether "not found" is a proper answer. Then it must be a definite one (404, `ENOENT`), not a failure.
+    /// Whether the repository may lack the file. [`Answer::Absent`] then needs a definite answer (404, `ENOENT`), not a failure.
     pub may_be_absent: bool,
-    /// Whether the file never changes under this name, so that any cache may be believed.
+    /// Whether the file never changes under this name, so that a cached copy can be used.
     pub immutable: bool,
 }
 
-/// What the fetch brought.
+/// The result of fetching a [`Want`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'a> {
     /// The whole file.
@@ -26,20 +26,20 @@ pub enum Answer<'a> {
     Absent,
 }
 
-/// The files kept from earlier runs: flat names and bytes. Nothing in it is believed without verification.
+/// The files stored by earlier runs, by name (without directories). They are verified again before they are used.
 pub type Kept = BTreeMap<String, Vec<u8>>;
 
-/// A change to the kept files, to be carried out in order and durably.
+/// A change to the stored files. The caller makes the changes in order and durably.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Keep these verified bytes under this name (a plain file name).
+    /// Store these verified bytes under this name (a plain file name).
     Store {
         /// File name, without directories.
         name: String,
         /// The file as it was served.
         bytes: Vec<u8>,
     },
-    /// Forget this file, if it is kept.
+    /// Remove this file, if it is stored.
     Remove {
         /// File name.
         name: String,
@@ -47,7 +47,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// Carries it out on files in memory.
+    /// Makes the change to files in memory.
     pub fn apply(&self, kept: &mut Kept) {
         match self {
             Self::Store { name, bytes } => kept.insert(name.clone(), bytes.clone()),
@@ -56,9 +56,9 @@ impl Change {
     }
 }
 
-/// A conversation: as long as it wants a file, fetch it and feed the answer.
+/// A state machine without I/O: as long as it wants a file, fetch it and feed the answer.
 ///
-/// After each feed, also after one that failed, carry out [`Exchange::changes`].
+/// After each feed, also after one that failed, make the [`Exchange::changes`].
 pub trait Exchange {
     /// The next file; `None` when done.
     fn want(&self) -> Option<Want>;
@@ -66,10 +66,10 @@ pub trait Exchange {
     /// Takes the answer to the current [`Exchange::want`].
     ///
     /// # Errors
-    /// When the file is not acceptable. The conversation is over then.
+    /// When the file is not acceptable. The exchange is over then.
     fn feed(&mut self, answer: Answer<'_>) -> Result<(), TrustError>;
 
-    /// What has to be kept or forgotten since the last call.
+    /// What has to be stored or removed since the last call.
     fn changes(&mut self) -> Vec<Change>;
 }
 

@@ -1,4 +1,4 @@
-//! The most that is ever read, so that a hostile mirror cannot fill a disk or memory.
+//! Limits of what is read, so that a hostile mirror cannot fill a disk or memory.
 
 /// A root file.
 pub const ROOT_MAX_BYTES: u64 = 512 << 10;

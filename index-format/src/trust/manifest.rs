@@ -1,4 +1,4 @@
-//! One manifest: found through the delegations, verified, and held to its scope.
+//! One manifest: found through the delegations, verified, and checked against its scope.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use crate::document::manifest::Manifest;
 
 /// The fetch of one manifest.
 ///
-/// An invalid role on the way is an error of this manifest alone; it does not fall through to another role, or a
-/// mirror could choose who answers by withholding a file.
+/// An invalid role on the way is an error of this manifest alone. The next role is not asked then: a mirror could choose the
+/// role that signs by withholding a file.
 #[derive(Debug)]
 pub struct ManifestFetch<'a> {
     metadata: &'a mut TrustedMetadata,
@@ -49,7 +49,7 @@ impl TrustedMetadata {
     }
 }
 
-/// A manifest that an offline role vouches for: the authority to install.
+/// A manifest that an offline role signed: the authority to install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedManifest {
     manifest: Manifest,
@@ -109,7 +109,7 @@ impl<'a> ManifestFetch<'a> {
         let delegations = self.metadata.core.role(role).and_then(|r| r.delegations.as_ref());
         let mut children = Vec::new();
         for child in delegations.iter().flat_map(|d| &d.roles) {
-            // These two never vouch for manifests, whatever their paths are.
+            // These two never sign manifests, whatever their paths are.
             if [INDEX, REVOCATIONS].contains(&child.name.as_str()) || !state::is_plain_role(&child.name) {
                 continue;
             }
@@ -128,7 +128,7 @@ impl<'a> ManifestFetch<'a> {
         Ok(())
     }
 
-    /// Asks roles that are at hand; stops where a file is needed.
+    /// Searches the roles that are loaded; stops where a file is needed.
     fn advance(&mut self) -> Result<Stage, TrustError> {
         while let Some((role, delegator)) = self.to_visit.pop() {
             if !self.visited.insert(role.clone()) {
@@ -140,7 +140,7 @@ impl<'a> ManifestFetch<'a> {
             }
             let core = &mut self.metadata.core;
             let now = core.now_for_expiry();
-            // A role that is in already must also satisfy the delegator through which it is reached this time.
+            // A role that is loaded already must also satisfy the delegator through which it is reached this time.
             let at_hand = match core.role(&role) {
                 Some(_) => core
                     .set

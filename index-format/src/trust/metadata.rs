@@ -1,4 +1,4 @@
-//! What a finished refresh vouches for.
+//! The verified metadata that a refresh results in.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl TrustedMetadata {
         state::expires(&self.core.set)
     }
 
-    /// Whether a part of it has expired, which only [`super::Expiry::AllowStale`] lets pass.
+    /// Whether a part of it has expired, which only [`super::Expiry::AllowStale`] allows.
     pub fn is_stale(&self) -> bool {
         self.expires() < self.core.now.time
     }
@@ -115,8 +115,8 @@ impl TrustedMetadata {
         Ok(segments)
     }
 
-    /// Names the content of the index and of the revocations: equal exactly when both are. A cache stores it with
-    /// the records and needs no fetch while it stays.
+    /// Identifies the content of the index and of the revocations: equal exactly when both are. A cache stores it with
+    /// the records and needs no fetch while it is the same.
     ///
     /// # Errors
     /// As [`TrustedMetadata::segments`].

@@ -1,4 +1,4 @@
-//! Trust: which bytes of a repository may be believed. No I/O and no clock; callers hand in bytes and `now`.
+//! Verification of the files of a repository. No I/O and no clock; callers hand in bytes and `now`.
 //!
 //! The wire is that of The Update Framework 1.0 (TUF). The verifying core is `sigstore-tuf`; this module gives it our
 //! signatures, walks our roles, and adds what TUF cannot express ([`scope`]).
@@ -11,24 +11,24 @@
 //! targets/by-id/<bus>-<vendor>/HASH.<…>.json         role `vendor-<…>`   the authority to install
 //! ```
 //!
-//! Three conversations, each of the same form: as long as it wants a file, fetch it and feed it ([`Exchange`]).
+//! Three exchanges, each of the same form: as long as it wants a file, fetch it and feed it ([`Exchange`]).
 //!
 //! 1. [`Refresh`] ends in [`TrustedMetadata`]. With nothing new it wants two files: the next root, which is not
 //!    there, and the timestamp.
 //! 2. [`TrustedMetadata::fetch_index`], only when [`TrustedMetadata::index_id`] is not the one in the cache: hands out
-//!    one [`TrustedSegment`] after the other and ends in [`TrustedIndex`], the sign to commit the cache.
+//!    one [`TrustedSegment`] after the other and ends in [`TrustedIndex`], with which the cache may be committed.
 //! 3. [`TrustedMetadata::fetch_manifest`] for each package that is going to be installed, ends in [`TrustedManifest`].
-//!    An invalid delegated role costs that role's manifests, nothing else.
+//!    Where a delegated role is invalid, only that role's manifests cannot be fetched.
 //!
-//! Verified files to keep come out as [`Change`]s, and go in again as [`Kept`] at the next start. Nothing kept is
-//! believed unverified, but it sets the floor for versions, so keep it where only root can write.
+//! Verified files to store come out as [`Change`]s, and go in again as [`Kept`] at the next start. Stored files are verified
+//! again, but their versions are the lowest that are accepted (no rollback), so store them where only root can write.
 //!
 //! # Driving it
 //!
 //! ```
 //! use dkms_index::trust::{Answer, Exchange, Expiry, Kept, Refresh, SegmentWant, TrustError, TrustedMetadata, Want};
 //!
-//! /// Whatever brings bytes. It stops reading behind `want.max_bytes`, and says `None` only for a definite "not found".
+//! /// Gets files. It stops reading behind `want.max_bytes`, and says `None` only for a definite "not found".
 //! trait Transport {
 //!     fn get(&self, want: &Want) -> Result<Option<Vec<u8>>, std::io::Error>;
 //! }
@@ -41,7 +41,7 @@
 //! # impl From<TrustError> for SyncError { fn from(e: TrustError) -> Self { Self::Trust(e) } }
 //! # impl From<std::io::Error> for SyncError { fn from(e: std::io::Error) -> Self { Self::Io(e) } }
 //!
-//! /// The one loop: fetch what is wanted, feed it, carry out the changes (also after a failure).
+//! /// The one loop: fetch what is wanted, feed it, make the changes (also after a failure).
 //! fn drive(it: &mut impl Exchange, from: &impl Transport, kept: &mut Kept) -> Result<(), SyncError> {
 //!     while let Some(want) = it.want() {
 //!         let bytes = from.get(&want)?;

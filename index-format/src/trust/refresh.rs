@@ -23,7 +23,7 @@ pub struct Refresh {
 
 #[derive(Debug)]
 enum Stage {
-    /// Asks for the next root; `followed` came already.
+    /// Asks for the next root; `followed` new ones were accepted already.
     Root {
         followed: u64,
     },
@@ -56,7 +56,7 @@ impl Refresh {
         crypto::install();
         let mut set = TrustedMetadataSet::from_root(pinned_root)
             .map_err(|e| TrustError::from_tuf(e, "the pinned root.json", "root", Now::clock(now)))?;
-        // Newer roots are believed only as far as they chain from the pinned one.
+        // Newer roots are accepted only as far as they chain from the pinned one.
         while let Some(next) = kept.get(&format!("{}.root.json", set.root().version.saturating_add(1))) {
             if set.update_root(next).is_err() {
                 break;
@@ -105,12 +105,12 @@ impl Refresh {
             .set
             .update_root(bytes)
             .map_err(|e| TrustError::from_tuf(e, file, "root", now))?;
-        // Fast-forward recovery (5.3.11): versions that a stolen key drove up must not bind its successor. Forgotten
+        // Fast-forward recovery (5.3.11): high versions signed by a stolen key must not bind the keys that replace it. Removed
         // before the root is kept, so that a crash between the two only repeats this.
         if has_rotated(&before, self.core.set.root()) {
             self.core.forget("timestamp.json");
             self.core.forget("snapshot.json");
-            // Neither must the time that it claimed.
+            // Nor must the time that was signed by it.
             self.core.now = Now::clock(self.core.clock);
         }
         self.core
@@ -118,14 +118,14 @@ impl Refresh {
         Ok(Stage::Root { followed: followed + 1 })
     }
 
-    /// The newest root is in: its own expiry counts now (5.3.10), and what was kept sets the floor for versions.
+    /// The newest root is in: its own expiry counts now (5.3.10), and the kept files give the lowest versions that are accepted.
     fn end_of_roots(&mut self) -> Result<Stage, TrustError> {
         let core = &mut self.core;
         let file = core.metadata_path("root", core.set.root().version);
         core.set
             .check_root_expired(core.now_for_expiry())
             .map_err(|e| TrustError::from_tuf(e, &file, "root", core.now))?;
-        // Expired or not, genuine old files tell which versions were seen; what fails is worth nothing.
+        // Genuine old files, expired or not, show which versions were seen. Those that fail verification are ignored.
         if let Some(timestamp) = core.kept.get("timestamp.json")
             && core.set.update_timestamp(timestamp, Timestamp::MIN).is_ok()
             && let Some(snapshot) = core.kept.get("snapshot.json")
@@ -159,7 +159,7 @@ impl Refresh {
                     Why::Malformed("it does not pin snapshot.json".to_owned()),
                 )
             })?;
-        // The kept snapshot is as good as a new download if it is exactly what the timestamp pins.
+        // The kept snapshot replaces a download if it is exactly what the timestamp pins.
         let kept = core.kept.get("snapshot.json").cloned();
         let now = core.now_for_expiry();
         if kept.is_some_and(|bytes| core.set.update_snapshot(&bytes, now).is_ok()) {
@@ -233,7 +233,7 @@ impl Exchange for Refresh {
                 path: format!("metadata/{}.root.json", self.core.set.root().version.saturating_add(1)),
                 max_bytes: ROOT_MAX_BYTES,
                 may_be_absent: true,
-                // Its absence is not for ever.
+                // It may exist later: its absence must not be cached.
                 immutable: false,
             }),
             Stage::Timestamp => Some(Want {
@@ -274,7 +274,7 @@ impl Exchange for Refresh {
     }
 }
 
-/// When the kept timestamp was issued, if it and all that it pins is kept and genuine. Expired files count: this is the past.
+/// When the kept timestamp was issued, if it and all that it pins is kept and genuine. Expired files count too: the time is in the past.
 fn signed_time(set: &TrustedMetadataSet, kept: &Kept) -> Option<Timestamp> {
     let mut set = set.clone();
     set.update_timestamp(kept.get("timestamp.json")?, Timestamp::MIN).ok()?;

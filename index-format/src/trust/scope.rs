@@ -1,4 +1,4 @@
-//! What TUF cannot express: a manifest may only speak of what its directory stands for.
+//! What TUF cannot express: a manifest may only claim devices of the vendor whose directory it is in.
 
 use super::Why;
 use crate::document::manifest::Manifest;
@@ -14,10 +14,12 @@ pub const BY_ID: &str = "by-id/";
 /// that vendor.
 ///
 /// # Errors
-/// What it breaks.
+/// The rule that the manifest violates.
 pub fn check(manifest: &Manifest, path: &str) -> Result<(), Why> {
     manifest.check().map_err(|error| match &error {
-        DocumentError::Invalid { problems, .. } if problems.iter().any(oversteps) => Why::Scope(error.to_string()),
+        DocumentError::Invalid { problems, .. } if problems.iter().any(is_out_of_scope) => {
+            Why::Scope(error.to_string())
+        }
         _ => Why::Malformed(error.to_string()),
     })?;
     let own = manifest.target_path();
@@ -28,7 +30,7 @@ pub fn check(manifest: &Manifest, path: &str) -> Result<(), Why> {
     }
 }
 
-fn oversteps(problem: &Problem) -> bool {
+fn is_out_of_scope(problem: &Problem) -> bool {
     matches!(problem, Problem::OutOfScope { .. } | Problem::Scope(_))
 }
 

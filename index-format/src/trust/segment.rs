@@ -227,8 +227,8 @@ impl<'a> IndexFetch<'a> {
 
 /// The target path of the delta that makes the newest state of a segment out of the one with this `decoded_sha256`.
 ///
-/// The name says it all (by half of the hash, for names are read by every client with every new index), so that the
-/// entry of a delta needs no `custom` data. That a delta fits is proven by what it makes.
+/// The name identifies segment and base (by half of the hash, because every client reads the names with every new index), so
+/// that the entry of a delta needs no `custom` data. The hash of the result proves that a delta fits its base.
 ///
 /// ```
 /// use dkms_index::trust::delta_path;
@@ -253,18 +253,18 @@ fn decode(bytes: &[u8], segment: &Segment, file: &str) -> Result<Vec<u8>, TrustE
 }
 
 impl TrustedSegment {
-    /// What was signed of it.
+    /// Its signed description.
     pub fn info(&self) -> &Segment {
         &self.info
     }
 
-    /// The decoded bytes, worth keeping by their hash for [`TrustedMetadata::fetch_index`].
+    /// The decoded bytes, to be stored by their hash for [`TrustedMetadata::fetch_index`].
     pub fn decoded(&self) -> &[u8] {
         &self.decoded
     }
 
-    /// The records, read and checked as they are asked for. A line of a kind this program does not know is an `Err` of
-    /// its own: pass over it, so that a newer repository can add kinds.
+    /// The records, read and checked as they are asked for. A line of a kind this program does not know is a single
+    /// `Err`: skip it, so that a newer repository can add kinds.
     pub fn records(&self) -> impl Iterator<Item = Result<Record, DocumentError>> {
         self.lines().map(Record::parse)
     }

@@ -1,4 +1,4 @@
-//! The verified metadata and the few questions asked of it; wraps `sigstore-tuf`'s `TrustedMetadataSet`.
+//! The verified metadata and the look-ups in it; wraps `sigstore-tuf`'s `TrustedMetadataSet`.
 
 use jiff::Timestamp;
 use sigstore_tuf::{DelegatedRole, MetaFile, TargetFile, Targets, TrustedMetadataSet};
@@ -60,7 +60,7 @@ impl Core {
         }
     }
 
-    /// How to fetch what `pin` pins.
+    /// How to fetch the metadata file of `role` that `pin` describes.
     pub(super) fn want_metadata(&self, role: &str, pin: &MetaFile, cap: u64) -> Want {
         Want {
             path: self.metadata_path(role, pin.version),
@@ -241,8 +241,8 @@ pub(super) fn check_target(bytes: &[u8], target: &TargetFile, file: &str, role: 
 /// When the timestamp of `set` was signed, as its own `issued` field says.
 ///
 /// An honest repository signs a timestamp while everything that it pins is fresh. So a time after the first expiry of any of
-/// it counts as absent: with the timestamp key alone, nobody can move a machine's time by more than the lifetime of the
-/// snapshot and the index, which is days.
+/// it counts as absent: an attacker who has only the timestamp key cannot move a machine's time by more than the
+/// lifetime of the snapshot and the index, which is days.
 pub(super) fn issued(set: &TrustedMetadataSet) -> Option<Timestamp> {
     let issued: Timestamp = set.timestamp()?.extra.get("issued")?.as_str()?.parse().ok()?;
     (issued <= expires(set)).then_some(issued)

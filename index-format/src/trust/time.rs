@@ -1,4 +1,4 @@
-//! What time it is, to a machine whose clock may be anything.
+//! The time that expiry is judged by, on a machine whose clock may be wrong.
 
 use jiff::Timestamp;
 
@@ -13,8 +13,8 @@ pub enum Expiry {
 }
 
 /// The time to judge expiry by: the latest of what the clock says, when this program was built, and when the newest
-/// metadata known to be genuine was signed. A clock that stands in 1970 cannot bring old metadata back to life; a
-/// clock that is far ahead makes everything stale, which loses nothing.
+/// metadata known to be genuine was signed. With a clock that stands in 1970 expired metadata stays expired; with
+/// a clock that is far ahead everything is stale, and nothing stored is lost.
 ///
 /// ```
 /// use dkms_index::trust::trusted_now;
