@@ -13,7 +13,7 @@ pub enum Exit {
     Usage,
     /// No network and nothing cached.
     NoNetwork,
-    /// Something served or cached was not what its keys promise; nothing of it was used.
+    /// Something served or cached failed verification; nothing of it was used.
     Untrusted,
     /// Something was to be built and nothing could be.
     BuildsFailed,

@@ -28,7 +28,7 @@ pub(crate) fn hint(path: &Path, error: &io::Error) -> Option<String> {
     }
 }
 
-/// Opens a regular file to read, without waiting for whatever else is there.
+/// Opens a regular file to read. Does not block where a FIFO or a device is there.
 ///
 /// # Errors
 /// The operating system's answer, and where it is no regular file.
@@ -43,16 +43,19 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 
 /// What to do about a full disk.
 pub(crate) fn free_some(path: &Path) -> String {
-    format!("free some space: `df -h {}`", there(path).display())
+    format!("free some space: `df -h {}`", existing_part(path).display())
 }
 
 /// What to do about a read-only file system.
 pub(crate) fn see_read_only(path: &Path) -> String {
-    format!("`findmnt --target {}` shows what is read-only", there(path).display())
+    format!(
+        "`findmnt --target {}` shows what is read-only",
+        existing_part(path).display()
+    )
 }
 
-/// The part of a path that is there.
-fn there(path: &Path) -> &Path {
+/// The longest part of a path that exists.
+fn existing_part(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(path)
 }
 

@@ -1,6 +1,6 @@
 //! Finds, downloads, builds and installs the drivers a machine lacks.
 //!
-//! One module a stage, in the order of the flow: [`host`], [`device`], [`sync`], [`survey`] (what there is to decide about, with
+//! One module a stage, in the order of the flow: [`host`], [`device`], [`sync`], [`survey`] (the facts to decide by, with
 //! [`intree`], what the kernel drives by itself), [`candidate`], [`plan`], [`verdict`], [`fetch`], [`apply`], [`report`]. At the
 //! edges: [`cli`], [`config`], [`state`], [`lock`] and [`transport`].
 

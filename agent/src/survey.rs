@@ -1,5 +1,5 @@
-//! What there is to decide about for one kernel: each device with the packages that match it, what the kernel drives by
-//! itself, and what is installed. Reading happens here, once; deciding is [`crate::plan`]'s, as often as need be.
+//! The facts that a plan for one kernel is made from: each device with the packages that match it, what the kernel drives by
+//! itself, and what is installed. They are read here, once; [`crate::plan`] decides, as often as needed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -46,9 +46,9 @@ pub struct Machine<'a> {
 
 /// One kernel of a machine.
 pub struct Survey {
-    /// What is decided by.
+    /// The target kernel, as the plan sees it.
     pub kernel: TargetKernel,
-    /// What is built against; an error where there is nothing.
+    /// The headers to build against; an error where there are none.
     pub target: Result<Arc<KernelTarget>, KernelError>,
     /// Whether this kernel runs here and now, so that what is bound counts and modules can be loaded.
     pub live: bool,
@@ -138,7 +138,7 @@ impl<'a> Machine<'a> {
         let installed = installed_packages(tree, &kernel, records);
         let live = self.here && self.host.running.as_deref() == Some(release);
         if live {
-            self.drop_claims_of_no_use(&mut claims);
+            self.drop_claims_of_idle_modules(&mut claims);
         }
         let kernel = TargetKernel {
             own_modules: in_tree.as_ref().map(InTree::own_modules).unwrap_or_default(),
@@ -156,8 +156,8 @@ impl<'a> Machine<'a> {
         })
     }
 
-    /// A module that is loaded and has not bound to a device that it claims does not drive it.
-    fn drop_claims_of_no_use(&self, claims: &mut [Vec<KernelClaim>]) {
+    /// Drops claims of modules that are loaded and not bound to the device: such a module does not drive it.
+    fn drop_claims_of_idle_modules(&self, claims: &mut [Vec<KernelClaim>]) {
         let is_loaded = |module: &str| self.host.root.join(format!("/sys/module/{module}")).exists();
         let unbound = self.devices.iter().zip(claims);
         for (_, claims) in unbound.filter(|(device, _)| device.binding == Binding::Unbound) {
@@ -235,7 +235,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// What the deciding functions look at.
+    /// The input of the functions that decide.
     pub fn facts<'b>(&'b self, survey: &'b Survey, rules: &'b Rules) -> Facts<'b> {
         Facts {
             kernel: &survey.kernel,

@@ -57,7 +57,7 @@ impl Verdict {
         }
     }
 
-    /// How much it asks for attention: the least most.
+    /// The order in tables: the verdict with the least number needs attention most.
     pub fn urgency(&self) -> u8 {
         match self {
             Self::Installable { .. } => 0,

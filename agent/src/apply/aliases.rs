@@ -1,5 +1,5 @@
-//! What built modules claim, against the manifest of their package and the scope of the role that signed it. udev loads a module for
-//! whatever its aliases match, so an alias is a right that somebody must have signed. Pure functions over values.
+//! Compares the aliases of built modules with the manifest of their package and the scope of the role that signed it. udev loads a
+//! module for every device that its aliases match, so the role must be allowed to sign them. Pure functions over values.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,14 @@ use dkms_index::pattern::Pattern;
 pub(super) struct Alias {
     /// The module.
     pub(super) module: String,
-    /// As in the module.
+    /// The pattern, as in the module.
     pub(super) text: String,
 }
 
 /// The aliases of the built modules that the manifest does not list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Unlisted {
-    /// Those outside the scope of the role that signed: the package is refused.
+    /// Those outside the scope of the role that signed the manifest: the package is refused.
     pub(super) outside: BTreeSet<Alias>,
     /// Those within it: device tables differ by kernel.
     pub(super) within: BTreeSet<Alias>,

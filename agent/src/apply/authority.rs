@@ -1,5 +1,5 @@
-//! What a package is allowed on this machine: which scripts may run as root, and what its built modules may claim. Both are the
-//! signed manifest's to say; the scripts must be allowed by the policy too.
+//! What a package is allowed on this machine: which scripts may run as root, and what its built modules may claim. The
+//! signed manifest lists both; the scripts must be allowed by the policy too.
 
 use std::collections::BTreeSet;
 
@@ -60,7 +60,7 @@ pub(super) fn check_recipe(
     kernel: &KernelId,
     obtained: &Obtained,
 ) -> Result<(), Failure> {
-    // By its own name, which the tree may have given to another package.
+    // Evaluated under its own name, also where another package has that name in the tree.
     let own = DkmsId {
         module: offer.name.clone(),
         ..package.clone()
@@ -93,8 +93,8 @@ pub(super) fn check_recipe(
     }
 }
 
-/// Refuses a build whose modules are or claim what the role that signed may not sign. What that role may sign and the manifest does
-/// not list is reported, and recorded in the history.
+/// Refuses a build with modules or aliases that the role of the manifest may not sign. Those that it may sign and the manifest does
+/// not list are reported, and recorded in the history.
 pub(super) fn check_modules(
     worker: &Worker<'_>,
     offer: &OfferId,

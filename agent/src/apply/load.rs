@@ -116,7 +116,7 @@ impl Worker<'_> {
                 // udev loaded it at this boot. Another package may drive the rest of its devices.
                 self.records.note_bound(&recorded.package, &recorded.kernel)?;
             } else if was_bound {
-                // It worked before, and is not to blame where it does not now: its device may be switched off.
+                // It worked before. If it does not bind now, it has not failed: its device may be switched off.
                 self.load_again(&recorded, offered.as_deref());
             } else if let Some(offer) = offered {
                 let (files, loaded, pending) = (Vec::new(), false, None);

@@ -47,11 +47,11 @@ pub use unload::{Unloaded, load_kernel_drivers, unload};
 /// Most rounds of planning and building. Each rules out at least one version.
 const ROUNDS_MAX: usize = 32;
 
-/// What the loop works with.
+/// Carries out plans, with what every step needs.
 pub struct Worker<'a> {
     /// The DKMS tree.
     pub tree: &'a Tree,
-    /// The right to change it.
+    /// The lock that proves that this run may change it.
     pub lock: &'a TreeLock,
     /// Installed packages, holds, quarantine and history.
     pub records: &'a Records,
@@ -59,9 +59,9 @@ pub struct Worker<'a> {
     pub reporter: &'a Reporter,
     /// When the run began.
     pub now: Timestamp,
-    /// What its entries in the history have in common.
+    /// The identifier of the run in the history.
     pub run: String,
-    /// Names the packages whose scripts may run as root.
+    /// The policy of the machine's owner: which packages may run scripts as root.
     pub policy: &'a Policy,
     /// How modules are loaded.
     pub loader: Loader,
@@ -342,7 +342,7 @@ impl Worker<'_> {
     }
 }
 
-/// The attempt that was not made.
+/// The attempt at a step that failed.
 fn failed(step: &Step, failure: &Failure) -> Attempt {
     Attempt {
         offer: Arc::clone(&step.offer),

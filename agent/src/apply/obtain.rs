@@ -1,5 +1,5 @@
 //! From an offer of the index to a verified source on disk. The index is a hint: here its manifest, which is the authority, is
-//! fetched and has to say the same.
+//! fetched and compared with it.
 
 use std::path::PathBuf;
 
@@ -132,7 +132,7 @@ pub(super) fn unneeded(steps: &[Step], is_obtained: impl Fn(&OfferId) -> bool) -
         .collect()
 }
 
-/// Where the cause of it lies that a source could not be had.
+/// The failure for a source that could not be fetched.
 fn failure(error: &FetchError) -> Failure {
     let cause = match error {
         error if error.is_trust() => Cause::Trust,

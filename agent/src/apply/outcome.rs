@@ -49,7 +49,7 @@ pub enum End {
         /// What it waits for, if it does.
         pending: Option<PendingStep>,
     },
-    /// It is not, and nothing of it is left.
+    /// It is not installed, and nothing of it is left.
     Failed(Failure),
 }
 
@@ -117,15 +117,15 @@ pub enum Cause {
     Package,
     /// The package says itself that it is not for this kernel: the next one is tried.
     Unfit,
-    /// This machine's: a missing compiler, a broken tree. Nothing is held against the package.
+    /// This machine's: a missing compiler, a broken tree. The package is not put in quarantine.
     Machine,
-    /// The disk is full. Nothing is held against the package, and it is tried again when there is room.
+    /// The disk is full. The package is not put in quarantine, and is tried again when there is room.
     NoSpace,
     /// The package says or claims here what its signed manifest does not: this version is not tried again on this machine for this
     /// kernel, the next one is.
     Refused,
-    /// Not what its keys promise. No other version is tried: that would let a mirror choose an old one.
+    /// A file failed verification. No other version is tried: that would let a mirror choose an old one.
     Trust,
-    /// No mirror gave it. No other version is tried either.
+    /// No mirror served it. No other version is tried either.
     Network,
 }

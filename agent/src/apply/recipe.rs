@@ -1,5 +1,5 @@
-//! Whether a package's dkms.conf, evaluated on this machine, says what its signed manifest says. A dkms.conf is a program: it can say
-//! something else here than it said to the publisher. Pure functions over values.
+//! Whether a package's dkms.conf, evaluated on this machine, says what its signed manifest says. A dkms.conf is a program: its result
+//! here can differ from that on the publisher's machine. Pure functions over values.
 
 use std::collections::BTreeSet;
 
@@ -73,7 +73,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_only_this_machine_hears_is_found() {
+    fn what_the_manifest_does_not_list_is_found() {
         let none = || json!({});
         check("", none(), &[]);
         check("PRE_BUILD=x\nPOST_BUILD=x\n", none(), &[]);

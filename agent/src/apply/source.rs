@@ -71,7 +71,7 @@ pub(super) fn add(
     let options = AddOptions {
         force: !is_same,
         scripts: ScriptConsent::Named([(package.clone(), scripts.clone())].into()),
-        // Its own name is another role's package here.
+        // In this tree a package of another role has its name.
         called: (package.module != offer.name).then(|| package.clone()),
     };
     session.allow_scripts(package, scripts);

@@ -1,4 +1,4 @@
-//! What building takes and a machine may lack: headers, a compiler, make. Found before anything is fetched.
+//! Checks that the machine has what a build needs: headers, a compiler, make. Runs before anything is fetched.
 
 use std::sync::Arc;
 

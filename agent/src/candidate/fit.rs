@@ -10,7 +10,7 @@ use super::{Rejection, TargetKernel};
 /// A package's regular expression is remote input: its compiled form stays below this.
 const REGEX_MAX_BYTES: usize = 64 * 1024;
 
-/// What trial builds say of a package and a kernel that do not exclude each other. Greater is better.
+/// The best evidence of trial builds that a package builds for a kernel. Greater is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Proof {
@@ -22,8 +22,8 @@ pub enum Proof {
     ThisKernel,
 }
 
-/// What the conditions of `dkms.conf` say against this kernel, in words; `None` when it fits.
-pub(super) fn misfit(recipe: &Recipe, kernel: &TargetKernel) -> Option<String> {
+/// The first condition of `dkms.conf` that this kernel does not meet, as text; `None` when it meets all that can be checked.
+pub(super) fn unmet_condition(recipe: &Recipe, kernel: &TargetKernel) -> Option<String> {
     let release = &kernel.release;
     if let Some(min) = &recipe.kernel_min
         && version::compare(release, min).is_lt()
@@ -58,8 +58,8 @@ fn release_is_of_series(release: &str, series: &str) -> bool {
         .is_some_and(|rest| rest.starts_with(|c: char| !c.is_ascii_digit()))
 }
 
-/// Whether the expression of a condition finds something in `text`, as bash's `=~`. One that is not understood excludes
-/// nothing here: the build evaluates it with bash.
+/// Whether the regular expression of a condition matches somewhere in `text`, as bash's `=~`. One that is not valid here excludes
+/// nothing: the build evaluates it with bash.
 fn matches(expression: Option<&str>, text: &str) -> bool {
     let Some(expression) = expression else { return true };
     let compiled: Result<Regex, _> = RegexBuilder::new(expression).size_limit(REGEX_MAX_BYTES).build();
@@ -116,7 +116,7 @@ mod tests {
     fn conditions_of_the_recipe() {
         let check = |recipe: Recipe, release: &str, expected: Option<&str>| {
             assert_eq!(
-                misfit(&recipe, &kernel(release)).as_deref(),
+                unmet_condition(&recipe, &kernel(release)).as_deref(),
                 expected,
                 "{recipe:?} {release}"
             );

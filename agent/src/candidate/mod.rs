@@ -31,11 +31,11 @@ pub struct Offer {
     pub id: OfferId,
     /// The repository's priority: greater goes first.
     pub priority: i32,
-    /// What the index says of it.
+    /// Its record in the index.
     pub record: PackageRecord,
 }
 
-/// The kernel that is decided for.
+/// The target kernel.
 #[derive(Debug, Clone)]
 pub struct TargetKernel {
     /// `uname -r`.
@@ -55,7 +55,7 @@ pub struct TargetKernel {
 pub struct Rules {
     /// What is denied, pinned and allowed.
     pub policy: Policy,
-    /// Names that are left as they are.
+    /// Names of the packages that are held.
     pub held: BTreeSet<String>,
     /// What failed here.
     pub quarantine: Vec<Quarantined>,
@@ -70,14 +70,14 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The versions that policy holds a package to, as a glob.
+    /// The versions that the policy pins a package to, as a glob.
     fn pinned(&self, name: &str) -> Option<&str> {
         let rule = self.policy.pin.iter().find(|rule| glob_matches(&rule.package, name));
         rule.map(|rule| rule.version.as_str())
     }
 }
 
-/// What candidates are assessed by.
+/// The facts that candidates are assessed by.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// For which kernel.
@@ -147,7 +147,7 @@ fn insert(ranked: &mut Vec<Candidate>, candidate: Candidate) {
     }
 }
 
-/// Versions of different packages say nothing about each other: a package is not chosen because it counts higher.
+/// Versions of different packages are not compared: a package is not chosen because its version number is higher.
 fn newest_of_package_first(a: &OfferId, b: &OfferId) -> std::cmp::Ordering {
     (&a.name, &a.scope)
         .cmp(&(&b.name, &b.scope))
@@ -161,7 +161,7 @@ fn newest_first(a: &OfferId, b: &OfferId) -> std::cmp::Ordering {
         .then_with(|| version::compare(&b.version, &a.version))
 }
 
-/// Whether the package may be installed on this machine for this kernel at all, and what is proven about it.
+/// Whether the package may be installed on this machine for this kernel at all, and what trial builds prove.
 ///
 /// # Errors
 /// The strongest reason against it: what is denied for safety comes before what is merely unfit.
@@ -194,7 +194,7 @@ pub fn admit(offer: &Offer, facts: Facts<'_>) -> Result<Proof, Rejection> {
     {
         return Err(Rejection::Upstream { since: since.clone() });
     }
-    if let Some(reason) = fit::misfit(&record.recipe, kernel) {
+    if let Some(reason) = fit::unmet_condition(&record.recipe, kernel) {
         return Err(Rejection::Unfit { reason });
     }
     let proof = fit::proof(&record.builds, kernel)?;
@@ -225,8 +225,8 @@ fn revoked(offer: &Offer, rules: &Rules) -> Option<String> {
     Some(revocation.reason.clone())
 }
 
-/// Whether it would take the place of one of the kernel's own modules and may not: only the curated role may sign that, and no device
-/// loses a driver that works.
+/// Refuses a package with a module of the name of one of the kernel's own, if it may not replace that: only the curated role may
+/// sign that, and no device may lose a driver that works.
 fn replaces_kernel_module(offer: &Offer, kernel: &TargetKernel) -> Result<(), Rejection> {
     for module in &offer.record.modules {
         let name = module.replace('-', "_");

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// The directory of the role that may sign for any device.
 pub const CURATED: &str = "curated";
 
-/// What a package is identified by: two vendors may use one name, and have nothing to do with each other.
+/// The identity of a package: its name and its role, because two vendors may use one name for different packages.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackageKey {
     /// The directory of the role that signs it: `curated`, `by-id/pci-10ec`. Empty where it is not known.
@@ -17,7 +17,7 @@ pub struct PackageKey {
 }
 
 impl PackageKey {
-    /// Whether both are one package. One whose role is not known goes by its name.
+    /// Whether both are one package. Where a role is not known, only the names are compared.
     pub fn is_same(&self, other: &Self) -> bool {
         let is_unknown = self.scope.is_empty() || other.scope.is_empty();
         self.name == other.name && (is_unknown || self.scope == other.scope)
@@ -91,7 +91,7 @@ pub(super) const HELD: &str = "held on this machine";
 pub enum Rejection {
     /// The repository revoked it.
     Revoked {
-        /// As the revocation says.
+        /// The reason that the revocation gives.
         reason: String,
     },
     /// The repository no longer offers it.

@@ -46,8 +46,8 @@ pub(super) struct Context {
     begun: Instant,
     /// Reports progress.
     pub(super) reporter: Reporter,
-    /// A cached index that an earlier attempt found damaged.
-    pub(super) distrusted: Option<PathBuf>,
+    /// The file of a cached index that the first attempt of this run found damaged: it is not used again.
+    pub(super) damaged_index: Option<PathBuf>,
 }
 
 impl Context {
@@ -62,7 +62,7 @@ impl Context {
             None => Root::host(),
         };
         let config = Config::read(&root)?;
-        // No run can be before this program was built.
+        // A clock that shows a time before this program was built is wrong.
         let now = trusted_now(clock, host::built(), None);
         let context = Self {
             host: Host::read(&root),
@@ -73,7 +73,7 @@ impl Context {
             begun: Instant::now(),
             reporter: Reporter::new(options.json, options.verbose),
             options: options.clone(),
-            distrusted: None,
+            damaged_index: None,
         };
         if now != clock {
             let text = format!("this machine's clock is not set; taking {now} for now");
@@ -91,9 +91,9 @@ impl Context {
     /// When the copy cannot be made.
     pub(super) fn use_scratch(&mut self, dir: &Path) -> Result<(), Failure> {
         self.cache = self.paths.scratch(dir).map_err(Failure::Scratch)?;
-        let distrusted = self.distrusted.as_deref().and_then(Path::file_name);
-        if let Some(name) = distrusted {
-            // One that was not copied is as good as removed.
+        let damaged = self.damaged_index.as_deref().and_then(Path::file_name);
+        if let Some(name) = damaged {
+            // It may not have been copied.
             let _ = std::fs::remove_file(dir.join("cache/index").join(name));
         }
         Ok(())
@@ -118,7 +118,7 @@ impl Context {
         }
     }
 
-    /// The releases that are decided for, oldest first.
+    /// The releases of the target kernels, oldest first.
     ///
     /// # Errors
     /// When there is none, or one was named that is not there.
@@ -173,7 +173,7 @@ impl Context {
     /// The cached indexes, none where no repository is configured.
     pub(super) fn any_index(&self) -> Index {
         let index = Index::open(&self.cache, self.config.repositories.iter().map(|r| &r.name));
-        // A sync rebuilds one that is damaged without a word.
+        // There is no warning about a damaged one: a sync rebuilds it.
         for error in index.unusable().iter().filter(|error| !error.is_damaged()) {
             self.reporter.report(ProgressEvent::Warning {
                 text: format!("{}: it is not used", chain(error)),
@@ -221,7 +221,7 @@ impl Context {
         })
     }
 
-    /// What entries of this run's history have in common.
+    /// The identifier of this run in the history.
     pub(super) fn run(&self) -> String {
         format!("{}-{}", self.now.as_second(), std::process::id())
     }
@@ -234,7 +234,7 @@ impl Context {
         Ok(Tree::of(self.root())?)
     }
 
-    /// Checks that packages can be confined here, unless the policy goes on without.
+    /// Checks that packages can be confined here, unless the policy allows to work without that.
     ///
     /// # Errors
     /// When they cannot.

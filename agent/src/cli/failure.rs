@@ -59,7 +59,7 @@ pub enum Failure {
     RepositoryUnreachable {
         /// What was given.
         given: String,
-        /// Why.
+        /// The transport's error.
         error: TransportError,
     },
     /// The root is not the one that was expected.
@@ -72,7 +72,7 @@ pub enum Failure {
         /// What was served.
         found: String,
     },
-    /// Nobody can be asked whether the root is the right one.
+    /// There is no terminal on which a person could confirm the root, and no fingerprint was given.
     #[error("a repository is trusted by its fingerprint, and none was given")]
     NoFingerprint {
         /// What was served.
@@ -320,7 +320,7 @@ impl Failure {
 }
 
 impl Failure {
-    /// The cached index that is damaged, where that is all that is wrong: it can be made anew.
+    /// The file of a damaged index in the cache, if that is the cause of the failure: it can be rebuilt.
     pub fn damaged_index(&self, paths: &Paths) -> Option<PathBuf> {
         let (Self::State(error) | Self::Sync(SyncError::State(error))) = self else {
             return None;

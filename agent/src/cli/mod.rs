@@ -87,11 +87,11 @@ fn with_root(root: Option<&std::path::Path>, arguments: &[OsString]) -> Vec<OsSt
     arguments.iter().cloned().chain(root.into_iter().flatten()).collect()
 }
 
-/// The `dkms` command line. Its words are names of packages and kernels, all ASCII; others name nothing that exists.
+/// The `dkms` command line. Its arguments are names of packages and kernels, which are ASCII. Others match nothing that exists.
 fn dkms(arguments: &[OsString]) -> ExitCode {
-    // The one verb that runs nothing is the one that has to be quick.
+    // `status` runs no program, and has to be quick.
     if arguments.first().is_none_or(|verb| verb != "status") {
-        // Without it the compilers would outlive us; everything else works as well.
+        // If this fails, a signal does not stop running compilers; all else works.
         let _ = interrupt::end_with_commands();
     }
     dkms_engine::dkms_cli::main(
@@ -126,7 +126,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
         return ended;
     }
     let mut context = Context::new(&cli.common, Timestamp::now())?;
-    context.distrusted = Some(damaged);
+    context.damaged_index = Some(damaged);
     command(cli, &mut context)
 }
 
@@ -202,7 +202,7 @@ fn warn_without_index(context: &Context, index: &Index) -> bool {
     true
 }
 
-/// Nothing can be looked up.
+/// The error where no index is cached.
 fn nothing_cached(context: &Context) -> Failure {
     Failure::NothingCached {
         repositories: context.config.repositories.iter().map(|r| r.name.to_string()).collect(),

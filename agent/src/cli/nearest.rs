@@ -2,7 +2,7 @@
 
 /// How many are shown.
 const SHOWN_MAX: usize = 3;
-/// Longer names are not compared: they are nobody's.
+/// Longer names are not compared: no package has one.
 const NAME_MAX_CHARS: usize = 64;
 
 /// The names that are near `name`, the nearest first.

@@ -24,8 +24,8 @@ pub(super) fn parse(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The offers that a person means, the best first: of a repository with priority, proven, then newest. Only admitted ones
-/// are taken if there are any, so that the reason for a refusal is that of the best.
+/// The best of the offers that a person means. With `facts`, an offer that is admitted goes before one that is not, and the one with
+/// better trial builds before others; then the priority of the repository decides, then the version.
 pub(super) fn find(
     context: &Context,
     index: &Index,
@@ -77,7 +77,7 @@ pub(super) fn known(index: &Index, tree: &Tree, records: &Records) -> Result<BTr
 /// The name among `known` that `text` means: with or without a version, or as Debian calls its package.
 ///
 /// # Errors
-/// The names that are near where nobody has this one.
+/// Names that are near, where `known` does not have this one.
 pub(super) fn resolve<'a>(text: &'a str, known: &BTreeSet<String>) -> Result<&'a str, Failure> {
     let name = parse(text).0;
     let without_suffix = name.strip_suffix("-dkms").unwrap_or(name);

@@ -46,7 +46,7 @@ fn named(report: &DeviceReport) -> String {
     }
 }
 
-/// Without names every device that can have a driver on a bus of cards and plugs; with names those of a bus or with an id.
+/// Without names every PCI, USB, HID or SDIO device of a kind that needs a driver; with names those of a bus or with an id.
 fn is_required(report: &DeviceReport, required: &[String]) -> bool {
     let bus = report.device.subsystem.as_str();
     let names: Vec<&String> = required.iter().filter(|name| !name.is_empty()).collect();

@@ -115,7 +115,7 @@ fn look_up(index: &Index, term: &str) -> Result<BTreeSet<PackageRow>, Failure> {
     Ok(hits)
 }
 
-/// The devices that a term may mean: itself, or any device with these numbers on the buses that have such.
+/// The modaliases to look up for a term: the term itself, or one for each bus with vendor and device numbers.
 fn modaliases(term: &str) -> Vec<Modalias> {
     let number = |text: &str| {
         (1..=4)

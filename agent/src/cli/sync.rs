@@ -33,7 +33,7 @@ pub(super) fn transport(context: &Context) -> Transport {
     })
 }
 
-/// Brings every repository up to date. One that cannot be reached serves from its cache; one whose files
+/// Brings every repository up to date. For one that cannot be reached the cached state is used; one whose files
 /// cannot be trusted stops the run.
 pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> Result<Vec<Opened<'a>>, Failure> {
     context.require_repository()?;

@@ -21,7 +21,7 @@ use serde::Deserialize;
 pub struct Policy {
     /// Package names (glob patterns) that are never offered.
     pub deny: Vec<String>,
-    /// Packages held to versions.
+    /// Packages that are pinned to versions.
     pub pin: Vec<PolicyRule>,
     /// Package names whose scripts may run as root.
     pub allow_root_scripts: Vec<String>,
@@ -43,7 +43,7 @@ impl Policy {
         self.allow_root_scripts.iter().any(|glob| glob_matches(glob, package))
     }
 
-    /// How expired signatures are taken.
+    /// Whether expired signatures are accepted.
     pub fn expiry(&self) -> Expiry {
         if self.allow_stale {
             Expiry::AllowStale
@@ -58,7 +58,7 @@ pub(crate) fn glob_matches(glob: &str, text: &str) -> bool {
     glob::Pattern::new(glob).map_or(glob == text, |glob| glob.matches(text))
 }
 
-/// A package held to versions.
+/// A package that is pinned to versions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyRule {

@@ -20,7 +20,7 @@ pub struct Repository {
     pub urls: Vec<Url>,
     /// The pinned `root.json`.
     pub root: PathBuf,
-    /// Higher wins over lower when several serve one device; 0 unless said otherwise.
+    /// The higher priority wins when several repositories serve one device. The default is 0.
     pub priority: i32,
     /// Whether it is used.
     pub enabled: bool,

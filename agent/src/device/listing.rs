@@ -1,11 +1,11 @@
-//! What people paste: the output of lspci, lsusb and inxi. It has the numbers of devices, and not their modaliases: those are made from
-//! the numbers, with 0 for what the listing does not have. A package that looks at such a field may be missed.
+//! The output of lspci, lsusb and inxi. It has the numbers of devices, not their modaliases. The modaliases are made from the numbers,
+//! with 0 for fields that the listing does not have. A package whose pattern names such a field may be missed.
 
 use regex_lite::{Captures, Regex};
 
 use super::{Binding, Device};
 
-/// Programs whose output has devices and is not read, each with what it is known by and what to run instead.
+/// Formats that list devices and are not supported: an expression that recognises each, its name, and what to run instead.
 const NOT_READ: [(&str, &str, &str); 3] = [
     (
         "(?m)^(pci|usb):[0-9a-f]{4}-[0-9a-f]{4}(-[0-9a-f]{4}-[0-9a-f]{4})?;",
@@ -21,7 +21,7 @@ const NOT_READ: [(&str, &str, &str); 3] = [
 ];
 const LISTINGS: &str = "`lspci -nn` and `lsusb`, or `grep -r . /sys/devices --include=modalias`";
 
-/// The devices of a listing; `None` where the text is none.
+/// The devices of a listing; `None` where the text is not a listing.
 ///
 /// # Errors
 /// The line and the format, where devices cannot be told from it.
@@ -43,7 +43,7 @@ pub(super) fn parse(text: &str) -> Option<Result<Vec<Device>, (usize, String)>> 
 }
 
 fn regex(pattern: &str) -> Option<Regex> {
-    // Each is tried by a test.
+    // A test compiles each of them.
     Regex::new(pattern).ok()
 }
 

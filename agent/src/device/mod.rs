@@ -24,7 +24,7 @@ pub struct Device {
     pub path: String,
     /// The kernel's subsystem, such as `pci`; in a plain list the modalias's own prefix.
     pub subsystem: String,
-    /// What the kernel calls it, at least one. An ACPI device may have two: `acpi:…` and `of:…`.
+    /// Its modaliases, at least one. An ACPI device may have two: `acpi:…` and `of:…`.
     #[serde(with = "modaliases")]
     pub modaliases: Vec<Modalias>,
     /// The maker's name, from hwdb or the device itself.

@@ -1,4 +1,4 @@
-//! Modaliases in JSON: strings. The few bytes of a firmware's that are not UTF-8 do not survive that.
+//! Modaliases in JSON are strings. Bytes that are not UTF-8, which few firmwares have, are lost.
 
 use dkms_index::modalias::Modalias;
 use serde::de::{Deserialize, Deserializer, Error};

@@ -109,7 +109,7 @@ fn report(text: &str) -> Result<Vec<Device>, (usize, String)> {
 /// A list of modaliases, with or without the paths of their files.
 fn list(text: &str) -> Result<Vec<Device>, (usize, String)> {
     let mut devices: Vec<Device> = Vec::new();
-    // The path that a line before announced, and whether a modalias of it came already.
+    // The path on an earlier line whose modaliases follow.
     let mut announced: Option<&str> = None;
     for (number, line) in (1..).zip(text.lines()) {
         if line.is_empty() || line.starts_with('#') {

@@ -99,7 +99,7 @@ fn device(block: &Block<'_>) -> Result<Option<Device>, ModaliasError> {
     }))
 }
 
-/// Undoes glib's `g_strescape`: `\n` and friends, and up to three octal digits.
+/// Undoes glib's `g_strescape`: the one-letter escapes such as `\n`, and up to three octal digits.
 fn unescape(value: &str) -> Vec<u8> {
     let mut plain = Vec::with_capacity(value.len());
     let mut bytes = value.bytes().peekable();

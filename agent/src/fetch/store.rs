@@ -73,7 +73,7 @@ impl Store {
             package: package.clone(),
             what,
         };
-        // It becomes a path: nothing but a hash may.
+        // It becomes a part of a path, so it must be a hash.
         if sha256.len() != 64 || !sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(wrong(format!("{sha256:.80?} is no sha256")));
         }
@@ -94,7 +94,7 @@ impl Store {
 }
 
 impl Wanted {
-    /// The file in the store, if it is still what it was; what has rotted on disk is removed.
+    /// The file in the store, if its hash is still right; a damaged one is removed.
     fn stored(&self) -> Result<Option<File>, FetchError> {
         let mut file = match File::open(&self.path) {
             Ok(file) => file,

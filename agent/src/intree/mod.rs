@@ -72,8 +72,8 @@ impl InTree {
 
     /// For each modalias the kernel's own modules that claim it, in the kernel's order.
     ///
-    /// One walk over all patterns. A pattern concerns the run of sorted modaliases that begin with its literal prefix. For
-    /// most of a kernel's 26,000 there is none, and nothing more is done with them; of these [`Heads`] drops most at once.
+    /// One walk over all patterns. A pattern is tried on the run of sorted modaliases that begin with its literal prefix. For most of
+    /// a kernel's 26,000 patterns there is none; [`Heads`] rules out most of those without a search.
     pub fn claims(&self, modaliases: &[&Modalias]) -> Vec<Vec<KernelClaim>> {
         let folded: Vec<Modalias> = modaliases.iter().map(|m| fold_modalias(m)).collect();
         let mut sorted: Vec<(&[u8], usize)> = folded.iter().map(Modalias::as_bytes).zip(0..).collect();
@@ -184,9 +184,9 @@ impl Heads {
         let Some(head) = pattern.first_chunk::<HEAD_BYTES>() else {
             return true;
         };
-        let has_meaning = |b: &u8| matches!(b, b'*' | b'?' | b'[' | b'\\' | b'-');
+        let is_special = |b: &u8| matches!(b, b'*' | b'?' | b'[' | b'\\' | b'-');
         // Without a branch for each byte.
-        if head.iter().fold(false, |any, b| any | has_meaning(b)) {
+        if head.iter().fold(false, |any, b| any | is_special(b)) {
             return true;
         }
         let (word, mask) = Self::bit_of(head);

@@ -10,8 +10,8 @@ use crate::verdict::Verdict;
 
 /// The verdict of a device that needs nothing, or `None` when a package is to be found for it.
 ///
-/// `binding` is what is bound to it. `live` says that the device is here and the target is the running kernel, so that what is bound now counts. `claims` are
-/// the kernel's own modules for the device. `matching` are all packages that match it.
+/// `binding` is what is bound to it. `live` says that the device is here and the target is the running kernel, so that
+/// what is bound now counts. `claims` are the kernel's own modules for the device. `matching` are all packages that match it.
 pub fn already_served(
     binding: &Binding,
     live: bool,

@@ -24,8 +24,8 @@ pub(super) struct BuildGraph<'a> {
     known: BTreeMap<OfferId, Result<usize, Rejection>>,
 }
 
-/// Whether a package of the role `scope` may be built with one of the role `other`: only its own and the curated role decide about its
-/// device.
+/// Whether a package of the role `scope` may depend on one of the role `other`: its own, or the curated role. Another vendor must not
+/// decide about its devices.
 fn may_need(scope: &str, other: &str) -> bool {
     scope == other || other == CURATED
 }

@@ -9,9 +9,9 @@ pub struct InstalledPackage {
     pub name: String,
     /// The version in the DKMS tree.
     pub dkms_version: String,
-    /// The version in the index and the repository, where it came from one through us.
+    /// The version in the index and the repository, where this program installed it.
     pub source: Option<OfferId>,
-    /// SHA-256 of the bundle it came in; empty where it did not come through us.
+    /// SHA-256 of its bundle; empty where this program did not install it.
     pub bundle_sha256: String,
     /// The names of its modules, `-` written as `_`.
     pub modules: Vec<String>,
@@ -28,7 +28,7 @@ impl InstalledPackage {
         })
     }
 
-    /// Whether it is a version of the package `id`. One of which the role is not known goes by its name.
+    /// Whether it is a version of the package `id`. Where a role is not known, only the names are compared.
     pub fn is_package(&self, id: &OfferId) -> bool {
         self.id().key().is_same(&id.key())
     }

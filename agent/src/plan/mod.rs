@@ -128,7 +128,7 @@ fn assign(
     (chosen, picks)
 }
 
-/// The first of the chosen packages that has to yield to another one, and that one.
+/// The first of the chosen packages that [`yields`] to another one, and that one.
 fn first_to_yield(
     graph: &BuildGraph<'_>,
     picks: &[Option<usize>],
@@ -286,14 +286,14 @@ impl DeviceOptions {
     }
 }
 
-/// The package of the plan that rules `offer` out; itself where only its own needs do.
+/// The package of the plan that conflicts with `offer`; `offer` itself where only its build dependencies conflict.
 fn rival(offer: &Offer, steps: &[Step]) -> OfferId {
     let rival = steps.iter().find(|step| conflict(&step.offer, offer));
     rival.map_or_else(|| offer.id.clone(), |step| step.offer.id.clone())
 }
 
-/// Whether two packages may not be installed together, so that which of them is depends on the devices: they are versions of one, one
-/// that may speak of the other says so, or one role signs both and their modules have the same name.
+/// Whether only one of two packages can be installed, and the devices decide which: they are versions of one package, one lists the
+/// other in `conflicts` and is curated or of the same role, or one role signs both and they have a module of the same name.
 fn conflict(a: &Offer, b: &Offer) -> bool {
     let same_role = a.id.scope == b.id.scope;
     let rules_out =
@@ -302,8 +302,9 @@ fn conflict(a: &Offer, b: &Offer) -> bool {
         && (a.id.is_same_package(&b.id) || rules_out(a, b) || rules_out(b, a) || same_role && share_a_module(a, b))
 }
 
-/// Whether `a` has to yield to `b`, a package of another role, whatever the devices are: what a vendor says of other vendors' packages
-/// binds its own alone, and for a module's name the order of the roles decides.
+/// Whether `a` is not installed beside `b`, a package of another role, whatever the devices need. Where a vendor's package lists one of
+/// another role in `conflicts`, the vendor's yields. Where both have a module of the same name, the curated role goes first, then
+/// the priority of the repository, then the name of the role.
 fn yields(a: &Offer, b: &Offer) -> bool {
     let order = |offer: &Offer| {
         (

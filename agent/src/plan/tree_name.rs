@@ -1,5 +1,5 @@
-//! The names of packages in the DKMS tree and in `/usr/src`. There is one place for a name, and two vendors may use one name: the first
-//! that is installed has it, the other gets one with its role behind it.
+//! The names of packages in the DKMS tree and in `/usr/src`. A name is unique there, and two vendors may use one name: the first
+//! that is installed gets it, and the role is appended to the name of the other.
 
 use std::collections::BTreeMap;
 

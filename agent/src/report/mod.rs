@@ -50,7 +50,7 @@ pub struct Report {
     pub repositories: Vec<RepositoryReport>,
     /// One for each target kernel, oldest first.
     pub kernels: Vec<KernelReport>,
-    /// What a person should look at.
+    /// What a person should check.
     pub warnings: Vec<Warning>,
 }
 
@@ -61,7 +61,7 @@ pub struct RepositoryReport {
     pub name: String,
     /// How many package versions its index holds.
     pub packages: u64,
-    /// When its index was signed to be fresh until, RFC 3339; absent when nothing is cached.
+    /// When its index expires, RFC 3339; absent when nothing is cached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
 }
@@ -89,7 +89,7 @@ pub struct DeviceReport {
     pub id: Option<String>,
     /// What to call it.
     pub title: String,
-    /// What the device says of itself.
+    /// The device: its path, modaliases, names and driver.
     #[serde(flatten)]
     pub device: Device,
     /// The verdict on it.
@@ -112,7 +112,7 @@ impl DeviceReport {
 /// One package of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PackageReport {
-    /// Which.
+    /// The package.
     #[serde(flatten)]
     pub package: OfferId,
     /// The version under which the DKMS tree knows it.
@@ -145,7 +145,7 @@ pub enum InstallStatus {
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
-    /// It is not, and nothing of it is left.
+    /// It is not installed, and nothing of it is left.
     Failed {
         /// Why, in one sentence.
         reason: String,
@@ -161,7 +161,7 @@ pub enum InstallStatus {
 /// A package that its repository revoked with the action `uninstall`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RemovalReport {
-    /// Which.
+    /// The package.
     #[serde(flatten)]
     pub package: OfferId,
     /// The version under which the DKMS tree knows it.
@@ -194,7 +194,7 @@ pub enum RemovalStatus {
     },
 }
 
-/// The final document of every other command: a name and a version beside what is its own.
+/// The final document of every other command: the fields that all have, and those of the command.
 #[derive(Debug, Serialize)]
 pub struct Document<T> {
     /// [`SCHEMA`].
@@ -222,10 +222,10 @@ impl<T: Serialize> Document<T> {
     }
 }
 
-/// Something that a person should look at.
+/// Something that a person should check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// What is wrong with what.
+    /// What is wrong.
     pub text: String,
     /// Suggested fix.
     #[serde(skip_serializing_if = "Option::is_none")]

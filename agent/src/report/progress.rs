@@ -34,7 +34,7 @@ pub enum ProgressEvent {
     },
     /// A source bundle is being downloaded.
     Fetching {
-        /// Of which package.
+        /// The package.
         #[serde(flatten)]
         package: OfferId,
         /// Its whole length in bytes.
@@ -42,7 +42,7 @@ pub enum ProgressEvent {
     },
     /// A source bundle is verified and in the store.
     Fetched {
-        /// Of which package.
+        /// The package.
         #[serde(flatten)]
         package: OfferId,
     },
@@ -53,25 +53,25 @@ pub enum ProgressEvent {
     },
     /// A package is put in quarantine: it is not tried again by itself.
     Quarantined {
-        /// Which.
+        /// The package.
         #[serde(flatten)]
         package: OfferId,
-        /// For which kernel.
+        /// The release of the kernel.
         kernel: String,
         /// Why.
         reason: String,
     },
     /// The error that stopped the run.
     Error {
-        /// What failed, on what, why.
+        /// What failed, with the file, address or package, and why.
         text: String,
         /// Suggested fix.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
-    /// Something that a person should look at.
+    /// Something that a person should check.
     Warning {
-        /// What is wrong with what.
+        /// What is wrong.
         text: String,
         /// Suggested fix.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,7 +155,7 @@ impl Reporter {
         }
     }
 
-    /// How far a download is; shown where there are bars.
+    /// Shows the progress of a download, where there are bars.
     pub fn received(&self, package: &OfferId, received: u64, length: u64) {
         if let Mode::Bars { running, .. } = &self.mode
             && let Some(bar) = running
@@ -172,7 +172,7 @@ impl Reporter {
         }
     }
 
-    /// The excerpt of a file that the event before is about, and the suggested fix.
+    /// Shows the excerpt of the file that the last event is about, and the suggested fix.
     pub fn explain(&self, excerpt: Option<&str>, hint: Option<&str>) {
         if let Some(excerpt) = excerpt {
             self.line(Style::new(), "", excerpt);
@@ -309,7 +309,7 @@ pub fn print_text(text: impl std::fmt::Display) {
     print_styled(printable(&text.to_string()));
 }
 
-/// Prints text with colours on standard output, without them unless it is a terminal. What is not this program's own in it must have
+/// Prints text with colours on standard output, without them unless it is a terminal. Text from elsewhere in it must have
 /// been made [`printable`].
 pub fn print_styled(text: impl std::fmt::Display) {
     // The reader may close the pipe early.

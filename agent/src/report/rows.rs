@@ -63,7 +63,7 @@ impl Rows<'_> {
     }
 }
 
-/// Makes the rows; `all` leaves nothing out and puts nothing together.
+/// Makes the rows; with `all` every device has a row of its own.
 pub(super) fn rows(kernel: &KernelReport, all: bool) -> Rows<'_> {
     let mut found = Rows {
         shown: Vec::new(),
@@ -91,7 +91,7 @@ pub(super) fn rows(kernel: &KernelReport, all: bool) -> Rows<'_> {
             report,
             title: report.device.title(),
             id: report.device.short_id().unwrap_or_default(),
-            detail: beside(&report.verdict),
+            detail: detail_cell(&report.verdict),
             count: 1,
         };
         let is_equal = |other: &&mut Row<'_>| {
@@ -139,7 +139,7 @@ fn usb_device(report: &DeviceReport) -> Option<&str> {
     is_interface.then_some(device)
 }
 
-/// Which verdict of several interfaces is shown: the least.
+/// The order of the verdicts of several interfaces: the one with the least weight is shown.
 fn weight(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Unknown => u8::MAX,
@@ -161,8 +161,8 @@ pub fn needs_no_driver(report: &DeviceReport) -> bool {
     }
 }
 
-/// The text beside a device. Reasons are sentences and get lines of their own; names fit here.
-fn beside(verdict: &Verdict) -> String {
+/// The last cell of a row: a driver or a package. Reasons are sentences, and have lines of their own.
+fn detail_cell(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Refused { .. } | Verdict::Unknown => String::new(),
         verdict => verdict.detail(),

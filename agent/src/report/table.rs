@@ -11,11 +11,11 @@ use super::rows::{Row, rows};
 use super::{DeviceReport, InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus, count};
 use crate::verdict::Verdict;
 
-/// A terminal that is narrower shows broken lines.
+/// On a narrower terminal lines are wrapped by the terminal.
 const WIDTH_MIN: usize = 40;
 /// Long lines are hard to read.
 const WIDTH_MAX: usize = 120;
-/// A terminal that is narrower has a second line for what goes with a device.
+/// On a narrower terminal the driver or the package of a device is on a second line.
 const ONE_LINE_MIN: usize = 60;
 /// Reasons are wrapped to this where nothing is cut.
 const WRAPPED: usize = 80;
@@ -37,7 +37,7 @@ struct Layout {
     id: usize,
     title: usize,
     detail: usize,
-    /// What lines may have.
+    /// The longest line.
     line: usize,
     one_line: bool,
 }
@@ -119,7 +119,7 @@ pub fn devices(kernel: &KernelReport, look: Look) -> String {
     if look.ascii { ascii(&text) } else { text }
 }
 
-/// Text for a terminal that has no other characters.
+/// Replaces characters that are not ASCII, for a terminal without UTF-8.
 fn ascii(text: &str) -> String {
     let plain = |c: char| match c {
         '…' => '~',
@@ -172,7 +172,7 @@ pub fn next_step(kernel: &KernelReport) -> Option<String> {
     ))
 }
 
-/// One line about what became of a package for kernel `release`.
+/// One line about the outcome of a package for kernel `release`.
 pub fn package(package: &PackageReport, release: &str) -> String {
     let name = printable(&package.package.to_string()).into_owned();
     let colour = |c: AnsiColor| Style::new().fg_color(Some(c.into())).bold();
@@ -206,7 +206,7 @@ pub fn package(package: &PackageReport, release: &str) -> String {
     }
 }
 
-/// One line about what became of a package that was to go from kernel `release`.
+/// One line about the outcome of removing a package from kernel `release`.
 pub fn removal(removal: &RemovalReport, release: &str) -> String {
     let RemovalReport { package, revoked, .. } = removal;
     let why = format!(

@@ -92,7 +92,7 @@ impl Paths {
         self.cache.join("segments").join(repository.as_str())
     }
 
-    /// What servers call the newest metadata of a repository (`ETag`).
+    /// The `ETag` that a server gave to the newest metadata of a repository.
     pub(crate) fn etags(&self, repository: &Name) -> PathBuf {
         self.cache.join("etags").join(format!("{repository}.json"))
     }

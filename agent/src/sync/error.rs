@@ -39,7 +39,7 @@ pub enum SyncError {
         /// Why.
         source: TrustError,
     },
-    /// A verified file could not be kept. Going on without it would open the way for a rollback.
+    /// A verified file could not be kept. Without it a later run would accept a rollback.
     #[error("the verified file {} cannot be stored: {source}", path.display())]
     Keep {
         /// The file.
@@ -91,7 +91,7 @@ impl SyncError {
         }
     }
 
-    /// Whether mirrors answer and none has even the file that every repository has: the address is wrong.
+    /// Whether mirrors answer and none has timestamp.json, which every repository has: the address is wrong.
     fn is_no_repository(&self) -> bool {
         matches!(self, Self::Trust { source: TrustError::Missing { file, .. }, .. } if file.ends_with("timestamp.json"))
     }
@@ -101,7 +101,7 @@ impl SyncError {
         matches!(self, Self::Trust { .. })
     }
 
-    /// Whether only time is in the way: try again after the clock was set, or when the mirror is up to date.
+    /// Whether the signatures are right and have expired: try again after the clock was set, or when the mirror is up to date.
     /// (Exit code 75.)
     pub fn is_stale(&self) -> bool {
         match self {
@@ -110,7 +110,7 @@ impl SyncError {
         }
     }
 
-    /// Whether a mirror answered that it cannot now; it may later. (Exit code 75.)
+    /// Whether a mirror answers but cannot serve the file now; it may later. (Exit code 75.)
     pub fn is_busy(&self) -> bool {
         match self {
             Self::Transport { source, .. } => source.may_pass() && !source.is_offline(),

@@ -16,7 +16,7 @@ const FILE_MAX_BYTES: u64 = 33 << 20;
 /// All of them together.
 const TOTAL_MAX_BYTES: usize = 128 << 20;
 
-/// Verified metadata in `trust/<repository>/`, and beside the cache what servers call it.
+/// Verified metadata in `trust/<repository>/`, and the ETag that the server gave to it, in the cache.
 pub(super) struct Keeper {
     dir: PathBuf,
     etags: PathBuf,
@@ -98,7 +98,7 @@ impl Keeper {
         (tag.path == path && tag.sha256 == hex::encode(Sha256::digest(&bytes))).then_some((tag.etag, bytes))
     }
 
-    /// Notes the server's tag. Only `timestamp.json` may change under its name, so there is one.
+    /// Stores the server's tag. Only `timestamp.json` may change under its name, so there is one.
     pub(super) fn tag(&self, path: &str, etag: &str, bytes: &[u8]) {
         let tag = Tag {
             path: path.to_owned(),

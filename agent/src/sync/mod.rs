@@ -243,7 +243,7 @@ impl<'a> Session<'a> {
     /// Fetches what is wanted, passes it on for verification, and stores what was verified; also after a failure.
     async fn drive(&self, exchange: &mut impl Exchange) -> Result<(), SyncError> {
         let keeper = self.keeper();
-        // What needs no file may have to be stored all the same.
+        // There may be changes before the first file is fetched.
         keeper.carry_out(exchange.changes())?;
         while let Some(want) = exchange.want() {
             let bytes = self.get(&want, Some(&keeper)).await?;

@@ -14,7 +14,7 @@ pub struct RootKey {
     pub kind: String,
 }
 
-/// What a root.json says of itself.
+/// The properties of a root.json.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PinnedRoot {
     /// SHA-256 of the file, in hex.
@@ -25,7 +25,7 @@ pub struct PinnedRoot {
     pub expires: Timestamp,
     /// The keys that sign it.
     pub keys: Vec<RootKey>,
-    /// How many of them have to.
+    /// How many of them must sign.
     pub threshold: u64,
 }
 

@@ -9,7 +9,7 @@ use dkms_index::trust::limits::SEGMENT_MAX_BYTES;
 use super::read_at_most;
 use crate::files;
 
-/// Quick, and still a sixth of the size.
+/// Fast, and compresses to a sixth of the size.
 const LEVEL: i32 = 3;
 
 /// `segments/<repository>/<sha256 of the decoded lines>.zst`
@@ -20,7 +20,7 @@ impl SegmentCache {
         Self(dir)
     }
 
-    /// The hashes of what is there, as the file names say; trust finds out whether they are right.
+    /// The hashes of what is there, as the file names say; the content is verified when it is used.
     pub(super) fn held(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
         entries
@@ -29,7 +29,7 @@ impl SegmentCache {
             .collect()
     }
 
-    /// The decoded lines; nothing, which no hash fits, when they cannot be read.
+    /// The decoded lines; empty when they cannot be read, which then fails verification.
     pub(super) fn read(&self, decoded_sha256: &str) -> Vec<u8> {
         let mut decoded = Vec::new();
         let Some(bytes) = read_at_most(&self.path(decoded_sha256), SEGMENT_MAX_BYTES) else {

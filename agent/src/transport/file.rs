@@ -19,14 +19,14 @@ pub(super) fn get(url: &Url, request: Request<'_>, sink: &mut dyn Sink) -> Resul
         path: path.clone(),
         source,
     };
-    // Without O_NONBLOCK a fifo on a stick would hold us for ever.
+    // Without O_NONBLOCK, opening a FIFO on a stick would block for ever.
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits() as i32)
         .open(&path);
     let mut file = match opened {
         Ok(file) => file,
-        // Only where the medium itself is there does a missing file mean that the repository has none.
+        // A missing file means that the repository does not have it only if the medium itself is there.
         Err(e) if e.kind() == io::ErrorKind::NotFound && medium_is_there(&path, request.path) => {
             return Ok(Answer::NotFound);
         }

@@ -20,7 +20,7 @@ use super::{Answer, Options, Request, Sink};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 5;
-/// A server slower than this is as good as silent; it bounds the time of a whole body.
+/// A server slower than this counts as silent. It gives the time limit of a whole body.
 const SLOWEST_BYTES_PER_S: u64 = 4 << 10;
 
 /// The HTTP clients, made when first needed: reading the certificate authorities takes 10 ms that a `file://` or
@@ -52,7 +52,7 @@ impl Clients {
     ) -> Result<Answer, TransportError> {
         let deadline = Duration::from_secs(60 + request.max_bytes / SLOWEST_BYTES_PER_S);
         let held = sink.held();
-        match tokio::time::timeout(deadline, self.get_unhurried(url, request, sink)).await {
+        match tokio::time::timeout(deadline, self.get_without_limit(url, request, sink)).await {
             Ok(answer) => answer,
             Err(_) => Err(TransportError::Interrupted {
                 url: shown(url),
@@ -62,7 +62,7 @@ impl Clients {
         }
     }
 
-    async fn get_unhurried(
+    async fn get_without_limit(
         &self,
         url: &Url,
         request: Request<'_>,

@@ -54,9 +54,9 @@ impl Default for Options {
 pub struct Request<'a> {
     /// Its place below the mirror, `metadata/timestamp.json`.
     pub path: &'a str,
-    /// The body ends here at the latest.
+    /// The longest body that is accepted.
     pub max_bytes: u64,
-    /// Whether what the sink holds already is the start of the same file: only true where a hash says so in the end.
+    /// Whether what the sink holds already is the start of the same file: only set where the hash of the whole is verified afterwards.
     pub resume: bool,
     /// The `ETag` of the copy that the caller has.
     pub etag: Option<&'a str>,
@@ -74,7 +74,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What the mirrors said.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The body is in the sink.

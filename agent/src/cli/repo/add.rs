@@ -138,7 +138,7 @@ async fn fetch_root(transport: &Transport, mirrors: Mirrors, source: &str) -> Re
     }
 }
 
-/// Synchronises the repository into a temporary directory, so that what cannot work is not written. Returns how many packages it has.
+/// Synchronises the repository into a temporary directory, so that one that cannot work is not added. Returns how many packages it has.
 fn try_out(
     context: &mut Context,
     transport: &Transport,
@@ -177,7 +177,7 @@ fn show(name: &Name, urls: &[String], root: &PinnedRoot, packages: u64) {
     show_root(root);
 }
 
-/// What a person compares with what the publisher says.
+/// Shows what a person compares with what the publisher says.
 pub(super) fn show_root(root: &PinnedRoot) {
     print_text(format_args!("fingerprint  {}", root.fingerprint));
     print_text(format_args!(
@@ -194,7 +194,7 @@ pub(super) fn show_root(root: &PinnedRoot) {
     }
 }
 
-/// Asks a person. Without one, the fingerprint must have been given.
+/// Asks a person. Without a terminal, the fingerprint must have been given.
 fn confirm(context: &Context, root: &PinnedRoot) -> Result<(), Failure> {
     let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal() && !context.options.json;
     if !can_ask {

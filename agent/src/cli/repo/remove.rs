@@ -56,7 +56,7 @@ fn remove(context: &Context, repository: &Repository) -> Result<(), Failure> {
             files::remove(&beside).map_err(failed(&beside))?;
         }
     } else if let Some(name) = repository.file.file_name() {
-        // A package of the vendor has it: a mask of the same name outlives its updates.
+        // A package installed the file: a mask of the same name in /etc stays when that is updated.
         let mask = own.join(name);
         files::write_atomically(&mask, b"").map_err(failed(&mask))?;
     }

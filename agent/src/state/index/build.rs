@@ -14,7 +14,7 @@ use super::super::StateError;
 use super::{APPLICATION_ID, FINISH, SCHEMA, SCHEMA_VERSION};
 use crate::files;
 
-/// A database in the making. Dropped, it leaves nothing behind.
+/// A database that is being built. Dropping it removes its file.
 pub struct Builder {
     path: PathBuf,
     file: NamedTempFile,
@@ -25,7 +25,7 @@ pub struct Builder {
     passed_over: u64,
 }
 
-/// Decoded bytes of the index a pattern, about; only the speed of look-ups hangs on it.
+/// Decoded bytes of the index a pattern, about; only the speed of look-ups depends on it.
 const BYTES_PER_PATTERN: u64 = 50;
 
 impl Builder {
@@ -66,7 +66,7 @@ impl Builder {
     }
 
     /// Takes in the lines of a verified segment. A line that is no record this program knows is passed over: a newer
-    /// repository may have kinds of its own, and one faulty record must not cost the others.
+    /// repository may have kinds of its own, and one faulty record must not prevent the use of the others.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -114,7 +114,7 @@ impl Builder {
             let mut insert = self.db.prepare_cached("INSERT INTO arrived VALUES (?1, ?2, ?3)")?;
             let mut count = 0;
             for text in &patterns {
-                // `Record::parse` let only good ones through.
+                // `Record::parse` accepts only valid ones.
                 if let Ok(pattern) = Pattern::parse(text) {
                     insert.execute(params![self.keys.add(&pattern).0, id, text])?;
                     count += 1;

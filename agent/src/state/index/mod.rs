@@ -2,8 +2,8 @@
 //!
 //! A database is built aside, synced and renamed into place, and never changed after that. So readers never wait and never
 //! see half an update, a power cut leaves the old one or the new one, and nothing of the old one has to be deleted row by
-//! row. Its patterns lie in the order of the keys of [`dkms_index::keys`], under which they are filed: a device asks for a
-//! handful of integers, and what it gets for each lies side by side.
+//! row. Its patterns lie in the order of the keys of [`dkms_index::keys`], under which they are filed: a look-up asks for a
+//! handful of integers, and the rows of each lie side by side.
 
 mod build;
 mod read;

@@ -46,12 +46,12 @@ pub struct Match {
     pub pattern: Pattern,
 }
 
-/// What the index of one repository is.
+/// A summary of the index of one repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// The repository.
     pub repository: Name,
-    /// Names its content.
+    /// Identifies its content.
     pub id: String,
     /// When it was signed.
     pub issued: Option<Timestamp>,
@@ -185,7 +185,7 @@ impl Index {
         Ok(lists.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    /// What each repository revoked. A repository has a say only in its own packages.
+    /// What each repository revoked. A revocation applies only to packages of the same repository.
     ///
     /// # Errors
     /// As [`Index::find`], and when the list is not readable.
@@ -196,7 +196,7 @@ impl Index {
             .collect()
     }
 
-    /// What there is, for people.
+    /// A summary of each index.
     ///
     /// # Errors
     /// As [`Index::find`].

@@ -56,7 +56,7 @@ impl Records {
     /// # Errors
     /// When the database cannot be read.
     pub fn history(&self, at_most: usize) -> Result<Vec<Entry>, StateError> {
-        // Who only reads leaves an older database as it is.
+        // A run that only reads does not migrate an older database.
         let scope = if self.schema()? < 5 { "''" } else { "scope" };
         let sql = format!(
             "SELECT at, run, action, package, version, kernel, outcome, detail, {scope}

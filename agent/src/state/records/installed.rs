@@ -108,7 +108,7 @@ impl Records {
         condition: &str,
         params: impl rusqlite::Params,
     ) -> Result<Vec<InstallRecord>, StateError> {
-        // Who only reads leaves an older database as it is.
+        // A run that only reads does not migrate an older database.
         let schema = self.schema()?;
         let root_scripts = if schema < 4 { "''" } else { "root_scripts" };
         let identity = if schema < 5 { "package, ''" } else { "name, scope" };

@@ -119,7 +119,7 @@ impl Records {
     fn prepare(&mut self) -> Result<(), StateError> {
         let failed = |e| self.failed(e);
         self.db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        // A hold must outlive a power cut. And no WAL: with one, even those who only read leave files behind.
+        // A hold must survive a power cut, so writes are synchronous. No WAL: with one, also a run that only reads leaves files behind.
         self.db
             .execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA;")
             .map_err(failed)?;

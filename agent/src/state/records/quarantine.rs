@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Records, timestamp};
 use crate::state::StateError;
 
-/// A bundle that failed on this machine with a kernel: it is not tried again there. A mended package of the same version
+/// A bundle that failed on this machine with a kernel: it is not tried again there. A corrected package of the same version
 /// is another bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {

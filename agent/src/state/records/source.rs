@@ -8,7 +8,7 @@ use crate::state::StateError;
 
 impl Records {
     /// Records that the source of a bundle is put into `directory` of the source tree. To be called before it is put there, so that a run
-    /// that is killed leaves no source without an owner.
+    /// that is killed leaves no source that is not recorded.
     ///
     /// # Errors
     /// When the database cannot be written.
