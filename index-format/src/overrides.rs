@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_override_meets_one_alias_of_one_subject() {
+    fn an_override_applies_to_one_alias_of_one_subject() {
         let record = |subject: &str, pattern: &str| OverrideRecord {
             subject: subject.into(),
             pattern: pattern.into(),

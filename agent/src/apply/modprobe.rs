@@ -77,7 +77,7 @@ mod tests {
 
     use super::*;
 
-    /// What a modprobe of this text answers.
+    /// Loads a module with this script in place of modprobe.
     fn check(script: &str, expected: Result<(), &str>) {
         let dir = tempfile::tempdir().unwrap();
         let modprobe = dir.path().join("modprobe");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn modprobe_is_heard_and_one_that_hangs_is_ended() {
+    fn the_error_is_modprobes_message_and_one_that_hangs_is_ended() {
         check("[ \"$*\" = '-- edu' ]", Ok(()));
         check("echo first >&2; echo ' the last ' >&2; exit 1", Err("the last"));
         check("exit 1", Err("no message"));

@@ -187,12 +187,12 @@ mod tests {
             "6.12.1",
             Err("known not to build on 6.12.1 (tried 2026-01-01): strlcpy is gone"),
         );
-        // Mended since.
-        let mended = [
+        // A later build succeeded.
+        let fixed = [
             fact("6.12.1", "2026-02-01", Built),
             fact("6.12.1", "2026-01-01", Failed),
         ];
-        check(&mended, "6.12.1", Ok(Proof::ThisKernel));
+        check(&fixed, "6.12.1", Ok(Proof::ThisKernel));
         check(
             &[fact("6.12.1", "2026-01-01", Excluded)],
             "6.12.1",

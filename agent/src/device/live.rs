@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// Whatever this machine is, what we find is what `/sys/bus` shows.
+    /// On any machine, the devices found are those that `/sys/bus` shows.
     #[test]
     fn this_machine_is_what_its_sysfs_says() {
         let found: BTreeSet<String> = scan()

@@ -179,7 +179,7 @@ mod tests {
             let expected: Vec<(&str, Vec<String>)> = expected.iter().map(|(p, m)| (*p, strings(m))).collect();
             assert_eq!(found, expected, "{text:?}");
         };
-        // Twins stay twins.
+        // Two identical devices stay two.
         check(
             "# a laptop\nhid:b0003g0001v00001050p00000120\n\nhid:b0003g0001v00001050p00000120\n",
             &[

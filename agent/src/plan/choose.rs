@@ -180,20 +180,20 @@ mod tests {
         check(&[], alone, &[], &[]);
         check(&[&[]], alone, &[], &[None]);
         check(&[&[0, 1]], alone, &[], &[Some(0)]);
-        // Twins get the same, and the same package may serve several devices.
+        // Identical devices get the same package, and one package may serve several devices.
         check(&[&[0, 1], &[0, 1], &[0]], alone, &[], &[Some(0), Some(0), Some(0)]);
-        // The best for the first would cost the second its only driver.
+        // The best package for the first device conflicts with the only one for the second.
         check(&[&[0, 1], &[2]], alone, &[(0, 2)], &[Some(1), Some(0)]);
         // With no way to serve both, the earlier device keeps its own.
         check(&[&[0], &[2]], alone, &[(0, 2)], &[Some(0), None]);
-        // Three devices outvote one.
+        // Three devices count more than one.
         check(
             &[&[0], &[1], &[1], &[1]],
             alone,
             &[(0, 1)],
             &[None, Some(0), Some(0), Some(0)],
         );
-        // A chain of conflicts: the middle one gives way.
+        // A chain of conflicts: the package in the middle is not chosen.
         check(&[&[0], &[1], &[2]], alone, &[(0, 1), (1, 2)], &[Some(0), None, Some(0)]);
     }
 
@@ -202,7 +202,7 @@ mod tests {
         let with_dependencies: &[&[usize]] = &[&[0, 3], &[1], &[2], &[3]];
         // 0 needs 3, and 3 conflicts with 2.
         check(&[&[0, 1], &[2]], with_dependencies, &[(3, 2)], &[Some(1), Some(0)]);
-        // A package whose own needs contradict each other is never chosen.
+        // A package that conflicts with its own build dependency is never chosen.
         check(&[&[0, 1]], with_dependencies, &[(0, 3)], &[Some(1)]);
     }
 

@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    /// Expected: how many go and how many stay with a warning.
+    /// Expected: how many are removed, and how many are kept with a warning.
     fn check(one: InstalledPackage, subject: Subject, action: Action, held: bool, expected: (usize, usize)) {
         let revocation = Revocation {
             subject,

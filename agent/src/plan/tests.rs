@@ -121,7 +121,7 @@ fn conflicts_are_resolved_over_the_machine_and_said() {
         &["a"],
         &["installable a 1", "refused c 1: conflicts with a 1"],
     );
-    // Modules of one name cannot stand side by side either.
+    // Packages with a module of the same name cannot be installed together either.
     let twin = |name: &str| changed(name, |o| o.record.modules = vec!["same".into()]);
     check(
         &[&[twin("x")], &[twin("y")]],
@@ -263,7 +263,7 @@ fn two_vendors_packages_of_one_name_are_two_packages() {
     );
     let names: Vec<&str> = plan.steps.iter().map(|step| step.tree_name.as_str()).collect();
     assert_eq!(names, ["edu", "edu.pci-10ec"]);
-    // What is installed of the one vendor does not serve the device of the other.
+    // An installed package of one vendor does not serve the device of the other.
     let mut one = installed("edu", &["other"]);
     one.source = Some(theirs.id.clone());
     check(
@@ -276,7 +276,7 @@ fn two_vendors_packages_of_one_name_are_two_packages() {
 }
 
 #[test]
-fn what_a_vendor_says_of_anothers_package_binds_its_own() {
+fn a_conflict_that_a_vendor_lists_with_anothers_package_binds_its_own() {
     let ours = of_vendor("pci-1234", "edu", |_| {});
     let hostile = of_vendor("pci-10ec", "hostile", |o| o.record.conflicts = vec!["edu".into()]);
     let expected = ["installable edu 1", "refused hostile 1: conflicts with edu 1"];
@@ -298,7 +298,7 @@ fn what_a_vendor_says_of_anothers_package_binds_its_own() {
     );
     // Without the other package nothing is in its way.
     check(&[&[hostile]], &none, &[], &["hostile"], &["installable hostile 1"]);
-    // Modules of one name cannot both be loaded: not the version and not the number of devices decides, but the order of the roles.
+    // Modules of one name cannot both be loaded. The order of the roles decides, not the version or the number of devices.
     let squatter = of_vendor("usb-9999", "squatter", |o| o.record.modules = vec!["edu".into()]);
     check(
         &[&[Arc::clone(&squatter)], &[squatter], &[ours]],

@@ -41,7 +41,7 @@ mod tests {
             &[("edu", ours.clone()), ("edu.pci-10ec", theirs.clone())],
             "edu.pci-10ec",
         );
-        // A package that is named so to be in the way.
+        // A package with the very name that ours would get.
         let squatter = key("by-id/pci-1234", "edu.pci-10ec");
         check(
             theirs,

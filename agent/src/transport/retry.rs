@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_ask_for_patience_within_reason() {
+    fn retry_after_is_respected_up_to_a_limit() {
         let next = |seconds| Backoff::new(1, Duration::from_millis(100)).next(Some(Duration::from_secs(seconds)));
         assert_eq!(next(7), Some(Duration::from_secs(7)));
         assert_eq!(next(3600), None);

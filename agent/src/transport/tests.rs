@@ -64,7 +64,7 @@ fn an_error_of_the_server_passes_or_does_not() {
 }
 
 #[test]
-fn a_server_that_asks_for_an_hour_is_left_alone() {
+fn a_server_that_asks_to_wait_an_hour_is_not_tried_again() {
     let server = Server::new(vec![answer("429 Slow", "Retry-After: 3600\r\n", ""), ok("x")]);
     let error = get(&[&server], SMALL).expect_err("an hour is too long");
     assert_eq!(error.hint().as_deref(), Some("try again in 3600 s"));
@@ -206,7 +206,7 @@ fn a_redirect_may_not_leave_for_plain_http() {
 }
 
 #[test]
-fn no_server_at_all_is_being_offline() {
+fn an_unreachable_server_counts_as_offline() {
     let nobody = Mirrors::new(vec![Url::parse("http://127.0.0.1:1/").expect("a good address")]);
     let error = run(transport().get_bytes(&nobody, SMALL)).expect_err("nobody listens");
     assert!(error.is_offline() && error.hint().is_some(), "{error}");
@@ -228,7 +228,7 @@ fn a_full_disk_is_our_own_fault_and_not_retried() {
             Ok(())
         }
         fn write(&mut self, _: &[u8]) -> std::io::Result<()> {
-            // What the operating system itself says when a device is full.
+            // The operating system's own error for a full device.
             std::fs::File::options().write(true).open("/dev/full")?.write_all(b"x")
         }
     }

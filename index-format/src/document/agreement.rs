@@ -107,7 +107,7 @@ mod tests {
             json!(["usb:v1234p*"]),
             &["the index record claims the pattern usb:v1234p*, the manifest does not"],
         );
-        // Where nothing else is said, this is the version in the DKMS tree too.
+        // Without `dkms_version`, this is the version in the DKMS tree too.
         let differs = |field: &str| format!("the index record and the manifest differ in {field}");
         check("/version", json!("2"), &[&differs("version"), &differs("dkms_version")]);
         let fields = [

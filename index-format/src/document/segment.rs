@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_faulty_line_costs_only_itself() {
+    fn a_faulty_line_does_not_affect_others() {
         let good = String::from_utf8(canonical::to_bytes(&record("wrong")).unwrap()).unwrap();
         let text = format!("{good}\n{{\"type\":\"novelty\"}}\n\n{good}\n");
         let contents = read(text.as_bytes());

@@ -325,7 +325,7 @@ mod tests {
         for at in (0..bytes.len()).step_by(8) {
             let mut bytes = bytes.clone();
             bytes[at..at + 8].fill(0xff);
-            // Some words are data, and any will do; lengths will not. What is read must be usable.
+            // Any value of a data word is valid, not any length. A filter that is read must be usable.
             if let Some(filter) = KeyFilter::from_bytes(&bytes) {
                 filter.keys(&"pci:v000010ECd00008168".parse().unwrap());
                 filter.keys(&"of:NuartT(null)Cacme,uart".parse().unwrap());

@@ -161,7 +161,7 @@ fn what_came_before_an_interruption_is_kept_for_later() {
 }
 
 #[test]
-fn what_rotted_in_the_store_is_fetched_again() {
+fn a_damaged_bundle_in_the_store_is_fetched_again() {
     let machine = machine();
     let wanted = machine.wanted(CONTENT);
     fs::create_dir_all(wanted.directory()).unwrap();

@@ -55,12 +55,12 @@ fn unpacked(entries: Vec<(Header, Vec<u8>)>) -> Result<SourceTree, String> {
             "something was left behind"
         );
     }
-    // The directory goes now; what the tree needs was looked at by then or is in memory.
+    // `dir` is removed on return, with all that was unpacked.
     result.inspect(|tree| assert!(tree.path().join("dkms.conf").is_file()))
 }
 
 #[test]
-fn what_no_driver_holds_is_refused() {
+fn unsafe_entries_are_refused() {
     let check = |entries: Vec<(Header, Vec<u8>)>, expected: &str| {
         let error = unpacked(entries).err().unwrap_or_default();
         assert!(error.contains(expected), "expected {expected:?}, found {error:?}");
@@ -168,7 +168,7 @@ fn long_names_of_both_kinds_are_bounded() {
 }
 
 #[test]
-fn damage_is_told_from_danger() {
+fn damaged_and_unsafe_archives_are_different_errors() {
     let dir = tempfile::tempdir().unwrap();
     let mut tar = Builder::new(Vec::new());
     let (header, content) = raw(EntryType::Regular, "evil-1/dkms.conf", "", &[1; 5000]);

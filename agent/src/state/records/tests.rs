@@ -89,7 +89,7 @@ fn an_older_database_is_brought_up_to_date() {
 }
 
 #[test]
-fn whose_a_source_is_is_remembered() {
+fn the_bundle_of_a_source_is_remembered() {
     let (_dir, paths) = machine();
     let records = Records::open(&paths).unwrap();
     let check = |directory: &str, expected: Option<&str>| {
