@@ -249,3 +249,33 @@ fn an_older_module_in_use_waits_for_a_reboot() {
     assert_eq!(found, [("2.0".to_owned(), expected.to_owned())]);
     assert_eq!(live.asked(), "-r -- edu\n");
 }
+
+#[test]
+fn a_driver_that_somebody_unloaded_is_loaded_again_and_not_blamed() {
+    let live = Live::new("test -e \"$root/off\" || mkdir -p \"$device/driver\"");
+    assert_eq!(ends(&live.auto()), [("2.0".to_owned(), "loaded".to_owned())]);
+    let driver = live.story.path(&format!("sys{DEVICE}/driver"));
+    fs::remove_dir(&driver).expect("it was bound");
+    assert!(live.auto().attempts.is_empty());
+    assert!(driver.exists(), "it was loaded again");
+    assert_eq!(live.asked(), "-- edu\n-- edu\n");
+
+    // The device is switched off: that is not the package's fault.
+    fs::remove_dir(&driver).expect("it was bound");
+    live.story.write("off", "");
+    assert!(live.auto().attempts.is_empty());
+    assert!(!driver.exists() && live.story.module("edu").is_file());
+    assert_eq!(live.quarantined(), [""; 0]);
+}
+
+#[test]
+fn what_an_image_brought_and_does_not_bind_gives_way_to_the_next_in_one_run() {
+    let live = Live::new("test \"$1\" = -r && exit 0\ngrep -q version=2.0 \"$module\" || mkdir -p \"$device/driver\"");
+    // The image was made for a machine that was not there.
+    live.story.auto(&[]).assert(0, &["installed edu 2.0"]);
+    let found = ends(&live.auto());
+    let failed = format!("Package: it was loaded and did not bind to {EDU}");
+    let expected = [("2.0".to_owned(), failed), ("1.0".to_owned(), "loaded".to_owned())];
+    assert_eq!(found, expected);
+    assert_eq!(live.quarantined(), ["2.0"]);
+}
