@@ -1,6 +1,6 @@
 # Everything a newcomer types. Each target sets up what it needs by itself (scripts/setup.sh says what that is).
 .DELETE_ON_ERROR:
-.PHONY: help build demo test test-full e2e lint bench doc install dist clean
+.PHONY: help build demo test test-full fuzz e2e lint bench doc install dist clean
 
 CARGO ?= cargo
 # Where `make install` puts things; DESTDIR goes before every path, for packages. Kernels and *-dkms packages look for the
@@ -37,7 +37,13 @@ test: lint ## every test but the long suites
 test-full: test ## the long suites too
 	@scripts/setup.sh full
 	$(CARGO) test --locked --workspace --features dkms-tests/full --test full --test alone
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh --runs 20000
 	@scripts/deny.sh
+
+fuzz: ## random input for all that reads what others wrote (FUZZ="--seconds 60 archives")
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh $(FUZZ)
 
 e2e: ## the proofs: a real running kernel in an emulator; Debian's packages and kernels, beside Debian's dkms (root)
 	@scripts/setup.sh e2e

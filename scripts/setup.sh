@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh build   programs and libraries to compile with       (installed by apt; sudo only for that)
 #   scripts/setup.sh lint    also looks whether rustfmt and clippy are there
+#   scripts/setup.sh fuzz    also the C++ compiler that libFuzzer is made with   (installed by apt)
 #   scripts/setup.sh dist    also what packages are made with                 (installed by apt)
 #   scripts/setup.sh demo    also udev, whose database knows names of devices, and real kernels' headers and real drivers
 #                            (udev installed by apt; kernels and drivers downloaded by apt into target/inputs, not installed)
@@ -25,6 +26,8 @@ inputs=${DKMS_TEST_INPUTS:-$PWD/target/inputs}
 build_packages=(bubblewrap ca-certificates gcc make libc6-dev pahole pkg-config libudev-dev bash kmod patch openssl xz-utils)
 # Making .debs and .rpms, and their programs smaller.
 dist_packages=(dpkg-dev rpm binutils)
+# libFuzzer comes as C++ source.
+fuzz_packages=(g++)
 # Its hardware database gives devices their names. Where there is no systemd, as in a container, nothing of it is started.
 demo_packages=(udev)
 # What the tests run besides: recorded devices, the peers' libraries and what they call (ps), Python for python-tuf.
@@ -254,7 +257,7 @@ case $codename in
   bookworm) build_packages+=(libelf1) ;;
   *) build_packages+=(libelf1t64 gcc-12) ;;
 esac
-case $stage in build | lint | dist | demo | e2e | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|lint|dist|demo|e2e|test|full" ;; esac
+case $stage in build | lint | fuzz | dist | demo | e2e | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|lint|fuzz|dist|demo|e2e|test|full" ;; esac
 install_packages "${build_packages[@]}"
 need_rust
 fetch_crates
@@ -262,6 +265,12 @@ fetch_crates
 if [ "$stage" = lint ]; then
   cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
     die "this Rust toolchain has no rustfmt or no clippy" "rustup component add rustfmt clippy"
+  exit 0
+fi
+if [ "$stage" = fuzz ]; then
+  install_packages "${fuzz_packages[@]}"
+  cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml --offline 2>/dev/null || cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml >&2 ||
+    die "cargo could not download the libraries of the fuzz targets" "see cargo's message above; is the network up?"
   exit 0
 fi
 if [ "$stage" = dist ]; then

@@ -21,7 +21,7 @@ use super::{Device, DeviceError, listing, umockdev};
 /// A big server's umockdev file is 3 MB.
 const FILE_MAX_BYTES: usize = 64 << 20;
 /// The largest machines have some ten thousand devices.
-const DEVICES_MAX: usize = 100_000;
+const DEVICES_MAX: usize = 50_000;
 
 /// The devices that the file at `path` records, or standard input where it is `-`, with names from hwdb where the recording has none.
 ///
@@ -68,7 +68,10 @@ pub fn read(path: &Path) -> Result<Vec<Device>, DeviceError> {
 }
 
 /// The devices in `text`, whatever its form.
-fn parse(text: &str) -> Result<Vec<Device>, (usize, String)> {
+///
+/// # Errors
+/// The number of the line, from 1, that is not understood, and why.
+pub fn parse(text: &str) -> Result<Vec<Device>, (usize, String)> {
     if text.trim_start().starts_with('{') {
         report(text)
     } else if umockdev::recognise(text) {
@@ -138,6 +141,9 @@ fn list(text: &str) -> Result<Vec<Device>, (usize, String)> {
                 ),
             ));
         }
+        if devices.len() >= DEVICES_MAX {
+            return Err((number, format!("this is more than {DEVICES_MAX} devices")));
+        }
         match (path, devices.last_mut()) {
             // The second line of one attribute.
             (Some(path), Some(last)) if last.path == path => last.modaliases.push(modalias),
@@ -165,6 +171,15 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.write_all(text.as_bytes()).expect("room for a few bytes");
         file
+    }
+
+    #[test]
+    fn a_list_without_end_is_refused_early() {
+        let refused = parse(&"a:\n".repeat(DEVICES_MAX + 1)).map(|devices| devices.len());
+        assert_eq!(
+            refused,
+            Err((DEVICES_MAX + 1, "this is more than 50000 devices".to_owned()))
+        );
     }
 
     #[test]

@@ -125,6 +125,9 @@ pub fn check_name(value: &str) -> Result<(), &'static str> {
     }
 }
 
+/// More problems of one document help nobody.
+const PROBLEMS_MAX: usize = 1000;
+
 /// Gathers problems.
 #[derive(Default)]
 pub(super) struct Checker {
@@ -132,8 +135,11 @@ pub(super) struct Checker {
 }
 
 impl Checker {
+    /// Keeps a problem, unless there are [`PROBLEMS_MAX`]: a hostile document has one in each of its bytes.
     pub(super) fn push(&mut self, problem: Problem) {
-        self.problems.push(problem);
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        }
     }
 
     pub(super) fn name(&mut self, field: &'static str, value: &str) {

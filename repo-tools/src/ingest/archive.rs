@@ -31,7 +31,8 @@ pub(super) fn read(packed: &[u8], limits: Limits) -> Result<RawTree, Problem> {
                 if entry.size() > tree.bytes_left() {
                     return Err(tree.too_large());
                 }
-                let mut bytes = Vec::new();
+                // Never more than its size: a vector that grows by itself takes up to twice of it.
+                let mut bytes = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or_default());
                 entry.read_to_end(&mut bytes).map_err(malformed)?;
                 let executable = entry.header().mode().map_err(malformed)? & 0o100 != 0;
                 Entry::File { bytes, executable }

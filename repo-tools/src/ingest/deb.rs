@@ -19,7 +19,8 @@ pub(super) fn is_ar(bytes: &[u8]) -> bool {
 
 /// What a package says of itself, and all its files.
 pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<(Origin, RawTree), Problem> {
-    let control = archive::read(member(bytes, "control.tar")?, limits)?;
+    let read = |stem| member(bytes, stem).and_then(|packed| archive::read(packed, limits.of_archive(packed.len())));
+    let control = read("control.tar")?;
     let control = text_of(&control, "control").ok_or_else(|| malformed("the package has no control file"))?;
     let control: Deb822 = control
         .parse()
@@ -28,7 +29,7 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<(Origin, RawTree), Pr
         .iter()
         .next()
         .ok_or_else(|| malformed("the package's control file is empty"))?;
-    let data = archive::read(member(bytes, "data.tar")?, limits)?;
+    let data = read("data.tar")?;
     Ok((origin(control, &data), data))
 }
 
@@ -91,13 +92,12 @@ fn modaliases(mut text: &str) -> Vec<Declared> {
     found
 }
 
+/// Whether a module's name and an opening bracket come next. Looks no further than the name, for there may be a million of them.
 fn begins_module(text: &str) -> bool {
-    text.trim_start().split_once('(').is_some_and(|(name, _)| {
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-    })
+    let text = text.trim_start();
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    let end = text.bytes().position(|b| !is_name(b)).unwrap_or(text.len());
+    end > 0 && text[end..].starts_with('(')
 }
 
 fn text_of(tree: &RawTree, path: &str) -> Option<String> {
@@ -177,6 +177,8 @@ mod tests {
             &[("x", &["dmi:*pn(WI-FI):*", "of:N*T(null)Cx*"])],
         );
         check("broken(pci:*", &[]);
+        // Each `)` could be the end of the list; the whole rest must not be searched behind each of them.
+        assert_eq!(modaliases(&format!("a({}", "),a".repeat(300_000))), []);
     }
 
     #[test]

@@ -39,28 +39,42 @@ pub struct Ingested {
 /// # Errors
 /// See [`IngestError`]: not readable, not a package, hostile, or without exactly one `dkms.conf`.
 pub fn ingest(path: &Path, limits: Limits) -> Result<Ingested, IngestError> {
-    let refused = |problem| IngestError::Refused {
+    if path.is_dir() {
+        return source_of(path, Origin::default(), directory::read(path, limits)?);
+    }
+    // Reading a pipe or a device may never end.
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(IngestError::UnknownKind { path: path.to_owned() });
+    }
+    ingest_bytes(path, &read_file(path, limits)?, limits)
+}
+
+/// As [`ingest`], for the content of the file at `path`, which is not read again.
+///
+/// # Errors
+/// As those of [`ingest`].
+pub fn ingest_bytes(path: &Path, bytes: &[u8], limits: Limits) -> Result<Ingested, IngestError> {
+    let (origin, raw) = if deb::is_ar(bytes) {
+        deb::read(bytes, limits).map_err(|problem| refused(path, problem))?
+    } else if looks_packed(path, bytes) {
+        let raw = archive::read(bytes, limits.of_archive(bytes.len())).map_err(|problem| refused(path, problem))?;
+        (Origin::default(), raw)
+    } else {
+        return Err(IngestError::UnknownKind { path: path.to_owned() });
+    };
+    source_of(path, origin, raw)
+}
+
+fn refused(path: &Path, problem: Problem) -> IngestError {
+    IngestError::Refused {
         path: path.to_owned(),
         problem,
-    };
-    let (mut origin, raw) = if path.is_dir() {
-        (Origin::default(), directory::read(path, limits)?)
-    } else {
-        // Reading a pipe or a device may never end.
-        if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
-            return Err(IngestError::UnknownKind { path: path.to_owned() });
-        }
-        let bytes = read_file(path, limits)?;
-        if deb::is_ar(&bytes) {
-            deb::read(&bytes, limits).map_err(refused)?
-        } else if looks_packed(path, &bytes) {
-            (Origin::default(), archive::read(&bytes, limits).map_err(refused)?)
-        } else {
-            return Err(IngestError::UnknownKind { path: path.to_owned() });
-        }
-    };
+    }
+}
+
+fn source_of(path: &Path, mut origin: Origin, raw: RawTree) -> Result<Ingested, IngestError> {
     let top = source_directory(path, &raw)?;
-    let tree = raw.source_at(&top).map_err(refused)?;
+    let tree = raw.source_at(&top).map_err(|problem| refused(path, problem))?;
     if origin.license.is_empty() {
         origin.license = license::from_source(&tree).unwrap_or_default();
     }
@@ -128,6 +142,8 @@ fn source_directory(path: &Path, raw: &RawTree) -> Result<String, IngestError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     fn tree(files: &[&str]) -> RawTree {
@@ -140,6 +156,26 @@ mod tests {
             raw.insert(name.as_bytes(), entry).unwrap();
         }
         raw
+    }
+
+    #[test]
+    fn a_small_package_takes_little_memory() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |name: &str, size: u64| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(size);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, io::repeat(0).take(size)).unwrap();
+        };
+        add("x-1/dkms.conf", 0);
+        add("x-1/zeros", 5 << 20);
+        let bomb = zstd::encode_all(tar.into_inner().unwrap().as_slice(), 3).unwrap();
+        let room = (4 << 20) + 48 * bomb.len() as u64;
+        let error = ingest_bytes(Path::new("p"), &bomb, Limits::default()).unwrap_err();
+        assert!(
+            matches!(&error, IngestError::Refused { problem, .. } if *problem == Problem::TooLarge(room)),
+            "{error}"
+        );
     }
 
     #[test]

@@ -33,6 +33,20 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The limits of an archive of `packed_bytes` from outside, which may unpack to so many times its size and no more: a small
+    /// archive never takes much memory. Packed sources are a thirtieth to a third of their size.
+    pub(super) fn of_archive(self, packed_bytes: usize) -> Self {
+        const SMALLEST_BYTES: u64 = 4 << 20;
+        const RATIO: u64 = 48;
+        let room = SMALLEST_BYTES.saturating_add((packed_bytes as u64).saturating_mul(RATIO));
+        Self {
+            total_bytes: self.total_bytes.min(room),
+            ..self
+        }
+    }
+}
+
 /// One thing in a tree. Owner, time and the exact mode are not kept: they are not the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {

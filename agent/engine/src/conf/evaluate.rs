@@ -39,6 +39,13 @@ pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
     first.result
 }
 
+/// Reads what an evaluation printed: names and values, each ended by a zero byte. `None` when the end mark is missing, or the
+/// values do not describe a package.
+pub fn read_output(stdout: &[u8], ctx: &ConfContext) -> Option<DkmsConf> {
+    let raw = RawConf::parse(stdout, str::to_owned).ok()?;
+    read_conf(&raw, ctx, "").ok()
+}
+
 /// The values of a plain conf; None for one that only bash can read.
 pub(super) fn without_bash(dir: &Path, ctx: &ConfContext) -> Option<Result<DkmsConf, ConfError>> {
     let raw = plain::read(dir, ctx)?;

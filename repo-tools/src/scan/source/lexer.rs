@@ -30,9 +30,9 @@ pub(super) struct Macro {
     pub(super) body: Vec<Token>,
 }
 
-/// Tokens that may be read, copied or skipped while the tables of one source are read. A large driver needs less than a
-/// tenth of it; a hostile one is stopped after about a second.
-const MAX_WORK: usize = 20_000_000;
+/// Tokens that may be read, copied or skipped while the tables of one source are read. A large driver needs less than
+/// half of it; a hostile one is stopped well within a second.
+const MAX_WORK: usize = 4_000_000;
 /// A macro with more parameters is passed over.
 const MAX_PARAMETERS: usize = 64;
 

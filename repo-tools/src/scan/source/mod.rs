@@ -106,7 +106,11 @@ pub fn scan(tree: &SourceTree, constants: &Constants) -> Vec<Table> {
     macros.add_all(&constants.macros);
     let mut tables = Vec::new();
     for (path, tokens) in sources.iter().filter(|(path, _)| path.ends_with(".c")) {
+        let mut seen = BTreeSet::new();
         for (at, bus, name) in table_calls(tokens) {
+            if !seen.insert((bus, name)) {
+                continue;
+            }
             let own = definition(&tokens[..at], name, &macros);
             // Tables may also lie in a file that this one includes.
             let found = own.or_else(|| sources.iter().find_map(|(_, tokens)| definition(tokens, name, &macros)));
@@ -161,6 +165,9 @@ fn definition<'a>(tokens: &'a [Token], name: &str, macros: &Macros) -> Option<&'
     })
 }
 
+/// The work of making one pattern, in tokens.
+const PATTERN_WORK: usize = 20;
+
 fn read_table(file: &str, bus: &str, body: &[Token], macros: &Macros) -> Table {
     let mut table = Table {
         file: file.to_owned(),
@@ -177,7 +184,10 @@ fn read_table(file: &str, bus: &str, body: &[Token], macros: &Macros) -> Table {
     }
     for entry in split(body) {
         match entry_patterns(entry, known, macros) {
-            Ok(patterns) => table.patterns.extend(patterns),
+            Ok(patterns) => match macros.charge(PATTERN_WORK * patterns.len()) {
+                Ok(()) => table.patterns.extend(patterns),
+                Err(unknown) => drop(table.unknown.insert(unknown)),
+            },
             Err(unknown) => {
                 table.unknown.insert(unknown);
             }

@@ -209,6 +209,8 @@ fn hostile_macros_are_bounded() {
     // 30 to the power of 15 expansions to nothing, and to a number.
     check(&format!("{}{table}", chain("A", 30, "")), "too much work");
     check(&format!("{}{table}", chain("A", 30, "1,")), "too many tokens");
+    // Macros that expand to one another.
+    check(&format!("#define A0 B B\n#define B A0\n{table}"), "too");
     // Arguments that are copied many times over.
     let calls = format!("{}1{}", "D(".repeat(12), ")".repeat(12));
     let nested = format!("#define A0 {calls}\n#define D(x) {}\n", "x ".repeat(1000));
