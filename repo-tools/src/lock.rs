@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, SeekFrom, flock};
@@ -18,6 +19,18 @@ pub struct Lock {
     interrupted: bool,
 }
 
+/// Whoever can open the file can lock it, and so stop every writer for ever.
+const MODE: u32 = 0o600;
+
+/// Sets the mode of a lock file that an older version made.
+fn close_to_others(file: &File) -> io::Result<()> {
+    let meta = file.metadata()?;
+    if meta.mode() & 0o777 != MODE && meta.uid() == rustix::process::geteuid().as_raw() {
+        file.set_permissions(fs::Permissions::from_mode(MODE))?;
+    }
+    Ok(())
+}
+
 impl Lock {
     /// Waits until no other process changes the repository at `dir`, and says so on stderr.
     pub fn take(dir: &Path) -> Result<Self, FileError> {
@@ -27,8 +40,10 @@ impl Lock {
             .truncate(false)
             .read(true)
             .write(true)
+            .mode(MODE)
             .open(&path)
             .map_err(FileError::on("open", &path))?;
+        close_to_others(&file).map_err(FileError::on("change the mode of", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -104,5 +119,18 @@ mod tests {
         drop(first);
         done.recv().unwrap();
         second.join().unwrap();
+    }
+
+    #[test]
+    fn others_cannot_open_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o777;
+        drop(Lock::take(dir.path()).unwrap());
+        assert_eq!(mode(), 0o600);
+        // As older versions made it.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        drop(Lock::take(dir.path()).unwrap());
+        assert_eq!(mode(), 0o600);
     }
 }

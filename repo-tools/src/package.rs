@@ -35,6 +35,7 @@ pub fn added(
         .map(|name| Module {
             aliases: Vec::new(),
             declared: sorted(declared.get(&name)),
+            other_aliases: Vec::new(),
             name: installed_name(std::slice::from_ref(conf), &name),
         })
         .collect();
@@ -145,7 +146,7 @@ const CURATED: &str = "curated";
 fn claims(manifest: &Manifest) -> impl Iterator<Item = &str> {
     let modules = manifest.modules.iter();
     modules
-        .flat_map(|m| m.aliases.iter().chain(&m.declared))
+        .flat_map(|m| m.aliases.iter().chain(&m.declared).chain(&m.other_aliases))
         .map(String::as_str)
 }
 
@@ -221,13 +222,16 @@ fn root_scripts(conf: &DkmsConf) -> Vec<String> {
     .collect()
 }
 
-/// The aliases of a module that a device can match. Those without a colon name file systems, character devices and such.
+/// The aliases of a module that a device can match.
 pub fn device_patterns<'a>(aliases: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
-    aliases
-        .into_iter()
-        .filter(|alias| alias.contains(':'))
-        .map(str::to_owned)
-        .collect()
+    let devices = aliases.into_iter().filter(|alias| alias.contains(':'));
+    devices.map(str::to_owned).collect()
+}
+
+/// The other ones, without a colon: they name file systems, character devices and such.
+pub fn other_aliases<'a>(aliases: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    let others = aliases.into_iter().filter(|alias| !alias.contains(':'));
+    others.map(str::to_owned).collect()
 }
 
 pub(crate) fn sorted(patterns: Option<&BTreeSet<String>>) -> Vec<String> {

@@ -176,6 +176,7 @@ impl Published {
                     name: name.clone(),
                     aliases: record.patterns.clone(),
                     declared: Vec::new(),
+                    other_aliases: Vec::new(),
                 })
                 .collect(),
             recipe: record.recipe.clone(),

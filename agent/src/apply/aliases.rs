@@ -28,7 +28,13 @@ pub(super) struct Unlisted {
 pub(super) fn unlisted<'a>(manifest: &Manifest, built: impl IntoIterator<Item = (&'a str, &'a str)>) -> Unlisted {
     let modules = manifest.modules.iter();
     let listed: BTreeSet<&str> = modules
-        .flat_map(|module| module.aliases.iter().chain(&module.declared))
+        .flat_map(|module| {
+            module
+                .aliases
+                .iter()
+                .chain(&module.declared)
+                .chain(&module.other_aliases)
+        })
         .map(String::as_str)
         .collect();
     let scope = manifest.scope();
@@ -107,6 +113,15 @@ mod tests {
         check("curated", LISTED, false, false);
         check("curated", "pci:v000010ECd00008168sv*sd*bc*sc*i*", false, true);
         check("curated", "fs-ext4", false, true);
+    }
+
+    #[test]
+    fn aliases_of_no_device_can_be_listed_too() {
+        let modules = serde_json::json!([{"name": "edu", "aliases": [LISTED], "other_aliases": ["char-major-10-200"]}]);
+        let manifest = manifest("curated", modules, serde_json::json!({}));
+        let found = unlisted(&manifest, [("edu", "char-major-10-200"), ("edu", "char-major-10-201")]);
+        let texts: Vec<&str> = found.within.iter().map(|alias| alias.text.as_str()).collect();
+        assert_eq!((texts, found.outside.len()), (vec!["char-major-10-201"], 0));
     }
 
     #[test]

@@ -71,6 +71,10 @@ pub struct Module {
     /// only when no trial build succeeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub declared: Vec<String>,
+    /// Aliases of the compiled .ko that are not those of devices: `fs-…`, `char-major-…`, other names of the module. Devices
+    /// are not matched with them. Only the curated role may sign them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_aliases: Vec<String>,
 }
 
 impl Manifest {
@@ -164,6 +168,13 @@ impl Manifest {
         check.count("patterns", patterns().count(), PATTERNS_MAX);
         for module in &self.modules {
             check.name("module", &module.name);
+            check.texts("other_aliases", &module.other_aliases);
+            if let (Some(Scope::Vendor(vendor)), Some(alias)) = (scope, module.other_aliases.first()) {
+                check.push(Problem::OutOfScope {
+                    pattern: alias.clone(),
+                    vendor,
+                });
+            }
         }
         for text in patterns() {
             let Some(pattern) = check.pattern(text) else { continue };
@@ -231,6 +242,7 @@ mod tests {
                 name: "r8168".into(),
                 aliases: vec!["pci:v000010ECd00008168sv*sd*bc*sc*i*".into()],
                 declared: Vec::new(),
+                other_aliases: Vec::new(),
             }],
             recipe: Recipe::default(),
             upstream_since: None,
@@ -328,6 +340,18 @@ mod tests {
             ],
         );
         check(|m| m.modules.clear(), &["no modules"]);
+        let mut hostile = manifest();
+        hostile.conflicts = vec![String::new(); 100_000];
+        assert_eq!(hostile.problems().len(), 1000, "problems take memory, too");
+        let other = |m: &mut Manifest| m.modules[0].other_aliases = vec!["char-major-10-200".into()];
+        check(other, &["pattern \"char-major-10-200\" is not literally of pci-10ec"]);
+        check(
+            |m| {
+                other(m);
+                m.scope = "curated".into();
+            },
+            &[],
+        );
     }
 
     #[test]

@@ -86,6 +86,11 @@ pub enum Problem {
         /// How many patterns only the built modules have.
         only_built: usize,
     },
+    /// Built modules have aliases that are not those of devices: only the curated role may sign the package.
+    OtherAliases {
+        /// The aliases.
+        aliases: Vec<String>,
+    },
     /// The kernel has a driver of its own for these devices.
     InTree {
         /// The kernel.
@@ -117,9 +122,11 @@ impl Problem {
             | Self::BuildsNowhere { .. }
             | Self::NeverScanned
             | Self::InTree { .. } => Severity::Warning,
-            Self::NoSummary | Self::NoPatterns | Self::SourceDiffers { .. } | Self::SharesDkmsVersion { .. } => {
-                Severity::Note
-            }
+            Self::NoSummary
+            | Self::NoPatterns
+            | Self::SourceDiffers { .. }
+            | Self::OtherAliases { .. }
+            | Self::SharesDkmsVersion { .. } => Severity::Note,
         }
     }
 
@@ -154,6 +161,11 @@ impl fmt::Display for Problem {
                 f,
                 "{} patterns of its source are not in the built modules, {only_built} of the modules not in the source",
                 only_declared.len()
+            ),
+            Self::OtherAliases { aliases } => write!(
+                f,
+                "its modules have aliases of no device, which only the curated role may sign: {}",
+                aliases.join(", ")
             ),
             Self::InTree {
                 kernel,
@@ -223,6 +235,12 @@ fn problems(package: &StagedPackage, kernels: &[InTree]) -> Vec<Problem> {
         found.push(Problem::NoPatterns);
     }
     found.extend(source_differs(manifest));
+    let others: BTreeSet<&String> = manifest.modules.iter().flat_map(|m| &m.other_aliases).collect();
+    if !others.is_empty() {
+        found.push(Problem::OtherAliases {
+            aliases: others.into_iter().cloned().collect(),
+        });
+    }
     found.extend(kernels.iter().filter_map(|kernel| {
         let (modules, claimed) = kernel.claims(&patterns);
         (claimed > 0).then(|| Problem::InTree {

@@ -124,6 +124,10 @@ fn builds_are_examined() {
         },
         &["1 patterns of its source are not in the built modules, 0 of the modules not in the source"],
     );
+    check(
+        |package| package.manifest.modules[0].other_aliases = vec!["char-major-10-200".to_owned(), "fs-x".to_owned()],
+        &["its modules have aliases of no device, which only the curated role may sign: char-major-10-200, fs-x"],
+    );
 }
 
 #[test]

@@ -152,15 +152,21 @@ fn one_line(text: &str) -> String {
 /// The modules that were built, with their aliases; the aliases of a built module replace those guessed from its
 /// source, also when it has none.
 fn modules(manifest: &Manifest, built: &[&ModuleInfo], keep_older: bool, confs: &[DkmsConf]) -> Vec<Module> {
-    let mut aliases = Aliases::new();
+    let (mut aliases, mut others) = (Aliases::new(), Aliases::new());
     if keep_older {
         for module in &manifest.modules {
             aliases.insert(module.name.clone(), module.aliases.iter().cloned().collect());
+            others.insert(module.name.clone(), module.other_aliases.iter().cloned().collect());
         }
     }
     for info in built {
-        let patterns = package::device_patterns(info.aliases.iter().map(String::as_str));
         let name = package::installed_name(confs, &info.name);
+        let texts = || info.aliases.iter().map(String::as_str);
+        let patterns = package::device_patterns(texts());
+        others
+            .entry(name.clone())
+            .or_default()
+            .extend(package::other_aliases(texts()));
         aliases.entry(name).or_default().extend(patterns);
     }
     let declared: BTreeMap<&str, &Vec<String>> = manifest
@@ -176,6 +182,7 @@ fn modules(manifest: &Manifest, built: &[&ModuleInfo], keep_older: bool, confs: 
                 _ => Vec::new(),
             },
             aliases: aliases.into_iter().collect(),
+            other_aliases: package::sorted(others.get(&name)),
             name,
         })
         .collect()
@@ -258,7 +265,7 @@ mod tests {
     #[test]
     fn built_aliases_replace_the_guess() {
         let kernels = kernels();
-        let built = |patterns: &[&str]| Trial::Built(vec![module("x", patterns), module("y_core", &["y"])]);
+        let built = |patterns: &[&str]| Trial::Built(vec![module("x", patterns), module("y_core", &[])]);
         let failed = Trial::Failed("it does\n\tnot fit".to_owned());
         let package = learnt(&fresh(), &kernels, &results(vec![(0, built(&[ONE, TWO])), (1, failed)]));
         assert_eq!(package.record.patterns, [ONE, TWO]);
@@ -275,6 +282,18 @@ mod tests {
         let again = learnt(&more, &kernels, &results(vec![(0, built(&[ONE])), (1, built(&[ONE]))]));
         assert_eq!(again.record.patterns, [ONE]);
         assert_eq!(again.record.builds.len(), 2);
+    }
+
+    #[test]
+    fn aliases_of_no_device_are_kept_apart_for_the_curated_role() {
+        let trial = |alias| Trial::Built(vec![module("x", &[ONE, alias])]);
+        let trials = results(vec![(0, trial("char-major-10-200")), (1, trial("y"))]);
+        let package = learnt(&fresh(), &kernels(), &trials);
+        assert_eq!(package.record.patterns, [ONE]);
+        assert_eq!(package.manifest.modules[0].other_aliases, ["char-major-10-200", "y"]);
+        assert_eq!(package.manifest.scope, "curated");
+        let again = learnt(&package, &kernels(), &results(vec![(0, trial("y")), (1, trial("y"))]));
+        assert_eq!(again.manifest.modules[0].other_aliases, ["y"]);
     }
 
     #[test]
