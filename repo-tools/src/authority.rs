@@ -1,6 +1,6 @@
 //! Changes of who may sign what, and what must not be installed: delegate, rotate, revoke.
 
-use dkms_index::document::revocation::{Revocation, Revocations};
+use dkms_index::document::revocation::{Revocation, Revocations, Subject};
 use dkms_index::modalias::VendorId;
 use dkms_index::trust::scope::BY_ID;
 use jiff::Timestamp;
@@ -25,6 +25,9 @@ pub enum AuthorityError {
     /// No such role.
     #[error("there is no role {0}")]
     UnknownRole(String),
+    /// No revocation of just this; those that there are.
+    #[error("no revocation names just this")]
+    NotRevoked(Vec<Revocation>),
     /// Publication failed.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -45,12 +48,27 @@ impl AuthorityError {
         match self {
             Self::Delegated(role) => Some(format!("to give it new keys, `dkms-repo rotate {role}`")),
             Self::UnknownRole(_) => Some("see `dkms-repo roles` for all roles".to_owned()),
+            Self::NotRevoked(others) if others.is_empty() => Some("nothing is revoked".to_owned()),
+            Self::NotRevoked(others) => Some(format!(
+                "give bundle or name, --from and --to as one of these has them: {}",
+                list(others)
+            )),
             Self::Publish(e) => e.hint(),
             Self::Key(e) => e.hint(),
             Self::Sign(e) => e.hint(),
             Self::File(e) => e.hint(),
         }
     }
+}
+
+fn list(revocations: &[Revocation]) -> String {
+    let end =
+        |option: &str, end: &Option<String>| end.as_ref().map_or_else(String::new, |end| format!(" {option} {end}"));
+    let subject = |revocation: &Revocation| match &revocation.subject {
+        Subject::Bundle(hash) => format!("--bundle {hash}"),
+        Subject::Package { name, from, to } => format!("{name}{}{}", end("--from", from), end("--to", to)),
+    };
+    revocations.iter().map(subject).collect::<Vec<_>>().join("; ")
 }
 
 /// Makes keys for a vendor and lets them sign manifests of that vendor's devices alone.
@@ -184,11 +202,32 @@ pub fn revoke(repository: &Repository, revocation: Revocation, now: Timestamp) -
     let mut list: Revocations = content::revocations(repository)?;
     if !list.revoked.contains(&revocation) {
         list.revoked.push(revocation);
-        content::check_revocations(&list)?;
-        let text = format!("{:#}\n", serde_json::json!(list));
-        files::write_atomic(&repository.path().join("revocations.json"), text.as_bytes())?;
+        write_revocations(repository, &list)?;
     }
     Ok(publish_locked(repository, &lock, Extent::Revocations, now)?)
+}
+
+/// Takes back every denial of `subject` and publishes the list at once, with the online keys alone.
+///
+/// # Errors
+/// When nothing denies it, or the list cannot be published.
+pub fn unrevoke(repository: &Repository, subject: &Subject, now: Timestamp) -> Result<Report, AuthorityError> {
+    let lock = recovery::lock(repository.path())?;
+    let mut list: Revocations = content::revocations(repository)?;
+    let before = list.revoked.len();
+    list.revoked.retain(|revocation| revocation.subject != *subject);
+    if list.revoked.len() == before {
+        return Err(AuthorityError::NotRevoked(list.revoked));
+    }
+    write_revocations(repository, &list)?;
+    Ok(publish_locked(repository, &lock, Extent::Revocations, now)?)
+}
+
+fn write_revocations(repository: &Repository, list: &Revocations) -> Result<(), AuthorityError> {
+    content::check_revocations(list)?;
+    let text = format!("{:#}\n", serde_json::json!(list));
+    files::write_atomic(&repository.path().join("revocations.json"), text.as_bytes())?;
+    Ok(())
 }
 
 fn carry_out(

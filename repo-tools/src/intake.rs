@@ -1,5 +1,6 @@
 //! Adding: from a path to a staged package with its bundle. The source is read, its `dkms.conf` evaluated, nothing built.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -167,10 +168,10 @@ impl Intake {
 }
 
 /// How this program turns an input into a package; another number makes all inputs new.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// `input.json`: the file a staged package was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Input {
     revision: u32,
     sha256: String,
@@ -201,15 +202,29 @@ impl Input {
     }
 }
 
-/// The staged package that was made of just this file by just this program, if there is one.
-pub fn already_staged(stage: &Stage, packages: &[StagedPackage], path: &Path) -> Option<StagedPackage> {
-    let input = Input::of(path)?;
-    let same = |package: &&StagedPackage| {
-        let file = input_file(stage, package);
-        let input = input.clone().made(package);
-        fs::read(file).is_ok_and(|bytes| serde_json::from_slice(&bytes).is_ok_and(|before: Input| before == input))
-    };
-    packages.iter().find(same).cloned()
+/// The staged packages by the files that they were made from, read once.
+#[derive(Debug)]
+pub struct Made<'a>(BTreeMap<Input, &'a StagedPackage>);
+
+impl<'a> Made<'a> {
+    /// Those of `packages` that were made from a file.
+    pub fn read(stage: &Stage, packages: &'a [StagedPackage]) -> Self {
+        let of = |package: &'a StagedPackage| {
+            let bytes = fs::read(input_file(stage, package)).ok()?;
+            let input: Input = serde_json::from_slice(&bytes).ok()?;
+            (input == input.clone().made(package)).then_some((input, package))
+        };
+        Self(packages.iter().filter_map(of).collect())
+    }
+
+    /// The staged package that was made of just this file by just this program, if there is one.
+    pub fn from_file(&self, path: &Path) -> Option<StagedPackage> {
+        let input = Input::of(path)?;
+        let from_here = self.0.range(input.clone()..);
+        let mut same =
+            from_here.take_while(|(other, _)| (other.revision, &other.sha256) == (input.revision, &input.sha256));
+        same.next().map(|(_, package)| (*package).clone())
+    }
 }
 
 fn input_file(stage: &Stage, package: &StagedPackage) -> PathBuf {

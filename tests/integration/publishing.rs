@@ -279,6 +279,62 @@ fn writers_take_turns() -> Result<()> {
     Ok(())
 }
 
+/// What is offered to whom is set by commands, published, and taken back.
+#[test]
+fn a_version_is_offered_step_by_step_and_taken_back() -> Result<()> {
+    let repo = TestRepo::with_packages()?;
+    let path = repo.repository.path();
+    let run = |arguments: &[&str], code: i32| -> Result<String> {
+        let output = dkms_repo(path, arguments).output()?;
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        Ok(said(&output))
+    };
+    let (name, version) = {
+        let first = &Stage::of(&repo.repository).list()?[0].manifest;
+        (first.name.clone(), format!("{}@{}", first.name, first.version))
+    };
+    run(&["rollout", &version, "50", "--ring", "lab"], 0)?;
+    let shown = run(&["oem-sets", &version, "dmi:*:svnACME:*"], 0)?;
+    assert!(
+        shown.contains("offered to: 50 of 1000 machines and the rings lab"),
+        "{shown}"
+    );
+    assert!(shown.contains("for the machines: dmi:*:svnACME:*"), "{shown}");
+    // More machines, the same ring and the same salt.
+    run(&["rollout", &version, "300"], 0)?;
+    let of = |name: &str| -> Result<_> {
+        let staged = Stage::of(&repo.repository).list()?;
+        let package = staged.into_iter().find(|package| package.manifest.name == name);
+        package.map(|package| package.record).context("it is staged")
+    };
+    let rollout = of(&name)?.rollout.context("a rollout")?;
+    assert_eq!((rollout.permille, &*rollout.rings), (300, &["lab".to_owned()][..]));
+    assert_eq!(rollout.salt, version.replace('@', "-"));
+    run(&["rollout", &version, "--all"], 0)?;
+    run(&["oem-sets", &version, "--clear"], 0)?;
+    assert_eq!((of(&name)?.rollout, of(&name)?.oem_sets.len()), (None, 0));
+    run(&["rollout", &version, "1001"], 2)?;
+    run(&["rollout", &name, "5"], 2)?;
+    run(&["oem-sets", &version, "*"], 1)?;
+
+    run(&["revoke", &name, "--to", "9", "--reason", "it burns"], 0)?;
+    let other = run(&["unrevoke", &name], 1)?;
+    assert!(other.contains(&format!("{name} --to 9")), "{other}");
+    run(&["unrevoke", &name, "--to", "9"], 0)?;
+
+    let before = Stage::of(&repo.repository).list()?.len();
+    let absent = run(&["unstage", &version, "nothing@1"], 1)?;
+    assert!(absent.contains("nothing 1 is not staged"), "{absent}");
+    assert_eq!(Stage::of(&repo.repository).list()?.len(), before, "all or none");
+    run(&["unstage", &version], 0)?;
+    run(&["publish"], 0)?;
+    let synced = Client::new(repo.pinned()?).sync(&repo.mirror()?, jiff::Timestamp::now());
+    let synced = synced.context("a machine takes it")?;
+    assert!(synced.metadata.revocations().revoked.is_empty());
+    assert_eq!(synced.installable().len(), before - 1);
+    Ok(())
+}
+
 #[test]
 fn keys_are_private_never_shown_and_missed_by_name() -> Result<()> {
     let dir = tempfile::tempdir()?;

@@ -136,6 +136,8 @@ fn repo(schemas: &mut Schemas) {
     check("repo-scan", &["scan", "--root", text(&machine), "--kernel", &kernel]);
     check("repo-list", &["list"]);
     check("repo-show", &["show", "qemu-edu"]);
+    check("repo-show", &["rollout", "qemu-edu@1.0", "50", "--ring", "lab"]);
+    check("repo-show", &["oem-sets", "qemu-edu@1.0", "dmi:*:svnQEMU:*"]);
     check("repo-publish", &["publish", "--delegate"]);
     check("repo-publish", &["timestamp"]);
     check("repo-publish", &["rotate", "timestamp"]);
@@ -143,6 +145,8 @@ fn repo(schemas: &mut Schemas) {
     check("repo-gc", &["gc", "--dry-run"]);
     check("repo-verify", &["verify"]);
     check("repo-publish", &["revoke", "qemu-edu", "--reason", "it hangs"]);
+    check("repo-publish", &["unrevoke", "qemu-edu"]);
+    check("repo-show", &["unstage", "qemu-edu@1.0"]);
 
     let mut server = command(&["serve", "--port", "0"])
         .stdout(Stdio::piped())

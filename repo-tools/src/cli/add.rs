@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dkms_engine::sandbox::Policy;
 
 use super::{Context, Failure, print};
-use crate::intake::{self, Intake, IntakeError, Outcome};
+use crate::intake::{self, Intake, IntakeError, Made, Outcome};
 use crate::package::Vendors;
 use crate::stage::{Stage, StagedPackage};
 
@@ -38,12 +38,11 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     context.require_sandbox(&repository, args.sandbox)?;
     let stage = Stage::of(&repository);
     let staged = stage.list()?;
+    let made = Made::read(&stage, &staged);
     let intake = Intake::on_this_machine(Vendors::of(&repository));
     // Threads of this process take turns here, so that the lock's message is only printed for other processes.
     let turn = Mutex::new(());
-    let results = side_by_side(&args.paths, |path| {
-        add(path, &intake, &stage, &turn, &staged, args.force)
-    });
+    let results = side_by_side(&args.paths, |path| add(path, &intake, &stage, &turn, &made, args.force));
     let mut added = Vec::new();
     for (path, result) in args.paths.iter().zip(results) {
         match result {
@@ -72,10 +71,10 @@ fn add(
     intake: &Intake,
     stage: &Stage,
     turn: &Mutex<()>,
-    staged: &[StagedPackage],
+    made: &Made<'_>,
     force: bool,
 ) -> Result<Added, IntakeError> {
-    if let Some(package) = intake::already_staged(stage, staged, path) {
+    if let Some(package) = made.from_file(path) {
         return Ok(Added {
             outcome: Outcome::Unchanged,
             package,

@@ -11,6 +11,7 @@ mod gc;
 mod init;
 mod lint;
 mod list;
+mod offer;
 mod print;
 mod progress;
 mod publish;
@@ -67,12 +68,16 @@ enum Command {
     List(list::Args),
     Scan(scan::Args),
     Show(show::Args),
+    Rollout(offer::RolloutArgs),
+    OemSets(offer::OemSetsArgs),
+    Unstage(offer::UnstageArgs),
     Publish(publish::Args),
     Timestamp(publish::TimestampArgs),
     Delegate(delegate::Args),
     Rotate(delegate::RotateArgs),
     Roles(delegate::RolesArgs),
     Revoke(revoke::Args),
+    Unrevoke(revoke::UnrevokeArgs),
     Gc(gc::Args),
     Verify(verify::Args),
     Serve(serve::Args),
@@ -129,6 +134,9 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(args, &context),
         Command::Scan(args) => scan::run(args, &context),
         Command::Show(args) => show::run(args, &context),
+        Command::Rollout(args) => offer::run_rollout(args, &context),
+        Command::OemSets(args) => offer::run_oem_sets(args, &context),
+        Command::Unstage(args) => offer::run_unstage(args, &context),
         Command::Init(args) => init::run(args, &context),
         Command::Publish(args) => publish::run(args, &context),
         Command::Timestamp(args) => publish::run_timestamp(args, &context),
@@ -136,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Rotate(args) => delegate::run_rotate(args, &context),
         Command::Roles(args) => delegate::run_roles(args, &context),
         Command::Revoke(args) => revoke::run(args, &context),
+        Command::Unrevoke(args) => revoke::run_unrevoke(args, &context),
         Command::Gc(args) => gc::run(args, &context),
         Command::Verify(args) => verify::run(args, &context),
         Command::Serve(args) => serve::run(args, &context),

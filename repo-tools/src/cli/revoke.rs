@@ -1,4 +1,4 @@
-//! `dkms-repo revoke`.
+//! `dkms-repo revoke` and `unrevoke`.
 
 use dkms_index::document::revocation::{Action, Revocation, Subject};
 
@@ -9,6 +9,25 @@ use crate::authority;
 /// Denies a bundle, or versions of a package, on all machines; published at once with the online keys alone.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    subject: SubjectArgs,
+    /// Why, for people.
+    #[arg(long)]
+    reason: String,
+    /// What machines do: never install it, or also remove it where it is.
+    #[arg(long, value_enum, default_value_t = What::Block)]
+    action: What,
+}
+
+/// Takes back a revocation that names just this bundle, or these versions; published at once with the online keys alone.
+#[derive(Debug, clap::Args)]
+pub(super) struct UnrevokeArgs {
+    #[command(flatten)]
+    subject: SubjectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct SubjectArgs {
     /// Name of the package.
     #[arg(required_unless_present = "bundle", conflicts_with = "bundle")]
     package: Option<String>,
@@ -21,12 +40,19 @@ pub(super) struct Args {
     /// Highest version; default: the newest, also of those to come.
     #[arg(long, requires = "package")]
     to: Option<String>,
-    /// Why, for people.
-    #[arg(long)]
-    reason: String,
-    /// What machines do: never install it, or also remove it where it is.
-    #[arg(long, value_enum, default_value_t = What::Block)]
-    action: What,
+}
+
+impl From<SubjectArgs> for Subject {
+    fn from(args: SubjectArgs) -> Self {
+        match (args.bundle, args.package) {
+            (Some(hash), _) => Self::Bundle(hash),
+            (None, name) => Self::Package {
+                name: name.unwrap_or_default(),
+                from: args.from,
+                to: args.to,
+            },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -44,20 +70,12 @@ fn sha256(text: &str) -> Result<String, String> {
 
 /// Revokes.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let subject = match (args.bundle, args.package) {
-        (Some(hash), _) => Subject::Bundle(hash),
-        (None, name) => Subject::Package {
-            name: name.unwrap_or_default(),
-            from: args.from,
-            to: args.to,
-        },
-    };
     let action = match args.action {
         What::Block => Action::Block,
         What::Uninstall => Action::Uninstall,
     };
     let revocation = Revocation {
-        subject,
+        subject: args.subject.into(),
         reason: args.reason,
         action,
     };
@@ -65,5 +83,12 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         &authority::revoke(&context.repository()?, revocation, context.now)?,
         context,
     );
+    Ok(())
+}
+
+/// Takes a revocation back.
+pub(super) fn run_unrevoke(args: UnrevokeArgs, context: &Context) -> Result<(), Failure> {
+    let report = authority::unrevoke(&context.repository()?, &args.subject.into(), context.now)?;
+    tell(&report, context);
     Ok(())
 }

@@ -7,7 +7,8 @@ use crate::serve::Server;
 
 /// Serves the published tree over HTTP until it is stopped; prints its address as one line.
 ///
-/// Plain HTTP is safe: clients believe signatures, not connections.
+/// Plain HTTP is safe, because clients check signatures; others in the network can see what is fetched. Machines fetch from
+/// another machine by plain HTTP only where `allow_plain_http` is set in their config.toml.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Address to listen on; the default is reachable from this machine only.

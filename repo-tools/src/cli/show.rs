@@ -1,7 +1,9 @@
 //! `dkms-repo show`: one staged package.
 
+use dkms_index::document::record::{PackageRecord, Status};
+
 use super::{Context, Failure, print};
-use crate::stage::Stage;
+use crate::stage::{Stage, StagedPackage};
 
 /// Shows all that is known about a staged package.
 #[derive(Debug, clap::Args)]
@@ -26,14 +28,20 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     if packages.is_empty() {
         return Err(Failure::new(format!("{} is not staged", args.name)).with_hint("dkms-repo list"));
     }
+    show(&packages, context);
+    Ok(())
+}
+
+/// Prints packages as `show` does.
+pub(super) fn show(packages: &[StagedPackage], context: &Context) {
     if context.json {
         let all = packages
             .iter()
             .map(|p| serde_json::json!({ "manifest": p.manifest, "record": p.record }));
         print::json(&serde_json::Value::Array(all.collect()));
-        return Ok(());
+        return;
     }
-    for package in &packages {
+    for package in packages {
         let (manifest, record) = (&package.manifest, &package.record);
         print::line(&format!("{} {}", manifest.name, manifest.version));
         let facts = [
@@ -49,6 +57,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
             ("scripts as root", manifest.recipe.root_scripts.join(" ")),
             ("needs", manifest.recipe.build_depends.join(" ")),
             ("firmware", manifest.firmware.join(" ")),
+            ("offered to", offered_to(record)),
+            ("for the machines", manifest.oem_sets.join(" ")),
         ];
         for (what, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
             print::line(&format!("  {what}: {value}"));
@@ -76,5 +86,19 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
             }
         }
     }
-    Ok(())
+}
+
+/// Whom the version is offered to; empty: all machines.
+fn offered_to(record: &PackageRecord) -> String {
+    let rollout = record.rollout.as_ref().map_or_else(String::new, |rollout| {
+        let rings = match rollout.rings.as_slice() {
+            [] => String::new(),
+            rings => format!(" and the rings {}", rings.join(", ")),
+        };
+        format!("{} of 1000 machines{rings}", rollout.permille)
+    });
+    match record.status {
+        Status::Active => rollout,
+        Status::Withdrawn => "nobody: it is withdrawn".to_owned(),
+    }
 }

@@ -12,7 +12,7 @@ use crate::gc::{self, Policy};
 use crate::intake::{self, Intake};
 use crate::package::Vendors;
 use crate::publish::{Extent, publish};
-use crate::stage::Stage;
+use crate::stage::{Stage, StageError};
 
 #[test]
 fn a_publication_is_seen_as_a_whole_or_not_at_all() {
@@ -112,6 +112,32 @@ fn a_package_is_staged_as_a_whole_or_not_at_all() {
         }
         // The second time it replaces another source of the same version.
         add(base.path());
+    }
+}
+
+#[test]
+fn a_package_is_unstaged_as_a_whole_or_not_at_all() {
+    let unstage: Work = |path| {
+        let stage = Stage::of(&open(path));
+        let _lock = crate::recovery::lock(path).unwrap();
+        match stage.remove("x", "2") {
+            Ok(()) | Err(StageError::NotStaged { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let base = base();
+    let before = staged(base.path());
+    let states = moments(base.path(), unstage);
+    let after = staged(states.last().unwrap().path());
+    assert_eq!((before.len(), after.len()), (3, 2));
+    for (at, state) in states.iter().enumerate() {
+        let seen = staged(state.path());
+        assert!(seen == before || seen == after, "moment {at}: {seen:?}");
+        unstage(state.path());
+        assert_eq!(staged(state.path()), after, "moment {at}, and then again");
+        assert_eq!(leftovers(state.path()), [""; 0], "moment {at}");
+        publish_all(state.path());
+        assert_eq!(offered(state.path()), ["1", "3"], "moment {at}");
     }
 }
 

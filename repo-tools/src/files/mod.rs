@@ -150,13 +150,29 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Removes the temporary files below `dir` that a killed writer left. The caller holds the lock, so nobody writes.
+/// Removes a directory and all in it: readers see it whole or not at all. `beside` is a directory of the same file system.
+pub fn remove_dir(dir: &Path, beside: &Path) -> Result<(), FileError> {
+    let aside = beside.join(format!("{TEMPORARY}{}", std::process::id()));
+    moment(dir);
+    fs::rename(dir, &aside).map_err(FileError::on("remove", dir))?;
+    moment(dir);
+    fs::remove_dir_all(&aside).map_err(FileError::on("remove", &aside))?;
+    sync_dir(dir.parent().unwrap_or(beside))
+}
+
+/// Removes the temporary files and directories below `dir` that a killed writer left. The caller holds the lock, so nobody writes.
 pub fn sweep(dir: &Path) -> Result<usize, FileError> {
     let mut swept = 0;
     for entry in walkdir::WalkDir::new(dir) {
         // What cannot be listed holds nothing that we wrote.
         let Ok(entry) = entry else { continue };
-        if entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            continue;
+        }
+        if entry.file_type().is_dir() {
+            fs::remove_dir_all(entry.path()).map_err(FileError::on("remove", entry.path()))?;
+            swept += 1;
+        } else if entry.file_type().is_file() {
             remove(entry.path())?;
             swept += 1;
         }

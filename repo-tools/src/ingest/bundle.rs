@@ -1,9 +1,11 @@
 //! The bundle: a source as one file, the same bytes for the same source on every machine.
 
+use std::cell::RefCell;
 use std::io;
 
 use dkms_index::document::{BundleFormat, BundleRef};
 use sha2::{Digest, Sha256};
+use zstd::bulk::Compressor;
 
 use super::archive;
 use super::error::Problem;
@@ -14,6 +16,9 @@ const TIME_S: u64 = 946_684_800;
 
 /// Bundles are made once and fetched by many.
 const ZSTD_LEVEL: i32 = 19;
+
+/// The largest archive whose compressor is kept, so that no thread holds on to much memory.
+const KEPT_MAX_BYTES: usize = 4 << 20;
 
 /// A packed source and how to name it.
 #[derive(Debug, Clone)]
@@ -38,7 +43,7 @@ impl Bundle {
         for (path, entry) in tree.entries() {
             append(&mut tar, &format!("{top}/{path}"), entry)?;
         }
-        Ok(Self::of(zstd::encode_all(tar.into_inner()?.as_slice(), ZSTD_LEVEL)?))
+        Ok(Self::of(compress(&tar.into_inner()?)?))
     }
 
     fn of(bytes: Vec<u8>) -> Self {
@@ -49,6 +54,24 @@ impl Bundle {
         };
         Self { bytes, reference }
     }
+}
+
+/// Compresses an archive. The tables of a compressor are as large as its input asks for, and a thread keeps those of small
+/// ones: to make them anew costs more than most sources do.
+fn compress(archive: &[u8]) -> io::Result<Vec<u8>> {
+    thread_local! {
+        static KEPT: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    }
+    if archive.len() > KEPT_MAX_BYTES {
+        return Compressor::new(ZSTD_LEVEL)?.compress(archive);
+    }
+    KEPT.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some(compressor) => compressor,
+            None => kept.insert(Compressor::new(ZSTD_LEVEL)?),
+        };
+        compressor.compress(archive)
+    })
 }
 
 /// The source in a bundle, which has one top directory.
@@ -118,6 +141,11 @@ mod tests {
         assert_eq!(bundle.bytes, Bundle::pack(&tree, "x-1.0").unwrap().bytes);
         assert_eq!(unpack(&bundle.bytes, Limits::default()).unwrap(), tree);
         assert_eq!(bundle.reference.length, bundle.bytes.len() as u64);
+        // What a thread compressed before has no influence, whether its compressor is kept or not.
+        for size in [1 << 20, KEPT_MAX_BYTES + 1] {
+            compress(&vec![b'x'; size]).unwrap();
+            assert_eq!(bundle.bytes, Bundle::pack(&tree, "x-1.0").unwrap().bytes);
+        }
 
         let dir = tempfile::tempdir().unwrap();
         tree.write_to(dir.path()).unwrap();

@@ -125,7 +125,11 @@ fn builds_are_examined() {
         &["1 patterns of its source are not in the built modules, 0 of the modules not in the source"],
     );
     check(
-        |package| package.manifest.modules[0].other_aliases = vec!["char-major-10-200".to_owned(), "fs-x".to_owned()],
+        |package| {
+            package.manifest.scope = "curated".to_owned();
+            package.record.manifest = package.manifest.target_path();
+            package.manifest.modules[0].other_aliases = vec!["char-major-10-200".to_owned(), "fs-x".to_owned()];
+        },
         &["its modules have aliases of no device, which only the curated role may sign: char-major-10-200, fs-x"],
     );
 }

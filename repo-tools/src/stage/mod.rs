@@ -82,6 +82,26 @@ impl Stage {
         finish_write(&dir)
     }
 
+    /// Takes a package out, in one step; it is no longer published then. Its bundle stays until `gc`.
+    ///
+    /// # Errors
+    /// When it is not staged, or cannot be removed.
+    pub fn remove(&self, name: &str, version: &str) -> Result<(), StageError> {
+        check_name("name", name)?;
+        check_name("version", version)?;
+        let dir = self.package_dir(name, version);
+        if !dir.is_dir() {
+            return Err(StageError::NotStaged {
+                name: name.to_owned(),
+                version: version.to_owned(),
+            });
+        }
+        files::remove_dir(&dir, &self.repository)?;
+        // The directory of the name stays where it has other versions.
+        let _ = fs::remove_dir(self.packages.join(name));
+        Ok(())
+    }
+
     /// One package.
     pub fn get(&self, name: &str, version: &str) -> Result<StagedPackage, StageError> {
         check_name("name", name)?;
