@@ -23,12 +23,15 @@ for target in "${targets[@]}"; do
   [ -f "fuzz/fuzz_targets/$target.rs" ] || die "there is no target '$target'" "one of: ${known[*]}"
 done
 
+# The versions of the workspace, with the crates that only the targets need.
+[ fuzz/Cargo.lock -nt Cargo.lock ] || cp Cargo.lock fuzz/Cargo.lock
+
 # What cargo-fuzz asks rustc for. With --target it is not asked of build scripts and macros, which have no libFuzzer.
 host=$(rustc -vV | sed -n 's/^host: //p')
 flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
 flags+=" -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 export CARGO_TARGET_DIR=$PWD/target/fuzz
-RUSTFLAGS=$flags cargo build --locked --quiet --release --manifest-path fuzz/Cargo.toml --target "$host" "${targets[@]/#/--bin=}"
+RUSTFLAGS=$flags cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target "$host" "${targets[@]/#/--bin=}"
 
 for target in "${targets[@]}"; do
   seeds=fixtures/fuzz/$target corpus=target/fuzz/corpus/$target findings=target/fuzz/findings/$target

@@ -269,7 +269,9 @@ if [ "$stage" = lint ]; then
 fi
 if [ "$stage" = fuzz ]; then
   install_packages "${fuzz_packages[@]}"
-  cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml --offline 2>/dev/null || cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml >&2 ||
+  # The versions of the workspace, with the crates that only the targets need.
+  [ fuzz/Cargo.lock -nt Cargo.lock ] || cp Cargo.lock fuzz/Cargo.lock
+  cargo fetch --quiet --manifest-path fuzz/Cargo.toml --offline 2>/dev/null || cargo fetch --quiet --manifest-path fuzz/Cargo.toml >&2 ||
     die "cargo could not download the libraries of the fuzz targets" "see cargo's message above; is the network up?"
   exit 0
 fi
