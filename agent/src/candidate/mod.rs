@@ -80,7 +80,7 @@ impl Rules {
 /// The facts that candidates are assessed by.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
-    /// For which kernel.
+    /// The target kernel.
     pub kernel: &'a TargetKernel,
     /// The machine's own modalias, which chooses OEM sets.
     pub machine: Option<&'a Modalias>,

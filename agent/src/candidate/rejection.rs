@@ -62,9 +62,9 @@ impl fmt::Display for OfferId {
 /// A package that matches a device and is not offered for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejected {
-    /// Which one.
+    /// The package.
     pub package: OfferId,
-    /// Why not.
+    /// Why it is not offered.
     #[serde(flatten)]
     pub why: Rejection,
 }
@@ -107,7 +107,7 @@ pub enum Rejection {
         kernel: String,
         /// The day of the trial build.
         date: String,
-        /// Why it failed.
+        /// Why the build failed.
         reason: String,
     },
     /// It failed on this machine before, and is not tried again by itself.
@@ -148,7 +148,7 @@ pub enum Rejection {
     },
     /// It may not be installed beside a package that serves this machine better.
     ConflictsWith {
-        /// The other one.
+        /// The other package.
         #[serde(rename = "other")]
         package: OfferId,
     },

@@ -51,7 +51,7 @@ pub enum Failure {
     UnknownRepository {
         /// What was given.
         name: String,
-        /// Those that are.
+        /// The names that are configured.
         known: Vec<String>,
     },
     /// The root of a new repository could not be fetched.
@@ -67,15 +67,15 @@ pub enum Failure {
     WrongFingerprint {
         /// The name.
         name: String,
-        /// What was expected.
+        /// The fingerprint that was expected.
         expected: String,
-        /// What was served.
+        /// The fingerprint of the root that was served.
         found: String,
     },
     /// There is no terminal on which a person could confirm the root, and no fingerprint was given.
     #[error("a repository is trusted by its fingerprint, and none was given")]
     NoFingerprint {
-        /// What was served.
+        /// The fingerprint of the root that was served.
         found: String,
     },
     /// The person did not confirm.
@@ -120,7 +120,7 @@ pub enum Failure {
         release: String,
         /// Where kernels are.
         dir: PathBuf,
-        /// Those that are there.
+        /// The releases that are there.
         known: Vec<String>,
     },
     /// A package was named that no repository has.
@@ -206,7 +206,7 @@ pub enum Failure {
     /// A signal interrupted the run.
     #[error("interrupted by {}", interrupt::name(*signal))]
     Interrupted {
-        /// Its number.
+        /// The number of the signal.
         signal: u8,
     },
     /// Packages cannot be confined here, and the policy does not allow that.

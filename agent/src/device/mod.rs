@@ -146,9 +146,9 @@ pub enum DeviceError {
     TooBig {
         /// The file.
         path: PathBuf,
-        /// How many are allowed.
+        /// The largest number that is allowed.
         limit: usize,
-        /// Of what.
+        /// What is counted: bytes or devices.
         unit: &'static str,
     },
     /// A line of the file is not understood.

@@ -37,9 +37,9 @@ pub enum FetchError {
     Hash {
         /// `<name>-<version>`.
         package: String,
-        /// What the manifest says.
+        /// The hash in the manifest.
         expected: String,
-        /// What came.
+        /// The hash of the download.
         found: String,
     },
     /// The manifest has an invalid value.

@@ -58,7 +58,7 @@ pub enum ProgressEvent {
         package: OfferId,
         /// The release of the kernel.
         kernel: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The error that stopped the run.

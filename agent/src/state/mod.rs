@@ -30,7 +30,7 @@ pub enum StateError {
     /// Something else is where a database belongs.
     #[error("the database {} is not a regular file", path.display())]
     NotRegular {
-        /// What is there.
+        /// The path.
         path: PathBuf,
     },
     /// A database was written by a newer version of this program.
@@ -40,7 +40,7 @@ pub enum StateError {
         path: PathBuf,
         /// Its schema.
         found: i64,
-        /// Ours.
+        /// The schema of this program.
         known: i64,
     },
     /// SQLite cannot do what was asked.
@@ -56,7 +56,7 @@ pub enum StateError {
     Value {
         /// The file.
         path: PathBuf,
-        /// Which value.
+        /// The name of the value.
         what: String,
         /// What is wrong with it.
         why: String,

@@ -36,7 +36,7 @@ pub enum SyncError {
     Trust {
         /// The repository.
         repository: Name,
-        /// Why.
+        /// What was refused, and why.
         source: TrustError,
     },
     /// A verified file could not be kept. Without it a later run would accept a rollback.

@@ -83,7 +83,7 @@ pub enum DocumentError {
     Json {
         /// Kind of document.
         what: &'static str,
-        /// Place and reason.
+        /// The place in the text, and the reason.
         source: serde_json::Error,
     },
     /// Of another schema than this program reads.

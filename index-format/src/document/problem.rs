@@ -41,7 +41,7 @@ pub enum Problem {
     Pattern {
         /// As the document has it.
         pattern: String,
-        /// Why not.
+        /// Why it is not valid.
         error: PatternError,
     },
     /// A vendor's manifest claims what is not literally of that vendor.
@@ -57,9 +57,9 @@ pub enum Problem {
     TooMany {
         /// Field.
         field: &'static str,
-        /// How many.
+        /// The number of entries.
         count: usize,
-        /// At most.
+        /// The largest number that is allowed.
         max: usize,
     },
     /// A list is empty that must not be.

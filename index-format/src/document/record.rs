@@ -82,7 +82,7 @@ pub struct BuildFact {
     pub compiler: String,
     /// Day of the build, `YYYY-MM-DD`.
     pub date: String,
-    /// Whether it built.
+    /// How the build ended.
     pub outcome: BuildOutcome,
     /// Why not, in one sentence; empty when it built.
     #[serde(default, skip_serializing_if = "String::is_empty")]

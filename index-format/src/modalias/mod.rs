@@ -20,7 +20,7 @@ pub struct Modalias(Box<[u8]>);
 /// Why bytes are not a modalias.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModaliasError {
-    /// Nothing at all.
+    /// No bytes.
     #[error("the modalias is empty")]
     Empty,
     /// Longer than the kernel can make it.

@@ -29,7 +29,7 @@ pub struct Pattern(Box<[u8]>);
 /// Why bytes are not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Nothing at all.
+    /// No bytes.
     #[error("the pattern is empty")]
     Empty,
     /// Longer than [`MAX_PATTERN_BYTES`].

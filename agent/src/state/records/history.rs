@@ -13,7 +13,7 @@ const HISTORY_MAX: u64 = 10_000;
 /// One thing that was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When.
+    /// When it was done.
     pub at: Timestamp,
     /// Which run did it: entries of one run have the same.
     pub run: String,

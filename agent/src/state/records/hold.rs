@@ -14,7 +14,7 @@ pub struct Hold {
     pub package: String,
     /// Why, for people; may be empty.
     pub reason: String,
-    /// Since when.
+    /// When it was held.
     pub at: Timestamp,
 }
 

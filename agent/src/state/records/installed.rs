@@ -30,7 +30,7 @@ pub struct InstallRecord {
     /// The scripts that its signed manifest lists as run by root.
     #[serde(default, skip_serializing)]
     pub root_scripts: Vec<String>,
-    /// When.
+    /// When it was installed.
     pub at: Timestamp,
 }
 

@@ -21,7 +21,7 @@ pub struct Quarantined {
     pub kernel: String,
     /// What happened.
     pub reason: String,
-    /// When.
+    /// When it failed.
     pub at: Timestamp,
 }
 
