@@ -1,4 +1,4 @@
-//! Changes of who may sign what, and what must not be installed: delegate, rotate, revoke.
+//! Delegation, key rotation and revocation.
 
 use dkms_index::document::revocation::{Revocation, Revocations, Subject};
 use dkms_index::modalias::VendorId;
@@ -16,7 +16,7 @@ use crate::roles::{self, TARGETS, TOP_LEVEL};
 use crate::signed::{RoleKeys, SignError, Signed, expiry};
 use crate::stage::Stage;
 
-/// Why an authority was not changed.
+/// Why a delegation, rotation or revocation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The vendor has a role already.
@@ -136,7 +136,7 @@ fn delegate_all(
 
 /// Gives a role new keys. For a top-level role that is a new root, signed by the old root keys and the new ones.
 ///
-/// What the role signs is signed by its old keys, too, as far as they are at hand, so that it holds under the old root and
+/// What the role signs is signed by its old keys, too, as far as they are at hand, so that it is valid under the old root and
 /// under the new one: no machine is refused, wherever its synchronisation is when the new root appears.
 pub fn rotate(
     repository: &Repository,

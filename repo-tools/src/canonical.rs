@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sigstore_tuf::canonical_json::to_canonical_bytes;
 
-/// A value has no canonical JSON form, so that it cannot be signed.
+/// A value has no canonical JSON form and cannot be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no canonical JSON form exists: {0}")]
 pub struct CanonicalError(String);

@@ -47,7 +47,7 @@ impl FromStr for Quorum {
     }
 }
 
-/// What a new repository shall be like.
+/// The properties of a new repository.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Name and lifetimes.
@@ -145,7 +145,7 @@ pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitErr
     };
     let release = release(None, root.clone(), request, &ring, &plan.config.expires_days, now)?;
     write::write(&repository, &content, &release, now)?;
-    // Last of all: its presence says that the repository is whole.
+    // Written last: its presence says that the repository is complete.
     repository.save_config()?;
     Ok(repository.public_dir().join("metadata/1.root.json"))
 }

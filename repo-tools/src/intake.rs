@@ -37,7 +37,7 @@ pub enum Outcome {
     Added,
     /// It was staged with the same source; build facts are kept.
     Unchanged,
-    /// It was staged with another source; what was known of that is gone.
+    /// It was staged with another source, whose build facts are removed.
     Replaced,
 }
 
@@ -167,7 +167,7 @@ impl Intake {
     }
 }
 
-/// How this program turns an input into a package; another number makes all inputs new.
+/// The revision of the code that makes a package from an input. With another number, all inputs count as new.
 const REVISION: u32 = 2;
 
 /// `input.json`: the file a staged package was made from.
@@ -175,7 +175,7 @@ const REVISION: u32 = 2;
 struct Input {
     revision: u32,
     sha256: String,
-    /// The bundle that came of it: should another take its place, this says nothing about the package any more.
+    /// The bundle that was made from it. If the package has another bundle by now, this entry does not apply.
     #[serde(default)]
     bundle: String,
 }
@@ -184,7 +184,7 @@ impl Input {
     /// `None` for a directory, which is read anew each time.
     fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
-        // What is too large will be refused when it is read in earnest.
+        // What is too large is refused later, when the package itself is read.
         let readable = metadata.is_file() && metadata.len() <= Limits::default().packed_bytes;
         let bytes = readable.then(|| fs::read(path).ok())??;
         Some(Self {
@@ -217,7 +217,7 @@ impl<'a> Made<'a> {
         Self(packages.iter().filter_map(of).collect())
     }
 
-    /// The staged package that was made of just this file by just this program, if there is one.
+    /// The staged package that was made from exactly this file by this revision of the program, if there is one.
     pub fn from_file(&self, path: &Path) -> Option<StagedPackage> {
         let input = Input::of(path)?;
         let from_here = self.0.range(input.clone()..);

@@ -151,7 +151,7 @@ impl KeyRing {
                     ring.keys.insert(public.key_id()?, key);
                     Some(public)
                 }
-                // For names only, and so nothing that could stand in the way.
+                // Used only for names in messages, so errors are ignored.
                 Some("pub") => files::read(&path)
                     .ok()
                     .and_then(|bytes| serde_json::from_slice(&bytes).ok()),
@@ -169,7 +169,7 @@ impl KeyRing {
         &self.dir
     }
 
-    /// The name of a key's file, also when it is not at hand; its key id where nobody knows.
+    /// The name of a key's file, also when the key is not at hand; a text with the key id where the name is not known.
     pub fn file_name(&self, key_id: &str) -> String {
         match self.names.get(key_id) {
             Some(name) => format!("{name}.pem"),

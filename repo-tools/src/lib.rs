@@ -1,6 +1,6 @@
 //! Ingests, scans, signs and publishes DKMS driver packages.
 //!
-//! A repository's working directory holds everything its owner has; only `public/` is ever served:
+//! A repository's working directory holds all its data; only `public/` is served:
 //!
 //! ```text
 //! repo.toml        name, expiries                                    [`repository`]
@@ -10,8 +10,8 @@
 //! public/          the static tree that clients read
 //! ```
 //!
-//! Whoever changes any of it holds its [`lock`]; a step that others see is one rename, and [`recovery`] finishes or removes
-//! what an interrupted run left.
+//! A process that changes any of it holds its [`lock`]; each step that others can see is one rename, and [`recovery`] finishes or
+//! removes what an interrupted run left.
 //!
 //! - [`ingest`]: packages from outside become normalised sources and bundles.
 //! - [`intake`]: `add`: a package from outside becomes a staged one.
@@ -20,7 +20,7 @@
 //! - [`scan`]: which devices a source claims, and on which kernels it builds.
 //! - [`init`], [`authority`]: keys and roles, from the first root on.
 //! - [`publish`]: staged packages become signed, static files.
-//! - [`gc`]: what no client needs any more goes.
+//! - [`gc`]: removes what no client needs any more.
 //! - [`verify`]: checks the published tree as a client does. [`serve`]: serves it over HTTP.
 
 pub mod authority;

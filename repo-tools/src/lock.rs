@@ -32,7 +32,7 @@ fn close_to_others(file: &File) -> io::Result<()> {
 }
 
 impl Lock {
-    /// Waits until no other process changes the repository at `dir`, and says so on stderr.
+    /// Waits until no other process changes the repository at `dir`, and reports on stderr that it waits.
     pub fn take(dir: &Path) -> Result<Self, FileError> {
         let path = dir.join(".lock");
         let mut file = File::options()
@@ -79,7 +79,8 @@ impl Lock {
         self.interrupted = false;
     }
 
-    /// Writes the process id. The file is never empty on the way, or a writer that is killed here would hide another one.
+    /// Writes the process id. The file is never empty in between: if this writer is killed here, the next one still
+    /// sees that a writer was interrupted.
     fn mark(&self, process: u32) -> io::Result<()> {
         let text = process.to_string();
         rustix::fs::seek(&self.file, SeekFrom::Start(0))?;

@@ -94,7 +94,7 @@ pub fn staged(
     StagedPackage { manifest, record }
 }
 
-/// The vendors' directories that somebody may sign in.
+/// The vendors' directories that a role is delegated to.
 #[derive(Debug, Clone, Default)]
 pub struct Vendors(BTreeSet<String>);
 
@@ -142,7 +142,7 @@ impl Vendors {
 /// The directory of manifests that no vendor's role signs.
 const CURATED: &str = "curated";
 
-/// All that a manifest claims or guesses: what the reader of a vendor's directory holds against it.
+/// All alias patterns of a manifest, built and declared. A client checks that all of them belong to the directory's vendor.
 fn claims(manifest: &Manifest) -> impl Iterator<Item = &str> {
     let modules = manifest.modules.iter();
     modules
@@ -188,7 +188,7 @@ pub fn recipe(confs: &[DkmsConf]) -> Recipe {
         kernel_regex: agreed(|conf| &conf.exclusive.kernel),
         arch_regex: agreed(|conf| &conf.exclusive.arch),
         config: if same_config { config.clone() } else { Vec::new() },
-        // A machine refuses what is not here, so it is what the conf says for any kernel.
+        // A machine refuses what is not listed here, so the values for all kernels are listed.
         build_depends: confs
             .iter()
             .flat_map(|conf| &conf.build_depends)

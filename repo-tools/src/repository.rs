@@ -64,7 +64,7 @@ fn default_segment_bytes() -> usize {
     16 << 20
 }
 
-/// Lifetimes of signed metadata, in days.
+/// Lifetimes of signed metadata by role, in days.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expiry {
@@ -78,7 +78,7 @@ pub struct Expiry {
     pub vendor: u32,
     /// Online, hints for matching.
     pub index: u32,
-    /// Can only deny.
+    /// Online, can only deny.
     pub revocations: u32,
     /// Online, consistency.
     pub snapshot: u32,
@@ -123,7 +123,7 @@ impl Repository {
         })
     }
 
-    /// Lays out an empty repository: the directories and `repo.toml`. Keys and roles are `init`'s work.
+    /// Lays out an empty repository: the directories and `repo.toml`. Keys and roles are made by `init`.
     pub fn create(path: &Path, config: Config) -> Result<Self, RepositoryError> {
         let repository = Self::lay_out(path, config)?;
         repository.save_config()?;

@@ -5,7 +5,7 @@ use dkms_index::trust::scope::{BY_ID, CURATED};
 
 use crate::repository::Expiry;
 
-/// May only delegate.
+/// The role that only delegates.
 pub const TARGETS: &str = "targets";
 /// The online role of the index.
 pub const INDEX: &str = "index";

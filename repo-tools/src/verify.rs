@@ -49,7 +49,7 @@ impl VerifyError {
 pub struct Verified {
     /// Lines of the index.
     pub records: u64,
-    /// Manifests that roles vouch for.
+    /// Manifests that are targets of a role.
     pub manifests: usize,
     /// Bundles whose hash is right.
     pub bundles: usize,
@@ -68,39 +68,39 @@ pub struct Problem {
     pub refused: bool,
 }
 
-/// A published tree on disk, as it is or as it is about to be.
+/// A published tree on disk, with files that replace or add to those on disk.
 #[derive(Debug, Clone)]
 pub struct Tree {
     public: PathBuf,
-    /// Files that are not in it yet, by path.
-    ahead: BTreeMap<String, Vec<u8>>,
+    /// Files that are read instead of those on disk, by path.
+    overlay: BTreeMap<String, Vec<u8>>,
 }
 
 impl Tree {
     /// The tree at `public`.
     pub fn at(public: &Path) -> Self {
-        Self::ahead_of(public, BTreeMap::new())
+        Self::with_overlay(public, BTreeMap::new())
     }
 
-    /// The tree at `public` as it will be with these files in it.
-    pub fn ahead_of(public: &Path, ahead: BTreeMap<String, Vec<u8>>) -> Self {
+    /// The tree at `public` as it will be with the files of `overlay` in it.
+    pub fn with_overlay(public: &Path, overlay: BTreeMap<String, Vec<u8>>) -> Self {
         Self {
             public: public.to_owned(),
-            ahead,
+            overlay,
         }
     }
 
     /// Reads a whole file that must be there.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        match self.ahead.get(path) {
+        match self.overlay.get(path) {
             Some(bytes) => Ok(bytes.clone()),
             None => files::read(&self.public.join(path)),
         }
     }
 
-    /// Reads a wanted file, one byte more than allowed at most.
+    /// Reads a wanted file, at most one byte more than allowed.
     pub fn get(&self, want: &Want) -> Result<Option<Vec<u8>>, FileError> {
-        if let Some(bytes) = self.ahead.get(&want.path) {
+        if let Some(bytes) = self.overlay.get(&want.path) {
             return Ok(Some(bytes.clone()));
         }
         let path = self.public.join(&want.path);
@@ -116,7 +116,7 @@ impl Tree {
         Ok(Some(bytes))
     }
 
-    /// Carries out one conversation.
+    /// Gives an exchange the files that it asks for, until it asks for no more.
     pub fn drive(&self, it: &mut impl Exchange) -> Result<(), VerifyError> {
         while let Some(want) = it.want() {
             let bytes = self.get(&want)?;

@@ -72,7 +72,7 @@ pub enum Diagnosis {
         /// How long it may take, in seconds.
         limit_s: u64,
     },
-    /// Nothing that we know.
+    /// No known cause.
     Unknown {
         /// The line that looks most like the reason.
         line: String,

@@ -24,7 +24,7 @@ const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 
 impl Distribution {
     /// True where `root` has an os-release file.
-    pub fn is_told(root: &Root) -> bool {
+    pub fn has_os_release(root: &Root) -> bool {
         OS_RELEASE.iter().any(|path| root.join(path).is_file())
     }
 
@@ -89,8 +89,8 @@ impl Distribution {
         self.name == "ubuntu"
     }
 
-    /// True where kernels keep a stable ABI, so that they share modules through weak-modules: RHEL, what is made of it, and SUSE. Never
-    /// Fedora, whose kernels have none.
+    /// True where kernels keep a stable ABI, so that they share modules through weak-modules: RHEL, its derivatives, and SUSE. Not
+    /// Fedora, whose kernels have no stable ABI.
     pub fn has_weak_modules(&self) -> bool {
         let is_enterprise =
             self.name.starts_with("rhel") || ["rhel", "centos", "ol", "ovm"].contains(&self.id.as_str());
@@ -102,7 +102,7 @@ impl Distribution {
         self.family() == Family::Suse
     }
 
-    /// True for Debian itself and what calls itself like it.
+    /// True for Debian and distributions that name it first in ID_LIKE, except Ubuntu.
     pub fn is_debian(&self) -> bool {
         self.name.starts_with("debian")
     }

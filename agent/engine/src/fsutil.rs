@@ -34,7 +34,7 @@ pub(crate) fn sync_tree(dir: &Path) -> io::Result<()> {
 
 /// Copies a directory as `cp -a` does: modes, times of files, links as links. Devices, sockets and fifos are refused.
 pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    // `V/source` is a link; what it leads to is meant.
+    // `V/source` is a link; its target is copied.
     let from = &from.canonicalize()?;
     for entry in WalkDir::new(from) {
         let entry = entry?;
@@ -98,7 +98,7 @@ pub(crate) fn replace_path(new: &Path, to: &Path, old: &Path) -> io::Result<()> 
     })
 }
 
-/// Removes whatever is at `path`; nothing there is fine.
+/// Removes whatever is at `path`; a missing path is no error.
 pub(crate) fn remove_any(path: &Path) -> io::Result<()> {
     let result = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => crate::sandbox::take::remove_tree(path),

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! source dir → conf::DkmsConf ─┐
-//! kernel::KernelTarget ────────┴→ kbuild::BuildRequest → kbuild::BuildOutcome → install::Plan → install::Transaction
+//! kernel::KernelTarget ────────┴→ kbuild::BuildRequest → kbuild::BuildOutcome → install::Session → install::Installed
 //! ```
 
 pub mod command;

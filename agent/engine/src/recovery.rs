@@ -8,7 +8,7 @@ use crate::tree::{Tree, TreeError, TreeLock, sweep_unfinished};
 
 /// Waits until no other process writes into `tree`, then finishes or undoes what an interrupted run left.
 ///
-/// An installation that was decided is finished, one that was not is undone; build directories and half-copied sources are removed.
+/// An installation that was committed is finished, one that was not is undone; build directories and half-copied sources are removed.
 ///
 /// # Errors
 /// When the tree cannot be written.
@@ -37,7 +37,7 @@ pub fn lock_and_recover(tree: &Tree, sink: &dyn Sink) -> Result<TreeLock, TreeEr
     Ok(lock)
 }
 
-/// The end of a run: takes away what it needed and nobody needs any more. What is in use is not empty, and stays.
+/// Removes, at the end of a run, its working directories if they are empty; those in use are not empty.
 pub(crate) fn tidy(tree: &Tree, _lock: &TreeLock) {
     for dir in [tree.work_dir(), journal::dir(tree)] {
         let _ = std::fs::remove_dir(dir);

@@ -30,7 +30,7 @@ pub enum ScriptKind {
 }
 
 impl ScriptKind {
-    /// Those that run as root and not in the sandbox.
+    /// The scripts that run as root and not in the sandbox.
     pub const AS_ROOT: [ScriptKind; 4] = [
         ScriptKind::PostAdd,
         ScriptKind::PreInstall,
@@ -38,7 +38,7 @@ impl ScriptKind {
         ScriptKind::PostRemove,
     ];
 
-    /// The one of this directive, in capitals or not.
+    /// The kind of the directive `name`, in upper or lower case.
     pub fn of_directive(name: &str) -> Option<ScriptKind> {
         let all = Self::AS_ROOT
             .into_iter()
@@ -123,9 +123,9 @@ impl ScriptConsent {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("run {directive} of {package} as root: it is not among the scripts that were allowed")]
 pub struct ScriptNotAllowed {
-    /// Whose script.
+    /// The package.
     pub package: DkmsId,
-    /// Which one.
+    /// The directive of the script.
     pub directive: &'static str,
 }
 
@@ -149,11 +149,11 @@ pub enum ScriptError {
     Start {
         /// The package.
         package: DkmsId,
-        /// Which one.
+        /// The directive of the script.
         directive: &'static str,
         /// The program.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -162,7 +162,7 @@ pub enum ScriptError {
     Failed {
         /// The package.
         package: DkmsId,
-        /// Which one.
+        /// The directive of the script.
         directive: &'static str,
         /// The program.
         path: PathBuf,
@@ -225,7 +225,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What a script in the directory of a build is called when that is gone: its place in the source.
+/// The path in the source of a script in a build directory, which is removed after the build.
 fn lasting(tree: &Tree, package: &DkmsId, path: &Path, dir: &Path) -> PathBuf {
     match path.strip_prefix(dir) {
         Ok(name) => tree.source_dir(package).join(name),

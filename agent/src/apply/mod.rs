@@ -23,7 +23,7 @@ use std::sync::Arc;
 use dkms_engine::command;
 use dkms_engine::event::{Event, Sink as _};
 use dkms_engine::install::Session as InstallSession;
-use dkms_engine::kbuild::{BuildOptions, OncePerRun};
+use dkms_engine::kbuild::{BuildOptions, RunState};
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::{Tree, TreeLock};
@@ -66,7 +66,7 @@ pub struct Worker<'a> {
     /// How modules are loaded.
     pub loader: Loader,
     /// What all builds of the run share.
-    pub once: Arc<OncePerRun>,
+    pub run_state: Arc<RunState>,
 }
 
 /// Where the packages of a loop come from.
@@ -198,7 +198,7 @@ impl Worker<'_> {
             ends.insert(id.clone(), End::Failed(Failure::of(Cause::Machine, reason)));
         }
         let options = BuildOptions {
-            once: Arc::clone(&self.once),
+            run_state: Arc::clone(&self.run_state),
             ..BuildOptions::new(self.now)
         };
         build::waves(self, plan, target, &sources, &options, session, &mut ends);

@@ -50,7 +50,7 @@ impl Loader {
             .args(arguments)
             .env("PATH", &self.path)
             // A module that is half loaded stays so until the next boot.
-            .finishes()
+            .uninterruptible()
             .time_limit(self.limit)
             .output(MESSAGE_MAX_BYTES);
         let output = ran.map_err(|error| format!("cannot run modprobe: {error}"))?;

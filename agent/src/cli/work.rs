@@ -44,7 +44,7 @@ impl Work<'_> {
         Worker {
             tree: self.tree,
             lock: &self.lock,
-            once: Arc::default(),
+            run_state: Arc::default(),
             records: self.records,
             reporter: &self.context.reporter,
             now: self.context.now,

@@ -20,19 +20,19 @@ pub(super) struct Args {
     /// Replace a version that is staged with another source.
     #[arg(long)]
     force: bool,
-    /// What to do where packages cannot be confined; before the setting in repo.toml.
+    /// What to do where packages cannot be confined; overrides the setting in repo.toml.
     #[arg(long, value_name = "POLICY")]
     sandbox: Option<Policy>,
 }
 
-/// What became of one path.
+/// The result for one path.
 struct Added {
     outcome: Outcome,
     package: StagedPackage,
     notes: Vec<String>,
 }
 
-/// Adds all that can be added; what cannot is told, and makes the command fail at the end.
+/// Adds all that can be added. What cannot is reported, and makes the command fail at the end.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
     context.require_sandbox(&repository, args.sandbox)?;

@@ -9,22 +9,22 @@ use crate::gc::{self, Policy};
 
 /// Removes published files that only old states name, and bundles of packages that are no longer staged.
 ///
-/// A state stays when it is one of the newest or was in force lately; roots stay for ever. Machines and mirrors that are in
-/// the middle of an update, and deltas for those that come back, need some of the old states.
+/// A state is kept if it is one of the newest or was current recently; roots are never removed. Machines and mirrors that are in
+/// the middle of an update need old states, and so do deltas.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Keep this many of the newest states, the current one among them.
     #[arg(long, default_value = "20", value_name = "N")]
     keep: NonZeroUsize,
-    /// Keep also what was in force within so many days.
+    /// Also keep the states that were current within this many days.
     #[arg(long, default_value_t = 7, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(..=36500))]
     older_than: u32,
-    /// Only say what would go.
+    /// Only print what would be removed.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Prints each file that goes.
+/// Prints each file that is removed.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
     let lock = crate::recovery::lock(repository.path())?;

@@ -101,7 +101,7 @@ impl Context {
         Ok(Repository::open(&self.repo)?)
     }
 
-    /// Checks that packages can be confined here. `asked` is the option of this run, which goes before `repo.toml`.
+    /// Checks that packages can be confined here. `asked` is the option of this run, which overrides `repo.toml`.
     fn require_sandbox(&self, repository: &Repository, asked: Option<Policy>) -> Result<(), Failure> {
         let layers = sandbox::require(asked.unwrap_or(repository.config().sandbox))?;
         if let Some(refusal) = layers.no_sandbox() {

@@ -34,18 +34,18 @@ pub(super) struct Args {
     /// Look for kernel headers in this root first; may be repeated.
     #[arg(long = "root", default_value = "/", value_name = "DIR")]
     roots: Vec<PathBuf>,
-    /// Build also what is known.
+    /// Build again even where the outcome is recorded.
     #[arg(long)]
     force: bool,
-    /// What to do where packages cannot be confined; before the setting in repo.toml.
+    /// What to do where packages cannot be confined; overrides the setting in repo.toml.
     #[arg(long, value_name = "POLICY")]
     sandbox: Option<Policy>,
-    /// Compilers at once; as many as there are processors if not given.
+    /// Number of parallel jobs; default: number of processors.
     #[arg(short, long, value_name = "N")]
     jobs: Option<usize>,
 }
 
-/// Scans, stages what was learnt, and prints one table over packages and kernels.
+/// Scans, stages the results, and prints one table of packages and kernels.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
     context.require_sandbox(&repository, args.sandbox)?;
@@ -83,13 +83,28 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         .flat_map(|one| &one.trials)
         .filter(|(_, trial)| matches!(trial, Trial::Inconclusive(_)));
     let lost = scanned.iter().filter(|one| one.lost.is_some());
-    match (open.count(), lost.count()) {
-        (0, 0) => Ok(()),
-        (open, lost) => Err(Failure::new(format!(
-            "{open} trial builds say nothing about their source, what was learnt of {lost} packages could not be kept"
-        ))
-        .with_hint("remove the cause and run the same command again")),
+    match incomplete(open.count(), lost.count()) {
+        None => Ok(()),
+        Some(text) => Err(Failure::new(text).with_hint("remove the cause and run the same command again")),
     }
+}
+
+/// What is missing in the results: `inconclusive` trial builds, and packages whose results were `lost`.
+fn incomplete(inconclusive: usize, lost: usize) -> Option<String> {
+    let inconclusive = match inconclusive {
+        0 => None,
+        1 => Some("1 trial build failed for a reason that is not in its source".to_owned()),
+        n => Some(format!(
+            "{n} trial builds failed for reasons that are not in their sources"
+        )),
+    };
+    let lost = match lost {
+        0 => None,
+        1 => Some("the results of 1 package could not be saved".to_owned()),
+        n => Some(format!("the results of {n} packages could not be saved")),
+    };
+    let parts: Vec<String> = inconclusive.into_iter().chain(lost).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 fn root(path: &Path) -> Root {

@@ -5,7 +5,7 @@ use dkms_support::columns;
 
 const WIDTH: usize = 80;
 const GAP: usize = 2;
-/// A column that must give way keeps this much.
+/// The least width of a column that is cut.
 const NARROWEST: usize = 10;
 
 /// How a cell is coloured.

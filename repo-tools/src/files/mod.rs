@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 #[cfg(test)]
 pub(crate) mod watch;
 
-/// How the names of temporary files begin. Whatever is called so while nobody writes is left over.
+/// The prefix of temporary files. While no process holds the lock, files with this prefix are left over.
 const TEMPORARY: &str = ".new-";
 
 /// A file operation that failed, with the path it was about.
@@ -21,7 +21,7 @@ const TEMPORARY: &str = ".new-";
 pub struct FileError {
     /// What was being done: `read`, `write`, …
     pub what: &'static str,
-    /// On what.
+    /// The path.
     pub path: PathBuf,
     /// Why it failed.
     pub source: io::Error,
@@ -164,7 +164,7 @@ pub fn remove_dir(dir: &Path, beside: &Path) -> Result<(), FileError> {
 pub fn sweep(dir: &Path) -> Result<usize, FileError> {
     let mut swept = 0;
     for entry in walkdir::WalkDir::new(dir) {
-        // What cannot be listed holds nothing that we wrote.
+        // This program writes into no directory that cannot be listed.
         let Ok(entry) = entry else { continue };
         if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
             continue;
@@ -180,10 +180,10 @@ pub fn sweep(dir: &Path) -> Result<usize, FileError> {
     Ok(swept)
 }
 
-/// Just before and just after a step on `path` that a reader can see.
+/// Called just before and just after a step on `path` that a reader can see.
 fn moment(path: &Path) {
     #[cfg(test)]
-    watch::see(path);
+    watch::notify(path);
     #[cfg(not(test))]
     let _ = path;
 }

@@ -1,4 +1,4 @@
-//! Lets a test look at, or end, the program at every step that others can see.
+//! Lets a test examine or end the program at every step that others can see.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -18,7 +18,8 @@ pub(crate) fn watched<T>(observer: impl FnMut(&Path) + 'static, work: impl FnOnc
     result
 }
 
-pub(super) fn see(path: &Path) {
+/// Calls the observer of this thread, if there is one.
+pub(super) fn notify(path: &Path) {
     if let Some(mut observer) = OBSERVER.take() {
         observer(path);
         OBSERVER.set(Some(observer));

@@ -1,4 +1,4 @@
-//! Takes away published files that no client needs any more.
+//! Removes published files that no client needs any more.
 //!
 //! Everything in the tree is immutable but `timestamp.json`, so old states stay until somebody removes them. What stays is
 //! what the kept snapshots name ([`reach`]): roles, manifests, segments of the index with their deltas, bundles. Roots
@@ -34,18 +34,18 @@ pub struct Policy {
 pub struct Collected {
     /// The snapshots that stay, the newest first.
     pub snapshots: Vec<u64>,
-    /// What goes.
+    /// The files to remove.
     pub garbage: Vec<Garbage>,
 }
 
 impl Collected {
-    /// Bytes of all that goes. A bundle that is in the tree and in the store counts twice, though the disk holds it once.
+    /// The bytes of all files to remove. A bundle that is in the tree and in the store counts twice, though the disk holds it once.
     pub fn bytes(&self) -> u64 {
         self.garbage.iter().map(|one| one.bytes).sum()
     }
 }
 
-/// A file that goes.
+/// A file to remove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Garbage {
     /// Below the repository's directory.
@@ -57,10 +57,10 @@ pub struct Garbage {
 /// Why nothing was removed.
 #[derive(Debug, thiserror::Error)]
 pub enum GcError {
-    /// It cannot be told what the published state needs.
+    /// It cannot be determined what the published state needs.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// It cannot be told which bundles staged packages need.
+    /// It cannot be determined which bundles staged packages need.
     #[error(transparent)]
     Stage(#[from] StageError),
     /// A file operation failed.
@@ -79,7 +79,7 @@ impl GcError {
     }
 }
 
-/// Finds what may go. Holding the lock, because a writer's files belong to no snapshot until it is done.
+/// Finds what may be removed. Needs the lock, because the files of a writer belong to no snapshot until it is done.
 ///
 /// # Errors
 /// When it cannot be determined what is needed; then nothing is removed.
@@ -134,8 +134,8 @@ fn kept(history: &[Past], policy: Policy, now: Timestamp) -> Vec<u64> {
     stays.map(|(_, past)| past.version).collect()
 }
 
-/// The files of the published tree whose names are of our making, with their lengths; roots and the timestamp are not
-/// among them.
+/// The files of the published tree whose names are ones that this program makes, with their lengths; without roots and
+/// the timestamp.
 fn ours(public: &Path) -> Result<Vec<(String, u64)>, FileError> {
     let mut found = Vec::new();
     for top in ["metadata", "targets", "bundles/sha256"] {

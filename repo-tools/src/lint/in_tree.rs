@@ -91,7 +91,7 @@ fn identity(fields: &FieldPattern) -> Option<&'static [&'static str]> {
         .map(|(_, names)| *names)
 }
 
-/// What two patterns must have in common to be worth a comparison; `None` for patterns of no particular device.
+/// The key that two patterns must share to be compared; `None` for patterns of no particular device.
 fn key(pattern: &str) -> Option<String> {
     let Some(fields) = fields(pattern) else {
         return pattern.contains(':').then(|| pattern.to_owned());

@@ -18,7 +18,7 @@ pub use in_tree::InTree;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Good to know.
+    /// Information.
     Note,
     /// Probably not what was meant.
     Warning,

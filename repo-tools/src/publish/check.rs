@@ -34,7 +34,7 @@ pub enum Reason {
     /// A machine would refuse the manifest.
     #[error("its manifest: {0}")]
     Manifest(Problem),
-    /// The manifest is written for other readers.
+    /// The manifest has another schema than this program writes.
     #[error("its manifest has schema {0}, this program writes {SCHEMA}")]
     Schema(u32),
     /// A machine would pass over the line of the index.
@@ -43,7 +43,7 @@ pub enum Reason {
     /// Machines refuse a package whose index record says otherwise than its manifest.
     #[error(transparent)]
     Disagreement(Disagreement),
-    /// A document that no machine would read to its end.
+    /// A document that is longer than machines accept.
     #[error("its {what} has {bytes} bytes, at most {max} are read")]
     TooLong {
         /// `manifest` or `record`.
@@ -53,7 +53,7 @@ pub enum Reason {
         /// The limit.
         max: usize,
     },
-    /// Nobody may sign for this directory yet.
+    /// No role is delegated this directory yet.
     #[error("no role is delegated {0}/*")]
     NotDelegated(String),
     /// The bundle is not there, or is not what its hash says.

@@ -1,4 +1,4 @@
-//! What each role has to vouch for, and the files that belong to it.
+//! The targets of each role, and their files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,7 +53,7 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
     let mut content = of_revocations(repository)?;
     let delegations = published.delegations();
     for delegation in &delegations.roles {
-        // Every role of manifests is stated, also an empty one: what is no longer staged is no longer vouched for.
+        // Every role gets an entry, even an empty one, so that packages which are no longer staged are removed from its targets.
         content.roles.entry(delegation.name.clone()).or_default();
     }
     let mut problems = Problems::default();
@@ -79,7 +79,7 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
                 let bytes = document(&json!(manifest));
                 content.add(role, &manifest.target_path(), Target::of(&bytes, None), bytes);
             }
-            // A scope that is none was told with the manifest's problems.
+            // An invalid scope was reported with the problems of the manifest.
             None if manifest.scope().is_some() => problems.push(&title, Reason::NotDelegated(manifest.scope.clone())),
             None => {}
         }
@@ -103,7 +103,7 @@ pub fn of_revocations(repository: &Repository) -> Result<Content, PublishError> 
     Ok(content)
 }
 
-/// Checks a list as a whole: machines refuse all of one with a faulty entry.
+/// Checks a list as a whole: machines refuse a whole list for one invalid entry.
 pub fn check_revocations(list: &Revocations) -> Result<(), PublishError> {
     let mut problems = Problems::default();
     for problem in list.problems() {

@@ -1,6 +1,6 @@
 //! Publishing: staged packages become signed, static files.
 //!
-//! [`check`] finds all that machines would refuse, [`content`] says what every role has to vouch for, [`release`] signs
+//! [`check`] finds all that machines would refuse, [`content`] makes the targets of every role, [`release`] signs
 //! what differs from the published state, and [`write`] puts it into the tree: immutable files first, `timestamp.json`
 //! last and only after a trial read ([`trial_read`]), so that a client sees the old state or the new one.
 
@@ -111,7 +111,7 @@ impl PublishError {
     }
 }
 
-/// How much to publish.
+/// What to publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// Everything staged.

@@ -19,9 +19,9 @@ use crate::signed::{
 pub struct Request<'a> {
     /// New targets of roles.
     pub content: &'a Content,
-    /// New delegations of `targets`; none: as they are.
+    /// New delegations of `targets`; with none they stay as they are.
     pub delegations: Option<Delegations>,
-    /// A new root to publish along; none: as it is.
+    /// A new root to publish too; with none it stays as it is.
     pub root: Option<&'a Signed<Root>>,
     /// Sign the timestamp even if nothing else changed.
     pub renew_timestamp: bool,
@@ -47,7 +47,7 @@ pub struct Report {
     pub signed: BTreeMap<String, u64>,
     /// Roles that will expire soon while their keys are not at hand, with the time.
     pub expiring: BTreeMap<String, Time>,
-    /// Roles with new keys whose old keys are not at hand, so that no signature could be made that holds before and after
+    /// Roles with new keys whose old keys are not at hand, so that no signature could be made that is valid before and after
     /// the new root. A machine that synchronises at that moment is refused once.
     pub unbridged: Vec<String>,
     /// Number of new target files and bundles.
@@ -140,7 +140,7 @@ struct Signer<'a> {
     expires: &'a Expiry,
     now: Time,
     /// The root that a new one replaces. Machines have the one or the other for a while, and a machine may have asked for
-    /// the next root just before it came: all that is signed now must hold under both.
+    /// the next root just before it came: all that is signed now must be valid under both.
     outgoing: Option<&'a Root>,
     report: Report,
     files: BTreeMap<String, Vec<u8>>,

@@ -56,7 +56,7 @@ pub fn stem(number: usize) -> String {
     format!("index/packages-{number:03}.")
 }
 
-/// SHA-256 of a segment's lines: what makes it the same segment.
+/// SHA-256 of a segment's lines, which identifies its state.
 pub fn decoded_sha256(segment: &[u8]) -> String {
     hex::encode(Sha256::digest(segment))
 }
@@ -68,11 +68,11 @@ pub fn compress(segment: &[u8]) -> Result<(Target, Vec<u8>), PublishError> {
     Ok((Target::of(&compressed, Some(custom)), compressed))
 }
 
-/// Deltas from so many earlier states. Not more, for every client reads the entry of each with every new index.
+/// The most deltas of a segment, each from an earlier state: every client reads the entries of all with every new index.
 const BASES_MAX: usize = 16;
-/// Versions of the index role that are looked at for them.
+/// How many versions of the index role are searched for earlier states.
 const VERSIONS_MAX: u64 = 64;
-/// Enough for a delta, and quick enough for sixteen.
+/// The zstd level of deltas: they compress well enough, and sixteen of them are made quickly.
 const DELTA_LEVEL: i32 = 9;
 
 /// An earlier state of a segment.
@@ -98,7 +98,7 @@ impl Base {
 }
 
 /// The newest earlier states of the segment at `path` that are still in the published tree, up to [`BASES_MAX`]. What
-/// cannot be read any more is passed over: a delta is a convenience.
+/// cannot be read any more is passed over: deltas are optional.
 pub fn bases(public: &Path, path: &str, newest_version: u64) -> Vec<Base> {
     let mut bases: Vec<Base> = Vec::new();
     for version in (newest_version.saturating_sub(VERSIONS_MAX)..=newest_version).rev() {

@@ -17,14 +17,14 @@ use crate::verify::{Tree, VerifyError};
 ///
 /// What has expired and could not be signed anew for want of keys is reported elsewhere and does not stop a release.
 pub fn trial_read(public: &Path, content: &Content, release: &Release, now: Timestamp) -> Result<(), PublishError> {
-    let mut ahead = BTreeMap::new();
+    let mut overlay = BTreeMap::new();
     if let Some((name, bytes)) = &release.root {
-        ahead.insert(format!("metadata/{name}"), bytes.clone());
+        overlay.insert(format!("metadata/{name}"), bytes.clone());
     }
     if let Some(bytes) = &release.timestamp {
-        ahead.insert("metadata/timestamp.json".to_owned(), bytes.clone());
+        overlay.insert("metadata/timestamp.json".to_owned(), bytes.clone());
     }
-    let tree = Tree::ahead_of(public, ahead);
+    let tree = Tree::with_overlay(public, overlay);
     read(&tree, content, now).map_err(|error| PublishError::Unreadable(Box::new(error)))
 }
 

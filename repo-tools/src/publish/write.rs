@@ -15,8 +15,8 @@ use crate::repository::Repository;
 use crate::stage::Stage;
 
 /// Writes bundles, targets and metadata that are not there yet, flushes them all, lets a machine's code read the result,
-/// and only then puts the root and the timestamp in place that make it reachable. Tells how many bundles and targets are
-/// new.
+/// and only then puts the root and the timestamp in place that make it reachable. Returns how many bundles and targets
+/// are new.
 pub fn write(
     repository: &Repository,
     content: &Content,
@@ -51,11 +51,11 @@ pub fn write(
         None => Ok(()),
     };
     if release.report.unbridged.is_empty() {
-        // The timestamp holds under the old root and under the new one, so it has to be there first.
+        // The timestamp is valid under the old root and under the new one, so it has to be written first.
         timestamp()?;
         root()?;
     } else {
-        // Either order leaves a moment in which a kill makes the two disagree. After this one any later publication repairs it.
+        // In either order, a kill between the two leaves them inconsistent. In this order any later publication repairs that.
         root()?;
         timestamp()?;
     }

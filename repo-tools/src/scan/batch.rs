@@ -22,7 +22,7 @@ use crate::files;
 use crate::ingest::{self, Limits};
 use crate::stage::{Stage, StagedPackage};
 
-/// One tree full of packages.
+/// The trial builds of one batch, in one DKMS tree.
 pub(super) struct BatchRun<'a> {
     pub(super) kernels: &'a [Arc<KernelTarget>],
     pub(super) stage: &'a Stage,

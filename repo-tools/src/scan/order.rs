@@ -23,7 +23,7 @@ pub struct Job {
     pub package: usize,
     /// All kernels to build it for.
     pub kernels: BTreeSet<usize>,
-    /// Those whose outcome was asked for; the others are built for who depends on it.
+    /// Those whose outcome was asked for; the others are built for packages that depend on it.
     pub asked: BTreeSet<usize>,
 }
 

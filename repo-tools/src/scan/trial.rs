@@ -75,7 +75,7 @@ impl BuildRoot {
         })
     }
 
-    /// The root that packages are built in, for who wants to look while they are.
+    /// The root that packages are built in, which can be inspected meanwhile.
     pub fn path(&self) -> &Path {
         self.scratch.path()
     }
@@ -85,8 +85,8 @@ impl BuildRoot {
         &self.facts
     }
 
-    /// Builds packages of `staged` for kernels, both by index, side by side over one jobserver and in the order of what
-    /// depends on what. `on_results` takes the results of a package as soon as it is done, from the thread that did it.
+    /// Builds packages of `staged` for kernels, both by index, in parallel over one jobserver and in the order of their
+    /// dependencies. `on_results` takes the results of a package as soon as it is done, from the thread that built it.
     ///
     /// # Errors
     /// When the builds cannot be made at all, or the first error of `on_results`.

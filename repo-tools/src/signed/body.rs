@@ -12,7 +12,7 @@ use crate::keys::PublicKey;
 /// The TUF specification that the files follow.
 pub const SPEC_VERSION: &str = "1.0.31";
 
-/// What all four kinds have.
+/// What all four kinds have in common.
 pub trait Body: Serialize {
     /// The version.
     fn version(&self) -> u64;
@@ -44,9 +44,9 @@ pub fn expiry(now: Time, days: u32) -> Time {
 /// Keys and threshold of a role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleKeys {
-    /// Who may sign.
+    /// The ids of the keys that may sign.
     pub keyids: Vec<String>,
-    /// How many must.
+    /// How many of them must sign.
     pub threshold: usize,
 }
 
@@ -82,21 +82,21 @@ pub struct Targets {
     pub version: u64,
     /// End of its lifetime.
     pub expires: Time,
-    /// What it vouches for, by target path.
+    /// Its targets, by target path.
     pub targets: BTreeMap<String, Target>,
-    /// Who else may vouch.
+    /// The roles that it delegates to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegations: Option<Delegations>,
 }
 
-/// A file that a role vouches for.
+/// A target file of a role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// In bytes.
     pub length: u64,
     /// `sha256`.
     pub hashes: BTreeMap<String, String>,
-    /// What clients should know besides.
+    /// The `custom` object of TUF.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<Value>,
 }
@@ -143,7 +143,7 @@ pub struct Delegation {
     /// Who may sign, and how many must.
     #[serde(flatten)]
     pub keys: RoleKeys,
-    /// The target paths it may vouch for; `*` does not cross `/`.
+    /// The target paths that it may sign; `*` does not match `/`.
     pub paths: Vec<String>,
     /// Whether the search ends here when it does not list the path.
     pub terminating: bool,

@@ -16,9 +16,9 @@ use crate::keys::{KeyRing, Signature};
 /// A metadata file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed<T> {
-    /// By all keys that were at hand.
+    /// Signatures by all keys that were at hand.
     pub signatures: Vec<Signature>,
-    /// What they cover, as canonical JSON.
+    /// The signed part; the signatures are over its canonical JSON.
     pub signed: T,
 }
 

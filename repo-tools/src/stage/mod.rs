@@ -4,7 +4,7 @@
 //! staging/<name>/<version>/manifest.json   what an offline role will sign
 //! staging/<name>/<version>/record.json     the line of the index, with build facts
 //! staging/<name>/<version>/next.json       both documents while they are being replaced; while it is there, it counts
-//! staging/<name>/<version>/input.json      which file it was made from, so that adding that again is no work
+//! staging/<name>/<version>/input.json      which file it was made from, so that adding it again does nothing
 //! bundles/sha256/<2 hex>/<64 hex>          the sources, content addressed
 //! ```
 //!
@@ -225,7 +225,7 @@ pub fn finish_writes(dir: &Path) -> Result<(), FileError> {
             match finish_write(&dir) {
                 Ok(()) => {}
                 Err(StageError::File(error)) => return Err(error),
-                // Whoever reads the package gets this error.
+                // A reader of the package gets this error.
                 Err(_) => {}
             }
         }

@@ -63,7 +63,7 @@ impl StagedPackage {
 }
 
 impl StagedPackage {
-    /// All that machines would hold against the two documents; what both share is told once.
+    /// All problems for which machines would refuse the two documents; a problem of both is listed once.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.manifest.problems();
         let of_record = Record::Package(self.record.clone()).problems();

@@ -83,7 +83,7 @@ impl Live {
         let worker = Worker {
             tree: &tree,
             lock: &lock,
-            once: std::sync::Arc::default(),
+            run_state: std::sync::Arc::default(),
             records: &records,
             reporter: &reporter,
             now: self.story.repo.now,

@@ -23,7 +23,7 @@ pub use jobserver::{Jobserver, JobserverHandle};
 pub use stop::{is_stopped, stop_all};
 
 use crate::sandbox::{Exceeded, View};
-use run::Taker;
+use run::OutputTarget;
 
 /// The search path of every program we start.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/dkms";
@@ -31,7 +31,7 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// No core files; seconds on a processor; file size and memory in KiB. Limits that cannot be set are lower already.
 const SHELL_LIMITS: &str = "{ ulimit -c 0; ulimit -t 30; ulimit -f 8192; ulimit -v 2097152; } 2>/dev/null\n";
 
-/// A command in preparation.
+/// A command to run: its program, arguments, environment and limits. It is confined only where [`Confined::sandbox`] sets a view.
 #[derive(Debug, Clone)]
 pub struct Confined {
     program: OsString,
@@ -43,7 +43,7 @@ pub struct Confined {
     chroot: Option<PathBuf>,
     jobserver: Option<Jobserver>,
     stdin: Vec<u8>,
-    finishes: bool,
+    uninterruptible: bool,
     inherits_environment: bool,
 }
 
@@ -54,7 +54,7 @@ pub struct Ended {
     pub status: ExitStatus,
     /// True when it ran longer than allowed and was killed.
     pub timed_out: bool,
-    /// The limit that it exceeded: it was killed for that, or had ended before it was noticed.
+    /// The limit that it exceeded: it was killed for that, or it ended before the limit was checked.
     pub exceeded: Option<Exceeded>,
 }
 
@@ -91,13 +91,13 @@ impl Confined {
             chroot: None,
             jobserver: None,
             stdin: Vec::new(),
-            finishes: false,
+            uninterruptible: false,
             inherits_environment: false,
         }
     }
 
-    /// Prepares a bash that runs `script` and calls itself `name`: without anybody's start-up files, and with limits of its own, far above
-    /// what any such script has needed.
+    /// Prepares a bash that runs `script` as `name` ($0). It reads no start-up files, and has limits far above what any such
+    /// script has needed.
     pub fn bash(script: &str, name: &str) -> Confined {
         let script = format!("{SHELL_LIMITS}{script}");
         Confined::new("/bin/bash").args(["--noprofile", "--norc", "-c", &script, name])
@@ -110,10 +110,10 @@ impl Confined {
         self
     }
 
-    /// Lets it come to its end when this process is told to stop: what it does must not be interrupted.
+    /// Is not killed when the run is stopped ([`stop_all`]), for work that must not be interrupted.
     #[must_use]
-    pub fn finishes(mut self) -> Confined {
-        self.finishes = true;
+    pub fn uninterruptible(mut self) -> Confined {
+        self.uninterruptible = true;
         self
     }
 
@@ -174,21 +174,21 @@ impl Confined {
         self
     }
 
-    /// Lets a `make` in it take its jobs from `jobserver`.
+    /// Lets a `make` that it runs use `jobserver`.
     #[must_use]
     pub fn jobserver(mut self, jobserver: &Jobserver) -> Confined {
         self.jobserver = Some(jobserver.clone());
         self
     }
 
-    /// Gives it `bytes` to read.
+    /// Sets its standard input to `bytes`.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Confined {
         self.stdin = bytes.into();
         self
     }
 
-    /// Runs it with both outputs going to `log`, which only we write: it gets a pipe.
+    /// Runs it and writes its standard output and standard error to `log`. It gets a pipe: only this process writes the file.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -200,39 +200,39 @@ impl Confined {
             .map_or(u64::MAX, |view| view.limits().output_bytes);
         run::run(
             self,
-            vec![Taker {
+            vec![OutputTarget {
                 to: &mut log,
                 limit_len,
-                ends: false,
+                kill_on_flood: false,
             }],
         )
     }
 
-    /// Runs it and hands back its output, at most `limit_len` bytes of each kind. Without a sandbox the rest is dropped; a program of a
-    /// package that has more to say is ended.
+    /// Runs it and returns its output, at most `limit_len` bytes of each stream. The rest is dropped; a command in a sandbox that writes
+    /// far more is killed.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn output(&self, limit_len: u64) -> io::Result<Output> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let ends = self.sandbox.is_some();
-        let takers = vec![
-            Taker {
+        let kill_on_flood = self.sandbox.is_some();
+        let targets = vec![
+            OutputTarget {
                 to: &mut stdout,
                 limit_len,
-                ends,
+                kill_on_flood,
             },
-            Taker {
+            OutputTarget {
                 to: &mut stderr,
                 limit_len,
-                ends,
+                kill_on_flood,
             },
         ];
-        let ended = run::run(self, takers)?;
+        let ended = run::run(self, targets)?;
         Ok(Output { ended, stdout, stderr })
     }
 
-    /// A file rather than a pipe: a program that does not read all of it cannot hold us up.
+    /// A file rather than a pipe: a program that does not read all of it cannot block us.
     fn stdin_file(&self) -> io::Result<Stdio> {
         if self.stdin.is_empty() {
             return Ok(Stdio::null());

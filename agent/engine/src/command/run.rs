@@ -17,21 +17,21 @@ use super::stop::{self, kill};
 use super::{Confined, Ended};
 use crate::sandbox::{Confinement, Exceeded, Info, Layers, View, Watch, start_restricted, wrap};
 
-/// How long the last processes of a sandbox may take to end after they were killed.
-const LAST_PROCESSES: Duration = Duration::from_secs(10);
+/// How long to wait for the remaining processes of a sandbox after they were killed.
+const SANDBOX_EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where an output goes, and how much of it.
-pub(super) struct Taker<'a> {
+/// Where an output stream goes, and how many bytes of it are kept. The rest is dropped.
+pub(super) struct OutputTarget<'a> {
     pub(super) to: &'a mut (dyn Write + Send),
     pub(super) limit_len: u64,
-    /// Whether far more than that ends the command; what is more is dropped.
-    pub(super) ends: bool,
+    /// Whether the command is killed when it writes more than [`FLOOD_FACTOR`] times `limit_len`.
+    pub(super) kill_on_flood: bool,
 }
 
-/// How many times as much as is kept may be dropped, before the command is ended.
-const MOST_DROPPED: u64 = 16;
+/// See [`OutputTarget::kill_on_flood`].
+const FLOOD_FACTOR: u64 = 16;
 
-/// What was started, and how to know that nothing of it is left.
+/// A started command, and what tells that all its processes have ended.
 struct Started {
     child: Child,
     /// The process group of the first process.
@@ -40,19 +40,19 @@ struct Started {
     all: Option<OwnedFd>,
 }
 
-/// Runs it; `takers` are for its standard output and its standard error, or one for both.
-pub(super) fn run(confined: &Confined, takers: Vec<Taker<'_>>) -> io::Result<Ended> {
-    let (readers, outputs) = pipes(takers.len())?;
+/// Runs the command. `targets` are for its standard output and its standard error, or one for both.
+pub(super) fn run(confined: &Confined, targets: Vec<OutputTarget<'_>>) -> io::Result<Ended> {
+    let (readers, outputs) = pipes(targets.len())?;
     let stdin = confined.stdin_file()?;
     let mut started = start(confined, stdin, outputs)?;
     let (is_over, flooded) = (AtomicBool::new(false), AtomicBool::new(false));
-    let limit_len = takers.first().map_or(0, |taker| taker.limit_len);
+    let limit_len = targets.first().map_or(0, |target| target.limit_len);
     let mut watch = confined.sandbox.as_ref().map(Watch::new);
     let (status, exceeded) = std::thread::scope(|scope| {
-        for (reader, taker) in readers.into_iter().zip(takers) {
+        for (reader, target) in readers.into_iter().zip(targets) {
             let (is_over, flooded, group) = (&is_over, &flooded, started.group);
             scope.spawn(move || {
-                if take(reader, taker, is_over) {
+                if copy_output(reader, target, is_over) {
                     flooded.store(true, Ordering::Release);
                     group.into_iter().for_each(kill);
                 }
@@ -61,7 +61,7 @@ pub(super) fn run(confined: &Confined, takers: Vec<Taker<'_>>) -> io::Result<End
         let (done, wait) = mpsc::channel::<()>();
         let group = started.group;
         let watch = &mut watch;
-        let watchdog = scope.spawn(move || look_after(confined, watch.as_mut(), group, &wait));
+        let watchdog = scope.spawn(move || enforce_limits(confined, watch.as_mut(), group, &wait));
         let status = wait_for(&mut started, confined);
         drop(done);
         let exceeded = watchdog.join().unwrap_or(None);
@@ -71,7 +71,7 @@ pub(super) fn run(confined: &Confined, takers: Vec<Taker<'_>>) -> io::Result<End
     stop::forget(started.group);
     let flood = flooded
         .load(Ordering::Acquire)
-        .then_some(Exceeded::Output(limit_len.saturating_mul(MOST_DROPPED)));
+        .then_some(Exceeded::Output(limit_len.saturating_mul(FLOOD_FACTOR)));
     let exceeded = exceeded.or(flood);
     let late = watch.filter(|_| exceeded.is_none()).and_then(|watch| watch.written());
     Ok(Ended {
@@ -91,10 +91,10 @@ fn pipes(count: usize) -> io::Result<(Vec<PipeReader>, [Stdio; 2])> {
     Ok((vec![first, second], [out.into(), err.into()]))
 }
 
-/// Copies an output until its end, or until the command is over and nothing more is there: a process that outlived it and kept the pipe
-/// cannot hold us up. What is too much is read and dropped, so that the command goes on; true where it is to end instead.
-fn take(mut reader: PipeReader, taker: Taker<'_>, is_over: &AtomicBool) -> bool {
-    let (mut left, mut total) = (taker.limit_len, 0_u64);
+/// Copies an output until its end, or until the command has ended and the pipe is empty: a process that outlived the command and kept the
+/// pipe open cannot block us. Output over the limit is read and dropped. True when the command is to be killed for too much output.
+fn copy_output(mut reader: PipeReader, target: OutputTarget<'_>, is_over: &AtomicBool) -> bool {
+    let (mut left, mut total) = (target.limit_len, 0_u64);
     let mut buffer = vec![0; 64 << 10];
     loop {
         let over = is_over.load(Ordering::Acquire);
@@ -117,13 +117,13 @@ fn take(mut reader: PipeReader, taker: Taker<'_>, is_over: &AtomicBool) -> bool 
         let kept = len.min(usize::try_from(left).unwrap_or(usize::MAX));
         left -= kept as u64;
         // A log that cannot be written does not stop the command.
-        let _ = taker.to.write_all(&buffer[..kept]);
+        let _ = target.to.write_all(&buffer[..kept]);
         total = total.saturating_add(len as u64);
-        if taker.ends && total > taker.limit_len.saturating_mul(MOST_DROPPED) {
+        if target.kill_on_flood && total > target.limit_len.saturating_mul(FLOOD_FACTOR) {
             return true;
         }
-        if kept < len && kept > 0 && !taker.ends {
-            let _ = taker.to.write_all(b"\n[more output was dropped]\n");
+        if kept < len && kept > 0 && !target.kill_on_flood {
+            let _ = target.to.write_all(b"\n[more output was dropped]\n");
         }
     }
 }
@@ -146,8 +146,8 @@ fn poll_one(fd: impl AsFd, flags: PollFlags, timeout: Duration) -> bool {
     retry_on_intr(|| poll(&mut fds, Some(&timeout))).is_ok_and(|ready| ready > 0)
 }
 
-/// Kills the command when it has too much of something.
-fn look_after(
+/// Kills the command when it exceeds a limit.
+fn enforce_limits(
     confined: &Confined,
     mut watch: Option<&mut Watch>,
     group: Option<Pid>,
@@ -178,17 +178,17 @@ fn look_after(
     }
 }
 
-/// Waits for its end, and for that of all that it started where it was to end with it.
+/// Waits until the command ends. In a sandbox or with a time limit, the processes that it started are killed then.
 fn wait_for(started: &mut Started, confined: &Confined) -> io::Result<ExitStatus> {
     let ends_together = confined.sandbox.is_some() || confined.time_limit.is_some();
     if let Some(pid) = started.group.filter(|_| ends_together) {
-        // Before it is reaped: until then its number, which is the group's, belongs to nobody else.
+        // The group is killed before the child is reaped: until then its process ID, which is also the group's, is not reused.
         let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         kill(pid);
     }
     let status = started.child.wait();
     if let Some(all) = &started.all {
-        is_ready(all, LAST_PROCESSES);
+        is_ready(all, SANDBOX_EXIT_TIMEOUT);
     }
     let restricted = confined.sandbox.as_ref().filter(|_| started.all.is_none());
     if let Some(user) = restricted.and_then(View::user) {
@@ -197,8 +197,8 @@ fn wait_for(started: &mut Started, confined: &Confined) -> io::Result<ExitStatus
     status
 }
 
-/// Ends whatever runs as a user who has nothing but one command (kill(2), -1): what left its process group where there is no PID
-/// namespace.
+/// Kills every process of the user reserved for this command (kill(2), pid -1). Without a PID namespace, processes that left the
+/// process group would stay.
 fn kill_all_of(user: u32) {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "kill -KILL -1"]).env_clear().uid(user).gid(user);
@@ -212,14 +212,14 @@ fn add_descriptors(command: &mut Command, descriptors: Vec<FdMapping>) -> io::Re
     Ok(())
 }
 
-/// Starts it in a process group of its own, which [`stop::all`] knows of.
+/// Starts it in a process group of its own, which [`stop::stop_all`] kills.
 fn start(confined: &Confined, stdin: Stdio, [stdout, stderr]: [Stdio; 2]) -> io::Result<Started> {
     let prepare = |command: &mut Command| {
         confined.prepare(command);
         command.stdin(stdin).stdout(stdout).stderr(stderr).process_group(0);
     };
-    // Nothing can start between the order to stop and the look at it.
-    let (child, group, info) = stop::start(confined.finishes, || {
+    // `stop::start` holds a lock, so that no command starts after `stop_all`.
+    let (child, group, info) = stop::start(confined.uninterruptible, || {
         let (child, info) = match &confined.sandbox {
             None => {
                 let mut command = confined.plain();

@@ -11,9 +11,9 @@ static RUNNING: Mutex<Running> = Mutex::new(Running {
 });
 
 struct Running {
-    /// Whether nothing may be started any more.
+    /// Whether no more commands may start.
     stopped: bool,
-    /// The process groups of what runs and may be ended.
+    /// The process groups of the running commands that may be killed.
     groups: Vec<Pid>,
 }
 
@@ -21,7 +21,7 @@ fn running() -> MutexGuard<'static, Running> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends every command that runs, with its children, and lets no other one start, except those that [`super::Confined::finishes`].
+/// Kills every running command with its children and lets no other start, except those that are [`super::Confined::uninterruptible`].
 pub fn stop_all() {
     let mut running = running();
     running.stopped = true;
@@ -33,14 +33,14 @@ pub fn is_stopped() -> bool {
     running().stopped
 }
 
-/// Starts a command, unless the order to stop was given; `finishes` is for one that is then started and left to end all the same.
-pub(super) fn start<T>(finishes: bool, spawn: impl FnOnce() -> io::Result<(T, Option<Pid>)>) -> io::Result<T> {
+/// Starts a command, unless [`stop_all`] was called. An `uninterruptible` one is started even then, and is never killed by it.
+pub(super) fn start<T>(uninterruptible: bool, spawn: impl FnOnce() -> io::Result<(T, Option<Pid>)>) -> io::Result<T> {
     let mut running = running();
-    if running.stopped && !finishes {
+    if running.stopped && !uninterruptible {
         return Err(io::Error::new(io::ErrorKind::Interrupted, "this run was told to stop"));
     }
     let (started, group) = spawn()?;
-    if !finishes {
+    if !uninterruptible {
         running.groups.extend(group);
     }
     Ok(started)
@@ -51,7 +51,7 @@ pub(super) fn kill(group: Pid) {
     let _ = kill_process_group(group, Signal::KILL);
 }
 
-/// It has ended.
+/// Removes the group of a command that has ended.
 pub(super) fn forget(group: Option<Pid>) {
     running().groups.retain(|other| Some(*other) != group);
 }

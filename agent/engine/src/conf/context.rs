@@ -40,7 +40,7 @@ impl Directive {
 /// The input of one evaluation. Paths are paths on the running system.
 #[derive(Debug, Clone)]
 pub struct ConfContext {
-    /// PACKAGE_NAME where it is known already: `$module`, and which override files count.
+    /// PACKAGE_NAME where it is known already: it sets `$module` and selects the override files.
     pub module: String,
     /// PACKAGE_VERSION where it is known already.
     pub version: String,
@@ -99,7 +99,7 @@ impl ConfContext {
         ConfContext::of_distribution(release, arch, Distribution::of(&crate::root::Root::host()))
     }
 
-    /// The usual places, under the rules of `distribution`. Nothing is read for it.
+    /// The default paths, under the rules of `distribution`. Reads no files.
     pub(crate) fn of_distribution(release: &str, arch: &str, distribution: Distribution) -> ConfContext {
         let headers = Path::new("/lib/modules").join(release).join("build");
         ConfContext {

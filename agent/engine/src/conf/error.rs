@@ -50,12 +50,12 @@ pub enum ConfError {
         /// The last line of bash's standard error.
         stderr: StderrTail,
     },
-    /// It used more of something than it may.
+    /// It exceeded a limit.
     #[error("{} cannot be evaluated: {exceeded}{stderr}", .path.display())]
     TooMuch {
         /// The file.
         path: PathBuf,
-        /// Of what.
+        /// The limit.
         exceeded: Exceeded,
         /// The last line of bash's standard error.
         stderr: StderrTail,
@@ -81,7 +81,7 @@ pub enum ConfError {
     Copy {
         /// The source.
         dir: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -127,7 +127,7 @@ pub enum ConfProblem {
         /// Its value.
         value: String,
     },
-    /// A text that the package's own installation replaces.
+    /// A placeholder that the package's own build system replaces.
     #[error("{directive} is {value:?}, a placeholder that the package's own installation replaces")]
     Placeholder {
         /// The directive.

@@ -21,10 +21,10 @@ pub(super) const SCRIPT: &str = include_str!("evaluate.sh");
 
 /// Evaluates the dkms.conf of the source directory `dir`, with the override files and directives of `ctx`.
 ///
-/// Where they are plain, they are read by a parser; else bash evaluates them. Bash runs in the sandbox: it sees the source, the override
-/// files and the headers, and writes nothing. Its environment is empty; its time, memory, output and processes are limited, and what it
-/// started ends with it. Where the source has files that are closed to other users, it is evaluated by our own user, who has no rights in
-/// there.
+/// Plain files are read by a parser; all others are evaluated by bash. Bash runs in the sandbox: it sees the source, the override files
+/// and the headers, and can write nothing. Its environment is empty; its time, memory, output and processes are limited, and the
+/// processes that it started are killed when it ends. Where other users cannot read some file of the source, bash runs as our own user,
+/// without capabilities.
 ///
 /// # Errors
 /// When the conf cannot be read, is no bash, or does not describe a package; see [`ConfError`].
@@ -59,7 +59,7 @@ pub(super) struct Attempt {
     pub(super) stderr: String,
 }
 
-/// Evaluates once. In the place of `dir` bash sees `copy`, if there is one, and may write there. `as_us`: as our own user.
+/// Evaluates once. If there is a `copy`, bash sees it in the place of `dir` and may write there. `as_us`: bash runs as our own user.
 pub(super) fn attempt(dir: &Path, ctx: &ConfContext, copy: Option<&Path>, as_us: bool) -> Attempt {
     let mut stderr = String::new();
     let values = values_by_bash(dir, ctx, copy, as_us, &mut stderr);
@@ -91,7 +91,7 @@ pub(super) fn values_by_bash(
     };
     let mut files = vec![path.clone()];
     if let Some(copy) = copy.filter(|_| sees_real_files()) {
-        // Without a mount namespace nothing has another name: bash works in the copy, and the name of the copy is replaced in its output.
+        // Without a mount namespace the copy keeps its own path: bash works there, and that path is replaced in its output.
         copy.clone_into(&mut place.dir);
         stage.stands_for(copy, dir);
         if ctx.conf_file.is_none() {

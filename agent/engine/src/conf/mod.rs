@@ -1,7 +1,7 @@
 //! dkms.conf: a bash script that says what a package builds and where it goes.
 //!
-//! A plain one is read here. Any other is evaluated by the real bash, because nothing else gives the values its author meant; confined,
-//! because it comes from elsewhere. The result is typed, with upstream's defaults filled in.
+//! A plain one is parsed here. Any other is evaluated by the real bash, because nothing else gives the values that its author meant. Bash
+//! runs in the sandbox, because a dkms.conf is untrusted code. The result is typed, with upstream's defaults filled in.
 
 mod context;
 mod error;
@@ -25,7 +25,7 @@ pub use model::{ConfWarning, DkmsConf, ModuleSpec, Scripts};
 pub use syntax::SyntaxSpan;
 pub use writing::{FirstEvaluation, WrittenFile, evaluate_first};
 
-/// True for what can be a PACKAGE_NAME or PACKAGE_VERSION: one part of a path that is no hidden one.
+/// True for what can be a PACKAGE_NAME or PACKAGE_VERSION: one path component that is not hidden.
 pub fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 128

@@ -19,7 +19,7 @@ pub struct DkmsConf {
     pub package_version: String,
     /// The modules in the order of their indexes.
     pub modules: Vec<ModuleSpec>,
-    /// MAKE as it matched, without what is added to it; None where the conf does not set it.
+    /// The MAKE that matches this kernel, without the options that are added to it; None where the conf does not set it.
     pub make: Option<String>,
     /// CLEAN, as written.
     pub clean: Option<String>,
@@ -121,8 +121,8 @@ impl DkmsConf {
         }
     }
 
-    /// Why the whole package is not meant for kernel `release`, if it is not: none of its modules may be. OBSOLETE_BY counts where
-    /// BUILD_EXCLUSIVE_KERNEL_MAX is not set, for no module either.
+    /// Why the package is not built for kernel `release`: a condition of the whole package, or those of every module, exclude it.
+    /// OBSOLETE_BY counts only where neither the package nor a module sets BUILD_EXCLUSIVE_KERNEL_MAX.
     pub fn excluded(&self, release: &str, config: Option<&KernelConfig>) -> Option<Exclusion> {
         if let Some(why) = self.exclusive.excludes(release, config) {
             return Some(why);

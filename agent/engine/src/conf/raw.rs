@@ -1,18 +1,18 @@
-//! What the evaluation of a dkms.conf prints, as values without a meaning yet.
+//! The values that the evaluation of a dkms.conf prints, not interpreted yet.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::error::ConfProblem;
 
-/// The values of one evaluation, before they mean anything.
+/// The values of one evaluation, not interpreted yet.
 #[derive(Debug, Default)]
 pub(super) struct RawConf {
     /// Values by variable and index.
     pub(super) values: BTreeMap<String, BTreeMap<usize, String>>,
     /// For variables with regular expressions: whether each one matched. None if it is no regular expression.
     pub(super) matches: BTreeMap<String, BTreeMap<usize, Option<bool>>>,
-    /// What went wrong on the way.
+    /// Problems found by the evaluation.
     pub(super) problems: Vec<ConfProblem>,
 }
 
@@ -27,7 +27,8 @@ pub(super) enum End {
 }
 
 impl RawConf {
-    /// Reads what the script prints: names and values, each ended by a zero byte. `real_names` puts the names of copies right.
+    /// Reads what the script prints: names and values, each ended by a zero byte. `real_names` replaces the names of copies by those of
+    /// the originals.
     pub(super) fn parse(stdout: &[u8], real_names: impl Fn(&str) -> String) -> Result<RawConf, End> {
         let text = String::from_utf8_lossy(stdout);
         let mut raw = RawConf::default();

@@ -23,7 +23,7 @@ const DEPRECATED: [&str; 6] = [
     "CLEAN",
 ];
 
-/// Makes the typed conf of the values that bash printed, with all problems at once.
+/// Converts the values that bash printed to a typed conf. The error holds all problems.
 pub(super) fn read_conf(raw: &RawConf, ctx: &ConfContext, stderr: &str) -> Result<DkmsConf, Vec<ConfProblem>> {
     let mut reader = Reader {
         raw,
@@ -261,7 +261,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the regular expression at an index matched. One that is none matches nothing, as in bash.
+    /// Whether the regular expression at an index matched. An invalid one matches nothing, as in bash.
     fn matched(&self, variable: &str, index: usize) -> bool {
         let found = self.raw.matches.get(variable).and_then(|all| all.get(&index));
         found.is_some_and(|matched| matched == &Some(true))

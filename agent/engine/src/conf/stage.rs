@@ -17,16 +17,16 @@ const MAX_CONF_LEN: u64 = 1 << 20;
 pub(super) struct Shown {
     /// Where its bytes are.
     pub(super) bytes: PathBuf,
-    /// What bash calls it.
+    /// The path under which bash sees it.
     pub(super) name: PathBuf,
 }
 
-/// Whether bash runs as another user who sees the file system as it is: a mount namespace shows what it needs, wherever that lies.
+/// Whether bash runs as another user without a mount namespace, so that file permissions decide what it can read.
 pub(super) fn sees_real_files() -> bool {
     is_root() && Layers::here().confinement != Confinement::MountNamespace
 }
 
-/// Copies of what others may not read. Their names are put right again in all that bash says.
+/// Copies of what others may not read. Their names are replaced by those of the originals in the output of bash.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
     dir: Option<tempfile::TempDir>,

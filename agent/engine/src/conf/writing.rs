@@ -32,7 +32,7 @@ pub struct FirstEvaluation {
 pub struct WrittenFile {
     /// Its place in the source.
     pub path: PathBuf,
-    /// Its text.
+    /// Its content.
     pub bytes: Vec<u8>,
 }
 
@@ -53,14 +53,14 @@ pub fn evaluate_first(dir: &Path, ctx: &ConfContext) -> Result<FirstEvaluation, 
         Ok(conf) if !was_refused => Ok(FirstEvaluation::of(conf)),
         // A write that failed may have been silent.
         before @ (Ok(_) | Err(ConfError::Invalid { .. } | ConfError::Exits { .. })) => {
-            second(dir, ctx, before, was_refused)
+            evaluate_in_copy(dir, ctx, before, was_refused)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Evaluates with a copy; where that fails, the result `before` counts.
-fn second(
+/// Evaluates again with a writable copy of the source. Where that fails too, the result is `before`.
+fn evaluate_in_copy(
     dir: &Path,
     ctx: &ConfContext,
     before: Result<DkmsConf, ConfError>,
@@ -83,7 +83,7 @@ fn second(
             conf,
             written: written(dir, &copy).map_err(failed)?,
         }),
-        // A file that is closed to others.
+        // The copy may contain a file that other users cannot read: `evaluate` then runs bash as our own user.
         Err(_) if before.is_err() && was_refused => evaluate(dir, ctx).map(FirstEvaluation::of),
         Err(_) => before.map(FirstEvaluation::of),
     }
@@ -98,7 +98,7 @@ impl FirstEvaluation {
     }
 }
 
-/// The files of `copy` that `dir` has not, or has with other bytes. What git keeps for itself does not count.
+/// The files of `copy` that `dir` lacks or has with other content. `.git` is ignored.
 fn written(dir: &Path, copy: &Path) -> io::Result<Vec<WrittenFile>> {
     let top = take::open_dir(copy)?;
     let mut found = Vec::new();

@@ -14,8 +14,8 @@ use crate::script::with_variables;
 /// How long the administrator's own command may take.
 const POST_TRANSACTION_LIMIT: Duration = Duration::from_secs(600);
 
-/// Loads modules for this machine's devices and runs `post_transaction`, where the settings say so. Failures are told, no more:
-/// the modules are in place. `changed` are the packages and kernels of the run.
+/// Loads modules for this machine's devices and runs `post_transaction`, where the settings say so. Failures are only
+/// reported: the modules are installed. `changed` are the packages and kernels of the run.
 pub(super) fn run(session: &Session, changed: &[(DkmsId, KernelId)]) {
     if session.framework.modprobe_on_install && session.root.is_host() {
         modprobe(session);
@@ -25,7 +25,7 @@ pub(super) fn run(session: &Session, changed: &[(DkmsId, KernelId)]) {
     }
 }
 
-/// Offers every device's modalias to modprobe, which passes over what it does not know.
+/// Passes the modalias of every device to modprobe, which ignores those that no module matches.
 fn modprobe(session: &Session) {
     let aliases = modaliases(Path::new("/sys/devices"));
     if aliases.is_empty() {
@@ -36,7 +36,7 @@ fn modprobe(session: &Session) {
         .args(&aliases)
         .time_limit(Duration::from_secs(120))
         .output(4096);
-    // modprobe's status says nothing: it fails when one device of many has no module.
+    // The exit status is ignored: modprobe fails when one device of many has no module.
     if let Err(error) = output {
         session
             .screen
@@ -54,8 +54,8 @@ fn modaliases(devices: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// post_transaction is a shell line by definition, from a file that only root can write. Its environment has the last package and the kernel
-/// by upstream's names, and its output goes to a log. Where it names `kernelver` it runs once for each kernel.
+/// post_transaction is a line of shell by definition, from a file that only root can write. Its environment has the last package and the
+/// kernel in upstream's variables, and its output goes to a log. Where it names `kernelver` it runs once for each kernel.
 fn post_transaction(session: &Session, command: &str, changed: &[(DkmsId, KernelId)]) {
     if !session.root.is_host() {
         session

@@ -64,8 +64,8 @@ pub fn command() -> Command {
         .override_usage("dkms [ACTION] [MODULE/VERSION] [OPTIONS]")
         .after_help(format!("Actions:\n{}", verbs.join("\n")))
         .arg(words())
-        .args(what())
-        .args(how())
+        .args(target_options())
+        .args(mode_options())
         .args(trees())
         .args(output())
         .args(without_effect())
@@ -94,7 +94,8 @@ fn flag(id: &'static str, help: &'static str) -> Arg {
     Arg::new(id).long(id).action(ArgAction::SetTrue).help(help)
 }
 
-fn what() -> [Arg; 9] {
+/// The options that say what a verb works on.
+fn target_options() -> [Arg; 9] {
     [
         text("module", "MODULE[/VERSION]", "the module, or its package").short('m'),
         Arg::new("module-version")
@@ -127,7 +128,8 @@ fn what() -> [Arg; 9] {
     ]
 }
 
-fn how() -> [Arg; 10] {
+/// The options that say how a verb works.
+fn mode_options() -> [Arg; 10] {
     [
         flag(
             "force",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::request::{KernelName, Kernels, Package, Settings, Subject};
-use super::screen::{Loudness, Screen};
+use super::screen::{Screen, Verbosity};
 use super::session::{Session, running};
 use super::verbs;
 use crate::hooks::{self, KernelsHere, Reason, kernels_for_package};
@@ -16,7 +16,7 @@ const USAGE: &str = "dkms hooks install ROOT [PREFIX] | man | completions SHELL 
 pub(super) fn run(args: &[String]) -> Exit {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let screen = Screen {
-        loudness: Loudness::Normal,
+        verbosity: Verbosity::Normal,
     };
     match words.as_slice() {
         ["install", root, prefix @ ..] if prefix.len() <= 1 => {
@@ -71,7 +71,7 @@ fn usage(screen: Screen) -> Exit {
     Exit::MISSING
 }
 
-/// What a *-dkms package's postinst says.
+/// The arguments of `package-postinst`, which a *-dkms package's postinst calls.
 struct Postinst<'a> {
     name: &'a str,
     version: &'a str,
@@ -80,13 +80,13 @@ struct Postinst<'a> {
     is_upgrade: bool,
 }
 
-/// Takes the package's version in anew, then builds and installs it for the kernels that count.
+/// Adds the package's version again, then builds and installs it for the kernels that `kernels_for_package` chooses.
 fn package_postinst(call: &Postinst<'_>) -> Exit {
     let session = match Session::open(Settings::default()) {
         Ok(session) => session,
         Err(error) => {
             Screen {
-                loudness: Loudness::Normal,
+                verbosity: Verbosity::Normal,
             }
             .error(&error, error.hint());
             return Exit::REFUSED;
@@ -109,14 +109,14 @@ fn package_postinst(call: &Postinst<'_>) -> Exit {
         module: id.module.clone(),
         version: id.version.clone(),
     };
-    // The files in /usr/src are new, whatever the version says.
+    // The files in /usr/src are new, even if the version is the same.
     if session.tree.is_added(&id) {
         let removed = verbs::remove::run(&session, &package, &Kernels::EveryBuilt);
         if removed != Exit::OK {
             return removed;
         }
     }
-    let taken_in = take_in(&session, call, &package);
+    let taken_in = add_again(&session, call, &package);
     if taken_in != Exit::OK {
         return taken_in;
     }
@@ -136,7 +136,7 @@ fn package_postinst(call: &Postinst<'_>) -> Exit {
     })
 }
 
-fn take_in(session: &Session, call: &Postinst<'_>, package: &Package) -> Exit {
+fn add_again(session: &Session, call: &Postinst<'_>, package: &Package) -> Exit {
     let tarball = format!("{}-{}.dkms.tar.gz", call.name, call.version);
     let tarball = call
         .share
@@ -148,7 +148,7 @@ fn take_in(session: &Session, call: &Postinst<'_>, package: &Package) -> Exit {
     }
 }
 
-/// A kernel without headers, an exclusion, and a module that the kernel has itself are told, and no failure.
+/// A kernel without headers, an exclusion, and a module that the kernel has itself are reported, but are no failures.
 fn build_for(session: &Session, call: &Postinst<'_>, package: &Package, release: &str) -> Exit {
     let kernel = session.kernel_id(KernelName {
         release: release.to_owned(),
@@ -174,7 +174,7 @@ fn build_for(session: &Session, call: &Postinst<'_>, package: &Package, release:
     }
 }
 
-/// Debian's name of an architecture as `uname -m` says it.
+/// The name that `uname -m` prints for an architecture of Debian.
 fn machine_name(arch: &str) -> String {
     match arch {
         "amd64" => "x86_64",

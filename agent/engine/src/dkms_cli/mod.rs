@@ -25,7 +25,7 @@ use crate::distribution::Distribution;
 use crate::sandbox::Layers;
 use exit::Exit;
 use request::{Action, Request};
-use screen::{Loudness, Screen};
+use screen::{Screen, Verbosity};
 use session::Session;
 use usage::UsageError;
 
@@ -50,7 +50,7 @@ fn complain(error: &UsageError) {
         // clap has printed the error, with colours and hints.
         UsageError::Syntax(text) => anstream::eprint!("{text}"),
         _ => Screen {
-            loudness: Loudness::Normal,
+            verbosity: Verbosity::Normal,
         }
         .complaint(&error.to_string(), error.hint()),
     }
@@ -71,7 +71,7 @@ fn run_action(request: Request) -> Exit {
         Ok(session) => session,
         Err(error) => {
             Screen {
-                loudness: Loudness::Normal,
+                verbosity: Verbosity::Normal,
             }
             .error(&error, error.hint());
             return Exit::REFUSED;
@@ -81,7 +81,7 @@ fn run_action(request: Request) -> Exit {
         .notices
         .iter()
         .for_each(|notice| session.screen.warning(notice, None));
-    if session.root.is_host() && !Distribution::is_told(&session.root) {
+    if session.root.is_host() && !Distribution::has_os_release(&session.root) {
         let text = "this system has no os-release file, which tells where its modules go";
         session.screen.complaint(text, Some("man 5 os-release".to_owned()));
         return Exit::NO_SYSTEM;
@@ -101,7 +101,7 @@ fn run_action(request: Request) -> Exit {
         };
     }
     let exit = dispatch(&session, &request.action);
-    // It never refuses: maintainer scripts count on it. It says so once, where it ran code of a package.
+    // `dkms` works without a sandbox, because maintainer scripts rely on it. It warns once if it ran code of a package so.
     if let Some(refusal) = Layers::if_used().and_then(Layers::no_sandbox) {
         let hint = Layers::here().hint();
         session.screen.warning(&refusal.to_string(), hint);
@@ -131,7 +131,7 @@ fn dispatch(session: &Session, action: &Action) -> Exit {
     }
 }
 
-/// Prints what the call is for. A reader that closes the pipe early is no failure.
+/// Prints the output on stdout. A reader that closes the pipe early is no failure.
 fn print_all(bytes: &[u8]) -> Exit {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::package::DkmsId;
 
-/// A package that wants to be installed.
+/// A package to install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) package: DkmsId,
@@ -12,7 +12,7 @@ pub(super) struct Wanted {
     pub(super) depends: Vec<String>,
 }
 
-/// What can be done and what cannot.
+/// The packages that can be built, in order, and those that cannot.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {
     /// Each wave may be built side by side, after the waves before it.

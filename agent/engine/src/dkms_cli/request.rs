@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-/// A command line, understood: nothing in it can contradict anything else.
+/// A parsed command line without contradictions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// What to do.
     pub action: Action,
-    /// How, for any action.
+    /// The options that apply to any action.
     pub settings: Settings,
-    /// Words and options that are accepted but mean nothing; to be told on stderr.
+    /// Warnings about words and options that are accepted but have no effect.
     pub notices: Vec<String>,
 }
 
-/// What to do, with all that this needs.
+/// What to do, with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Print how to call the program.
@@ -26,13 +26,13 @@ pub enum Action {
     Build(Subject, Kernels),
     /// Delete what was compiled.
     Unbuild(Package, Kernels),
-    /// Put into the kernel's module directory.
+    /// Install into the kernel's module directory.
     Install(Subject, Kernels),
-    /// Take out of it.
+    /// Remove from the kernel's module directory.
     Uninstall(Package, Kernels),
     /// Uninstall, unbuild, and forget when no kernel is left.
     Remove(Package, Kernels),
-    /// Install what wants to be installed by itself.
+    /// Build and install all packages with AUTOINSTALL.
     Autoinstall(Kernels),
     /// Install on `kernels` what is installed on `template`.
     Match {
@@ -124,14 +124,14 @@ pub enum TarballForm {
     BinariesOnly,
 }
 
-/// The moment in a kernel package's life.
+/// The maintainer script of a kernel package that calls `dkms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// Before its files are replaced.
     Preinst,
     /// After its files are in place.
     Postinst,
-    /// Before its files go.
+    /// Before its files are removed.
     Prerm,
 }
 

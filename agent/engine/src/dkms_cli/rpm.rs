@@ -1,4 +1,4 @@
-//! `--rpm_safe_upgrade`: an rpm transaction that puts a version in and then takes "the old one" out, which is the same one.
+//! `--rpm_safe_upgrade`: an rpm transaction that installs a version and then removes the old one, which is the same version.
 //!
 //! `add` leaves a note of which package came in by which rpm process; `remove` in the same process finds it and does nothing.
 

@@ -18,7 +18,7 @@ const CYAN: Style = AnsiColor::Cyan.on_default();
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Loudness {
+pub(super) enum Verbosity {
     /// Errors.
     Quiet,
     /// Also each build and each result.
@@ -27,11 +27,11 @@ pub(super) enum Loudness {
     Verbose,
 }
 
-/// The terminal, pipe or journal behind stderr. Colours only where they are wanted (NO_COLOR, pipes).
+/// Prints to stderr, in color only where that is wanted (not with NO_COLOR or in a pipe).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Screen {
     /// What is shown.
-    pub(super) loudness: Loudness,
+    pub(super) verbosity: Verbosity,
 }
 
 impl Screen {
@@ -52,15 +52,15 @@ impl Screen {
         self.tail(failure.log.as_deref(), &failure.tail);
     }
 
-    /// Something that is wrong, in its own words.
+    /// An error given as a text.
     pub(super) fn complaint(self, text: &str, hint: Option<String>) {
         anstream::eprintln!("{RED}error:{RED:#} {}", printable(text));
         hint_line(hint);
     }
 
-    /// Something to look at; the work goes on.
+    /// A warning; the work goes on.
     pub(super) fn warning(self, text: &str, hint: Option<String>) {
-        if self.loudness >= Loudness::Normal {
+        if self.verbosity >= Verbosity::Normal {
             anstream::eprintln!("{YELLOW}warning:{YELLOW:#} {}", printable(text));
             hint_line(hint);
         }
@@ -68,7 +68,7 @@ impl Screen {
 
     /// A result.
     pub(super) fn say(self, text: &str) {
-        if self.loudness >= Loudness::Normal {
+        if self.verbosity >= Verbosity::Normal {
             plain(text);
         }
     }
@@ -86,7 +86,7 @@ impl Screen {
 
     /// A result about one package.
     pub(super) fn done(self, subject: &Subject, word: &str) {
-        if self.loudness >= Loudness::Normal {
+        if self.verbosity >= Verbosity::Normal {
             anstream::eprintln!("{subject}: {GREEN}{word}{GREEN:#}");
         }
     }
@@ -97,11 +97,11 @@ impl Sink for Screen {
         match event {
             Event::Started { subject, step, detail } => {
                 let shown = if step == Step::Make {
-                    Loudness::Normal
+                    Verbosity::Normal
                 } else {
-                    Loudness::Verbose
+                    Verbosity::Verbose
                 };
-                if self.loudness >= shown {
+                if self.verbosity >= shown {
                     let detail = if detail.is_empty() {
                         detail
                     } else {
@@ -117,7 +117,7 @@ impl Sink for Screen {
             }
             Event::DepmodStarted { release } => self.say(&format!("{release}: running depmod")),
             Event::DepmodEnded { .. } => {}
-            Event::Note(text) if self.loudness >= Loudness::Verbose => plain(&text),
+            Event::Note(text) if self.verbosity >= Verbosity::Verbose => plain(&text),
             Event::Note(_) => {}
             Event::ScriptLine(line) => self.say(&line),
             Event::Advice { text, hint } | Event::Warning { text, hint } => self.warning(&text, hint),

@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::exit::Exit;
 use super::request::{KernelName, Kernels, Package, Settings};
 use super::rpm::Transaction;
-use super::screen::{Loudness, Screen};
+use super::screen::{Screen, Verbosity};
 use crate::conf::Directive;
 use crate::framework::{Framework, FrameworkError};
-use crate::kbuild::OncePerRun;
+use crate::kbuild::RunState;
 use crate::kernel::{KernelError, KernelOptions, KernelTarget, releases};
 use crate::package::{DkmsId, KernelId};
 use crate::recovery::lock_and_recover;
 use crate::root::Root;
 use crate::tree::{Tree, TreeLock};
 
-/// The settings of a call over those of the machine.
+/// One call of `dkms`. The settings of the call override those of the machine.
 pub(super) struct Session {
     pub(super) settings: Settings,
     pub(super) root: Root,
@@ -25,7 +25,7 @@ pub(super) struct Session {
     pub(super) tree: Tree,
     pub(super) screen: Screen,
     /// What all builds of the call share.
-    pub(super) once: Arc<OncePerRun>,
+    pub(super) run_state: Arc<RunState>,
     /// The kernels found so far: what is read of one is read once for all packages.
     targets: Mutex<BTreeMap<KernelId, Arc<KernelTarget>>>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Session {
 /// Why no kernel can be worked on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoKernel {
-    /// The running kernel means nothing for another root.
+    /// The running kernel is not a kernel of another root.
     #[error("no kernel was named, and the running kernel is not that of {}", .0.display())]
     OtherRoot(PathBuf),
     /// `-k all` without any headers.
@@ -73,10 +73,10 @@ impl Session {
         let called_with = std::env::var("parallel_jobs").ok().and_then(|jobs| jobs.parse().ok());
         let called_with = called_with.filter(|jobs| *jobs > 0 && root.is_host());
         framework.parallel_jobs = settings.jobs.or(framework.parallel_jobs).or(called_with);
-        let loudness = match (settings.quiet, settings.verbose || framework.verbose) {
-            (true, _) => Loudness::Quiet,
-            (false, true) => Loudness::Verbose,
-            (false, false) => Loudness::Normal,
+        let verbosity = match (settings.quiet, settings.verbose || framework.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
         };
         let tree = Tree::new(&root, &framework);
         Ok(Session {
@@ -84,8 +84,8 @@ impl Session {
             root,
             framework,
             tree,
-            screen: Screen { loudness },
-            once: Arc::default(),
+            screen: Screen { verbosity },
+            run_state: Arc::default(),
             targets: Mutex::default(),
         })
     }

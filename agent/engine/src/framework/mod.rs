@@ -49,7 +49,7 @@ pub struct Framework {
     pub install_tree: PathBuf,
     /// For temporary files: `/tmp`.
     pub tmp_location: PathBuf,
-    /// Tell more.
+    /// Print more.
     pub verbose: bool,
     /// Install links into the tree instead of copies.
     pub symlink_modules: bool,
@@ -57,7 +57,7 @@ pub struct Framework {
     pub autoinstall_all_kernels: bool,
     /// Load modules for the devices here after an installation.
     pub modprobe_on_install: bool,
-    /// Jobs at once; one for each processor if not set.
+    /// Parallel jobs; one for each processor if not set.
     pub parallel_jobs: Option<usize>,
     /// A file whose exported variables builds get, or assignments.
     pub build_environment: Option<String>,
@@ -71,12 +71,12 @@ pub struct Framework {
     pub mok_certificate: Option<String>,
     /// False where modules are not to be signed at all; `not_in_chroot` means in a chroot or an image.
     pub try_sign_modules: bool,
-    /// ADDON_MODULES_DIR: where modules go below /lib/modules/K, whatever the distribution and dkms.conf say; goes only down.
+    /// ADDON_MODULES_DIR: where modules go below /lib/modules/K, whatever the distribution and dkms.conf say; without `..`.
     pub addon_modules_dir: Option<String>,
     /// How modules are compressed where the kernel's are.
     pub compression: CompressOptions,
-    /// Words of `compress_*_opts` that mean nothing here: to be told when something is built.
-    pub strange_compression: Vec<String>,
+    /// Words of `compress_*_opts` that are not supported: warned of when something is built.
+    pub unsupported_compression: Vec<String>,
 }
 
 impl Default for Framework {
@@ -99,7 +99,7 @@ impl Default for Framework {
             try_sign_modules: true,
             addon_modules_dir: None,
             compression: CompressOptions::default(),
-            strange_compression: Vec::new(),
+            unsupported_compression: Vec::new(),
         }
     }
 }
@@ -163,7 +163,7 @@ impl Framework {
         let path = |name: &str, default: PathBuf| text(name).map_or(default, PathBuf::from);
         let [gzip, xz, zstd] =
             ["gzip", "xz", "zstd"].map(|program| text(&format!("compress_{program}_opts")).unwrap_or_default());
-        let (compression, strange_compression) = CompressOptions::read(&gzip, &xz, &zstd);
+        let (compression, unsupported_compression) = CompressOptions::read(&gzip, &xz, &zstd);
         Framework {
             source_tree: path("source_tree", default.source_tree),
             dkms_tree: path("dkms_tree", default.dkms_tree),
@@ -184,7 +184,7 @@ impl Framework {
             try_sign_modules: !values.contains_key("try_sign_modules") || on("try_sign_modules"),
             addon_modules_dir: None,
             compression,
-            strange_compression,
+            unsupported_compression,
         }
     }
 
@@ -261,7 +261,7 @@ mod tests {
             (Some(3), false, true)
         );
         assert_eq!((found.compression.zstd_level, found.compression.xz_level), (19, 0));
-        assert_eq!(found.strange_compression, ["compress_zstd_opts: --long"]);
+        assert_eq!(found.unsupported_compression, ["compress_zstd_opts: --long"]);
         for (value, signs) in [("no", false), ("not_in_chroot", false), ("yes", true)] {
             std::fs::write(etc.join("b.conf"), format!("try_sign_modules={value}\n")).expect("write");
             assert_eq!(

@@ -69,7 +69,7 @@ pub const FILES: &[HookFile] = &[
     data("etc/dkms/framework.conf", include_str!("../../hooks/framework.conf")),
 ];
 
-/// The directories that people and packages put something into.
+/// Empty directories, for files of administrators and packages.
 const DIRECTORIES: [&str; 2] = ["etc/dkms/framework.conf.d", "var/lib/dkms"];
 
 /// Writes every file below `root`, with the man page and the completions for bash, zsh and fish below `prefix` in there (`/usr`,

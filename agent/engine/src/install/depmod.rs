@@ -39,7 +39,7 @@ impl DepmodError {
     }
 }
 
-/// Runs depmod for `release` and forgets that it was needed.
+/// Runs depmod for `release` and removes the mark that it was needed.
 pub(super) fn run(tree: &Tree, release: &str) -> io::Result<()> {
     if let Some(base) = base(tree) {
         let mut command = Confined::new("depmod").arg("-b").arg(&base);
@@ -49,7 +49,7 @@ pub(super) fn run(tree: &Tree, release: &str) -> io::Result<()> {
         }
         let output = command
             .arg(release)
-            .finishes()
+            .uninterruptible()
             .time_limit(Duration::from_secs(600))
             .output(64 << 10)?;
         if !output.ended.status.success() {
@@ -67,7 +67,7 @@ pub(super) fn run(tree: &Tree, release: &str) -> io::Result<()> {
     }
 }
 
-/// What `depmod -b` needs: the directory above `lib/modules`. None where modules are somewhere that depmod cannot be told.
+/// What `depmod -b` needs: the directory above `lib/modules`. None where the install tree does not end in it.
 fn base(tree: &Tree) -> Option<PathBuf> {
     let install_tree = &tree.framework().install_tree;
     if install_tree == Path::new("/lib/modules") {

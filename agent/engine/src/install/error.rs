@@ -20,15 +20,15 @@ pub enum InstallError {
     /// There is no build to install.
     #[error("{package} is not built for {kernel}")]
     NotBuilt {
-        /// What.
+        /// The package.
         package: DkmsId,
-        /// For which kernel.
+        /// The kernel.
         kernel: KernelId,
     },
     /// The kernel has no directory of modules.
     #[error("{package} cannot be installed: there is no kernel in {}", .dir.display())]
     NoKernel {
-        /// What.
+        /// The package.
         package: DkmsId,
         /// Where the kernel's modules should be.
         dir: PathBuf,
@@ -36,7 +36,7 @@ pub enum InstallError {
     /// Every module is in the kernel's own tree in the same or a newer version.
     #[error("{package} is not installed: {}", .kept.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NotNewer {
-        /// What.
+        /// The package.
         package: DkmsId,
         /// What was found.
         kept: Vec<Kept>,
@@ -47,7 +47,7 @@ pub enum InstallError {
     /// PRE_INSTALL failed.
     #[error("{package} cannot be installed")]
     PreInstall {
-        /// What.
+        /// The package.
         package: DkmsId,
         /// How it failed.
         #[source]

@@ -1,7 +1,8 @@
 //! The journal of a transaction: written before anything changes, so that an interrupted one can be finished or undone.
 //!
-//! `.journal/staging.json` lists temporary files: found alone, they are removed and nothing has happened. Renamed to `.journal/commit.json` it
-//! is the decision: from then on the changes are carried out, by us or by the next one who locks the tree. Every change may be done twice.
+//! `.journal/staging.json` lists temporary files. If only this file is found, they are removed: nothing has changed yet. Renaming it to
+//! `.journal/commit.json` commits the transaction: from then on the changes are carried out, by this process or by the next one that
+//! locks the tree. Every change is idempotent.
 
 use std::fs;
 use std::io;
@@ -17,23 +18,23 @@ use crate::tree::{Tree, TreeError, TreeLock};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub(crate) enum Change {
-    /// Renames a file or link that lies ready beside its place.
+    /// Renames a staged file or link to its final path.
     Put {
-        /// The temporary.
+        /// The staged file.
         staged: PathBuf,
-        /// Its place.
+        /// Its final path.
         to: PathBuf,
     },
     /// Removes a file, link or directory.
     Remove {
-        /// What.
+        /// Its path.
         path: PathBuf,
     },
     /// Removes a directory and its parents below `top`, as far as they are empty.
     Prune {
         /// The directory.
         dir: PathBuf,
-        /// What stays.
+        /// The directory that stays.
         top: PathBuf,
     },
 }
@@ -68,7 +69,7 @@ pub(crate) fn pending_depmods(tree: &Tree) -> Vec<String> {
 }
 
 impl Journal {
-    /// Carries the changes out. Each may have been done before. `done` is told after each one.
+    /// Carries the changes out. Each may have been done before. `done` is called after each one.
     pub(crate) fn apply(&self, tree: &Tree, done: &mut dyn FnMut()) -> io::Result<()> {
         for release in &self.depmod {
             fs::write(depmod_mark(tree, release), b"")?;
@@ -102,7 +103,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes the temporary files of a transaction that was not decided.
+    /// Removes the temporary files of a transaction that was not committed.
     pub(crate) fn undo(&self) -> io::Result<()> {
         for change in &self.changes {
             if let Change::Put { staged, .. } = change {

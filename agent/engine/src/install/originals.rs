@@ -1,8 +1,8 @@
 //! The modules that ours replace: kept in the tree, and put back when ours go.
 //!
 //! `original_module/K/A/x.ko` holds the one that was there; several of one name lie in `collisions/` below the path they came from.
-//! `origins.json` says where each one belongs. In an archive of upstream 3.4 each module has a file beside it that does, `x.ko.origin`;
-//! one of an older upstream has neither and follows its rule.
+//! `origins.json` says where each one belongs. An archive of upstream 3.4 has a file `x.ko.origin` beside each module instead;
+//! an archive of an older upstream has neither, and modules go where its rule says.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -104,7 +104,7 @@ fn preferred<'a>(module: &RecordedModule, paths: &[&'a Path], modules_dir: &Path
     })
 }
 
-/// Adds to `transaction` that all originals of `package` go back to where they were, and the archive away.
+/// Adds to `transaction` that all originals of `package` go back to where they were, and that the archive is removed.
 pub(super) fn restore(
     tree: &Tree,
     transaction: &mut Transaction<'_>,
@@ -131,7 +131,7 @@ pub(super) fn restore(
         let inside = origins
             .get(kept)
             .cloned()
-            .or_else(|| told_beside(tree, entry.path(), &modules_dir))
+            .or_else(|| upstream_origin(tree, entry.path(), &modules_dir))
             .or_else(|| kept.strip_prefix("collisions").ok().map(Path::to_owned));
         let by_rule = || {
             let module = modules.iter().find(|module| module.name == name)?;
@@ -150,7 +150,8 @@ pub(super) fn restore(
     restored
 }
 
-/// Adds to `transaction` that an archived module of `package` does not come back: the one it was, `built`, is taken away itself.
+/// Adds to `transaction` that the module which is archived as an original of `package` is removed from the archive, if it is the file
+/// `built`: that one is being uninstalled and must not be put back.
 pub(super) fn forget(tree: &Tree, transaction: &mut Transaction<'_>, package: &str, kernel: &KernelId, built: &Path) {
     let dir = tree.originals_dir(package, kernel);
     let name = built.file_name().unwrap_or_default();
@@ -170,7 +171,7 @@ pub(super) fn forget(tree: &Tree, transaction: &mut Transaction<'_>, package: &s
 }
 
 /// Where upstream 3.4 took the archived `module` from, below `modules_dir`.
-fn told_beside(tree: &Tree, module: &Path, modules_dir: &Path) -> Option<PathBuf> {
+fn upstream_origin(tree: &Tree, module: &Path, modules_dir: &Path) -> Option<PathBuf> {
     let mut name = module.file_name()?.to_owned();
     name.push(".origin");
     let text = fs::read_to_string(module.with_file_name(name)).ok()?;
@@ -178,7 +179,7 @@ fn told_beside(tree: &Tree, module: &Path, modules_dir: &Path) -> Option<PathBuf
     from.strip_prefix(modules_dir).ok().map(Path::to_owned)
 }
 
-/// True for a path that only goes down.
+/// True for a relative path without `..`.
 fn is_inside(path: &Path) -> bool {
     path.components()
         .all(|part| matches!(part, std::path::Component::Normal(_)))

@@ -17,18 +17,18 @@ use crate::package::{DkmsId, KernelId};
 use crate::script::ScriptKind;
 use crate::tree::{RecordedModule, State, TreeError};
 
-/// A file that is installed by another package than the one that is looked at.
+/// A file of the examined package that another package has replaced.
 struct Covered {
     /// The other package.
     package: String,
     /// The file below the kernel's directory.
     file: PathBuf,
-    /// What the package that is looked at had there.
+    /// The module that the examined package has built for this place.
     built: PathBuf,
 }
 
 impl Session<'_> {
-    /// Takes the modules of `package` away from `kernel` and puts originals back. False when this version is not the installed one.
+    /// Removes the modules of `package` from `kernel` and puts originals back. False when this version is not the installed one.
     ///
     /// A package whose source or conf is gone can be uninstalled, only its scripts are not run.
     ///
@@ -82,7 +82,7 @@ impl Session<'_> {
         Ok(true)
     }
 
-    /// The files of `package` in whose place another package has put its own since.
+    /// The files of `package` that another package has replaced since.
     fn covered(&self, package: &DkmsId, kernel: &KernelId, modules: &[RecordedModule]) -> Vec<Covered> {
         let tree = self.tree;
         let built = tree.built_dir(package, kernel).join("module");
@@ -174,7 +174,7 @@ impl Session<'_> {
         kernels
     }
 
-    /// Takes a directory out of the tree in one step, then deletes it.
+    /// Moves a directory out of the tree in one step, then deletes it.
     fn discard(&self, dir: &Path) -> io::Result<()> {
         if fs::symlink_metadata(dir).is_err() {
             return Ok(());

@@ -23,7 +23,7 @@ use crate::version;
 /// How to install.
 #[derive(Debug, Clone, Default)]
 pub struct InstallOptions {
-    /// Install what is installed, whatever the kernel's own modules are and PRE_INSTALL says.
+    /// Install again what is installed, and ignore the versions of the kernel's own modules and a failure of PRE_INSTALL.
     pub force: bool,
     /// Do not compare with the kernel's own modules.
     pub force_version_override: bool,
@@ -38,13 +38,13 @@ pub struct InstallOptions {
 /// What was installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
-    /// What.
+    /// The package.
     pub package: DkmsId,
-    /// For which kernel.
+    /// The kernel.
     pub kernel: KernelId,
     /// The files below `/lib/modules`.
     pub files: Vec<PathBuf>,
-    /// Modules that were left out, because the kernel's own are as good.
+    /// Modules that were left out, because the kernel's own are the same or newer.
     pub kept: Vec<Kept>,
 }
 
@@ -53,7 +53,7 @@ pub struct Installed {
 pub enum InstallOutcome {
     /// It is installed now.
     Installed(Installed),
-    /// It was installed before, as it should be.
+    /// It was installed and intact already.
     Already,
 }
 
@@ -161,7 +161,7 @@ impl<'a> Session<'a> {
             })
     }
 
-    /// Splits the modules into those to install and those that the kernel has as good itself.
+    /// Splits the modules into those to install and those that the kernel itself has in the same or a newer version.
     fn compare<'m>(
         &mut self,
         package: &DkmsId,
@@ -180,7 +180,7 @@ impl<'a> Session<'a> {
         for module in modules {
             let found = match index.others(&module.name, &ours)[..] {
                 [only] if !forced => Some(only),
-                // With several of one name it is not clear which one counts.
+                // With several of one name it is not clear which one to compare with.
                 _ => None,
             };
             let built = tree.built_dir(package, kernel).join("module").join(&module.file);
@@ -202,7 +202,7 @@ impl<'a> Session<'a> {
         (accepted, kept)
     }
 
-    /// True when versions do not count: by an option, or by a list of the distribution.
+    /// True when versions are not compared: by an option, or by a list of the distribution.
     fn forced(&self, module: &str) -> bool {
         let listed = || {
             let dir = self.tree.root().join("/usr/share/dkms/modules_to_force_install");
@@ -256,7 +256,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Runs a script whose failure is only reported: what it follows has happened.
+    /// Runs a script whose failure is only reported: the step before it is complete.
     pub(super) fn script(&self, package: &DkmsId, kernel: &KernelId, kind: ScriptKind, line: Option<&str>) {
         let Some(line) = line else { return };
         match &self.options.scripts {
@@ -325,7 +325,7 @@ impl<'a> Session<'a> {
             .filter(|file| !files.contains(file))
             .for_each(|file| transaction.remove(file));
         if Distribution::of(tree.root()).leaves_originals() {
-            // Only what lies exactly where ours goes: another package's, as depmod prefers ours to all others.
+            // Only the files in the directory where ours go, which are another package's: depmod prefers our place to all others.
             for (module, paths) in &mut found {
                 let place = module.locations.first().map(|place| place.trim_start_matches('/'));
                 let place = modules_dir.join(place.unwrap_or("extra"));

@@ -32,18 +32,18 @@ pub struct Transaction<'a> {
 pub enum Moment {
     /// The list of temporary files is on disk.
     Listed,
-    /// One temporary file lies ready.
+    /// One temporary file is complete.
     Staged,
-    /// All lie ready, and it is decided that the changes happen.
+    /// All are complete, and the transaction is committed.
     Decided,
-    /// One change has happened.
+    /// One change was made.
     Changed,
-    /// All have, and the journal is gone.
+    /// All changes were made, and the journal is removed.
     Closed,
 }
 
 impl<'a> Transaction<'a> {
-    /// Begins. The lock says that no one else writes into this tree.
+    /// Begins a transaction. The lock proves that no one else writes into this tree.
     pub fn new(tree: &'a Tree, _lock: &'a TreeLock) -> Transaction<'a> {
         Transaction {
             tree,
@@ -54,32 +54,32 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// A copy of the file `from` at `to`.
+    /// Adds a copy of the file `from` at `to`.
     pub fn copy(&mut self, from: &Path, to: &Path) {
         self.puts.push((Content::Copy(from.to_owned()), to.to_owned()));
     }
 
-    /// `bytes` at `to`.
+    /// Adds a file with `bytes` at `to`.
     pub fn write(&mut self, bytes: Vec<u8>, to: &Path) {
         self.puts.push((Content::Bytes(bytes), to.to_owned()));
     }
 
-    /// A link to `target` at `to`.
+    /// Adds a link to `target` at `to`.
     pub fn link(&mut self, target: &Path, to: &Path) {
         self.puts.push((Content::Link(target.to_owned()), to.to_owned()));
     }
 
-    /// Nothing at `path`. A place that also gets something keeps that.
+    /// Adds the removal of `path`, unless the transaction puts something there.
     pub fn remove(&mut self, path: &Path) {
         self.removes.push(path.to_owned());
     }
 
-    /// No empty directories from `dir` up to `top`, which stays.
+    /// Adds the removal of empty directories from `dir` up to `top`, which stays.
     pub fn prune(&mut self, dir: &Path, top: &Path) {
         self.prunes.push((dir.to_owned(), top.to_owned()));
     }
 
-    /// Kernel `release` needs a depmod afterwards, even if we are interrupted.
+    /// Notes that kernel `release` needs a depmod afterwards, even if this process is interrupted.
     pub fn needs_depmod(&mut self, release: &str) {
         self.depmod.push(release.to_owned());
     }
@@ -87,12 +87,12 @@ impl<'a> Transaction<'a> {
     /// Carries the changes out.
     ///
     /// # Errors
-    /// When a file cannot be written. Before the decision nothing has happened then; after it the next one who locks the tree goes on.
+    /// When a file cannot be written. Before the commit nothing has changed then; after it the next process that locks the tree goes on.
     pub fn commit(self) -> Result<(), TreeError> {
         self.commit_observed(&mut |_| ())
     }
 
-    /// [`Transaction::commit`] that tells `observe` of every moment at which it could be interrupted.
+    /// Like [`Transaction::commit`], but calls `observe` at every moment at which it could be interrupted.
     ///
     /// # Errors
     /// As for [`Transaction::commit`].
@@ -130,7 +130,7 @@ impl<'a> Transaction<'a> {
             .iter()
             .enumerate()
             .map(|(index, (_, to))| {
-                // Beside its place, with a name that depmod passes over. Only the lock's holder makes such names.
+                // In the same directory, with a name that depmod ignores. Only the holder of the lock uses such names.
                 let staged = to.with_file_name(format!(".dkms-{index}.new"));
                 Change::Put { staged, to: to.clone() }
             })

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::ko::ModuleInfo;
 use crate::version;
 
-/// A module that is not installed, because the kernel's own is as good.
+/// A module that is not installed, because the kernel's own is the same or newer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// The module.
@@ -35,8 +35,8 @@ impl fmt::Display for Kept {
     }
 }
 
-/// Compares our module with the kernel's own. Some when ours should stay out: the other one has a higher version, or both come from the
-/// same source (equal srcversion). A missing version says nothing, so it keeps nothing out.
+/// Compares our module with the kernel's own. Some when ours should not be installed: the other one has a higher version, or both come from
+/// the same source (equal srcversion). A missing version is no reason.
 pub fn compare_with_tree(name: &str, ours: &ModuleInfo, path: &Path, theirs: &ModuleInfo) -> Option<Kept> {
     let kept = |ours: Option<String>| Kept {
         module: name.to_owned(),

@@ -8,7 +8,7 @@ use crate::distribution::Distribution;
 use crate::event::{Event, Sink};
 use crate::tree::Tree;
 
-/// What became of modules.
+/// A change of modules that weak-modules is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
     /// They were installed.
@@ -17,7 +17,7 @@ pub(super) enum Told {
     Removed,
 }
 
-/// The programs with their options. SUSE's own comes first there, where it is installed.
+/// The program to call with its options. On SUSE its own program comes first.
 fn call(tree: &Tree, told: Told, release: &str) -> Option<(PathBuf, Vec<String>)> {
     let distribution = Distribution::of(tree.root());
     if !distribution.has_weak_modules() {

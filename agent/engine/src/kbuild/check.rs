@@ -113,7 +113,7 @@ fn check_symbols(
     extra: &Symbols,
     problems: &mut Vec<CheckProblem>,
 ) {
-    // As kbuild has it: where the kernel exports the same name, the external one wins.
+    // As in kbuild: where the kernel exports the same name, the external one wins.
     let crc_of = |symbol: &str| extra.crc(symbol).or_else(|| kernel.symbols().crc(symbol));
     // The linker's own names are in no list.
     let is_linkers = |symbol: &str| matches!(symbol, "_GLOBAL_OFFSET_TABLE_" | "_TOC_." | ".TOC.");

@@ -58,7 +58,7 @@ pub enum BuildError {
     /// make failed.
     #[error("{diagnosis}")]
     Make {
-        /// What it says, understood.
+        /// The cause, found in its log.
         diagnosis: Diagnosis,
         /// Suggested fix for the diagnosis.
         hint: Option<String>,
@@ -82,7 +82,7 @@ pub enum BuildError {
     Program {
         /// Its name.
         program: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -91,9 +91,9 @@ pub enum BuildError {
     Io {
         /// What was tried.
         what: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -126,7 +126,7 @@ impl BuildError {
         }
     }
 
-    /// The cause in the log of make, where it was understood.
+    /// The cause of a failed make, where one was found.
     pub fn diagnosis(&self) -> Option<&Diagnosis> {
         match self {
             BuildError::Make { diagnosis, .. } => Some(diagnosis),
@@ -138,13 +138,13 @@ impl BuildError {
 /// A failed build as a value.
 #[derive(Debug)]
 pub struct BuildFailure {
-    /// What.
+    /// The package.
     pub package: DkmsId,
-    /// For which kernel.
+    /// The kernel.
     pub kernel: KernelId,
     /// Why.
     pub error: BuildError,
-    /// The log, where the build came so far.
+    /// The log, where the build came far enough to have one.
     pub log: Option<PathBuf>,
     /// The last lines of the log.
     pub tail: Vec<String>,

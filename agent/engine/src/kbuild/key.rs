@@ -1,4 +1,4 @@
-//! Whether a build is made again: when what it was made from changed, and not otherwise.
+//! Whether a build is up to date: it is made again when one of its inputs changed, and not otherwise.
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ impl BuildKey {
         let source = tree.source_dir(package);
         Ok(BuildKey {
             source: Mark {
-                // First: what changes after it is noticed the next time.
+                // The stamp before the digest: the next run notices a change in between.
                 stamp: tree_stamp(&source),
                 digest: tree_digest(&source)?,
             },
@@ -59,18 +59,18 @@ impl BuildKey {
     }
 }
 
-/// Whether a build matches what it was made from.
+/// Whether a build matches its inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Freshness {
-    /// It is right, as the stamps say.
+    /// Up to date: no stamp differs.
     Fresh,
-    /// It is right, as the contents say. This key has stamps that say so the next time.
-    Moved(Box<BuildKey>),
+    /// Up to date: stamps differ, but the contents do not. The key has the new stamps, to be stored for the next run.
+    Restamped(Box<BuildKey>),
     /// It is to be made again.
     Stale(Stale),
 }
 
-/// Whether the build in `record` is still right.
+/// Whether the build in `record` is up to date.
 ///
 /// While nothing changed this reads no contents and starts no program.
 pub(crate) fn freshness(
@@ -90,7 +90,7 @@ pub(crate) fn freshness(
         match tree_digest(&source) {
             Ok(digest) if digest != key.source.digest => return Freshness::Stale(Stale::Source),
             Ok(_) => key.source.stamp = stamp,
-            // Unknown: the build stays, and the next run looks again.
+            // Cannot be compared: the build stays, and the next run tries again.
             Err(_) => {}
         }
     }
@@ -114,7 +114,7 @@ pub(crate) fn freshness(
     if key == record.key {
         Freshness::Fresh
     } else {
-        Freshness::Moved(Box::new(key))
+        Freshness::Restamped(Box::new(key))
     }
 }
 

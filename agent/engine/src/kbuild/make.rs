@@ -167,10 +167,10 @@ impl Job<'_> {
     }
 }
 
-/// No module is built in less.
+/// With less free space no module can be built.
 const SPACE_MIN_BYTES: u64 = 1 << 20;
 
-/// Whether the file system of a build has nothing left to build with.
+/// Whether the file system of a build is full.
 fn is_full(build: &Path) -> bool {
     rustix::fs::statvfs(build).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < SPACE_MIN_BYTES)
 }

@@ -32,7 +32,7 @@ pub use diagnose::{Surroundings, diagnose};
 pub use error::{BuildError, BuildFailure};
 pub use key::Stale;
 pub(crate) use key::{Freshness, freshness};
-pub use once::OncePerRun;
+pub use once::RunState;
 pub(crate) use one::forget_failure;
 pub use sign::{KeyPair, SignError, Signer, ensure_key_pair};
 
@@ -49,9 +49,9 @@ use crate::tree::{RecordedModule, Tree, TreeLock};
 pub struct BuildRequest {
     /// What, added to the tree already.
     pub package: DkmsId,
-    /// For which kernel.
+    /// The kernel.
     pub kernel: Arc<KernelTarget>,
-    /// Build even if there is a build that is right.
+    /// Build even if there is an up-to-date build.
     pub force: bool,
     /// Do not build without what BUILD_DEPENDS names.
     pub require_depends: bool,
@@ -83,7 +83,7 @@ impl BuildRequest {
 /// How to build.
 #[derive(Debug, Clone)]
 pub struct BuildOptions {
-    /// Compilers at once, over all builds together.
+    /// The number of parallel jobs, over all builds together.
     pub jobs: usize,
     /// How long one `make` may take.
     pub time_limit: Duration,
@@ -93,8 +93,8 @@ pub struct BuildOptions {
     pub run_scripts: bool,
     /// The time that goes into logs and records.
     pub now: Timestamp,
-    /// What is read and warned of once in the whole run; clones share it.
-    pub once: Arc<OncePerRun>,
+    /// Values and warnings that all builds of a run share; so do clones.
+    pub run_state: Arc<RunState>,
 }
 
 impl BuildOptions {
@@ -106,7 +106,7 @@ impl BuildOptions {
             sign: true,
             run_scripts: true,
             now,
-            once: Arc::default(),
+            run_state: Arc::default(),
         }
     }
 }
@@ -114,9 +114,9 @@ impl BuildOptions {
 /// A build in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
-    /// What.
+    /// The package.
     pub package: DkmsId,
-    /// For which kernel.
+    /// The kernel.
     pub kernel: KernelId,
     /// Its modules, in the order of dkms.conf.
     pub modules: Vec<RecordedModule>,
@@ -133,11 +133,11 @@ pub enum BuildOutcome {
     Current(Built),
     /// The package says that it is not meant for this kernel.
     Excluded {
-        /// What.
+        /// The package.
         package: DkmsId,
-        /// For which kernel.
+        /// The kernel.
         kernel: KernelId,
-        /// Why not.
+        /// The condition that excludes the kernel.
         why: Exclusion,
     },
     /// It could not be built; what was there stays.
@@ -154,7 +154,7 @@ impl BuildOutcome {
     }
 }
 
-/// Carries out all requests, side by side, and tells how each one ended, in their order.
+/// Carries out all requests in parallel and returns the outcomes in the order of the requests.
 ///
 /// The requests must not depend on each other: BUILD_DEPENDS is for the caller to order. The lock must be held until this returns.
 pub fn build_all(
@@ -176,8 +176,8 @@ pub fn build_all(
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// As [`build_all`], for who keeps what is done already: `ended` takes each outcome, with its request's index, as soon as it is
-/// known, from the thread that built.
+/// Like [`build_all`], but passes each outcome to `ended` as soon as it is known, with the index of its request. `ended` is called by
+/// the thread that built.
 pub fn build_each(
     tree: &Tree,
     lock: &TreeLock,

@@ -1,4 +1,4 @@
-//! What a run reads and warns of only once, for all of its builds.
+//! What all builds of a run share: values that are read once, and warnings that are given once.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,21 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::event::{Event, Sink};
 use crate::tree::Tree;
 
-/// Kept with the options of a run, which last as long as the run.
+/// The state that all builds of a run share. It lives as long as the run.
 #[derive(Debug, Default)]
-pub struct OncePerRun {
+pub struct RunState {
     environment: OnceLock<Vec<(String, String)>>,
     warned: Mutex<BTreeSet<PathBuf>>,
 }
 
-impl OncePerRun {
+impl RunState {
     /// What `build_environment` adds to the environment of builds. One that cannot be evaluated is warned of, and adds nothing.
     pub(super) fn environment(&self, tree: &Tree, sink: &dyn Sink) -> &[(String, String)] {
         self.environment.get_or_init(|| {
             let found = tree.framework().environment_of_builds(tree.root());
             found.unwrap_or_else(|error| {
                 sink.emit(Event::Warning {
-                    text: format!("build_environment is left out of account: {error}"),
+                    text: format!("build_environment is ignored: {error}"),
                     hint: Some("grep build_environment /etc/dkms/framework.conf".into()),
                 });
                 Vec::new()

@@ -105,7 +105,7 @@ fn current(
     if let Some(record) = &record {
         match freshness(tree, package, &request.kernel, ctx, record) {
             Freshness::Fresh => {}
-            Freshness::Moved(key) => record.renew(tree, lock, package, kernel, *key),
+            Freshness::Restamped(key) => record.renew(tree, lock, package, kernel, *key),
             Freshness::Stale(_) => return None,
         }
     }
@@ -237,7 +237,7 @@ impl Job<'_> {
         self.make(work, conf, ctx, &sandbox, &log, log_path)?;
         let specs = conf.modules_for(&self.kernel.release, Some(self.request.kernel.config()));
         let modules = self.collect(work, conf, &specs, &sandbox)?;
-        // As upstream does: it helps who examines the build later.
+        // As upstream does, for those who examine the build later.
         let config = &self.request.kernel.config_file;
         if config.is_file() {
             let to = work.product.join("log").join(config.file_name().unwrap_or_default());
@@ -260,7 +260,7 @@ impl Job<'_> {
 
     /// Warns that code of a package runs as root; once for all builds with the same cause.
     fn warn_of_root(&self, closed: &Path) {
-        if !self.options.once.first_warning(closed) {
+        if !self.options.run_state.first_warning(closed) {
             return;
         }
         let bits = if closed.is_dir() { "o+rx" } else { "o+r" };

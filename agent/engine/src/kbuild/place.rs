@@ -54,7 +54,7 @@ impl Place {
         self.account.id()
     }
 
-    /// The name there of a path on the running system.
+    /// Converts a path on the running system to a path in the system of the build.
     pub(super) fn path(&self, path: &Path) -> PathBuf {
         match &self.chroot {
             Some(root) => path
@@ -64,7 +64,7 @@ impl Place {
         }
     }
 
-    /// A command with such paths replaced by their names there.
+    /// Converts all such paths in the text of a command.
     pub(super) fn text(&self, text: &str) -> String {
         match &self.chroot {
             Some(root) => text.replace(&root.display().to_string(), ""),
@@ -82,7 +82,7 @@ pub(super) struct BuildSandbox<'a> {
 }
 
 impl<'a> BuildSandbox<'a> {
-    /// The sandbox of `job` at `place`. What it depends on is looked up now.
+    /// The sandbox of `job` at `place`. The symbols of BUILD_DEPENDS are looked up now.
     pub(super) fn of(job: &'a Job<'a>, place: Place, conf: &DkmsConf, work: &Workspace) -> BuildSandbox<'a> {
         let symvers = depends_symvers(job.tree, &job.kernel, &conf.build_depends);
         BuildSandbox {
@@ -98,12 +98,12 @@ impl<'a> BuildSandbox<'a> {
         &self.place
     }
 
-    /// Lets programs write `dir` too.
+    /// Makes `dir` writable for the programs.
     pub(super) fn add_writable(&mut self, dir: &Path) {
         self.view = self.view.clone().write(dir);
     }
 
-    /// Lets `command`, which is given with paths on the running system, run in it.
+    /// Confines `command`, whose paths are those of the running system.
     pub(super) fn confine(&self, command: Confined) -> Confined {
         let job = self.job;
         let command = script::with_variables(command, job.tree, &job.request.package, Some(&job.kernel))
@@ -142,7 +142,7 @@ fn variables(job: &Job<'_>, place: &Place, work: &Workspace, symvers: &[PathBuf]
     if Layers::here().confinement != Confinement::MountNamespace {
         set("TMPDIR", place.path(&work.tmp).into());
     }
-    for (name, value) in job.options.once.environment(job.tree, job.sink) {
+    for (name, value) in job.options.run_state.environment(job.tree, job.sink) {
         set(name, value.into());
     }
     variables

@@ -21,7 +21,7 @@ use crate::ko::{Compression, ModuleInfo, compress};
 use crate::sandbox::take;
 use crate::tree::RecordedModule;
 
-/// The most directories of one build that are asked what they export.
+/// The most directories of one build whose Module.symvers is read.
 const MAX_SYMVERS: usize = 256;
 
 /// The largest Module.symvers, in bytes: a kernel's own has 2 MiB.

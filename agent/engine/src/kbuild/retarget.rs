@@ -1,7 +1,7 @@
-//! Makefiles that name `/lib/modules/K/build` themselves, instead of using what `dkms.conf` is told.
+//! Makefiles that name `/lib/modules/K/build` themselves, instead of using the variables of `dkms.conf`.
 //!
 //! ddcci and digimend do, like many others. Where the headers lie elsewhere, in an image or after `--kernelsourcedir`, such a Makefile
-//! would find another kernel or none. So in the private copy that is built, that path is led to the headers in use.
+//! would find another kernel or none. So in the private copy that is built, that path is replaced by one that leads to the headers in use.
 
 use std::fs;
 use std::io;

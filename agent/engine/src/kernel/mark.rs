@@ -11,13 +11,13 @@ impl KernelTarget {
     /// A digest over the contents of configuration, exported symbols, version and build variables.
     pub(crate) fn headers_digest(&self) -> &str {
         self.headers_digest
-            .get_or_init(|| files_digest(self.telling_files().iter().map(PathBuf::as_path)))
+            .get_or_init(|| files_digest(self.marked_files().iter().map(PathBuf::as_path)))
     }
 
     /// A stamp of what `stat` says of the same files.
     pub(crate) fn headers_stamp(&self) -> &str {
         self.headers_stamp
-            .get_or_init(|| stamp(self.telling_files().iter().map(PathBuf::as_path)))
+            .get_or_init(|| stamp(self.marked_files().iter().map(PathBuf::as_path)))
     }
 
     /// A stamp of the program behind `cc`; empty if there is none. It is remembered for the first name that is asked for, which is that
@@ -42,7 +42,7 @@ impl KernelTarget {
         stamp([path.as_path()])
     }
 
-    fn telling_files(&self) -> Vec<PathBuf> {
+    fn marked_files(&self) -> Vec<PathBuf> {
         let names = [
             "include/config/auto.conf",
             "include/generated/autoconf.h",

@@ -21,7 +21,7 @@ use crate::version;
 /// Why a kernel cannot be a target.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// Not something a kernel could be called.
+    /// Not a valid kernel release.
     #[error("{0:?} is not the release of a kernel")]
     BadRelease(String),
     /// There is nothing to compile against.
@@ -61,7 +61,7 @@ impl KernelError {
     }
 }
 
-/// What a caller may say about a kernel that is then not looked up.
+/// Facts about a kernel that the caller gives, so that they are not looked up.
 #[derive(Debug, Clone, Default)]
 pub struct KernelOptions {
     /// The architecture, as in `uname -m`.

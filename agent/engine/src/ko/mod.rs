@@ -1,6 +1,6 @@
 //! What a compiled module says about itself: read from `.ko`, `.ko.gz`, `.ko.xz` and `.ko.zst`.
 //!
-//! The files come out of builds of code from elsewhere, so every size is bounded and nothing in them is believed.
+//! The files come out of builds of code from elsewhere, so every size is bounded and nothing in them is trusted.
 
 mod compress;
 mod options;

@@ -1,7 +1,7 @@
-//! `compress_gzip_opts`, `compress_xz_opts`, `compress_zstd_opts`: options of the compressors' command lines, as far as they say
-//! something about the result. We compress without those programs.
+//! `compress_gzip_opts`, `compress_xz_opts`, `compress_zstd_opts`: options of the compressors' command lines, as far as they
+//! affect the result. Compression does not use those programs.
 
-/// The most memory for a dictionary that somebody may ask for.
+/// The largest xz dictionary that may be set, in bytes.
 const MAX_DICT_LEN: u32 = 64 << 20;
 
 /// How hard to compress. What is not set stays as the kernel's own decompressor reads it: CRC32, a dictionary of 1 MiB.
@@ -13,24 +13,24 @@ pub struct CompressOptions {
     pub xz_level: u32,
     /// Try harder at the same level.
     pub xz_extreme: bool,
-    /// The sum at the end of an xz file.
+    /// The integrity check of an xz file.
     pub xz_check: XzCheck,
     /// The size of the xz dictionary in bytes.
     pub xz_dict_len: u32,
-    /// 1 to 22; below 0 the fast ones.
+    /// 1 to 22; the fast levels are below 0.
     pub zstd_level: i32,
 }
 
-/// The sums that xz knows.
+/// The integrity checks of xz.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum XzCheck {
-    /// Without.
+    /// No check.
     None,
-    /// What kernels read.
+    /// The one that the kernel can verify.
     Crc32,
-    /// What `xz` takes if not told.
+    /// The default of `xz`.
     Crc64,
-    /// The longest.
+    /// A cryptographic hash.
     Sha256,
 }
 
@@ -48,7 +48,7 @@ impl Default for CompressOptions {
 }
 
 impl CompressOptions {
-    /// Reads the three settings, empty where not set. Also answers the words that mean nothing here, each with its setting.
+    /// Reads the three settings, empty where not set. Also returns the words that are not supported, each with its setting.
     #[must_use]
     pub fn read(gzip: &str, xz: &str, zstd: &str) -> (CompressOptions, Vec<String>) {
         let mut options = CompressOptions::default();
@@ -125,7 +125,7 @@ impl CompressOptions {
 
     fn zstd(&mut self, word: &str) -> Option<()> {
         match word {
-            // It only allows the levels from 20 on.
+            // `--ultra` only allows the levels from 20 on.
             "--ultra" => {}
             "--fast" => self.zstd_level = -1,
             _ if is_about_files(word) => {}

@@ -15,7 +15,7 @@ static IN_USE: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 /// The user (and group) of one build or evaluation. A number that no other one of this process has is free again when the last clone of
 /// the value is dropped.
 ///
-/// Another process may lend the same number to a build of its own. They share no files, processes or IPC: only the kernel's count of
+/// Another process may use the same number for a build of its own. They share no files, processes or IPC: only the kernel's count of
 /// processes is common to both.
 #[derive(Debug, Clone)]
 pub struct Account {

@@ -1,7 +1,7 @@
 //! The call of bubblewrap: a root directory made for one run, and namespaces for all that a kernel shares.
 //!
-//! Root's bubblewrap mounts with root's rights, so that no directory has to be open to the user of the build; `setpriv` then takes that
-//! user, inside. Anybody else's makes a user namespace and stays who they are.
+//! Started by root, bubblewrap mounts with root's rights, so that no directory has to be open to the user of the build; inside, `setpriv`
+//! then changes to that user. Started by another user, it makes a user namespace and the user does not change.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -28,7 +28,7 @@ const TMP_BYTES: u64 = 1 << 30;
 /// A command that runs in a mount namespace of its own.
 #[derive(Debug)]
 pub(crate) struct Wrapped {
-    /// The call. Its environment, outputs and group are the caller's to set.
+    /// The call. The caller sets its environment, outputs and process group.
     pub(crate) command: Command,
     /// Where bubblewrap says which process is the first one in its PID namespace.
     info: OwnedFd,
@@ -81,7 +81,7 @@ impl Wrapped {
     /// When it cannot be started.
     pub(crate) fn spawn(mut self) -> io::Result<(Child, Info)> {
         let child = self.command.spawn()?;
-        // Our copy of the pipe's other end goes with the command; bubblewrap closes its own when it has written.
+        // Our copy of the pipe's other end is closed with the command; bubblewrap closes its own when it has written.
         Ok((child, Info(self.info)))
     }
 }

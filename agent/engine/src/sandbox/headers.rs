@@ -13,8 +13,8 @@ impl View {
         with_headers(self, headers)
     }
 
-    /// Adds the headers of kernel `release`, a directory without links in its path, and leads there whatever says `/lib/modules/…/build`:
-    /// for that kernel, and for the running one, which some Makefiles ask for whatever they are told. `source` is where
+    /// Adds the headers of kernel `release`, a directory without links in its path, and links `/lib/modules/…/build` to it:
+    /// for that kernel, and for the running one, which some Makefiles always use. `source` is where
     /// `/lib/modules/…/source` leads, if that is another directory.
     #[must_use]
     pub fn kernel(self, release: &str, headers: &Path, source: Option<&Path>) -> View {

@@ -39,12 +39,12 @@ pub struct Layers {
 static LAYERS: OnceLock<Layers> = OnceLock::new();
 
 impl Layers {
-    /// Those of this machine for this process.
+    /// The layers of this machine, for this process.
     pub fn here() -> &'static Layers {
         LAYERS.get_or_init(Layers::probe)
     }
 
-    /// Those of this machine, if this process has had to know them: it ran code of a package.
+    /// The layers of this machine, if this process has looked them up already, which it does before it runs code of a package.
     pub(crate) fn if_used() -> Option<&'static Layers> {
         LAYERS.get()
     }
@@ -56,7 +56,7 @@ impl Layers {
         })
     }
 
-    /// How a mount namespace is had, where there is none.
+    /// How to get a mount namespace, where there is none.
     pub fn hint(&self) -> Option<String> {
         self.no_mount_namespace.as_deref().map(|reason| fix(reason).to_owned())
     }
@@ -135,10 +135,10 @@ fn first_line(stderr: &[u8]) -> Option<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// No: it is refused.
+    /// Refuse to work.
     #[default]
     Required,
-    /// Yes, with what there is: the drop-in `dkms`, whose callers could not go on without it, and whoever says so by name.
+    /// Work with the layers that there are: `dkms`, whose callers depend on it, and where it is configured explicitly.
     Optional,
 }
 

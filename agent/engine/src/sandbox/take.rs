@@ -180,7 +180,7 @@ fn walk(dir: impl AsFd, path: &Path, depth: usize, visit: &mut dyn FnMut(&Path, 
 /// neither the stack nor the number of open files limits it.
 ///
 /// # Errors
-/// When something cannot be removed; nothing there is fine.
+/// When something cannot be removed; a missing directory is no error.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let top = match open_dir(path) {
         Ok(top) => top,

@@ -8,7 +8,7 @@ use super::limits::Limits;
 use super::take::measure;
 use super::view::View;
 
-/// Between two looks, at least. A look at a large directory takes longer, and so do the pauses then.
+/// The shortest pause between two measurements. Where a measurement takes long, as of large directories, the pauses are longer.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The limit that a command exceeded.
@@ -52,7 +52,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// For a command in `view` that begins now.
+    /// Begins to measure a command in `view` that starts now.
     pub(crate) fn new(view: &View) -> Watch {
         let now = Instant::now();
         Watch {
@@ -70,7 +70,7 @@ impl Watch {
         self.next.min(end).saturating_duration_since(Instant::now())
     }
 
-    /// What it has too much of, if anything.
+    /// Measures the command. Returns the limit that it exceeds, if any.
     pub(crate) fn look(&mut self) -> Option<Exceeded> {
         let now = Instant::now();
         if now >= self.started + self.limits.time {
@@ -80,12 +80,12 @@ impl Watch {
             return None;
         }
         let found = self.memory().or_else(|| self.written());
-        // At most a fiftieth of the time goes into looking.
+        // At most a fiftieth of the time is spent on measuring.
         self.next = Instant::now() + PAUSE.max(now.elapsed() * 50);
         found
     }
 
-    /// Over what was written, once more when the command has ended: it may have been quicker than our looks.
+    /// Measures what was written. Also called when the command has ended, because it may have ended between two measurements.
     pub(crate) fn written(&self) -> Option<Exceeded> {
         let (mut bytes, mut files) = (0, 0);
         for dir in &self.dirs {
@@ -101,7 +101,7 @@ impl Watch {
         (files > self.limits.written_files).then_some(Exceeded::Files(self.limits.written_files))
     }
 
-    /// Only for a user who has nothing else running.
+    /// Measures the memory, which is possible only for a user that runs nothing else.
     fn memory(&self) -> Option<Exceeded> {
         let user = self.user?;
         (resident_bytes(user) > self.limits.memory_sum_bytes).then_some(Exceeded::Memory(self.limits.memory_sum_bytes))

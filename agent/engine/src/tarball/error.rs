@@ -14,9 +14,9 @@ pub enum TarballError {
     Io {
         /// What was tried.
         what: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },

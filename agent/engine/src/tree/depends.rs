@@ -30,8 +30,8 @@ impl Tree {
         built_dir.join(format!(".dep_{name}"))
     }
 
-    /// The packages that want to follow `needed` (BUILD_DEPENDS_REBUILD): those that were built for `kernel` with another version than the
-    /// one that is there now, or all of them where that was built anew.
+    /// The packages that have to be built again because of `needed` (BUILD_DEPENDS_REBUILD): those that were built for `kernel` with another
+    /// version than the one that is there now, or all of them where that was built again.
     pub(crate) fn followers(&self, needed: &str, kernel: &KernelId, was_built: bool) -> Vec<DkmsId> {
         let version = self.version_to_build_with(needed, kernel);
         let follows = |package: &DkmsId| self.needs(package, kernel, needed) == Some(Follows(true));

@@ -1,6 +1,6 @@
 //! `/var/lib/dkms` on disk: which sources are known, what was built of them, and what is installed.
 //!
-//! The layout is DKMS's own, so that other implementations read it. What is ours alone has names that they pass over:
+//! The layout is DKMS's own, so that other implementations read it. Our additions have names that those ignore:
 //! `.lock`, `.work/`, `.journal/`, `V/.failed/`, and `build.json` beside a build's log.
 
 mod add;
@@ -37,9 +37,9 @@ pub enum TreeError {
     Io {
         /// What was tried, such as "create".
         what: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -64,9 +64,9 @@ pub struct Status {
 /// A build that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// Of what.
+    /// The package.
     pub package: DkmsId,
-    /// For which kernel.
+    /// The kernel.
     pub kernel: KernelId,
     /// Why.
     #[serde(flatten)]
@@ -87,7 +87,7 @@ pub struct WeakStatus {
     pub from: String,
 }
 
-/// Which lines are wanted; what is None does not matter.
+/// Which lines are wanted. None matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only this package.
@@ -279,11 +279,12 @@ impl Tree {
 
     /// The context in which a package's conf is evaluated for a kernel that need not exist.
     pub fn context(&self, package: &DkmsId, kernel: &KernelId) -> ConfContext {
-        self.world(kernel).of_package(&package.module, &package.version)
+        self.kernel_context(kernel)
+            .of_package(&package.module, &package.version)
     }
 
-    /// [`Tree::context`] without a package: read once where many packages are looked at.
-    pub(crate) fn world(&self, kernel: &KernelId) -> ConfContext {
+    /// [`Tree::context`] without a package, to be made once for many packages.
+    pub(crate) fn kernel_context(&self, kernel: &KernelId) -> ConfContext {
         let root = self.root();
         let headers = root.join(format!("/lib/modules/{}/build", kernel.release));
         ConfContext {

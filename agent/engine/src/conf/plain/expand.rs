@@ -2,7 +2,7 @@
 
 use super::variables::{Variables, is_own};
 
-/// What `"text"` comes to; None where it ends early, runs a command or asks for something that is not known.
+/// Expands `text` as bash does in double quotes; None where it is incomplete, runs a command or uses an unknown variable.
 pub(super) fn in_quotes(text: &str, variables: &Variables) -> Option<String> {
     let mut rest = text;
     let mut expanded = String::with_capacity(text.len());
@@ -20,8 +20,8 @@ pub(super) fn in_quotes(text: &str, variables: &Variables) -> Option<String> {
     Some(expanded)
 }
 
-/// A backslash in double quotes at the beginning of `text`: it quotes a few characters, and stands for itself before others. Answers what
-/// follows.
+/// A backslash in double quotes at the beginning of `text`: it quotes a few characters, and stands for itself before others. Returns the
+/// rest of `text`.
 pub(super) fn escape<'a>(text: &'a str, into: &mut String) -> Option<&'a str> {
     let next = text[1..].chars().next().filter(char::is_ascii)?;
     match next {
@@ -35,7 +35,7 @@ pub(super) fn escape<'a>(text: &'a str, into: &mut String) -> Option<&'a str> {
     Some(&text[2..])
 }
 
-/// `$NAME`, `${NAME}` or `${NAME[3]}` at the beginning of `text`, or a `$` that stands for itself. Answers what follows.
+/// `$NAME`, `${NAME}` or `${NAME[3]}` at the beginning of `text`, or a `$` that stands for itself. Returns the rest of `text`.
 pub(super) fn variable<'a>(text: &'a str, variables: &Variables, into: &mut String) -> Option<&'a str> {
     let after = &text[1..];
     if after.is_empty() || after.starts_with(['"', ' ', '|', ')', '/', '.']) {

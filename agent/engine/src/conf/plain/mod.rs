@@ -1,8 +1,8 @@
 //! Plain confs: assignments of words, quotes and arrays, with variables that are known. They are read here, without a bash.
 //!
-//! The readers take exactly what bash takes in the same way, and answer None for everything else: bash evaluates that. So a conf has one
-//! meaning, whoever reads it. [`super::evaluate()`] and this module do the same in the same order: each file is sourced, its values are
-//! split into words and expanded once more, directives come last.
+//! The parsers accept only what bash reads in the same way, and return None for everything else, which bash evaluates. So a conf has one
+//! meaning, whichever of the two reads it. [`super::evaluate()`] and this module do the same in the same order: each file is sourced, its
+//! values are split into words and expanded once more, directives come last.
 
 mod expand;
 mod regex;
@@ -20,7 +20,7 @@ use super::raw::RawConf;
 use super::stage::without_dos_ends;
 use variables::{DIRECTIVES, Variables};
 
-/// The longest file that is read here, and the most bytes that all values of one conf may come to.
+/// The longest file that is read here, and the most bytes that all values of one conf may have together.
 const MAX_LEN: u64 = 64 << 10;
 
 /// The variables that hold regular expressions.

@@ -10,14 +10,14 @@ pub(super) fn matches(pattern: &str, text: &str) -> Option<bool> {
         .map(|regex| regex.is_match(text))
 }
 
-/// What may come next in an expression.
+/// What was read last in an expression.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum After {
-    /// The beginning of an alternative: something has to come.
+    /// The beginning of an alternative: an atom has to follow.
     Begin,
-    /// A part that may be repeated.
+    /// An atom, which may be repeated.
     Part,
-    /// A part that may not: a repetition, or an anchor.
+    /// A repetition or an anchor, which may not be repeated.
     Whole,
 }
 

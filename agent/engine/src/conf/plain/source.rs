@@ -3,11 +3,11 @@
 use super::expand::{decimal, escape, name_len, variable};
 use super::variables::{Variables, is_own};
 
-/// Sets in `variables` what `text` assigns; None where it is more than assignments.
+/// Sets the variables that `text` assigns; None where it contains more than assignments and comments.
 pub(super) fn read(text: &[u8], variables: &mut Variables) -> Option<()> {
     // Comments may be in any encoding; elsewhere only ASCII is taken.
-    let is_odd = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\n' | b'\t');
-    if text.iter().any(is_odd) {
+    let is_forbidden_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\n' | b'\t');
+    if text.iter().any(is_forbidden_control) {
         return None;
     }
     let text: String = text
@@ -21,10 +21,10 @@ pub(super) fn read(text: &[u8], variables: &mut Variables) -> Option<()> {
     Some(())
 }
 
-/// Where a word stands.
+/// Where a word occurs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Within {
-    /// Behind `NAME=`: nothing is split, and no file name is looked for.
+    /// After `NAME=`: bash does no word splitting and no pathname expansion.
     Assignment,
     /// Between the parentheses of an array.
     Array,
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         matches!(self.peek(), None | Some(' ' | '\t' | '\n' | ';')).then_some(())
     }
 
-    /// `(a "b c" d)`.
+    /// An array such as `(a "b c" d)`.
     fn array(&mut self) -> Option<Vec<String>> {
         self.skip(1);
         let mut elements = Vec::new();
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A word with its quotes taken off and its variables expanded. It ends before what cannot be in it.
+    /// A word with its quotes taken off and its variables expanded. It ends before the first character that cannot be part of it.
     fn word(&mut self, within: Within) -> Option<String> {
         let mut word = String::new();
         while let Some(first) = self.peek() {
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
         Some(word)
     }
 
-    /// `"…"` with what it expands to.
+    /// Appends the expansion of a string in double quotes to `word`.
     fn quoted(&mut self, word: &mut String) -> Option<()> {
         self.skip(1);
         loop {
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A variable without quotes. In an array its value would be split, and looked for as file names.
+    /// A variable without quotes. In an array bash does word splitting and pathname expansion on its value; such values are refused.
     fn unquoted(&mut self, within: Within, word: &mut String) -> Option<()> {
         let mut value = String::new();
         if name_len(self.rest[1..].trim_start_matches('{')) == 0 {
@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
         self.rest.chars().next()
     }
 
-    /// Goes on by ASCII characters.
+    /// Skips the first `len_bytes` bytes of the rest.
     fn skip(&mut self, len_bytes: usize) {
         self.rest = &self.rest[len_bytes..];
     }

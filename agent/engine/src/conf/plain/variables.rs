@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::context::ConfContext;
 use super::MAX_LEN;
 
-/// What dkms knows, in the order in which `evaluate.sh` expands them.
+/// The directives of dkms.conf, in the order in which `evaluate.sh` expands them.
 pub(super) const DIRECTIVES: [&str; 33] = [
     "PACKAGE_NAME",
     "PACKAGE_VERSION",
@@ -115,7 +115,7 @@ const FAMILIES: [&str; 15] = [
     "hist",
 ];
 
-/// True for a name that means the same to bash as any other: a conf may use it for itself.
+/// True for a name without a special meaning to bash: a conf may use it for a variable of its own.
 pub(super) fn is_own(name: &str) -> bool {
     let of_bash = OF_BASH.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family)) || is_prompt(name);
     !of_bash

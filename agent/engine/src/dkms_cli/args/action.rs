@@ -7,7 +7,7 @@ use super::words::{Words, check_component};
 use crate::dkms_cli::request::{Action, Filter, Hook, Kernels, Package, Subject, TarballForm};
 use crate::dkms_cli::usage::UsageError;
 
-/// Puts the action together; each verb takes what it needs and refuses what it cannot mean.
+/// Makes the action. Each verb takes the words and options that it needs, and refuses those that do not apply to it.
 pub(super) struct Reader<'a> {
     pub(super) matches: &'a ArgMatches,
     pub(super) words: &'a Words,

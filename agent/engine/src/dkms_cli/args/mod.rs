@@ -1,4 +1,4 @@
-//! From the words of a command line to a [`Request`]: pure but for the question what a word names on disk.
+//! Parses a command line into a [`Request`]. Pure, except that the caller looks up what a word names on disk.
 
 mod action;
 mod kernels;

@@ -91,7 +91,7 @@ impl Words {
             WordKind::Plain if self.module.is_none() => self.package(word),
             WordKind::Plain => self
                 .notices
-                .push(format!("`{word}` is left out of account: the module is already named")),
+                .push(format!("`{word}` is ignored: the module is already named")),
         }
         Ok(())
     }
@@ -108,12 +108,12 @@ impl Words {
     }
 }
 
-/// What can only be meant as a path: no module, version or kernel is written like that.
+/// True for a word that can only be a path: no module, version or kernel is written like that.
 fn is_path(word: &str) -> bool {
     word.starts_with(['/', '.']) || word.ends_with('/')
 }
 
-/// Names become directories: one component, no `..`, no control characters, nothing a shell or a list would trip over.
+/// Names become directories: one path component, no `.` or `..`, no blanks or control characters.
 pub(super) fn check_component(name: &str, what: &'static str) -> Result<(), UsageError> {
     let fine = !name.is_empty()
         && name.len() <= 200

@@ -1,4 +1,4 @@
-//! `autoinstall`: for each kernel, the newest version of every package that wants it, each after those it depends on.
+//! `autoinstall`: for each kernel, the newest version of every package with AUTOINSTALL, each after those it depends on.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,11 +36,11 @@ pub(in crate::dkms_cli) fn run(session: &Session, kernels: &Kernels) -> Exit {
     }
     match session.lock() {
         Ok(lock) => {
-            for (plan, moved) in plans
+            for (plan, restamped) in plans
                 .iter()
-                .flat_map(|plan| plan.moved.iter().map(move |moved| (plan, moved)))
+                .flat_map(|plan| plan.restamped.iter().map(move |restamped| (plan, restamped)))
             {
-                let Moved { package, record, key } = moved;
+                let Restamped { package, record, key } = restamped;
                 record.renew(&session.tree, &lock, package, &plan.kernel, key.clone());
             }
             carry_out(session, &lock, &plans)
@@ -53,20 +53,20 @@ pub(in crate::dkms_cli) fn run(session: &Session, kernels: &Kernels) -> Exit {
 struct Plan {
     kernel: KernelId,
     order: Order,
-    /// What each package needs first.
+    /// BUILD_DEPENDS of each package.
     depends: BTreeMap<DkmsId, Vec<String>>,
-    /// Packages that are built anew when something that they need was: BUILD_DEPENDS_REBUILD.
+    /// Packages that are built again when a package that they depend on was: BUILD_DEPENDS_REBUILD.
     followers: BTreeSet<DkmsId>,
-    /// Packages that are installed and right, but depend on something that is built now.
+    /// Packages that are installed and up to date, but depend on something that is built now.
     in_place: BTreeSet<DkmsId>,
-    /// Packages whose conf cannot be used.
+    /// The number of packages whose conf cannot be used.
     broken: usize,
-    /// Builds that are right, though `stat` says otherwise.
-    moved: Vec<Moved>,
+    /// Builds that are up to date, though file times have changed.
+    restamped: Vec<Restamped>,
 }
 
-/// A build that is right, with the key to find that out sooner the next time.
-struct Moved {
+/// An up-to-date build, and its key with the new stamps: with them the next run need not compare contents.
+struct Restamped {
     package: DkmsId,
     record: BuildRecord,
     key: BuildKey,
@@ -74,7 +74,7 @@ struct Moved {
 
 impl Plan {
     fn is_empty(&self) -> bool {
-        self.order == Order::default() && self.broken == 0 && self.moved.is_empty()
+        self.order == Order::default() && self.broken == 0 && self.restamped.is_empty()
     }
 
     fn make(session: &Session, kernel: KernelId) -> Plan {
@@ -106,7 +106,7 @@ impl Plan {
                 Choice::Broken => broken += 1,
             }
         }
-        let in_place = behind(&mut wanted, in_place);
+        let in_place = move_dependents(&mut wanted, in_place);
         in_place.iter().for_each(|package| {
             satisfied.remove(&package.module);
         });
@@ -114,7 +114,7 @@ impl Plan {
             .iter()
             .map(|wanted| (wanted.package.clone(), wanted.depends.clone()))
             .collect();
-        let moved = place.moved.into_inner();
+        let restamped = place.restamped.into_inner();
         let order = order(&wanted, |name| satisfied.contains(name), |name| known.contains(name));
         Plan {
             kernel,
@@ -123,14 +123,14 @@ impl Plan {
             followers,
             in_place,
             broken,
-            moved,
+            restamped,
         }
     }
 }
 
-/// Moves to `wanted` what is in place but needs something wanted, which may export other symbols once it is built. Whether it is
-/// built anew is decided when its turn comes. Answers what was moved.
-fn behind(wanted: &mut Vec<Wanted>, mut in_place: Vec<Wanted>) -> BTreeSet<DkmsId> {
+/// Moves from `in_place` to `wanted` the packages that depend on a wanted one, which may export other symbols once it is built. Whether
+/// they are built again is decided in their wave. Returns the moved packages.
+fn move_dependents(wanted: &mut Vec<Wanted>, mut in_place: Vec<Wanted>) -> BTreeSet<DkmsId> {
     let mut moved = BTreeSet::new();
     loop {
         let is_wanted = |name: &String| wanted.iter().any(|other| other.package.module == *name);
@@ -149,11 +149,11 @@ fn behind(wanted: &mut Vec<Wanted>, mut in_place: Vec<Wanted>) -> BTreeSet<DkmsI
 enum Choice {
     /// This version has to be built or installed.
     Install(Wanted),
-    /// This version is installed and right as long as what it needs stays as it is.
+    /// This version is installed, and up to date as long as its dependencies do not change.
     InPlace {
         /// The version.
         wanted: Wanted,
-        /// It is built anew whenever that was.
+        /// It is built again whenever one of its dependencies was.
         follows: bool,
     },
     /// Nothing is wanted.
@@ -162,15 +162,15 @@ enum Choice {
     Broken,
 }
 
-/// Where a plan is for. What all packages share is read once.
+/// The kernel that a plan is for, with what all packages share.
 struct Place<'a> {
     session: &'a Session,
     kernel: &'a KernelId,
-    world: ConfContext,
+    context: ConfContext,
     /// None where the kernel has no headers.
     target: Option<Arc<KernelTarget>>,
-    /// What was found so far.
-    moved: RefCell<Vec<Moved>>,
+    /// See [`Plan::restamped`].
+    restamped: RefCell<Vec<Restamped>>,
 }
 
 impl<'a> Place<'a> {
@@ -178,13 +178,13 @@ impl<'a> Place<'a> {
         Place {
             session,
             kernel,
-            world: session.tree.world(kernel),
+            context: session.tree.kernel_context(kernel),
             target: session.target(kernel).ok(),
-            moved: RefCell::default(),
+            restamped: RefCell::default(),
         }
     }
 
-    /// Whether a build is still right; without headers nobody can say otherwise.
+    /// Whether a build is up to date. Without headers that cannot be checked, and it counts as up to date.
     fn is_fresh(&self, package: &DkmsId, context: &ConfContext, record: &BuildRecord) -> bool {
         let Some(target) = &self.target else {
             return true;
@@ -192,8 +192,8 @@ impl<'a> Place<'a> {
         match freshness(&self.session.tree, package, target, context, record) {
             Freshness::Fresh => true,
             Freshness::Stale(_) => false,
-            Freshness::Moved(key) => {
-                self.moved.borrow_mut().push(Moved {
+            Freshness::Restamped(key) => {
+                self.restamped.borrow_mut().push(Restamped {
                     package: package.clone(),
                     record: record.clone(),
                     key: *key,
@@ -203,12 +203,11 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The newest version that wants to be installed by itself, unless that is the one in place and still right. `installed` is the
-    /// version that is in place.
+    /// The newest version with AUTOINSTALL, unless that one is installed and up to date. `installed` is the installed version.
     fn choose(&self, versions: &[DkmsId], installed: Option<&str>) -> Choice {
         let tree = &self.session.tree;
         for package in versions.iter().rev() {
-            let context = self.world.clone().of_package(&package.module, &package.version);
+            let context = self.context.clone().of_package(&package.module, &package.version);
             let is_marked = installed == Some(package.version.as_str());
             if let Some(record) = tree.record(package, self.kernel) {
                 let is_fresh = self.is_fresh(package, &context, &record);
@@ -269,7 +268,7 @@ fn weakly_installed(session: &Session, kernel: &KernelId) -> BTreeSet<String> {
         .collect()
 }
 
-/// Goes through the waves of all kernels together: first all that depends on nothing, on every kernel, and so on.
+/// Carries out the plans of all kernels wave by wave: first the packages without dependencies, on every kernel, and so on.
 fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
     let mut run = Run::new(session, lock);
     let (mut failed, mut built) = (BTreeSet::<(KernelId, String)>::new(), BTreeSet::new());
@@ -285,10 +284,10 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
         for plan in plans {
             for package in plan.order.waves.get(wave).into_iter().flatten() {
                 let depends = plan.depends.get(package).map(Vec::as_slice).unwrap_or_default();
-                let fallen = depends
+                let failed_dependency = depends
                     .iter()
                     .find(|name| failed.contains(&(plan.kernel.clone(), (*name).clone())));
-                match fallen {
+                match failed_dependency {
                     // The build that it depends on still exists.
                     Some(_) if plan.in_place.contains(package) => {}
                     Some(name) => {
@@ -307,7 +306,7 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
                             && depends
                                 .iter()
                                 .any(|name| built.contains(&(plan.kernel.clone(), name.clone()))),
-                        // The order has seen to it.
+                        // `order` has checked that.
                         require_depends: false,
                     }),
                 }

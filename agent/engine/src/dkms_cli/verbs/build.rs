@@ -55,7 +55,7 @@ fn jobs_of(session: &Session, package: &DkmsId, kernels: Vec<KernelId>) -> Vec<J
 pub(super) struct Job {
     pub(super) package: DkmsId,
     pub(super) kernel: KernelId,
-    /// Build it even if there is a build that is right.
+    /// Build it even if there is an up-to-date build.
     pub(super) anew: bool,
     /// Do not build without what BUILD_DEPENDS names.
     pub(super) require_depends: bool,
@@ -66,11 +66,11 @@ pub(super) struct Job {
 pub(super) struct Done {
     pub(super) job: Job,
     pub(super) exit: Exit,
-    /// There was a build that is still right.
+    /// There was an up-to-date build.
     pub(super) was_current: bool,
 }
 
-/// Builds all jobs side by side and tells what failed. They must not depend on each other. Answers in their order.
+/// Builds all jobs in parallel and reports what failed. They must not depend on each other. Returns the results in the order of `jobs`.
 pub(super) fn build(session: &Session, lock: &TreeLock, jobs: &[Job], force: bool) -> Vec<Done> {
     let mut done: Vec<Option<Done>> = jobs.iter().map(|_| None).collect();
     let (mut requests, mut places) = (Vec::new(), Vec::new());
@@ -97,16 +97,16 @@ pub(super) fn build(session: &Session, lock: &TreeLock, jobs: &[Job], force: boo
         }
     }
     if !requests.is_empty() {
-        for word in &session.framework.strange_compression {
-            let text = format!("{word} means nothing to this dkms and is left out of account");
+        for word in &session.framework.unsupported_compression {
+            let text = format!("{word} is not supported by this dkms and is ignored");
             let hint = "grep -rn compress_ /etc/dkms/framework.conf /etc/dkms/framework.conf.d/";
             session.screen.warning(&text, Some(hint.to_owned()));
         }
     }
     let mut options = BuildOptions::new(jiff::Timestamp::now());
     options.jobs = session.framework.jobs();
-    options.once = Arc::clone(&session.once);
-    let outcomes = build_all(&session.tree, lock, &requests, &options, &Quietly(session));
+    options.run_state = Arc::clone(&session.run_state);
+    let outcomes = build_all(&session.tree, lock, &requests, &options, &WithoutFailures(session));
     for (place, outcome) in places.into_iter().zip(outcomes) {
         let exit = explain(session, &outcome);
         let was_current = matches!(outcome, BuildOutcome::Current(_));
@@ -119,10 +119,10 @@ pub(super) fn build(session: &Session, lock: &TreeLock, jobs: &[Job], force: boo
     done.into_iter().flatten().collect()
 }
 
-/// Passes events on, but for failures: [`explain`] says more about them.
-struct Quietly<'a>(&'a Session);
+/// Passes on all events except failures, which [`explain`] reports in detail.
+struct WithoutFailures<'a>(&'a Session);
 
-impl Sink for Quietly<'_> {
+impl Sink for WithoutFailures<'_> {
     fn emit(&self, event: Event) {
         if !matches!(event, Event::Failed { .. }) {
             self.0.screen.emit(event);

@@ -12,7 +12,7 @@ use super::run::Run;
 /// `kernel_preinst`, `kernel_postinst`, `kernel_prerm`.
 pub(in crate::dkms_cli) fn run(session: &Session, hook: Hook, kernels: &Kernels) -> Exit {
     let exit = match hook {
-        // Its code says why, as that of `autoinstall`.
+        // The exit code tells why, as for `autoinstall`.
         Hook::Postinst => return super::autoinstall::run(session, kernels),
         Hook::Preinst => unbuild_for(session, kernels, wants_autoinstall),
         Hook::Prerm => unbuild_for(session, kernels, |_, _, _| true),

@@ -42,7 +42,7 @@ pub(in crate::dkms_cli) fn run(session: &Session, package: &Package, kernels: &K
     on_kernels(session, &package, kernels, forgotten)
 }
 
-/// Says who loses what it needs. Nothing is refused: packages of distributions are removed in any order.
+/// Reports the packages that depend on the removed one. Nothing is refused: distributions remove packages in any order.
 fn tell_dependents(session: &Session, package: &DkmsId, kernels: &[KernelId]) {
     let tree = &session.tree;
     for kernel in kernels.iter().filter(|kernel| tree.is_installed(package, kernel)) {

@@ -20,7 +20,7 @@ pub(super) struct Run<'a> {
     pub(super) session: &'a Session,
     lock: &'a TreeLock,
     pub(super) installs: install::Session<'a>,
-    /// What was taken away or put in place.
+    /// What was installed or removed.
     changed: Vec<(DkmsId, KernelId)>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Run<'a> {
         self.changed.push((package.clone(), kernel.clone()));
     }
 
-    /// Builds what has no build that is right, side by side, then installs what can be. The jobs must not depend on each other.
+    /// Builds in parallel what has no up-to-date build, then installs what can be installed. The jobs must not depend on each other.
     pub(super) fn build_and_install(&mut self, jobs: &[Job]) -> Vec<Done> {
         let mut done = self.build_missing(jobs);
         for done in done.iter_mut().filter(|done| done.exit == Exit::OK) {
@@ -103,8 +103,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Builds again what wants to follow the packages that this run has put in place, and what follows that; it is installed again where it
-    /// was.
+    /// Builds again the packages with BUILD_DEPENDS_REBUILD that depend on what this run has installed, and those that depend on them in
+    /// turn. Where they were installed, they are installed again.
     pub(super) fn follow(&mut self) -> Exit {
         let mut exit = Exit::OK;
         let mut seen = BTreeSet::new();

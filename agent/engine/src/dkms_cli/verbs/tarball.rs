@@ -69,7 +69,7 @@ pub(in crate::dkms_cli) fn make(session: &Session, package: &Package, kernels: &
     }
 }
 
-/// A bare name given with `--archive` goes beside the default one, a path where it says.
+/// The path of the tarball: a bare name given with `--archive` is in the default directory, a path is used as it is.
 fn destination(session: &Session, package: &DkmsId, kernels: &[KernelId]) -> PathBuf {
     let dir = session.tree.version_dir(package).join("tarball");
     match &session.settings.archive {

@@ -11,7 +11,7 @@ pub enum SignError {
     Run {
         /// The program.
         tool: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -30,7 +30,7 @@ pub enum SignError {
     Append {
         /// The module.
         module: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -63,7 +63,7 @@ pub enum SignError {
     NoKey {
         /// Where it would be.
         key: PathBuf,
-        /// Why not.
+        /// The cause.
         reason: String,
     },
 }

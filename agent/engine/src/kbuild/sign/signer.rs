@@ -66,7 +66,7 @@ impl Signer {
     }
 }
 
-/// That there is nothing to sign with, with the way out.
+/// The warning that no program to sign with was found, with a suggested fix.
 fn no_program(tree: &Tree, kernel: &KernelTarget) -> Event {
     let release = &kernel.release;
     let named = tree.framework().sign_file.as_ref().filter(|_| tree.root().is_host());
@@ -106,7 +106,7 @@ impl<'a> Signers<'a> {
         }
     }
 
-    /// The signer for `kernel`. A key that cannot be made is told once; modules then stay unsigned, as upstream has it.
+    /// The signer for `kernel`. A key that cannot be made is reported once; modules then stay unsigned, as with upstream.
     pub(in crate::kbuild) fn of(&self, kernel: &KernelTarget) -> Option<Arc<Signer>> {
         if !self.enabled {
             return None;
