@@ -1,4 +1,4 @@
-# Everything a newcomer types. Each target sets up what it needs by itself (scripts/setup.sh says what that is).
+# The commands to build, test and install. Each target sets up what it needs by itself (scripts/setup.sh says what that is).
 .DELETE_ON_ERROR:
 .PHONY: help build demo test test-full fuzz e2e lint bench doc install dist clean
 
@@ -8,7 +8,7 @@ CARGO ?= cargo
 DESTDIR ?=
 PREFIX ?= /usr/local
 PROGRAMS ?= $(or $(CARGO_TARGET_DIR),target)/release
-# The names of directories of this machine are not in packages.
+# Keeps the names of directories of this machine out of packages.
 CARGO_HOME ?= $(HOME)/.cargo
 REMAP = --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_HOME)=/cargo
 

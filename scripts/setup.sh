@@ -2,7 +2,7 @@
 # Sets up what `make build`, `make test` and `make demo` need, and says plainly what that is.
 #
 #   scripts/setup.sh build   programs and libraries to compile with       (installed by apt; sudo only for that)
-#   scripts/setup.sh lint    also looks whether rustfmt and clippy are there
+#   scripts/setup.sh lint    also checks that rustfmt and clippy are there
 #   scripts/setup.sh fuzz    also the C++ compiler that libFuzzer is made with   (installed by apt)
 #   scripts/setup.sh dist    also what packages are made with                 (installed by apt)
 #   scripts/setup.sh demo    also udev, whose database knows names of devices, and real kernels' headers and real drivers
@@ -86,7 +86,7 @@ install_packages() {
   # This machine's own sources, not those of private_apt.
   as_root env -u APT_CONFIG DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove "${missing[@]}" >&2 &&
     return 0
-  # Nothing of this machine is given up for ours: that is for its owner to decide.
+  # No package of this machine is removed for ours: that is for its owner to decide.
   if LC_ALL=C env -u APT_CONFIG apt-get install -s --no-install-recommends "${missing[@]}" 2>/dev/null | grep '^Remv ' >&2; then
     die "apt would have to remove the packages above for: ${missing[*]}" \
       "if you can do without them: apt-get install --no-install-recommends ${missing[*]}; else run this in a Debian 12 or 13 container"
@@ -227,7 +227,7 @@ fetch_peers() {
   fi
 }
 
-# A token in software, what serves it, and what lets OpenSSL reach it: unpacked like the peers.
+# A PKCS #11 token in software, with its server and the OpenSSL provider for it: unpacked like the peers.
 fetch_token() {
   local dir=$inputs/peers/token deb
   [ -f "$dir/.complete" ] && return 0
@@ -252,7 +252,7 @@ install_emulator() {
 }
 
 need_tools
-# What kernels' programs are linked with, by its name here; and the compiler of the kernels of Debian 12, which is not that of Debian 13.
+# The library that the programs in kernel headers are linked with, by its name here; and the compiler of the kernels of Debian 12, which is not that of Debian 13.
 case $codename in
   bookworm) build_packages+=(libelf1) ;;
   *) build_packages+=(libelf1t64 gcc-12) ;;

@@ -8,9 +8,9 @@ umask 022
 packages=(dkms-fetch dkms-repo dkms-is-dkms-fetch)
 programs=${PROGRAMS:-${CARGO_TARGET_DIR:-target}/dist}
 out=${OUT:-${CARGO_TARGET_DIR:-target}/packages}
-# Which packaging of this version it is.
+# The revision of the packaging of this version.
 revision=${REVISION:-1}
-# Who answers for the packages; whoever distributes them says so.
+# The maintainer of the packages, set by those who distribute them.
 maintainer=${MAINTAINER:-the makers of dkms-fetch <dkms-fetch@localhost>}
 # All times in the packages are that of the source, so that the same source gives the same bytes.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
