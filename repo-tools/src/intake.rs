@@ -181,7 +181,7 @@ struct Input {
 }
 
 impl Input {
-    /// `None` for a directory, which is read anew each time.
+    /// `None` for a directory, which is read again each time.
     fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         // What is too large is refused later, when the package itself is read.

@@ -1,4 +1,4 @@
-//! Verifies a published tree as a client would, and then goes further: every manifest and every bundle.
+//! Verifies a published tree as a client would, and beyond that checks every manifest and every bundle.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -49,7 +49,7 @@ pub enum Step {
     Store,
     /// The modules are installed below /lib/modules.
     Install,
-    /// The modules are taken away again and originals put back.
+    /// The modules are removed and originals put back.
     Uninstall,
 }
 
@@ -130,7 +130,7 @@ pub enum Event {
     /// A line that a script of a package printed.
     #[serde(rename = "note")]
     ScriptLine(#[serde(serialize_with = "as_text")] String),
-    /// Something that the author of a package should change; it does not matter to who installs it.
+    /// Something that the author of a package should change; it does not matter to a user who installs it.
     Advice {
         /// What is wrong with what.
         text: String,

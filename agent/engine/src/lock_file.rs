@@ -34,7 +34,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// A process that holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its number.
+    /// Its process ID.
     pub pid: u32,
     /// What its program is called, as far as the kernel knows it.
     pub name: String,
@@ -45,13 +45,13 @@ pub fn holder(file: &File) -> Option<Holder> {
     let meta = file.metadata().ok()?;
     let pid = holder_in(&fs::read_to_string("/proc/locks").ok()?, meta.ino())?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    // Any program may name itself as it likes.
+    // A program can choose any name for itself.
     let name = name.chars().filter(|c| c.is_ascii_graphic()).collect();
     Some(Holder { pid, name })
 }
 
 /// The process that holds a flock on the inode, in the text of `/proc/locks` (fs/locks.c, `lock_get_status`). Devices are not compared:
-/// btrfs and overlay file systems have other numbers there than stat(2) says. Where two files fit, nobody is named.
+/// btrfs and overlay file systems have other numbers there than stat(2) says. Where two files match, None.
 fn holder_in(locks: &str, inode: u64) -> Option<u32> {
     let pids: Vec<u32> = locks
         .lines()

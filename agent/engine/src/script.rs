@@ -25,7 +25,7 @@ pub enum ScriptKind {
     PreInstall,
     /// After the last module was installed.
     PostInstall,
-    /// After the modules were taken away.
+    /// After the modules were removed.
     PostRemove,
 }
 
@@ -189,7 +189,7 @@ pub(crate) fn command(tree: &Tree, package: &DkmsId, line: &str, dir: &Path) -> 
     let local = tree
         .root()
         .join(Path::new("/etc/dkms").join(&package.module).join(name));
-    // An administrator's script starts where it lies, among what belongs to it.
+    // An administrator's script starts in its own directory, beside the files that belong to it.
     let (path, dir) = match local.parent() {
         Some(local_dir) if local.is_file() => (local.clone(), local_dir),
         _ => (dir.join(name), dir),

@@ -120,7 +120,7 @@ impl Context {
     }
 }
 
-/// Parses the command line, runs the subcommand and tells people how it failed.
+/// Parses the command line, runs the subcommand and prints how it failed.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let context = Context {

@@ -37,7 +37,7 @@ impl FileError {
         }
     }
 
-    /// Suggested fix, where the kind of failure tells one.
+    /// Suggested fix, where the kind of failure has one.
     pub fn hint(&self) -> Option<String> {
         match self.source.kind() {
             io::ErrorKind::PermissionDenied => Some(format!(

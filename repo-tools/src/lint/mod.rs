@@ -130,7 +130,7 @@ impl Problem {
         }
     }
 
-    /// What to do about it, as far as there is one answer.
+    /// Suggested fix, where there is one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NeverScanned => Some("let trial builds confirm the patterns: dkms-repo scan"),
@@ -281,7 +281,8 @@ fn build_problems(package: &StagedPackage) -> Option<Problem> {
     })
 }
 
-/// Where the patterns of the source and of the built modules differ. A source without tables, or that was never built, has nothing to compare.
+/// Where the patterns of the source and of the built modules differ. None where the source has no
+/// tables or was never built.
 fn source_differs(manifest: &Manifest) -> Option<Problem> {
     let all = |patterns: fn(&Module) -> &Vec<String>| -> BTreeSet<&String> {
         manifest.modules.iter().flat_map(patterns).collect()

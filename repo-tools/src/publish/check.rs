@@ -123,7 +123,7 @@ impl Problems {
             self.push(title, Reason::Manifest(problem));
         }
         let line = Record::Package(record.clone());
-        // A rule that both documents break in the same field is told once.
+        // A rule that both documents break in the same field is listed once.
         let known = manifest.problems();
         for problem in line.problems().into_iter().filter(|p| !known.contains(p)) {
             self.push(title, Reason::Record(problem));

@@ -43,7 +43,7 @@ pub struct Release {
 /// What a publication did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Roles that were signed anew, with their new version.
+    /// Roles that were signed again, with their new version.
     pub signed: BTreeMap<String, u64>,
     /// Roles that will expire soon while their keys are not at hand, with the time.
     pub expiring: BTreeMap<String, Time>,

@@ -61,7 +61,7 @@ pub fn decoded_sha256(segment: &[u8]) -> String {
     hex::encode(Sha256::digest(segment))
 }
 
-/// Compresses a segment; the target's custom data tell what must come out of it.
+/// Compresses a segment; the target's custom data has the length and hash of the decompressed lines.
 pub fn compress(segment: &[u8]) -> Result<(Target, Vec<u8>), PublishError> {
     let compressed = zstd::bulk::compress(segment, LEVEL).map_err(PublishError::Compress)?;
     let custom = json!({"decoded_sha256": decoded_sha256(segment), "decoded_length": segment.len()});

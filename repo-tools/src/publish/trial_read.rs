@@ -13,9 +13,9 @@ use crate::files::FileError;
 use crate::verify::{Tree, VerifyError};
 
 /// Reads the tree at `public` as a machine would once the release's root and timestamp are in it; its other files are
-/// there already. Of every role that was signed anew one manifest is fetched, too.
+/// there already. One manifest of every role that was signed again is fetched, too.
 ///
-/// What has expired and could not be signed anew for want of keys is reported elsewhere and does not stop a release.
+/// Expired metadata that could not be signed again because keys are missing is reported elsewhere and does not stop a release.
 pub fn trial_read(public: &Path, content: &Content, release: &Release, now: Timestamp) -> Result<(), PublishError> {
     let mut overlay = BTreeMap::new();
     if let Some((name, bytes)) = &release.root {

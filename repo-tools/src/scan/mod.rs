@@ -2,7 +2,7 @@
 //!
 //! - [`source`]: alias patterns read from the source text: a hint.
 //! - [`order`]: what is built before what.
-//! - [`trial`]: builds for real kernels: the authority. One `batch` a tree; a `tracker` tells when a package is done.
+//! - [`trial`]: builds for real kernels: the authority. One `batch` for each tree; a `tracker` reports when a package is done.
 //! - [`facts`]: a package's documents after its builds.
 //! - [`save`]: writes them to the staging area, package by package.
 

@@ -30,7 +30,7 @@ pub struct Job {
 /// What is built in one tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Each wave may be built side by side, after the waves before it.
+    /// The jobs of one wave may be built in parallel, after all earlier waves.
     pub waves: Vec<Vec<Job>>,
     /// Packages that cannot be built with what is staged: why, and the kernels that were asked for.
     pub blocked: Vec<(usize, BTreeSet<usize>, Blocked)>,
@@ -131,7 +131,7 @@ fn waves(staged: &[Needs<'_>], jobs: Jobs) -> Batch {
     let mut waiting: Vec<Job> = jobs.into_values().collect();
     while !waiting.is_empty() {
         let names: BTreeSet<&str> = waiting.iter().map(|job| staged[job.package].name).collect();
-        // All versions of a name come before who needs it, unless one of them can never come.
+        // All versions of a name come before the packages that need it, unless one of them can never be built.
         let all_there = |name: &String| placed.contains(name.as_str()) && !names.contains(name.as_str());
         let one_there = |name: &String| placed.contains(name.as_str());
         let is_ready = |job: &Job, there: &dyn Fn(&String) -> bool| staged[job.package].depends.iter().all(there);

@@ -38,7 +38,7 @@ impl Scratch {
             .prefix(PREFIX)
             .tempdir_in(parent)
             .map_err(FileError::on("create a directory in", parent))?;
-        // It is locked before it has its name, so that nobody ever finds it free while this process lives.
+        // It is locked before it has its name, so that no other process finds it unlocked while this process lives.
         let alive =
             tempfile::NamedTempFile::new_in(directory.path()).map_err(FileError::on("write", directory.path()))?;
         alive.as_file().lock().map_err(FileError::on("lock", alive.path()))?;

@@ -131,7 +131,7 @@ impl Target {
 pub struct Delegations {
     /// All keys of `roles`, by key id.
     pub keys: BTreeMap<String, PublicKey>,
-    /// In the order in which they are asked.
+    /// In the order in which they are searched.
     pub roles: Vec<Delegation>,
 }
 

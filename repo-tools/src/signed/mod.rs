@@ -106,7 +106,7 @@ impl<T: Body> Signed<T> {
         Ok(Self { signatures, signed })
     }
 
-    /// Signs with those keys of another authority that are at hand, too, and tells how many of its keys have signed.
+    /// Signs with those keys of another authority that are at hand, too, and returns how many of its keys have signed.
     ///
     /// # Errors
     /// When the body has no canonical form.

@@ -27,7 +27,7 @@ pub enum StageError {
         /// Line and reason.
         source: serde_json::Error,
     },
-    /// Manifest and record tell different things.
+    /// Manifest and record differ in a field that they share.
     #[error("{name} {version}: manifest and record differ in {field}")]
     Mismatch {
         /// Package.

@@ -39,7 +39,7 @@ pub fn check_name(what: &'static str, value: &str) -> Result<(), StageError> {
 }
 
 impl StagedPackage {
-    /// Checks what every reader relies on: usable names, and a record that tells the same as the manifest.
+    /// Checks what every reader relies on: usable names, and a record that agrees with the manifest.
     pub fn check(&self) -> Result<(), StageError> {
         let (manifest, record) = (&self.manifest, &self.record);
         check_name("name", &manifest.name)?;

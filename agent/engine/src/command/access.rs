@@ -3,12 +3,12 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// True when a user who owns nothing may read the file or directory `path` and reach it.
+/// True when any user can read the file or directory `path` and pass the directories above it.
 pub fn readable_by_all(path: &Path) -> bool {
     path.exists() && closed_to_others(path, Path::new("/")).is_none()
 }
 
-/// What keeps a user who owns nothing from reading `path`: itself, or the first directory above it, up to `root`, that others may not
+/// What keeps other users from reading `path`: itself, or the first directory above it, up to `root`, that others may not
 /// pass. None if nothing does; `path` itself where it is not there.
 pub fn closed_to_others(path: &Path, root: &Path) -> Option<PathBuf> {
     let Ok(path) = path.canonicalize() else {

@@ -15,7 +15,7 @@ pub(super) struct Wanted {
 /// The packages that can be built, in order, and those that cannot.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {
-    /// Each wave may be built side by side, after the waves before it.
+    /// The packages of one wave may be built in parallel, after all earlier waves.
     pub(super) waves: Vec<Vec<DkmsId>>,
     /// Packages that wait for others which dkms does not know (yet): no failure, the next run finds them.
     pub(super) deferred: Vec<(DkmsId, Vec<String>)>,

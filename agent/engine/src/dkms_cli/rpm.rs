@@ -48,7 +48,7 @@ impl Transaction {
         found.is_some_and(|path| fs::remove_file(path).is_ok())
     }
 
-    /// The notes of this transaction that we wrote ourselves: anybody may write into /tmp.
+    /// The notes of this transaction that we wrote ourselves: any user may write into /tmp.
     fn notes(&self, dir: &Path) -> Vec<PathBuf> {
         let prefix = format!("{PREFIX}.{}.", self.pid);
         let own = rustix::process::geteuid().as_raw();

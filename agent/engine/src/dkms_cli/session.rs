@@ -112,7 +112,7 @@ impl Session {
         Ok(target)
     }
 
-    /// The target of kernel `release` with the architecture that its headers tell.
+    /// The target of kernel `release` with the architecture of its headers.
     fn target_of_release(&self, release: &str) -> Result<Arc<KernelTarget>, KernelError> {
         let target = Arc::new(KernelTarget::find(&self.root, release, &self.kernel_options(None))?);
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);

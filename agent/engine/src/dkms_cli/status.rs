@@ -8,7 +8,7 @@ use super::request::Filter as Wanted;
 use super::session::Session;
 use crate::tree::{Filter, Status, WeakStatus};
 
-/// What `status --json` prints. `schema` changes when a field changes its meaning or goes.
+/// What `status --json` prints. `schema` changes when a field changes its meaning or is removed.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     schema: &'static str,

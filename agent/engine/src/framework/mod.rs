@@ -204,7 +204,7 @@ fn is_chroot() -> bool {
     }
 }
 
-/// The processors that we may use. Asked once: the answer comes from several files of /proc and /sys.
+/// The processors that we may use. Looked up once: the answer comes from several files of /proc and /sys.
 pub(crate) fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))

@@ -18,7 +18,7 @@ pub struct DepmodError {
     pub release: String,
     /// Its standard error, or its exit status.
     pub stderr: String,
-    /// What was installed in this run and taken away again.
+    /// What was installed in this run and removed again.
     pub rolled_back: Vec<DkmsId>,
 }
 

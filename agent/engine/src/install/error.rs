@@ -1,4 +1,4 @@
-//! Why modules were not installed or taken away.
+//! Why modules were not installed or removed.
 
 use std::path::PathBuf;
 

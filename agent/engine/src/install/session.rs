@@ -344,7 +344,7 @@ impl<'a> Session<'a> {
     /// Ends the run: one depmod for each kernel that needs one, by this run or by one that was interrupted.
     ///
     /// # Errors
-    /// For each kernel whose depmod failed; what this run installed for it is taken away again.
+    /// For each kernel whose depmod failed; what this run installed for it is removed again.
     pub fn finish(mut self) -> Result<(), Vec<DepmodError>> {
         let ended = self.run_depmods();
         tidy(self.tree, self.lock);

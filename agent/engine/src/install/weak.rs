@@ -8,7 +8,7 @@ use crate::distribution::Distribution;
 use crate::event::{Event, Sink};
 use crate::tree::Tree;
 
-/// A change of modules that weak-modules is told of.
+/// A change of the installed modules that is reported to weak-modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
     /// They were installed.
@@ -40,7 +40,7 @@ fn call(tree: &Tree, told: Told, release: &str) -> Option<(PathBuf, Vec<String>)
         .find(|(program, _)| program.is_file())
 }
 
-/// Tells weak-modules of modules that came or went, where kernels have a stable ABI and the program is installed.
+/// Reports modules that were added or are about to be removed to weak-modules, where kernels have a stable ABI and the program is installed.
 pub(super) fn tell(tree: &Tree, told: Told, release: &str, files: &[PathBuf], sink: &dyn Sink) {
     let Some((program, args)) = call(tree, told, release) else {
         return;

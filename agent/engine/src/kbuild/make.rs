@@ -54,7 +54,7 @@ impl Job<'_> {
                 });
             };
             self.step(Step::Patch, patch);
-            // Read by us, who may read what the administrator put there; the program gets it as its input.
+            // Read by this process, because the user of the build may not be able to; patch gets it as its input.
             let text = match path.strip_prefix(&work.build) {
                 // A package's own must not be a link to what only we may read.
                 Ok(inside) => take::open_dir(&work.build).and_then(|dir| take::read(dir, inside, MAX_PATCH_LEN)),

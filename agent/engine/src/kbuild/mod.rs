@@ -1,8 +1,8 @@
 //! Building: from a source and a kernel to checked and signed modules in the tree.
 //!
 //! copy → patch → PRE_BUILD → make → strip → check → sign → compress → POST_BUILD → store. Every build has a directory of its own, and the
-//! last good build stays in its place until the new one takes it in one step. Many run side by side, each with a share of the make jobs. A failure is
-//! a value: one broken package never stops the others.
+//! last good build stays until the new one replaces it in one step. Builds run in parallel, each with a share of the make jobs. A failure
+//! is a value: one broken package never stops the others.
 
 mod check;
 mod diagnose;
@@ -200,7 +200,7 @@ pub fn build_each(
                         Err(error) => one::failed_to_start(request, error),
                     };
                     jobs.end(worker);
-                    tell(request, &outcome, sink);
+                    report(request, &outcome, sink);
                     ended(index, outcome);
                 }
                 jobs.leave(worker);
@@ -214,7 +214,7 @@ fn take<'a>(next: &AtomicUsize, requests: &'a [BuildRequest]) -> Option<(usize, 
     requests.get(index).map(|request| (index, request))
 }
 
-fn tell(request: &BuildRequest, outcome: &BuildOutcome, sink: &dyn Sink) {
+fn report(request: &BuildRequest, outcome: &BuildOutcome, sink: &dyn Sink) {
     let subject = request.package.subject(Some(&request.kernel_id()));
     match outcome {
         BuildOutcome::Built(_) => sink.emit(Event::Finished {

@@ -74,7 +74,7 @@ pub struct KernelOptions {
     pub install_tree: Option<PathBuf>,
 }
 
-/// A kernel that modules can be built for. Reading it costs a few files; Module.symvers and the compiler are read when asked for.
+/// A kernel that modules can be built for. Reading it costs a few files; Module.symvers and the compiler are read when needed.
 #[derive(Debug)]
 pub struct KernelTarget {
     /// What `uname -r` says on that kernel.
@@ -201,7 +201,7 @@ impl KernelTarget {
             .get_or_init(|| Symbols::read(&self.headers.join("Module.symvers")).unwrap_or_default())
     }
 
-    /// The compiler its headers ask for, and the one that is there. Asked once.
+    /// The compiler its headers ask for, and the one that is there. Looked up once.
     pub fn toolchain(&self) -> &Toolchain {
         self.toolchain.get_or_init(|| Toolchain::of(self))
     }
@@ -267,7 +267,7 @@ pub fn machine() -> String {
     rustix::system::uname().machine().to_string_lossy().into_owned()
 }
 
-/// The release of the running kernel. Never asked for images or where a kernel was named.
+/// The release of the running kernel. Not used for images or where a kernel was named.
 pub fn running() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }

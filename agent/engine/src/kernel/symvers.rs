@@ -50,7 +50,7 @@ impl Symbols {
 
 /// Reads lines `0xCRC<tab>symbol<tab>module<tab>export type[<tab>namespace]`; others are passed over.
 pub fn parse_symvers(text: &str) -> Symbols {
-    // A kernel has tens of thousands, on lines of some sixty bytes: a map that grew by and by would be filled several times.
+    // A kernel has tens of thousands, on lines of some sixty bytes: a map that grows step by step would be rehashed several times.
     let mut crcs = HashMap::with_capacity(text.len() / 60);
     crcs.extend(text.split('\n').filter_map(|line| {
         let (crc, rest) = line.strip_prefix("0x")?.split_once('\t')?;

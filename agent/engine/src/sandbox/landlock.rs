@@ -17,7 +17,7 @@ use super::seccomp;
 use super::system::{ETC, HIDDEN};
 use super::view::{self, View};
 
-/// The newest set of rights that is asked for; an older kernel takes what it knows.
+/// The newest set of rights that is asked for; an older kernel applies those that it supports.
 const NEWEST: ABI = ABI::V6;
 
 /// The devices that programs expect.

@@ -82,7 +82,7 @@ const CLONE_NEW: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
 
-/// PER_LINUX and the question what is set: all that personality(2) may be asked.
+/// The allowed arguments of personality(2): PER_LINUX, and the query of the current value.
 const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];
 
 /// The filter, made once; None on a machine for which it cannot be made (seccompiler knows x86_64, aarch64 and riscv64).
@@ -117,7 +117,7 @@ fn make() -> Result<BpfProgram, seccompiler::Error> {
     let unknown = PERSONALITIES.map(|value| condition(0, SeccompCmpOp::Ne, value));
     let unknown = unknown.into_iter().collect::<Result<_, _>>()?;
     rules.insert(libc::SYS_personality, vec![SeccompRule::new(unknown)?]);
-    // Typing into the terminal of whoever called us (ioctl_tty(2)).
+    // TIOCSTI and TIOCLINUX can put input into the terminal of the caller (ioctl_tty(2)).
     let tty = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| rule(1, SeccompCmpOp::Eq, request));
     rules.insert(libc::SYS_ioctl, tty.into_iter().collect::<Result<_, _>>()?);
     let mut program: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch)?.try_into()?;

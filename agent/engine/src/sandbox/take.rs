@@ -146,7 +146,7 @@ pub fn files(dir: impl AsFd, max: usize) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// Visits all entries below `dir`; false when `visit` returned false, or a directory lies too deep. What vanishes meanwhile is passed over.
+/// Visits all entries below `dir`; false when `visit` returned false, or a directory lies too deep. Entries that vanish meanwhile are skipped.
 fn walk(dir: impl AsFd, path: &Path, depth: usize, visit: &mut dyn FnMut(&Path, &rustix::fs::Stat) -> bool) -> bool {
     if depth > MAX_DEPTH {
         return false;

@@ -14,7 +14,7 @@ const MAX_UNPACKED_LEN: u64 = 8 << 30;
 /// The most files in a tarball.
 const MAX_ENTRIES: usize = 500_000;
 
-/// Unpacks a tarball of any of these compressions, told by its first bytes, into the empty directory `to`.
+/// Unpacks a tarball of any of these compressions, detected by its first bytes, into the empty directory `to`.
 ///
 /// Names and links that lead outside, devices, and archives over a limit are refused; nothing is written outside `to`.
 ///

@@ -62,7 +62,7 @@ pub enum AddError {
         /// The directory.
         dir: PathBuf,
     },
-    /// What lies in its place is not its own source.
+    /// The directory in its place is not its own source.
     #[error("add {package}: {} is not its source: {why}", .dir.display())]
     Foreign {
         /// The package.

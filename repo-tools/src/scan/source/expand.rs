@@ -12,7 +12,7 @@ const MAX_NAME_BYTES: usize = 256;
 /// `tokens` with the macros of the source put in. A macro below [`MAX_DEPTH`] others stays as it is.
 ///
 /// # Errors
-/// When it is more work than is allowed, or comes to more tokens.
+/// When it takes more work or gives more tokens than is allowed.
 pub(super) fn expand(tokens: &[Token], macros: &Macros) -> Result<Vec<Token>, String> {
     let mut out = Vec::new();
     expand_into(tokens, macros, MAX_DEPTH, &mut out)?;

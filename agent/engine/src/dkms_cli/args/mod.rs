@@ -17,7 +17,7 @@ use super::command;
 use super::request::{Action, Request, Settings};
 use super::usage::UsageError;
 
-/// Reads a command line. `args` does not contain the program's name; `kind` answers what a word names on disk.
+/// Reads a command line. `args` does not contain the program's name; `kind` returns what a word names on disk.
 ///
 /// # Errors
 /// Returns [`UsageError`] for anything that cannot be understood as one action.

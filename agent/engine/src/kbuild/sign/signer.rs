@@ -21,7 +21,7 @@ pub struct Signer {
 
 impl Signer {
     /// Finds what is needed to sign for `kernel`, making a key if there is none. None where the kernel knows no signatures, signing is
-    /// turned off, or (told to `sink`) the program that signs is not there.
+    /// turned off, or the program that signs is missing, which is reported to `sink`.
     ///
     /// # Errors
     /// When a key is needed and cannot be made.
