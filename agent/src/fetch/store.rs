@@ -139,7 +139,7 @@ impl Wanted {
                 break Some(found);
             }
             if !resumed {
-                session.mirrors().turn();
+                session.mirrors().prefer_next();
             }
         };
         if let Some(found) = found {

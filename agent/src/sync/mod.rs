@@ -13,8 +13,8 @@ use std::io::Read;
 use std::path::Path;
 
 use dkms_index::trust::{
-    self, Answer as Fed, Exchange, Expiry, IndexFetch, Refresh, SegmentWant, TrustedManifest, TrustedMetadata,
-    TrustedSegment, Want,
+    self, Answer as Fed, Exchange, Expiry, IndexFetch, Refresh, SegmentWant, TrustedIndex, TrustedManifest,
+    TrustedMetadata, TrustedSegment, Want,
 };
 use jiff::Timestamp;
 
@@ -22,7 +22,8 @@ pub use error::SyncError;
 pub use pinned::{PinnedRoot, RootKey, normal_fingerprint};
 
 use crate::config::Repository;
-use crate::state::{self, Paths};
+use crate::state::index::{Builder, Updater};
+use crate::state::{self, Paths, StateError};
 use crate::transport::{Answer, Mirrors, Request, Transport};
 use keep::Keeper;
 use segments::SegmentCache;
@@ -59,11 +60,19 @@ pub struct Refreshed {
 pub enum Update {
     /// It was the newest already.
     Unchanged,
-    /// It was rebuilt with this many lines.
+    /// It was changed, and has this many lines.
     Updated {
         /// Lines of the index.
         records: u64,
     },
+}
+
+impl Update {
+    fn updated(index: &TrustedIndex) -> Self {
+        Self::Updated {
+            records: index.records(),
+        }
+    }
 }
 
 impl<'a> Session<'a> {
@@ -113,7 +122,7 @@ impl<'a> Session<'a> {
             tried += 1;
             if error.is_trust() && tried < self.mirrors.len() {
                 tracing::warn!(%error, repository = %self.repository.name, "trying another mirror");
-                self.mirrors.turn();
+                self.mirrors.prefer_next();
                 continue;
             }
             if !error.is_transport() {
@@ -160,33 +169,57 @@ impl<'a> Session<'a> {
         if state::index::id(&self.repository.name, &path).is_some_and(|id| id == wanted) {
             return Ok(Update::Unchanged);
         }
+        let cache = self.segments();
+        if let Some(mut updater) = Updater::new(&path) {
+            let (index, names) = self
+                .fetch_index(metadata, &cache, |lines| updater.add_lines(lines))
+                .await?;
+            if updater.finish(&index)? {
+                cache.forget_all_but(&names);
+                return Ok(Update::updated(&index));
+            }
+        }
+        // What was fetched just now is in the cache of segments.
         let bytes = metadata
             .segments()
             .map_err(refused)?
             .iter()
             .map(|s| s.decoded_length)
             .sum();
-        let mut builder = state::index::Builder::new(&path, bytes)?;
-        let cache = self.segments();
+        let mut builder = Builder::new(&path, bytes)?;
+        let (index, names) = self
+            .fetch_index(metadata, &cache, |lines| builder.add_lines(lines))
+            .await?;
+        builder.finish(&index)?;
+        cache.forget_all_but(&names);
+        Ok(Update::updated(&index))
+    }
+
+    /// Hands `take` the lines of every segment, verified, and says by which names the segments are kept.
+    async fn fetch_index(
+        &self,
+        metadata: &TrustedMetadata,
+        cache: &SegmentCache,
+        mut take: impl FnMut(&[u8]) -> Result<(), StateError>,
+    ) -> Result<(TrustedIndex, Vec<String>), SyncError> {
+        let refused = |e| SyncError::trust(self.repository, e);
         let mut fetch = metadata.fetch_index(&cache.held()).map_err(refused)?;
         let mut names = Vec::new();
         while let Some(want) = fetch.want().map_err(refused)? {
-            let Some(segment) = self.segment(&mut fetch, want, &cache).await? else {
+            let is_kept = matches!(want, SegmentWant::Held { .. });
+            let Some(segment) = self.segment(&mut fetch, want, cache).await? else {
                 continue;
             };
-            builder.add_lines(segment.decoded())?;
+            take(segment.decoded())?;
             let name = segment.info().decoded_sha256.clone();
-            cache
-                .keep(&name, segment.decoded())
-                .map_err(|(path, source)| SyncError::Keep { path, source })?;
+            if !is_kept {
+                cache
+                    .keep(&name, segment.decoded())
+                    .map_err(|(path, source)| SyncError::Keep { path, source })?;
+            }
             names.push(name);
         }
-        let index = fetch.finish().map_err(refused)?;
-        builder.finish(&index)?;
-        cache.forget_all_but(&names);
-        Ok(Update::Updated {
-            records: index.records(),
-        })
+        Ok((fetch.finish().map_err(refused)?, names))
     }
 
     fn segments(&self) -> SegmentCache {
@@ -223,7 +256,7 @@ impl<'a> Session<'a> {
             match fetch.feed(bytes.as_deref().map_or(Fed::Absent, Fed::Bytes)) {
                 Ok(segment) => return Ok(segment),
                 Err(error) if tried + 1 >= self.mirrors.len() => return Err(SyncError::trust(self.repository, error)),
-                Err(_) => self.mirrors.turn(),
+                Err(_) => self.mirrors.prefer_next(),
             }
             tried += 1;
         }

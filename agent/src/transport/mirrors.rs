@@ -34,7 +34,7 @@ impl Mirrors {
     }
 
     /// Prefers the next one from now on: what the preferred one sent could not be used.
-    pub fn turn(&self) {
+    pub fn prefer_next(&self) {
         if !self.is_empty() {
             let next = (self.preferred.load(Ordering::Relaxed) + 1) % self.len();
             self.prefer(next);

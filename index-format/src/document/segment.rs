@@ -107,17 +107,21 @@ pub struct Contents {
     pub passed_over: Vec<(usize, DocumentError)>,
 }
 
+/// The lines that are not empty, with their numbers from 1.
+pub fn lines(decoded: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let ends = memchr::memchr_iter(b'\n', decoded).chain([decoded.len()]);
+    let mut from = 0;
+    let lines = ends.map(move |end| &decoded[std::mem::replace(&mut from, end + 1)..end]);
+    (1..).zip(lines).filter(|(_, line)| !line.is_empty())
+}
+
 /// Reads the decoded lines.
 pub fn read(decoded: &[u8]) -> Contents {
     let mut contents = Contents::default();
-    let lines = decoded
-        .split(|&b| b == b'\n')
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty());
-    for (at, line) in lines {
+    for (number, line) in lines(decoded) {
         match Record::parse(line) {
             Ok(record) => contents.records.push(record),
-            Err(error) => contents.passed_over.push((at + 1, error)),
+            Err(error) => contents.passed_over.push((number, error)),
         }
     }
     contents
@@ -151,6 +155,19 @@ mod tests {
             assert_eq!((decoded, contents.records), (lines, records));
             assert!(contents.passed_over.is_empty(), "{:?}", contents.passed_over);
         }
+    }
+
+    #[test]
+    fn lines_are_counted_and_empty_ones_left_out() {
+        let check = |text: &str, expected: &[(usize, &str)]| {
+            let expected: Vec<(usize, &[u8])> = expected.iter().map(|(n, line)| (*n, line.as_bytes())).collect();
+            assert_eq!(lines(text.as_bytes()).collect::<Vec<_>>(), expected, "{text:?}");
+        };
+        check("", &[]);
+        check("\n", &[]);
+        check("a", &[(1, "a")]);
+        check("a\n", &[(1, "a")]);
+        check("\na\n\nbc\nd", &[(2, "a"), (4, "bc"), (5, "d")]);
     }
 
     #[test]

@@ -148,28 +148,13 @@ impl Builder {
     /// would ask for it. Of the others, one that the fewest patterns are filed under is taken.
     fn best(&mut self, bus: Bus, literals: &[Vec<u8>], begins_literally: bool) -> Option<Anchor> {
         let mut best: Option<((bool, u8), Anchor)> = None;
-        for (length, &bytes) in LENGTHS.iter().enumerate() {
-            // From the end: identifiers come after the bytes that many drivers share.
-            for (stretch, literal) in literals.iter().enumerate().rev() {
-                for (offset, window) in literal.windows(bytes).enumerate().rev() {
-                    let fixed = stretch == 0 && begins_literally && offset < FIXED_BYTES;
-                    let anchor = Anchor {
-                        key: key(bus, window),
-                        length,
-                        place: if fixed {
-                            Place::Fixed(offset)
-                        } else {
-                            Place::Anywhere(start_of(window))
-                        },
-                    };
-                    let rank = (self.is_common(bus, window), *self.uses_of(anchor.key));
-                    if rank == (false, 0) {
-                        return Some(anchor);
-                    }
-                    if best.is_none_or(|(least, _)| rank < least) {
-                        best = Some((rank, anchor));
-                    }
-                }
+        for (anchor, window) in anchors_of(bus, literals, begins_literally) {
+            let rank = (self.is_common(bus, window), *self.uses_of(anchor.key));
+            if rank == (false, 0) {
+                return Some(anchor);
+            }
+            if best.is_none_or(|(least, _)| rank < least) {
+                best = Some((rank, anchor));
             }
         }
         best.map(|(_, anchor)| anchor)
@@ -189,6 +174,28 @@ impl Builder {
         let slot = key.hash() as usize & (self.uses.len() - 1);
         &mut self.uses[slot]
     }
+}
+
+/// All anchors that a pattern with these literals has, the most telling first: the longest, and of one length the last,
+/// because identifiers come after the bytes that many drivers share.
+fn anchors_of(bus: Bus, literals: &[Vec<u8>], begins_literally: bool) -> impl Iterator<Item = (Anchor, &[u8])> {
+    LENGTHS.iter().enumerate().flat_map(move |(length, &bytes)| {
+        literals.iter().enumerate().rev().flat_map(move |(stretch, literal)| {
+            literal.windows(bytes).enumerate().rev().map(move |(offset, window)| {
+                let fixed = stretch == 0 && begins_literally && offset < FIXED_BYTES;
+                let anchor = Anchor {
+                    key: key(bus, window),
+                    length,
+                    place: if fixed {
+                        Place::Fixed(offset)
+                    } else {
+                        Place::Anywhere(start_of(window))
+                    },
+                };
+                (anchor, window)
+            })
+        })
+    })
 }
 
 /// Where anchors may lie in the modalias of a device.
@@ -220,6 +227,29 @@ impl Anchors {
                 places.anywhere.ask(device, length, |window| found(key(bus, window)));
             }
         }
+    }
+
+    /// Files one more pattern: under its most telling anchor that is not `taken`, or else under the first. How common
+    /// an anchor is on its bus is no longer known. `None` when the pattern has none.
+    pub(super) fn add(&mut self, pattern: &Pattern, taken: impl Fn(Key) -> bool) -> Option<Key> {
+        let mut bus = Bus::of(pattern.literal_prefix());
+        if self.0.len() >= BUSES_MAX && !self.0.contains_key(&bus) {
+            bus = Bus::ANY;
+        }
+        let literals = pattern.literals();
+        let mut anchors = anchors_of(bus, &literals, !pattern.literal_prefix().is_empty()).map(|(anchor, _)| anchor);
+        let first = anchors.next()?;
+        let anchor = Some(first)
+            .into_iter()
+            .chain(anchors)
+            .find(|a| !taken(a.key))
+            .unwrap_or(first);
+        let places = &mut self.0.entry(bus).or_default()[anchor.length];
+        match anchor.place {
+            Place::Fixed(at) => places.fixed |= 1 << at,
+            Place::Anywhere(start) => places.anywhere.insert(start),
+        }
+        Some(anchor.key)
     }
 
     pub(super) fn write(&self, to: &mut Vec<u64>) {
@@ -268,11 +298,17 @@ impl Starts {
             .clamp(64, STARTS_MAX_BITS)
             .next_power_of_two();
         let mut set = Self(vec![0; bits / 64]);
-        for &start in starts {
-            let (word, mask) = set.bit_of(start);
-            set.0[word] |= mask;
-        }
+        starts.iter().for_each(|&start| set.insert(start));
         set
+    }
+
+    /// One more start. The set does not grow: many more let more through, and cost speed only.
+    fn insert(&mut self, start: u32) {
+        if self.0.is_empty() {
+            *self = Self::of(&[start]);
+        }
+        let (word, mask) = self.bit_of(start);
+        self.0[word] |= mask;
     }
 
     /// Uses the top bits of the hash, which are the best mixed.

@@ -3,26 +3,31 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dkms_index::document::record::{PackageRecord, Record};
+use dkms_index::document::record::Record;
+use dkms_index::document::segment::lines;
 use dkms_index::keys::KeyBuilder;
-use dkms_index::pattern::Pattern;
 use dkms_index::trust::TrustedIndex;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use tempfile::NamedTempFile;
 
 use super::super::StateError;
-use super::{APPLICATION_ID, FINISH, SCHEMA, SCHEMA_VERSION};
+use super::write::{Counts, Name, PackageLine, Table, insert_override, name_of, put_meta};
+use super::{APPLICATION_ID, FINISH, ID_STEP, SCHEMA, SCHEMA_VERSION};
 use crate::files;
 
 /// A database that is being built. Dropping it removes its file.
 pub struct Builder {
-    path: PathBuf,
-    file: NamedTempFile,
-    db: Connection,
+    draft: Draft,
     keys: KeyBuilder,
-    packages: u64,
-    patterns: u64,
-    passed_over: u64,
+    counts: Counts,
+}
+
+/// A database file that has no name of its own yet.
+pub(super) struct Draft {
+    /// Where it belongs.
+    pub(super) path: PathBuf,
+    file: NamedTempFile,
+    pub(super) db: Connection,
 }
 
 /// Decoded bytes of the index a pattern, about; only the speed of look-ups depends on it.
@@ -34,34 +39,17 @@ impl Builder {
     /// # Errors
     /// When the directory cannot be written.
     pub fn new(path: &Path, decoded_bytes: u64) -> Result<Self, StateError> {
-        let dir = path.parent().unwrap_or(path);
-        let failed = |source| StateError::Io {
-            path: dir.to_owned(),
-            source,
-        };
-        fs::create_dir_all(dir).map_err(failed)?;
-        // Everybody may read it: `dkms-fetch devices` needs no root.
-        let file = dkms_support::temporary_in(dir, files::TEMPORARY, 0o644).map_err(failed)?;
-        let open = || -> rusqlite::Result<Connection> {
-            let db = Connection::open(file.path())?;
-            // No reader opens the file before it is complete, so it needs no journal.
-            db.execute_batch(&format!(
-                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
-                 PRAGMA cache_size = -8192; PRAGMA application_id = {APPLICATION_ID};
-                 PRAGMA user_version = {SCHEMA_VERSION}; BEGIN;"
-            ))?;
-            db.execute_batch(SCHEMA)?;
-            Ok(db)
-        };
-        let db = open().map_err(|e| StateError::sqlite(path, e))?;
+        let draft = Draft::open(path, |_| Ok(()))?;
+        let pragmas =
+            format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; BEGIN;");
+        draft
+            .db
+            .execute_batch(&(pragmas + SCHEMA))
+            .map_err(|e| StateError::sqlite(path, e))?;
         Ok(Self {
-            path: path.to_owned(),
-            db,
-            file,
+            draft,
             keys: KeyBuilder::new(usize::try_from(decoded_bytes / BYTES_PER_PATTERN).unwrap_or(usize::MAX)),
-            packages: 0,
-            patterns: 0,
-            passed_over: 0,
+            counts: Counts::default(),
         })
     }
 
@@ -71,60 +59,34 @@ impl Builder {
     /// # Errors
     /// When the database cannot be written.
     pub fn add_lines(&mut self, decoded: &[u8]) -> Result<(), StateError> {
-        for line in decoded.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+        for (_, line) in lines(decoded) {
             match Record::parse(line) {
-                Ok(record) => self.add(record)?,
+                Ok(record) => self.add(name_of(line), record)?,
                 Err(error) => {
-                    tracing::warn!(%error, index = %self.path.display(), "passed over a line of the index");
-                    self.passed_over += 1;
+                    tracing::warn!(%error, index = %self.draft.path.display(), "passed over a line of the index");
+                    self.counts.passed_over += 1;
                 }
             }
         }
         Ok(())
     }
 
-    /// Takes in one record.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn add(&mut self, record: Record) -> Result<(), StateError> {
+    fn add(&mut self, line: Name, record: Record) -> Result<(), StateError> {
+        let draft = &self.draft;
         match record {
-            Record::Package(package) => self.add_package(package),
-            Record::Override(o) => self
-                .db
-                .prepare_cached("INSERT INTO override VALUES (?1, ?2, ?3)")
-                .and_then(|mut insert| insert.execute(params![o.subject, o.pattern, o.reason]))
-                .map(|_| ())
-                .map_err(|e| StateError::sqlite(&self.path, e)),
-        }
-    }
-
-    fn add_package(&mut self, mut package: PackageRecord) -> Result<(), StateError> {
-        let patterns = std::mem::take(&mut package.patterns);
-        let record = serde_json::to_string(&package).map_err(|e| StateError::Value {
-            path: self.path.clone(),
-            what: format!("the record of {} {}", package.name, package.version),
-            why: e.to_string(),
-        })?;
-        let mut insert = || -> rusqlite::Result<u64> {
-            self.db
-                .prepare_cached("INSERT INTO package (name, version, record) VALUES (?1, ?2, ?3)")?
-                .execute(params![package.name, package.version, record])?;
-            let id = self.db.last_insert_rowid();
-            let mut insert = self.db.prepare_cached("INSERT INTO arrived VALUES (?1, ?2, ?3)")?;
-            let mut count = 0;
-            for text in &patterns {
-                // `Record::parse` accepts only valid ones.
-                if let Ok(pattern) = Pattern::parse(text) {
-                    insert.execute(params![self.keys.add(&pattern).0, id, text])?;
-                    count += 1;
-                }
+            Record::Override(o) => insert_override(&draft.db, &o).map_err(|e| draft.failed(e)),
+            Record::Package(package) => {
+                let package = PackageLine::new(line, package, &draft.path)?;
+                self.counts.packages += 1;
+                self.counts.patterns += package.patterns();
+                let id = i64::try_from(self.counts.packages)
+                    .unwrap_or(i64::MAX)
+                    .saturating_mul(ID_STEP);
+                package
+                    .insert(&draft.db, id, Table::Arrived, |pattern| self.keys.add(pattern))
+                    .map_err(|e| draft.failed(e))
             }
-            Ok(count)
-        };
-        self.patterns += insert().map_err(|e| StateError::sqlite(&self.path, e))?;
-        self.packages += 1;
-        Ok(())
+        }
     }
 
     /// Puts the database in its place: from now on look-ups see it. `index` proves that all that was added was verified.
@@ -132,49 +94,87 @@ impl Builder {
     /// # Errors
     /// When it cannot be written.
     pub fn finish(self, index: &TrustedIndex) -> Result<(), StateError> {
+        let facts = Facts::of(index, &self.draft.path)?;
+        self.commit(&facts)
+    }
+
+    pub(super) fn commit(self, facts: &Facts) -> Result<(), StateError> {
+        let filter = self.keys.finish().to_bytes();
+        put_meta(&self.draft.db, &facts.texts(), &self.counts, &filter)
+            .and_then(|()| self.draft.db.execute_batch(FINISH))
+            .map_err(|e| self.draft.failed(e))?;
+        self.draft.commit()
+    }
+}
+
+impl Draft {
+    /// A temporary file beside `path` with what `fill` writes into it, as an open database.
+    pub(super) fn open(path: &Path, fill: impl FnOnce(&fs::File) -> std::io::Result<()>) -> Result<Self, StateError> {
+        let dir = path.parent().unwrap_or(path);
+        // Everybody may read it: `dkms-fetch devices` needs no root.
+        let file = fs::create_dir_all(dir)
+            .and_then(|()| dkms_support::temporary_in(dir, files::TEMPORARY, 0o644))
+            .and_then(|file| fill(file.as_file()).map(|()| file))
+            .map_err(|source| StateError::Io {
+                path: dir.to_owned(),
+                source,
+            })?;
+        // No reader opens the file before it is complete, so it needs no journal.
+        let pragmas = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
+                       PRAGMA cache_size = -8192;";
+        let db = Connection::open(file.path())
+            .and_then(|db| db.execute_batch(pragmas).map(|()| db))
+            .map_err(|e| StateError::sqlite(path, e))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            db,
+        })
+    }
+
+    /// Ends the transaction and gives the database its place.
+    pub(super) fn commit(self) -> Result<(), StateError> {
+        let Self { path, file, db } = self;
+        db.execute_batch("COMMIT").map_err(|e| StateError::sqlite(&path, e))?;
+        db.close().map_err(|(_, e)| StateError::sqlite(&path, e))?;
+        dkms_support::persist(file, &path).map_err(|source| StateError::Io { path, source })
+    }
+
+    pub(super) fn failed(&self, error: rusqlite::Error) -> StateError {
+        StateError::sqlite(&self.path, error)
+    }
+}
+
+/// What is written down of an index as a whole.
+pub(super) struct Facts {
+    pub(super) id: String,
+    pub(super) issued: String,
+    pub(super) expires: String,
+    /// The list, as JSON.
+    pub(super) revocations: String,
+}
+
+impl Facts {
+    pub(super) fn of(index: &TrustedIndex, path: &Path) -> Result<Self, StateError> {
         let revocations = serde_json::to_string(index.revocations()).map_err(|e| StateError::Value {
-            path: self.path.clone(),
+            path: path.to_owned(),
             what: "the list of revocations".to_owned(),
             why: e.to_string(),
         })?;
-        self.commit(&[
-            ("id", index.id()),
-            ("issued", &index.issued().map(|t| t.to_string()).unwrap_or_default()),
-            ("expires", &index.expires().to_string()),
-            ("revocations", &revocations),
-        ])
+        Ok(Self {
+            id: index.id().to_owned(),
+            issued: index.issued().map(|t| t.to_string()).unwrap_or_default(),
+            expires: index.expires().to_string(),
+            revocations,
+        })
     }
 
-    pub(super) fn commit(self, meta: &[(&str, &str)]) -> Result<(), StateError> {
-        let Self {
-            path,
-            file,
-            db,
-            keys,
-            packages,
-            patterns,
-            passed_over,
-        } = self;
-        let filter = keys.finish().to_bytes();
-        let write = || -> rusqlite::Result<()> {
-            let mut insert = db.prepare("INSERT INTO meta VALUES (?1, ?2)")?;
-            for (key, value) in meta {
-                insert.execute(params![key, value])?;
-            }
-            let counts = [
-                ("packages", packages),
-                ("patterns", patterns),
-                ("passed-over", passed_over),
-            ];
-            for (key, count) in counts {
-                insert.execute(params![key, count.to_string()])?;
-            }
-            insert.execute(params!["filter", filter])?;
-            db.execute_batch(FINISH)?;
-            db.execute_batch("COMMIT")
-        };
-        write().map_err(|e| StateError::sqlite(&path, e))?;
-        db.close().map_err(|(_, e)| StateError::sqlite(&path, e))?;
-        dkms_support::persist(file, &path).map_err(|source| StateError::Io { path, source })
+    pub(super) fn texts(&self) -> [(&'static str, &str); 4] {
+        [
+            ("id", &self.id),
+            ("issued", &self.issued),
+            ("expires", &self.expires),
+            ("revocations", &self.revocations),
+        ]
     }
 }

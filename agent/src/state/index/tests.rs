@@ -1,22 +1,23 @@
 use std::fs;
 
 use dkms_engine::root::Root;
-use dkms_index::document::BundleRef;
 use dkms_index::document::record::{OverrideRecord, PackageRecord, Record, Status};
+use dkms_index::document::{BundleRef, canonical};
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::Pattern;
 
 use super::super::Paths;
+use super::build::Facts;
 use super::*;
 use crate::config::Name;
 
-struct Machine {
+pub(super) struct Machine {
     _dir: tempfile::TempDir,
-    paths: Paths,
-    name: Name,
+    pub(super) paths: Paths,
+    pub(super) name: Name,
 }
 
-fn machine() -> Machine {
+pub(super) fn machine() -> Machine {
     let dir = tempfile::tempdir().unwrap();
     Machine {
         paths: Paths::of(&Root::at(dir.path())),
@@ -25,7 +26,7 @@ fn machine() -> Machine {
     }
 }
 
-fn package(name: &str, version: &str, patterns: &[&str]) -> Record {
+pub(super) fn package(name: &str, version: &str, patterns: &[&str]) -> Record {
     Record::Package(PackageRecord {
         name: name.into(),
         version: version.into(),
@@ -49,22 +50,37 @@ fn package(name: &str, version: &str, patterns: &[&str]) -> Record {
     })
 }
 
+/// The lines of an index.
+pub(super) fn lines(records: &[Record]) -> Vec<u8> {
+    let line = |record: &Record| [&canonical::to_bytes(record).unwrap()[..], b"\n"].concat();
+    records.iter().flat_map(line).collect()
+}
+
+pub(super) fn facts(id: &str) -> Facts {
+    Facts {
+        id: id.to_owned(),
+        issued: String::new(),
+        expires: String::new(),
+        revocations: r#"{"schema":1,"revoked":[]}"#.to_owned(),
+    }
+}
+
 impl Machine {
     fn fill(&self, id: &str, records: Vec<Record>) {
+        self.fill_lines(id, &lines(&records));
+    }
+
+    pub(super) fn fill_lines(&self, id: &str, lines: &[u8]) {
         let mut builder = Builder::new(&self.paths.index(&self.name), 1000).unwrap();
-        for record in records {
-            builder.add(record).unwrap();
-        }
-        builder
-            .commit(&[("id", id), ("revocations", r#"{"schema":1,"revoked":[]}"#)])
-            .unwrap();
+        builder.add_lines(lines).unwrap();
+        builder.commit(&facts(id)).unwrap();
     }
 
     fn open(&self) -> Index {
         Index::open(&self.paths, [&self.name])
     }
 
-    fn found(&self, device: &str) -> Vec<(String, String)> {
+    pub(super) fn found(&self, device: &str) -> Vec<(String, String)> {
         let index = self.open();
         let device: Modalias = device.parse().unwrap();
         let matches = index.find(&device).unwrap();
@@ -154,7 +170,9 @@ fn an_update_that_is_not_finished_changes_nothing() {
     let machine = machine();
     machine.fill("1", drivers());
     let mut builder = Builder::new(&machine.paths.index(&machine.name), 1000).unwrap();
-    builder.add(package("half", "1", &["acpi*:HALF:*"])).unwrap();
+    builder
+        .add_lines(&lines(&[package("half", "1", &["acpi*:HALF:*"])]))
+        .unwrap();
     drop(builder);
     assert_eq!(
         read::id(&machine.name, &machine.paths.index(&machine.name)).as_deref(),
