@@ -29,6 +29,7 @@ pub(super) const SCRIPT: &str = include_str!("evaluate.sh");
 /// # Errors
 /// When the conf cannot be read, is no bash, or does not describe a package; see [`ConfError`].
 pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
+    require_own_conf(dir, ctx)?;
     if let Some(result) = without_bash(dir, ctx) {
         return result;
     }
@@ -44,6 +45,27 @@ pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
 pub fn read_output(stdout: &[u8], ctx: &ConfContext) -> Option<DkmsConf> {
     let raw = RawConf::parse(stdout, str::to_owned).ok()?;
     read_conf(&raw, ctx, "").ok()
+}
+
+/// Refuses a dkms.conf that is a link out of its source: a package could have a file of this machine read as its configuration, and
+/// lines of it would be shown in errors. A file that the caller names is the caller's.
+pub(super) fn require_own_conf(dir: &Path, ctx: &ConfContext) -> Result<(), ConfError> {
+    let path = dir.join("dkms.conf");
+    if ctx.conf_file.is_some() || !path.is_symlink() {
+        return Ok(());
+    }
+    let is_inside = fs::canonicalize(&path).and_then(|conf| Ok(conf.starts_with(fs::canonicalize(dir)?)));
+    match is_inside {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ConfError::Missing {
+            path,
+            source: io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is a link to a file outside of the source",
+            ),
+        }),
+        Err(source) => Err(ConfError::Missing { path, source }),
+    }
 }
 
 /// The values of a plain conf; None for one that only bash can read.

@@ -308,3 +308,44 @@ fn modules_by_their_highest_index() {
         Ok(2),
     );
 }
+
+#[test]
+fn a_conf_that_is_a_link_out_of_the_source_is_not_read() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (source, secret) = (dir.path().join("source"), dir.path().join("secret"));
+    std::fs::create_dir_all(source.join("debian")).expect("dir");
+    std::fs::write(&secret, MINIMAL).expect("write");
+    std::fs::write(source.join("debian/dkms.conf"), MINIMAL).expect("write");
+    let link = source.join("dkms.conf");
+    let context = context(dir.path());
+    for (target, is_read) in [
+        ("../secret", false),
+        ("debian/../../secret", false),
+        ("debian/dkms.conf", true),
+    ] {
+        std::os::unix::fs::symlink(target, &link).expect("link");
+        let results = [
+            evaluate(&source, &context).map(|_| ()),
+            evaluate_first(&source, &context).map(|_| ()),
+        ];
+        for result in results {
+            match result {
+                Ok(()) => assert!(is_read, "{target}"),
+                Err(error) => {
+                    let error = dkms_support::chain(&error);
+                    assert!(
+                        !is_read && error.ends_with("it is a link to a file outside of the source"),
+                        "{target}: {error}"
+                    );
+                }
+            }
+        }
+        std::fs::remove_file(&link).expect("removed");
+    }
+    // Whoever names a file may name any.
+    let context = ConfContext {
+        conf_file: Some(secret),
+        ..context
+    };
+    assert!(evaluate(&source, &context).is_ok());
+}
