@@ -80,6 +80,6 @@ fn the_index_cannot_change_where_and_how_a_package_is_installed() -> Result<()> 
     check("recipe.kernel_min", |record| {
         record.recipe.kernel_min = Some("2.6".to_owned())
     })?;
-    check("modules", |record| record.modules.push("e1000e".to_owned()))?;
+    check("modules", |record| record.modules.push("another".to_owned()))?;
     check("conflicts", |record| record.conflicts = vec!["unrelated".to_owned()])
 }
