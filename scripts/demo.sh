@@ -14,7 +14,7 @@ both=(--kernel "${kernels[0]}" --kernel "${kernels[1]}")
 
 if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\033[1m' dim=$'\033[2m' plain=$'\033[0m'; else bold='' dim='' plain=''; fi
 title() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain" >&2; }
-# Runs a command and shows it as one would type it, without the folders that every line would repeat.
+# Runs a command and shows it as one would type it, without the directories that every line would repeat.
 show() { local line="$*"; line=${line//$inputs/inputs}; printf '%s$ %s%s\n' "$dim" "${line//$demo\//}" "$plain" >&2; case $1 in dkms-fetch) "${as_root[@]}" "$@" ;; *) "$@" ;; esac; }
 # dkms-fetch for the target root; partly done (6) and pending (7) are outcomes that the table shows, not faults of the demo.
 fetch() { local code=0; show dkms-fetch --root "$root" "$@" || code=$?; case $code in 0 | 6 | 7) ;; *) exit "$code" ;; esac; }

@@ -35,7 +35,7 @@ fn by_dkms() {
 
 fn by_dkms_repo() {
     let repo = TestRepo::new().expect("a repository");
-    let package = tempfile::tempdir().expect("a folder");
+    let package = tempfile::tempdir().expect("a directory");
     let add = |line: &str| {
         let conf = format!(
             "PACKAGE_NAME=evil\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=evil\nDEST_MODULE_LOCATION=/updates\n{line}\n"

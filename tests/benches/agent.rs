@@ -54,10 +54,10 @@ struct Machine {
 impl Machine {
     fn new(published: &Published) -> Machine {
         let [kernel, _] = inputs::kernels();
-        let root = tempfile::tempdir_in(inputs::dir().join("..")).expect("a temporary folder");
+        let root = tempfile::tempdir_in(inputs::dir().join("..")).expect("a temporary directory");
         inputs::link_tree(&inputs::kernel_root(&kernel).join("."), root.path());
         let repositories = root.path().join("etc/dkms-fetch/repos.d");
-        fs::create_dir_all(&repositories).expect("a folder");
+        fs::create_dir_all(&repositories).expect("a directory");
         fs::copy("/etc/os-release", root.path().join("etc/os-release")).expect("a copy");
         fs::copy(published.pinned_root(), repositories.join("a.root.json")).expect("a copy");
         let url = format!("file://{}/", published.public().display());

@@ -46,7 +46,7 @@ struct Machine {
 impl Machine {
     fn new(dir: &Path, published: &Published, url: &str) -> Self {
         let etc = dir.join("etc/dkms-fetch/repos.d");
-        fs::create_dir_all(&etc).expect("a folder");
+        fs::create_dir_all(&etc).expect("a directory");
         fs::copy(published.pinned_root(), etc.join("a.root.json")).expect("a copy");
         let text = format!("name = \"a\"\nroot = \"a.root.json\"\nurls = [{url:?}]\n");
         fs::write(etc.join("a.toml"), text).expect("a file");
@@ -84,7 +84,7 @@ fn sync_of_ten_thousand() {
     published.add_many(10_000, 11);
     published.publish(now());
     let mirror = Mirror::of(&published.public());
-    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let machine = Machine::new(dir.path(), &published, &mirror.url());
     println!("sync of 10000 packages over loopback");
     let measure = |what: &str| {
@@ -157,7 +157,7 @@ impl Cache {
         let published = Published::empty();
         let patterns = published.add_large(MILLION / 500, 500, 3);
         published.publish(now());
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let machine = Machine::new(
             dir.path(),
             &published,

@@ -169,7 +169,7 @@ fn run(dir: &Path, line: &str) -> String {
     let programs = assert_cmd::cargo::cargo_bin("dkms-fetch");
     let path = format!(
         "{}:{}",
-        programs.parent().expect("a folder").display(),
+        programs.parent().expect("a directory").display(),
         std::env::var("PATH").unwrap_or_default()
     );
     let output = Command::new("bash")

@@ -23,7 +23,7 @@ impl Story {
     fn new() -> Self {
         Self {
             repo: TestRepo::new().expect("a repository"),
-            packages: tempfile::tempdir().expect("a folder"),
+            packages: tempfile::tempdir().expect("a directory"),
             scratch: dkms_tests::sources::open_tempdir(),
         }
     }
@@ -236,7 +236,7 @@ fn hostile_directories() {
     let story = Story::new();
     let dir = |name: &str| {
         let dir = story.packages.path().join(name);
-        fs::create_dir(&dir).expect("a folder");
+        fs::create_dir(&dir).expect("a directory");
         fs::write(dir.join("dkms.conf"), CONF).expect("a file");
         dir
     };
@@ -286,7 +286,7 @@ fn hostile_confs() {
     let story = Story::new();
     let check = |name: &str, conf: &str, reason: &str| {
         let dir = story.packages.path().join(name);
-        fs::create_dir(&dir).expect("a folder");
+        fs::create_dir(&dir).expect("a directory");
         fs::write(dir.join("dkms.conf"), format!("{CONF}{conf}\n")).expect("a file");
         story.refuses(&dir, reason);
     };
@@ -319,7 +319,7 @@ fn confs_that_take_all_they_can_get() {
             scope.spawn(move || {
                 let story = Story::new();
                 let dir = story.packages.path().join(name);
-                fs::create_dir(&dir).expect("a folder");
+                fs::create_dir(&dir).expect("a directory");
                 fs::write(dir.join("dkms.conf"), format!("{CONF}{conf}\n")).expect("a file");
                 story.refuses(&dir, reason);
             });

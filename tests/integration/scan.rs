@@ -74,7 +74,7 @@ fn scan(repo: &TestRepo, look: &(dyn Fn(&Event) + Sync)) -> Vec<Scanned> {
 
 /// Builds a Debian package's source for a kernel with nothing but make, and asks modinfo which devices its modules claim.
 fn by_hand(deb: &str, kernel: &str) -> BTreeSet<String> {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a directory");
     let source = sources::unpack(deb, dir.path());
     let made = Command::new("make")
         .args(["-s", "-C"])
@@ -105,7 +105,7 @@ fn by_hand(deb: &str, kernel: &str) -> BTreeSet<String> {
 
 /// An image with one kernel and its headers, that trusts the repository.
 fn image(repo: &TestRepo, kernel: &str) -> tempfile::TempDir {
-    let root = tempfile::tempdir_in(inputs::dir().join("..")).expect("a folder");
+    let root = tempfile::tempdir_in(inputs::dir().join("..")).expect("a directory");
     let copied = ["-al", "-a"].iter().any(|flags| {
         let from = inputs::kernel_root(kernel).join(".");
         let cp = Command::new("cp")
@@ -118,7 +118,7 @@ fn image(repo: &TestRepo, kernel: &str) -> tempfile::TempDir {
     });
     assert!(copied, "{kernel}");
     let etc = root.path().join("etc/dkms-fetch/repos.d");
-    fs::create_dir_all(&etc).expect("a folder");
+    fs::create_dir_all(&etc).expect("a directory");
     fs::write(etc.join("t.root.json"), repo.pinned().expect("a root")).expect("a file");
     let toml = format!(
         "name = \"t\"\nroot = \"t.root.json\"\nurls = [\"file://{}/\"]\n",
@@ -252,7 +252,7 @@ fn read_by_python_tuf(repo: &TestRepo) -> Vec<String> {
 
 /// A module that exports a function, or one that calls it.
 fn source(dir: &Path, name: &str, depends: &str, text: &str) {
-    fs::create_dir_all(dir).expect("a folder");
+    fs::create_dir_all(dir).expect("a directory");
     let mut conf =
         format!("PACKAGE_NAME={name}\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME={name}\nDEST_MODULE_LOCATION=/updates\n");
     if !depends.is_empty() {

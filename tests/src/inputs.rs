@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder of inputs: `$DKMS_TEST_INPUTS`, else `target/inputs` of the workspace.
+/// The directory of inputs: `$DKMS_TEST_INPUTS`, else `target/inputs` of the workspace.
 ///
 /// # Panics
 /// When it is not there: a test without its inputs must fail, not pass silently.

@@ -1,4 +1,4 @@
-//! A signed repository of made-up packages, published into a temporary folder and served on loopback.
+//! A signed repository of made-up packages, published into a temporary directory and served on loopback.
 
 use std::fs;
 use std::io;
@@ -58,7 +58,7 @@ impl Published {
     /// # Panics
     /// When it cannot be made.
     pub fn empty_at(now: Timestamp) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let one = Quorum { threshold: 1, keys: 1 };
         let plan = Plan {
             config: Config {
@@ -104,7 +104,7 @@ impl Published {
         self.stage(record, &self.bundle(&bundle));
     }
 
-    /// Stages the driver whose source is in the folder `dir`, as `dkms-repo add` does.
+    /// Stages the driver whose source is in the directory `dir`, as `dkms-repo add` does.
     pub fn add_source(&self, dir: &Path) {
         let intake = Intake::on_this_machine(Vendors::of(&self.repository));
         let prepared = intake.prepare(dir).expect("a package");
@@ -189,7 +189,7 @@ impl Published {
         Stage::check(&package).expect("a good package");
         let StagedPackage { manifest, record } = package;
         let dir = Stage::of(&self.repository).package_dir(&manifest.name, &manifest.version);
-        fs::create_dir_all(&dir).expect("a folder");
+        fs::create_dir_all(&dir).expect("a directory");
         let manifest = serde_json::to_vec(&manifest).expect("JSON");
         let record = serde_json::to_vec(&record).expect("JSON");
         fs::write(dir.join("manifest.json"), manifest).expect("a file");
@@ -229,21 +229,21 @@ impl Published {
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter();
     entries
-        .map(|entry| entry.expect("a readable folder"))
+        .map(|entry| entry.expect("a readable directory"))
         .filter(|entry| entry.file_type().is_file())
         .map(walkdir::DirEntry::into_path)
         .collect()
 }
 
-/// A copy of a tree in a folder of its own.
+/// A copy of a tree in a directory of its own.
 ///
 /// # Panics
 /// When it cannot be made.
 pub fn copy_of(tree: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().expect("a temporary folder");
+    let copy = tempfile::tempdir().expect("a temporary directory");
     for file in files(tree) {
         let to = copy.path().join(file.strip_prefix(tree).expect("below it"));
-        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(to.parent().expect("a directory")).expect("a directory");
         fs::copy(&file, &to).expect("a copy");
     }
     copy

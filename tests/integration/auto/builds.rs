@@ -37,7 +37,7 @@ fn a_broken_dkms_conf_is_shown_with_its_line() {
     story.add("edu", "1.0", 0x11e8, Source::Good);
     // No tool of ours publishes such a source.
     let dir = story.repo.scratch().join("broken/edu-1.0");
-    fs::create_dir_all(&dir).expect("a folder");
+    fs::create_dir_all(&dir).expect("a directory");
     fs::write(
         dir.join("dkms.conf"),
         "PACKAGE_NAME=edu\nPACKAGE_VERSION=1.0\nif then\n",

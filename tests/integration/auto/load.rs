@@ -34,7 +34,7 @@ struct Live {
 }
 
 impl Live {
-    /// `answer` is the body of modprobe, a shell script; `$device` is the device's folder below /sys, `$module` the installed file
+    /// `answer` is the body of modprobe, a shell script; `$device` is the device's directory below /sys, `$module` the installed file
     /// and `$root` the machine. Versions 1.0 and 2.0 of a driver are published.
     fn new(answer: &str) -> Self {
         let story = Story::new();
@@ -44,7 +44,7 @@ impl Live {
         story.write(&format!("sys{DEVICE}/modalias"), EDU);
         story.write("etc/os-release", "ID=debian\n");
         let modprobe = story.repo.scratch().join("bin/modprobe");
-        fs::create_dir_all(modprobe.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(modprobe.parent().expect("a directory")).expect("a directory");
         let text = format!(
             "#!/bin/sh\nroot='{}'\ndevice=\"$root/sys{DEVICE}\"\nmodule='{}'\necho \"$*\" >>\"$root/asked\"\n{answer}\n",
             story.path("").display(),
@@ -90,7 +90,11 @@ impl Live {
             run: "test".to_owned(),
             policy: &config.policy,
             loader: Loader {
-                path: format!("{}:/usr/bin:/bin", self.modprobe.parent().expect("a folder").display()).into(),
+                path: format!(
+                    "{}:/usr/bin:/bin",
+                    self.modprobe.parent().expect("a directory").display()
+                )
+                .into(),
                 patience: Duration::from_millis(100),
                 limit: Duration::from_secs(60),
             },
@@ -146,7 +150,7 @@ fn ends(done: &Done) -> Vec<(String, String)> {
             format!(
                 "waits: {} ({})",
                 waiting.reason,
-                waiting.hint.as_deref().unwrap_or("no way out")
+                waiting.hint.as_deref().unwrap_or("no hint")
             )
         }
         End::Installed { .. } => "installed".to_owned(),

@@ -127,8 +127,9 @@ fn what_can_only_be_read_is_named() {
     let story = Story::with_driver();
     story.run(&["sync"]).assert(0, &[]);
     let read_only = |place: &str, arguments: &[String]| {
-        let folder = story.path(place).display().to_string();
-        let script = format!("mount --bind '{folder}' '{folder}'; mount -o remount,bind,ro '{folder}'; exec \"$@\"");
+        let directory = story.path(place).display().to_string();
+        let script =
+            format!("mount --bind '{directory}' '{directory}'; mount -o remount,bind,ro '{directory}'; exec \"$@\"");
         Run::of(&mut in_namespace(&script, arguments))
     };
     let run = read_only("var", &story.auto_arguments(&[]));

@@ -1,4 +1,4 @@
-//! Every error that can stop the agent, provoked for real: its exit code, its words, its way out, and that nothing is half done.
+//! Every error that can stop the agent, provoked for real: its exit code, its words, its hint, and that nothing is half done.
 
 mod damage;
 mod network;

@@ -14,24 +14,24 @@ struct Small {
     second: Run,
 }
 
-/// Runs `--auto` with the folder `place` on a file system that has so many KiB left, and once more when it has grown.
+/// Runs `--auto` with the directory `place` on a file system that has so many KiB left, and once more when it has grown.
 fn on_a_small_disk(source: Source, place: &str, kib: u32) -> Small {
     let story = Story::new();
     story.add("edu", "1.0", 0x11e8, source);
     story.publish();
     let place = place.replace("KERNEL", &story.kernel);
-    let folder = story.path(&place);
-    fs::create_dir_all(&folder).expect("a folder");
+    let directory = story.path(&place);
+    fs::create_dir_all(&directory).expect("a directory");
     let out = |name: &str| story.repo.scratch().join(name);
-    let (folder_text, base) = (folder.display(), story.repo.scratch().display().to_string());
+    let (directory_text, base) = (directory.display(), story.repo.scratch().display().to_string());
     // Less than a page of a file system cannot be had, so what is over is filled.
     let (size, filler) = if kib < 64 { (2048, 2048 - kib) } else { (kib, 0) };
     let script = format!(
-        "mount -t tmpfs -o size={size}k small '{folder_text}'; cd '{base}'\n\
-         head -c {filler}k /dev/zero >'{folder_text}/filler'\n\
+        "mount -t tmpfs -o size={size}k small '{directory_text}'; cd '{base}'\n\
+         head -c {filler}k /dev/zero >'{directory_text}/filler'\n\
          code=0; \"$@\" >first.out 2>first.err || code=$?; echo $code >first.code\n\
-         find '{folder_text}' -mindepth 1 >left\n\
-         rm -f '{folder_text}/filler'; mount -o remount,size=256m '{folder_text}'\n\
+         find '{directory_text}' -mindepth 1 >left\n\
+         rm -f '{directory_text}/filler'; mount -o remount,size=256m '{directory_text}'\n\
          code=0; \"$@\" >second.out 2>second.err || code=$?; echo $code >second.code"
     );
     let both = Run::of(&mut in_namespace(&script, &story.auto_arguments(&[])));

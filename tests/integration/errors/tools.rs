@@ -73,8 +73,8 @@ fn missing_headers_come_with_the_command_that_installs_them() {
 
 /// Runs `--auto` on a machine that has all our programs but these.
 fn without(story: &Story, programs: &str) -> Run {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a folder for everybody");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a directory for everybody");
     let script = format!(
         "cd '{}'; mkdir hide; for file in $(cd /usr/bin; ls -d {programs} 2>/dev/null); do mknod hide/$file c 0 0; done\n\
          mount -t overlay overlay -o lowerdir=$PWD/hide:/usr/bin /usr/bin; cd /; exec \"$@\"",

@@ -62,7 +62,7 @@ hint: dkms-fetch sync
     );
     // Another run has the lock.
     let lock = story.path("var/lib/dkms-fetch/lock");
-    fs::create_dir_all(lock.parent().expect("a parent")).expect("a folder");
+    fs::create_dir_all(lock.parent().expect("a parent")).expect("a directory");
     let file = File::create(&lock).expect("a file");
     file.lock().expect("a lock");
     check(
@@ -208,7 +208,7 @@ hint: run it as root, or try it with --check
 #[test]
 fn a_root_without_a_kernel_and_a_root_that_is_none() {
     let story = Story::with_driver();
-    fs::rename(story.path("lib/modules"), story.path("lib/elsewhere")).expect("a folder");
+    fs::rename(story.path("lib/modules"), story.path("lib/elsewhere")).expect("a directory");
     let devices = story.device_list().display().to_string();
     story.run(&["--auto", "--devices", &devices]).assert(
         2,

@@ -35,9 +35,9 @@ fn a_damaged_cache_is_made_anew_even_without_a_network() {
 fn metadata_that_cannot_be_kept_is_an_error() {
     let published = Published::with_driver();
     let machine = Machine::new(&published, &[file_url(&published.public())]);
-    // A file where the folder should be: this stops root too.
+    // A file where the directory should be: this stops root too.
     let trust = machine.dir.path().join("var/lib/dkms-fetch/trust");
-    fs::create_dir_all(trust.parent().expect("a folder")).expect("a folder");
+    fs::create_dir_all(trust.parent().expect("a directory")).expect("a directory");
     fs::write(&trust, "").expect("a file");
     let error = machine.sync(Network::Online, now()).expect_err("nowhere to keep it");
     assert!(matches!(error, SyncError::Keep { .. }), "{error}");
@@ -62,7 +62,7 @@ fn a_killed_sync_leaves_the_old_index_or_the_new_one() {
         let machine = Machine {
             paths: Paths::of(&Root::at(&root)),
             transport: Transport::new(Options::default()),
-            dir: tempfile::tempdir_in(root).expect("a folder"),
+            dir: tempfile::tempdir_in(root).expect("a directory"),
         };
         let config = Config::read(&Root::at(machine.dir.path().parent().expect("a root"))).expect("a configuration");
         let session = Session::new(

@@ -40,9 +40,9 @@ struct Came {
 
 impl Machine {
     fn new(published: &Published, urls: &[String]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let etc = dir.path().join("etc/dkms-fetch/repos.d");
-        fs::create_dir_all(&etc).expect("a folder");
+        fs::create_dir_all(&etc).expect("a directory");
         fs::copy(published.pinned_root(), etc.join("made-up.root.json")).expect("a copy");
         let machine = Self {
             paths: Paths::of(&Root::at(dir.path())),

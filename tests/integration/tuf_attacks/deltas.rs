@@ -62,7 +62,7 @@ fn check(what: &str, wrong: impl Fn(&[u8], &[u8]) -> Result<Vec<u8>>) -> Result<
     let served = tempfile::tempdir()?;
     for (path, bytes) in &mirror.files {
         let path = served.path().join(path);
-        fs::create_dir_all(path.parent().expect("a folder"))?;
+        fs::create_dir_all(path.parent().expect("a directory"))?;
         fs::write(path, bytes)?;
     }
 

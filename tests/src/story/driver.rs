@@ -20,7 +20,7 @@ pub enum Source {
 
 /// Writes the source of a driver for the device `product` of the maker 1234.
 pub(super) fn write(dir: &Path, name: &str, version: &str, product: u16, source: Source) {
-    fs::create_dir_all(dir).expect("a folder");
+    fs::create_dir_all(dir).expect("a directory");
     let put = |file: &str, text: String| fs::write(dir.join(file), text).expect("a file");
     put(
         "dkms.conf",

@@ -9,8 +9,8 @@ use crate::inputs::{self, link_tree};
 pub(super) fn make(kernel: &str, root: &Path) {
     let from = inputs::kernel_root(kernel);
     let modules = root.join("lib/modules").join(kernel);
-    fs::create_dir_all(&modules).expect("a folder");
-    fs::create_dir_all(root.join("usr")).expect("a folder");
+    fs::create_dir_all(&modules).expect("a directory");
+    fs::create_dir_all(root.join("usr")).expect("a directory");
     for entry in fs::read_dir(from.join("lib/modules").join(kernel))
         .expect("a kernel")
         .flatten()
@@ -20,7 +20,7 @@ pub(super) fn make(kernel: &str, root: &Path) {
         }
     }
     let ata = format!("lib/modules/{kernel}/kernel/drivers");
-    fs::create_dir_all(root.join(&ata)).expect("a folder");
+    fs::create_dir_all(root.join(&ata)).expect("a directory");
     link_tree(&from.join(&ata).join("ata"), &root.join(&ata));
     for part in ["usr/src", "usr/lib"] {
         if from.join(part).is_dir() {

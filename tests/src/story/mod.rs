@@ -58,13 +58,13 @@ impl Story {
     #[must_use]
     pub fn published_at(time: Timestamp, lifetimes: Expiry) -> Self {
         let [kernel, _] = inputs::kernels();
-        let root = tempfile::tempdir_in(inputs::dir().join("..")).expect("a temporary folder");
+        let root = tempfile::tempdir_in(inputs::dir().join("..")).expect("a temporary directory");
         image::make(&kernel, root.path());
         let repo = TestRepo::at(time, lifetimes).expect("a repository");
         let one = Quorum { threshold: 1, keys: 1 };
         delegate(&repo.repository, "pci-1234".parse().expect("a vendor"), one, repo.now).expect("a vendor's role");
         let etc = root.path().join("etc/dkms-fetch/repos.d");
-        fs::create_dir_all(&etc).expect("a folder");
+        fs::create_dir_all(&etc).expect("a directory");
         fs::write(etc.join("test.root.json"), repo.pinned().expect("a root")).expect("a file");
         let story = Self { repo, root, kernel };
         story.use_mirror(&story.own_mirror());
@@ -81,7 +81,7 @@ impl Story {
         story
     }
 
-    /// The repository's own folder as a mirror.
+    /// The repository's own directory as a mirror.
     #[must_use]
     pub fn own_mirror(&self) -> String {
         format!("file://{}/", self.repo.public().display())
@@ -166,7 +166,7 @@ impl Story {
     /// Writes a file in the root.
     pub fn write(&self, below: &str, text: &str) {
         let path = self.path(below);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
         fs::write(path, text).expect("a file");
     }
 
@@ -203,7 +203,7 @@ impl Story {
         assert_data_eq!(self.redactions().redact(shown), expected);
     }
 
-    /// What stands in the way of a plain look at the output: names of temporary folders and of the kernel.
+    /// What stands in the way of a plain look at the output: names of temporary directories and of the kernel.
     fn redactions(&self) -> Redactions {
         let mut redactions = Redactions::new();
         let paths = [("[ROOT]", self.root.path().to_owned()), ("[REPO]", self.repo.public())];
@@ -273,7 +273,7 @@ impl Story {
         }
     }
 
-    /// Waits until the build of a [`Source::Waits`] has begun, and returns its folder.
+    /// Waits until the build of a [`Source::Waits`] has begun, and returns its directory.
     #[must_use]
     pub fn building(&self, name: &str) -> PathBuf {
         let pattern = self.path(&format!("var/lib/dkms/.work/*/dkms/{name}/*/build/started"));
@@ -281,10 +281,10 @@ impl Story {
         let started = patiently("the build to begin", || {
             glob::glob(&pattern).expect("a glob").flatten().next()
         });
-        started.parent().expect("a folder").to_owned()
+        started.parent().expect("a directory").to_owned()
     }
 
-    /// Lets the build in this folder go on.
+    /// Lets the build in this directory go on.
     pub fn go_on(&self, building: &Path) {
         fs::remove_file(building.join("wait")).expect("the build waits");
     }
