@@ -73,7 +73,7 @@ impl InTree {
     /// For each modalias the kernel's own modules that claim it, in the kernel's order.
     ///
     /// One walk over all patterns. A pattern is tried on the run of sorted modaliases that begin with its literal prefix. For most of
-    /// a kernel's 26,000 patterns there is none; [`Heads`] rules out most of those without a search.
+    /// a kernel's 26,000 patterns there is none; `Heads` rules out most of those without a search.
     pub fn claims(&self, modaliases: &[&Modalias]) -> Vec<Vec<KernelClaim>> {
         let folded: Vec<Modalias> = modaliases.iter().map(|m| fold_modalias(m)).collect();
         let mut sorted: Vec<(&[u8], usize)> = folded.iter().map(Modalias::as_bytes).zip(0..).collect();

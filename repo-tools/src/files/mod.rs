@@ -1,6 +1,6 @@
 //! Durable writes: a reader sees the old file or the new one, also after a power cut.
 //!
-//! Every step that others can see, or that a killed process leaves behind, is made here, and tests watch it ([`watch`]).
+//! Every step that others can see, or that a killed process leaves behind, is made here, and tests watch it (`watch`).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

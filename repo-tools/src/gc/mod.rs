@@ -1,7 +1,7 @@
 //! Removes published files that no client needs any more.
 //!
 //! Everything in the tree is immutable but `timestamp.json`, so old states stay until they are removed. What stays is
-//! what the kept snapshots name ([`reach`]): roles, manifests, segments of the index with their deltas, bundles. Roots
+//! what the kept snapshots name (`reach`): roles, manifests, segments of the index with their deltas, bundles. Roots
 //! always stay, for a machine may come back after years and follow the chain from the one that it has. Files with
 //! other names than this program writes are left alone.
 

@@ -1,7 +1,7 @@
 //! Publishing: staged packages become signed, static files.
 //!
 //! [`check`] finds all that machines would refuse, [`content`] makes the targets of every role, [`release`] signs
-//! what differs from the published state, and [`write`] puts it into the tree: immutable files first, `timestamp.json`
+//! what differs from the published state, and `write` puts it into the tree: immutable files first, `timestamp.json`
 //! last and only after a trial read ([`trial_read`]), so that a client sees the old state or the new one.
 
 mod bundles;

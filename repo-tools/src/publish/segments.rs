@@ -97,7 +97,7 @@ impl Base {
     }
 }
 
-/// The newest earlier states of the segment at `path` that are still in the published tree, up to [`BASES_MAX`]. What
+/// The newest earlier states of the segment at `path` that are still in the published tree, up to `BASES_MAX`. What
 /// cannot be read any more is passed over: deltas are optional.
 pub fn bases(public: &Path, path: &str, newest_version: u64) -> Vec<Base> {
     let mut bases: Vec<Base> = Vec::new();

@@ -68,7 +68,7 @@ impl Vermagic {
         }
     }
 
-    /// Compares a module's string with this kernel's: release and the words of [`KNOWN`] must be the same.
+    /// Compares a module's string with this kernel's: release and the words of `KNOWN` must be the same.
     ///
     /// # Errors
     /// What differs.
