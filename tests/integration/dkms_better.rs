@@ -6,9 +6,7 @@ use dkms_tests::inputs;
 const HELLO: Hello = Hello::quick("hello", "1");
 
 fn machine() -> Machine {
-    let machine = Machine::new(Program::Ours);
-    inputs::kernels().iter().for_each(|release| machine.add_kernel(release));
-    machine
+    Machine::with_kernels(Program::Ours)
 }
 
 /// Runs `dkms` and asks for its exit code. Answers what it printed.

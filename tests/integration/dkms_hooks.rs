@@ -24,8 +24,7 @@ fn run(command: &mut Command) -> Output {
 
 /// A machine with the scripts of dkms where they belong, and what they call each other by.
 fn machine() -> Machine {
-    let machine = Machine::new(Program::Ours);
-    inputs::kernels().iter().for_each(|release| machine.add_kernel(release));
+    let machine = Machine::with_kernels(Program::Ours);
     HELLO.put(&machine);
     for file in FILES.iter().filter(|file| file.mode == 0o755) {
         // /etc/kernel is not the machine's own; scripts are run from, and call each other at, a place that is.

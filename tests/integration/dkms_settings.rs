@@ -4,8 +4,7 @@ use dkms_tests::dkms::{Fact, Hello, Machine, Program};
 use dkms_tests::inputs;
 
 fn machine() -> Machine {
-    let machine = Machine::new(Program::Ours);
-    inputs::kernels().iter().for_each(|release| machine.add_kernel(release));
+    let machine = Machine::with_kernels(Program::Ours);
     Hello::quick("hello", "1").put(&machine);
     machine
 }

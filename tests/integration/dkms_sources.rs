@@ -6,9 +6,7 @@ use dkms_tests::inputs;
 const HELLO: Hello = Hello::quick("hello", "1");
 
 fn machine() -> Machine {
-    let machine = Machine::new(Program::Ours);
-    inputs::kernels().iter().for_each(|release| machine.add_kernel(release));
-    machine
+    Machine::with_kernels(Program::Ours)
 }
 
 /// Runs a shell line in the machine's directory and asks for its exit code. `K1` and `K2` are the two kernels.

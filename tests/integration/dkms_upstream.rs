@@ -4,9 +4,7 @@ use dkms_tests::dkms::{Hello, Machine, Program};
 use dkms_tests::inputs;
 
 fn machine() -> Machine {
-    let machine = Machine::new(Program::Ours);
-    inputs::kernels().iter().for_each(|release| machine.add_kernel(release));
-    machine
+    Machine::with_kernels(Program::Ours)
 }
 
 /// Runs `dkms` and asks for its exit code. Answers what it said, on both outputs.

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use dkms_index::modalias::{Fields, Modalias};
+use dkms_index::modalias::Modalias;
 use dkms_support::terminal::printable;
 use serde::Serialize;
 use serde_json::json;
@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::packages;
 use super::view::View;
 use crate::candidate::Rejected;
-use crate::device::{Binding, Device};
+use crate::device::{Binding, Device, ids};
 use crate::exit::Exit;
 use crate::report::Document;
 use crate::report::progress::{print_json, print_text};
@@ -162,21 +162,10 @@ fn is_meant(device: &Device, wanted: &str) -> bool {
     });
     device.path == wanted
         || device.path.ends_with(&format!("/{wanted}"))
-        || device.modaliases.iter().any(|modalias| {
-            modalias.as_bytes() == wanted.as_bytes()
-                || numbers.is_some() && modalias.fields().and_then(|fields| ids(&fields)) == numbers
-        })
-}
-
-/// Vendor and device as one number each.
-fn ids(fields: &Fields) -> Option<(u32, u32)> {
-    match *fields {
-        Fields::Pci { vendor, device, .. } => Some((vendor, device)),
-        Fields::Usb { vendor, product, .. } => Some((vendor.into(), product.into())),
-        Fields::Hid { vendor, product, .. } => Some((vendor, product)),
-        Fields::Sdio { vendor, device, .. } => Some((vendor.into(), device.into())),
-        _ => None,
-    }
+        || device
+            .modaliases
+            .iter()
+            .any(|modalias| modalias.as_bytes() == wanted.as_bytes() || numbers.is_some() && ids(modalias) == numbers)
 }
 
 /// A device of which only the modalias is known.

@@ -48,11 +48,11 @@ fn named(report: &DeviceReport) -> String {
 
 /// Without names every PCI, USB, HID or SDIO device of a kind that needs a driver; with names those of a bus or with an id.
 fn is_required(report: &DeviceReport, required: &[String]) -> bool {
-    let bus = report.device.subsystem.as_str();
     let names: Vec<&String> = required.iter().filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
-        return matches!(bus, "pci" | "usb" | "hid" | "sdio") && !needs_no_driver(report);
+        return report.device.is_on_id_bus() && !needs_no_driver(report);
     }
+    let bus = report.device.subsystem.as_str();
     names
         .iter()
         .any(|name| **name == bus || report.id.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(name)))

@@ -95,15 +95,25 @@ impl Device {
 impl Device {
     /// The short identifier that people look for: `10ec:8168`; none on buses without vendor and device.
     pub fn short_id(&self) -> Option<String> {
-        let (vendor, device) = match self.modaliases.first()?.fields()? {
-            Fields::Pci { vendor, device, .. } => (vendor, device),
-            Fields::Hid { vendor, product, .. } => (vendor, product),
-            Fields::Usb { vendor, product, .. } => (vendor.into(), product.into()),
-            Fields::Sdio { vendor, device, .. } => (vendor.into(), device.into()),
-            _ => return None,
-        };
+        let (vendor, device) = ids(self.modaliases.first()?)?;
         Some(format!("{vendor:04x}:{device:04x}"))
     }
+
+    /// Whether it is on a bus whose devices name their vendor. Those of firmware and platform buses do not, and are many on any machine.
+    pub fn is_on_id_bus(&self) -> bool {
+        matches!(self.subsystem.as_str(), "pci" | "usb" | "hid" | "sdio")
+    }
+}
+
+/// Vendor and device as one number each; none on buses without them.
+pub(crate) fn ids(modalias: &Modalias) -> Option<(u32, u32)> {
+    Some(match modalias.fields()? {
+        Fields::Pci { vendor, device, .. } => (vendor, device),
+        Fields::Hid { vendor, product, .. } => (vendor, product),
+        Fields::Usb { vendor, product, .. } => (vendor.into(), product.into()),
+        Fields::Sdio { vendor, device, .. } => (vendor.into(), device.into()),
+        _ => return None,
+    })
 }
 
 /// The machine's own modalias (`dmi:…`) among `devices`: it chooses OEM sets.

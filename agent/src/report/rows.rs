@@ -82,7 +82,7 @@ pub(super) fn rows(kernel: &KernelReport, all: bool) -> Rows<'_> {
                 continue;
             }
             // Those of firmware and platform buses are many on any machine.
-            if !matches!(report.device.subsystem.as_str(), "pci" | "usb" | "hid" | "sdio") {
+            if !report.device.is_on_id_bus() {
                 found.unknown.push(report);
                 continue;
             }

@@ -9,9 +9,7 @@ use dkms_tests::inputs;
 const HELLO: Hello = Hello::quick("hello", "1");
 
 fn machine() -> Machine {
-    let machine = Machine::new(Program::Ours);
-    inputs::kernels().iter().for_each(|release| machine.add_kernel(release));
-    machine
+    Machine::with_kernels(Program::Ours)
 }
 
 /// A machine on which hello/1 is installed for the first kernel.

@@ -82,6 +82,17 @@ impl Machine {
         machine
     }
 
+    /// A machine with `program` and the kernels of the inputs.
+    ///
+    /// # Panics
+    /// As [`Machine::new`] and [`Machine::add_kernel`].
+    #[must_use]
+    pub fn with_kernels(program: Program) -> Self {
+        let machine = Self::new(program);
+        inputs::kernels().iter().for_each(|release| machine.add_kernel(release));
+        machine
+    }
+
     /// A file of the machine: `dkms/…`, `src/…`, `modules/…`, `etc/…`.
     #[must_use]
     pub fn path(&self, relative: &str) -> PathBuf {

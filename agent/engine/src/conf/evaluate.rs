@@ -29,7 +29,6 @@ pub(super) const SCRIPT: &str = include_str!("evaluate.sh");
 /// # Errors
 /// When the conf cannot be read, is no bash, or does not describe a package; see [`ConfError`].
 pub fn evaluate(dir: &Path, ctx: &ConfContext) -> Result<DkmsConf, ConfError> {
-    require_own_conf(dir, ctx)?;
     if let Some(result) = without_bash(dir, ctx) {
         return result;
     }
@@ -49,7 +48,7 @@ pub fn read_output(stdout: &[u8], ctx: &ConfContext) -> Option<DkmsConf> {
 
 /// Refuses a dkms.conf that is a link out of its source: a package could have a file of this machine read as its configuration, and
 /// lines of it would be shown in errors. A file that the caller names is the caller's.
-pub(super) fn require_own_conf(dir: &Path, ctx: &ConfContext) -> Result<(), ConfError> {
+fn require_own_conf(dir: &Path, ctx: &ConfContext) -> Result<(), ConfError> {
     let path = dir.join("dkms.conf");
     if ctx.conf_file.is_some() || !path.is_symlink() {
         return Ok(());
@@ -68,8 +67,11 @@ pub(super) fn require_own_conf(dir: &Path, ctx: &ConfContext) -> Result<(), Conf
     }
 }
 
-/// The values of a plain conf; None for one that only bash can read.
+/// The values of a plain conf, or why it may not be read; None for one that only bash can read.
 pub(super) fn without_bash(dir: &Path, ctx: &ConfContext) -> Option<Result<DkmsConf, ConfError>> {
+    if let Err(error) = require_own_conf(dir, ctx) {
+        return Some(Err(error));
+    }
     let raw = plain::read(dir, ctx)?;
     Some(typed(&raw, dir, ctx, ""))
 }

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::context::ConfContext;
 use super::error::ConfError;
-use super::evaluate::{attempt, evaluate, require_own_conf, without_bash};
+use super::evaluate::{attempt, evaluate, without_bash};
 use super::model::DkmsConf;
 use crate::fsutil::copy_tree;
 use crate::sandbox::take;
@@ -42,7 +42,6 @@ pub struct WrittenFile {
 /// # Errors
 /// As [`evaluate`], and when the copy cannot be made.
 pub fn evaluate_first(dir: &Path, ctx: &ConfContext) -> Result<FirstEvaluation, ConfError> {
-    require_own_conf(dir, ctx)?;
     if let Some(result) = without_bash(dir, ctx) {
         return result.map(FirstEvaluation::of);
     }
