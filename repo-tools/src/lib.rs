@@ -20,6 +20,7 @@
 //! - [`scan`]: which devices a source claims, and on which kernels it builds.
 //! - [`init`], [`authority`]: keys and roles, from the first root on.
 //! - [`publish`]: staged packages become signed, static files.
+//! - [`export`]: a package version becomes a package of a distribution, .deb or .rpm.
 //! - [`gc`]: removes what no client needs any more.
 //! - [`verify`]: checks the published tree as a client does. [`serve`]: serves it over HTTP.
 
@@ -28,6 +29,7 @@ mod canonical;
 pub mod cli;
 #[cfg(test)]
 mod crash_tests;
+pub mod export;
 pub mod files;
 pub mod gc;
 pub mod ingest;

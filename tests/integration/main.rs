@@ -2,6 +2,7 @@
 
 mod auto;
 mod device;
+mod distribution_packages;
 mod dkms_bad_input;
 mod dkms_better;
 mod dkms_compat;

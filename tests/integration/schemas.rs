@@ -138,6 +138,9 @@ fn repo(schemas: &mut Schemas) {
     check("repo-show", &["show", "qemu-edu"]);
     check("repo-show", &["rollout", "qemu-edu@1.0", "50", "--ring", "lab"]);
     check("repo-show", &["oem-sets", "qemu-edu@1.0", "dmi:*:svnQEMU:*"]);
+    let out = dir.path().join("packages");
+    check("repo-package", &["mkdeb", "qemu-edu", "--out", text(&out)]);
+    check("repo-package", &["mkrpm", "qemu-edu@1.0", "--out", text(&out)]);
     check("repo-publish", &["publish", "--delegate"]);
     check("repo-publish", &["timestamp"]);
     check("repo-publish", &["rotate", "timestamp"]);

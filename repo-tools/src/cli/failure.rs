@@ -31,6 +31,7 @@ macro_rules! hints {
 
 hints!(
     crate::authority::AuthorityError,
+    crate::export::ExportError,
     crate::files::FileError,
     crate::gc::GcError,
     crate::intake::IntakeError,

@@ -11,6 +11,7 @@ mod gc;
 mod init;
 mod lint;
 mod list;
+mod make;
 mod offer;
 mod print;
 mod progress;
@@ -66,6 +67,10 @@ enum Command {
     Add(add::Args),
     Lint(lint::Args),
     List(list::Args),
+    #[command(name = "mkdeb")]
+    MkDeb(make::DebArgs),
+    #[command(name = "mkrpm")]
+    MkRpm(make::RpmArgs),
     Scan(scan::Args),
     Show(show::Args),
     Rollout(offer::RolloutArgs),
@@ -103,21 +108,26 @@ impl Context {
 
     /// Checks that packages can be confined here. `asked` is the option of this run, which overrides `repo.toml`.
     fn require_sandbox(&self, repository: &Repository, asked: Option<Policy>) -> Result<(), Failure> {
-        let layers = sandbox::require(asked.unwrap_or(repository.config().sandbox))?;
-        if let Some(refusal) = layers.no_sandbox() {
-            anstream::eprintln!("warning: {refusal}");
-            refusal
-                .hint()
-                .iter()
-                .for_each(|hint| anstream::eprintln!("hint: {hint}"));
-        }
-        Ok(())
+        require_sandbox(asked.unwrap_or(repository.config().sandbox))
     }
 
     /// The directory that `--repo` names, whether or not it is a repository yet.
     pub fn repo_dir(&self) -> &Path {
         &self.repo
     }
+}
+
+/// Checks that packages can be confined here.
+fn require_sandbox(policy: Policy) -> Result<(), Failure> {
+    let layers = sandbox::require(policy)?;
+    if let Some(refusal) = layers.no_sandbox() {
+        anstream::eprintln!("warning: {refusal}");
+        refusal
+            .hint()
+            .iter()
+            .for_each(|hint| anstream::eprintln!("hint: {hint}"));
+    }
+    Ok(())
 }
 
 /// Parses the command line, runs the subcommand and prints how it failed.
@@ -132,6 +142,8 @@ pub fn main() -> ExitCode {
         Command::Add(args) => add::run(args, &context),
         Command::Lint(args) => lint::run(args, &context),
         Command::List(args) => list::run(args, &context),
+        Command::MkDeb(args) => make::run_deb(&args, &context),
+        Command::MkRpm(args) => make::run_rpm(&args, &context),
         Command::Scan(args) => scan::run(args, &context),
         Command::Show(args) => show::run(args, &context),
         Command::Rollout(args) => offer::run_rollout(args, &context),

@@ -14,9 +14,16 @@ pub(in crate::dkms_cli) fn run(session: &Session, subject: &Subject) -> Exit {
         Ok(lock) => lock,
         Err(exit) => return exit,
     };
+    // Also where the package is known already: a newer release of an rpm with the same version removes the old release afterwards,
+    // and what that one added has to stay.
+    if let Subject::Package(package) = subject {
+        session.note_rpm_transaction(&package.into());
+    }
     match add(session, &lock, subject) {
         Ok(package) => {
-            session.note_rpm_transaction(&package);
+            if !matches!(subject, Subject::Package(_)) {
+                session.note_rpm_transaction(&package);
+            }
             Exit::OK
         }
         Err(exit) => exit,

@@ -1,0 +1,212 @@
+//! `dkms-repo mkdeb` and `mkrpm`: a package version as a package of a distribution.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dkms_engine::sandbox::Policy;
+use dkms_index::document::manifest::Manifest;
+use dkms_index::version;
+use sha2::{Digest, Sha256};
+
+use super::{Context, Failure, print};
+use crate::export::{self, DEFAULT_TIME_S, ExportError, Made, Settings, Source};
+use crate::files;
+use crate::ingest::{Limits, SourceTree, bundle};
+use crate::intake::Intake;
+use crate::package::Vendors;
+use crate::stage::{Stage, StagedPackage};
+
+/// Makes Debian packages (.deb) of package versions: the source for DKMS, with the devices in the field Modaliases.
+///
+/// Each gets the name of its package with -dkms behind it. The same source gives the same bytes; SOURCE_DATE_EPOCH sets the time in
+/// them.
+#[derive(Debug, clap::Args)]
+pub(super) struct DebArgs {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// Makes rpm packages of package versions: the source for DKMS, with the devices as modalias(…) in Provides and Supplements.
+///
+/// Each gets the name of its package with -dkms behind it. The same source gives the same bytes; SOURCE_DATE_EPOCH sets the time in
+/// them. They are not signed: rpmsign does that.
+#[derive(Debug, clap::Args)]
+pub(super) struct RpmArgs {
+    #[command(flatten)]
+    args: Args,
+}
+
+#[derive(Debug, clap::Args)]
+struct Args {
+    /// What to make a package of: NAME@VERSION, or NAME for its newest version, of those in the repository; or whatever `add` takes,
+    /// as a path with a slash, such as ./edu.
+    #[arg(required = true, value_name = "PACKAGE")]
+    packages: Vec<String>,
+    /// Where the packages go.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// The revision of the packaging: higher for the same source with other packaging.
+    #[arg(long, default_value = "1", value_parser = revision)]
+    revision: String,
+    /// Who is responsible for the packages, as NAME <ADDRESS>.
+    #[arg(long, value_name = "MAINTAINER", env = "MAINTAINER")]
+    maintainer: Option<String>,
+    /// What to do where a path cannot be confined; overrides the setting in repo.toml.
+    #[arg(long, value_name = "POLICY")]
+    sandbox: Option<Policy>,
+}
+
+fn revision(text: &str) -> Result<String, String> {
+    if export::is_revision(text) {
+        return Ok(text.to_owned());
+    }
+    Err("a revision has letters, digits and `+.~` only, such as 1 or 2~mine".to_owned())
+}
+
+type Maker = fn(&Source<'_>, &Settings) -> Result<Made, ExportError>;
+
+/// Makes .debs.
+pub(super) fn run_deb(args: &DebArgs, context: &Context) -> Result<(), Failure> {
+    run(&args.args, export::deb, context)
+}
+
+/// Makes .rpms.
+pub(super) fn run_rpm(args: &RpmArgs, context: &Context) -> Result<(), Failure> {
+    run(&args.args, export::rpm, context)
+}
+
+fn run(args: &Args, make: Maker, context: &Context) -> Result<(), Failure> {
+    let settings = Settings {
+        revision: args.revision.clone(),
+        maintainer: maintainer(args, context)?,
+        time_s: time_s()?,
+    };
+    let staged = if args.packages.iter().all(|package| is_path(package)) {
+        Vec::new()
+    } else {
+        Stage::of(&context.repository()?).list()?
+    };
+    let known: BTreeSet<String> = staged.iter().map(|package| package.manifest.name.clone()).collect();
+    // All of them before the first is written: one that cannot be made leaves nothing behind.
+    let mut all = Vec::new();
+    for package in &args.packages {
+        let (manifest, tree) = if is_path(package) {
+            from_path(Path::new(package), args, context)?
+        } else {
+            from_repository(package, &staged, context)?
+        };
+        let source = Source {
+            manifest: &manifest,
+            tree: &tree,
+            known: &known,
+        };
+        all.push((make(&source, &settings)?, manifest));
+    }
+    let mut rows = Vec::new();
+    for (made, manifest) in all {
+        let file = args.out.join(&made.file_name);
+        files::write_atomic(&file, &made.bytes)?;
+        for note in &made.notes {
+            print::note(&format!("{}: {note}", made.package));
+        }
+        if !context.json {
+            print::line(&file.display().to_string());
+        }
+        rows.push(serde_json::json!({
+            "name": manifest.name,
+            "version": manifest.version,
+            "package": made.package,
+            "package_version": made.version,
+            "file": file,
+            "sha256": hex::encode(Sha256::digest(&made.bytes)),
+            "length": made.bytes.len(),
+            "notes": made.notes,
+        }));
+    }
+    if context.json {
+        print::json(&serde_json::Value::Array(rows));
+    }
+    Ok(())
+}
+
+fn is_path(package: &str) -> bool {
+    package.contains('/') || matches!(package, "." | "..")
+}
+
+/// A package that is not in the repository, read as `add` reads it.
+fn from_path(path: &Path, args: &Args, context: &Context) -> Result<(Manifest, SourceTree), Failure> {
+    let policy = match context.repository() {
+        Ok(repository) => args.sandbox.unwrap_or(repository.config().sandbox),
+        // There is no need for a repository here.
+        Err(_) => args.sandbox.unwrap_or_default(),
+    };
+    super::require_sandbox(policy)?;
+    let prepared = Intake::on_this_machine(Vendors::default()).prepare(path)?;
+    for note in &prepared.notes {
+        print::note(note);
+    }
+    let tree = unpacked(&prepared.bundle.bytes, path)?;
+    Ok((prepared.package.manifest, tree))
+}
+
+fn from_repository(
+    package: &str,
+    staged: &[StagedPackage],
+    context: &Context,
+) -> Result<(Manifest, SourceTree), Failure> {
+    let (name, wanted) = match package.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (package, None),
+    };
+    let of_name = staged
+        .iter()
+        .map(|package| &package.manifest)
+        .filter(|m| m.name == name);
+    let fits = of_name.filter(|manifest| wanted.is_none_or(|version| manifest.version == version));
+    let Some(manifest) = fits.max_by(|a, b| version::compare(&a.version, &b.version)) else {
+        return Err(Failure::new(format!("{package} is not in the repository"))
+            .with_hint("dkms-repo list; a path has a slash in it, such as ./DIRECTORY"));
+    };
+    let file = Stage::of(&context.repository()?).bundle_path(&manifest.bundle);
+    let bytes = fs::read(&file).map_err(files::FileError::on("read", &file))?;
+    if hex::encode(Sha256::digest(&bytes)) != manifest.bundle.sha256 {
+        return Err(Failure::new(format!(
+            "{} is not what its name says: its SHA-256 is another one",
+            file.display()
+        ))
+        .with_hint("the file is damaged: add the package again with --force")
+        .refused());
+    }
+    Ok((manifest.clone(), unpacked(&bytes, &file)?))
+}
+
+fn unpacked(bytes: &[u8], from: &Path) -> Result<SourceTree, Failure> {
+    bundle::unpack(bytes, Limits::default())
+        .map_err(|problem| Failure::new(format!("{} cannot be unpacked: {problem}", from.display())))
+}
+
+/// Who is named as the maintainer where nobody is given: the repository, at this machine.
+fn maintainer(args: &Args, context: &Context) -> Result<String, Failure> {
+    let given = args.maintainer.clone().unwrap_or_else(|| {
+        let name = context
+            .repository()
+            .map_or_else(|_| "dkms-repo".to_owned(), |r| r.config().name.clone());
+        format!("{name} <dkms-repo@localhost>")
+    });
+    let has_address = given.contains(" <") && given.ends_with('>') && !given.contains(char::is_control);
+    if has_address {
+        return Ok(given);
+    }
+    Err(Failure::new(format!("the maintainer {given:?} has no address")).with_hint("--maintainer 'NAME <ADDRESS>'"))
+}
+
+fn time_s() -> Result<u32, Failure> {
+    let Some(given) = std::env::var_os("SOURCE_DATE_EPOCH") else {
+        return Ok(DEFAULT_TIME_S);
+    };
+    given.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        Failure::new(format!("SOURCE_DATE_EPOCH is {given:?}, which is no number of seconds"))
+            .with_hint("unset it, or set it to the output of `git log -1 --format=%ct`")
+    })
+}
