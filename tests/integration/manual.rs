@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use dkms_engine::root::Root;
-use dkms_fetch::config::Config;
+use dkms_fetch::config::{Config, Network};
 use dkms_repo::repository;
 use dkms_tests::dkms::ours;
 use dkms_tests::{inputs, sources};
@@ -117,6 +117,10 @@ fn every_key_is_on_its_page_with_its_default() {
         "dkms-fetch.toml.5",
         machine("config.toml", &format!("[[pin]]\n{no_key}")),
     );
+    check(
+        "dkms-fetch.toml.5",
+        machine("config.toml", &format!("[network]\n{no_key}")),
+    );
     check("dkms-fetch-repos.5", machine("repos.d/a.toml", &no_key));
     check("dkms-repo.toml.5", publisher(&no_key));
     check(
@@ -138,6 +142,13 @@ fn the_examples_are_accepted_and_complete() {
     has_keys(
         &policy,
         read_machine("config.toml", &format!("{NO_KEY} = 1\n")).map(drop),
+    );
+    let network = format!("[network]\n{NO_KEY} = 1\n");
+    has_keys(&policy, read_machine("config.toml", &network).map(drop));
+    assert_eq!(
+        config.policy.network,
+        Network::default(),
+        "the example has the defaults"
     );
 
     let drivers = example("repos.d/drivers.toml");

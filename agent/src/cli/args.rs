@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::config::Seconds;
 use crate::exit;
 
 const ABOUT: &str = "Finds, downloads, builds and installs the drivers a machine lacks";
@@ -69,6 +70,9 @@ pub struct Common {
     /// Use only what is cached; no network
     #[arg(long, global = true, help_heading = "Mode")]
     pub offline: bool,
+    /// Wait for metadata of the repositories this long in all [default: 90, or `metadata_s` of config.toml]
+    #[arg(long, global = true, value_name = "SECONDS", help_heading = "Mode")]
+    pub network_budget: Option<Seconds>,
     /// Say what would be done and write nothing
     #[arg(long, global = true, help_heading = "Mode")]
     pub check: bool,

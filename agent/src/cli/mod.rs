@@ -173,13 +173,17 @@ fn report(cli: &Cli, failure: &Failure) {
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let mut interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(Failure::Runtime)?.block_on(async {
+    let runtime = runtime.map_err(Failure::Runtime)?;
+    let done = runtime.block_on(async {
         tokio::select! {
             biased;
             signal = interrupt.received() => Err(Failure::Interrupted { signal }),
             done = work => done,
         }
-    })
+    });
+    // A look-up of a name that does not end is left behind.
+    runtime.shutdown_background();
+    done
 }
 
 /// Reports that packages are not known, if there is no index to look them up in; returns whether that is so.

@@ -2,6 +2,7 @@
 
 use dkms_index::trust::TrustedMetadata;
 use dkms_support::chain;
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::block_on;
@@ -26,25 +27,37 @@ pub(super) struct Opened<'a> {
 
 /// How mirrors are reached.
 pub(super) fn transport(context: &Context) -> Transport {
+    let policy = &context.config.policy;
+    let network = &policy.network;
+    let budget = context.options.network_budget.unwrap_or(network.metadata_s);
     Transport::new(Options {
-        allow_plain_http: context.config.policy.allow_plain_http,
+        allow_plain_http: policy.allow_plain_http,
         not_before: context.now,
+        connect_timeout: network.connect_s.into(),
+        idle_timeout: network.idle_s.into(),
+        head_start: network.next_mirror_s.into(),
+        metadata_budget: budget.into(),
         ..Options::default()
     })
 }
 
-/// Brings every repository up to date. For one that cannot be reached the cached state is used; one whose files
-/// cannot be trusted stops the run.
+/// Brings every repository up to date, all at the same time, so that one that is slow costs the others nothing. For one that cannot
+/// be reached the cached state is used; one whose files cannot be trusted stops the run.
 pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> Result<Vec<Opened<'a>>, Failure> {
     context.require_repository()?;
     let mut opened = Vec::new();
     let mut unreached = Vec::new();
-    for repository in &context.config.repositories {
+    let all = context.config.repositories.iter().map(|repository| {
         context.reporter.report(ProgressEvent::Syncing {
             repository: repository.name.to_string(),
         });
-        let session = Session::new(repository, &context.cache, transport, context.network());
-        match one(context, session).await {
+        one(
+            context,
+            Session::new(repository, &context.cache, transport, context.network()),
+        )
+    });
+    for outcome in join_all(all).await {
+        match outcome {
             Ok(repository) => opened.push(repository),
             // This repository has neither a network nor a cache; another one may.
             Err(error) if error.is_transport() => unreached.push(error),

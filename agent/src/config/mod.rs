@@ -5,6 +5,7 @@
 //! ignored installs what its author forbade.
 
 mod directories;
+mod network;
 mod policy;
 mod repository;
 
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::files;
 
 pub use directories::VENDOR_DIR;
+pub use network::{Network, Seconds};
 pub(crate) use policy::glob_matches;
 pub use policy::{Policy, PolicyRule};
 pub(crate) use repository::mirror;
@@ -269,6 +271,12 @@ mod tests {
         };
         check("config.toml", "[policy\n", "line 1");
         check("config.toml", "\n\nallow_root_script = []\n", "line 3: unknown field");
+        check(
+            "config.toml",
+            "[network]\nidle_s = 0\n",
+            "line 2: a time is 0.1 to 86400 s",
+        );
+        check("config.toml", "[network]\nidle = 3\n", "line 2: unknown field");
         check("repos.d/a.toml", "name = \"a\"\nurls = 3\n", "line 2");
         check("repos.d/a.toml", "name = \"a/b\"\nurls = []\nroot = \"r\"\n", "name");
         check(

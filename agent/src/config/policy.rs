@@ -4,6 +4,8 @@ use dkms_engine::sandbox;
 use dkms_index::trust::Expiry;
 use serde::Deserialize;
 
+use super::Network;
+
 /// The whole of `config.toml`. Everything absent has the safe default.
 ///
 /// ```toml
@@ -11,6 +13,9 @@ use serde::Deserialize;
 /// allow_root_scripts = ["digimend"]
 /// allow_plain_http = false
 /// rings = ["early"]
+///
+/// [network]
+/// metadata_s = 90
 ///
 /// [[pin]]
 /// package = "r8168"
@@ -35,6 +40,8 @@ pub struct Policy {
     pub sandbox: sandbox::Policy,
     /// Rollout rings that this machine takes part in.
     pub rings: Vec<String>,
+    /// How long servers may keep a run waiting.
+    pub network: Network,
 }
 
 impl Policy {

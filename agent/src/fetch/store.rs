@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{FetchError, VerifiedBundle, label};
 use crate::state::Paths;
 use crate::sync::Session;
-use crate::transport::{Answer, PartFile, Request};
+use crate::transport::{Answer, Limit, PartFile, Request};
 
 /// How long another run's download of the same bundle is waited for between looks.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -173,6 +173,7 @@ impl Wanted {
         }
         let request = Request {
             resume: true,
+            limit: Limit::BySize,
             ..Request::whole(&self.remote, self.length)
         };
         let mut sink = PartFile::new(file, progress).map_err(|e| self.failed(part, e))?;

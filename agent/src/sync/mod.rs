@@ -24,7 +24,7 @@ pub use pinned::{PinnedRoot, RootKey, normal_fingerprint};
 use crate::config::Repository;
 use crate::state::index::{Builder, Updater};
 use crate::state::{self, Paths, StateError};
-use crate::transport::{Answer, Mirrors, Request, Transport};
+use crate::transport::{Answer, Limit, Mirrors, Request, Transport};
 use keep::Keeper;
 use segments::SegmentCache;
 
@@ -238,7 +238,7 @@ impl<'a> Session<'a> {
             SegmentWant::Download(want) => return self.whole_segment(fetch, &want).await.map(Some),
             SegmentWant::Held { decoded_sha256 } => fetch.feed_held(cache.read(&decoded_sha256)),
             SegmentWant::Delta { file, base } => {
-                let delta = self.get(&file, None).await.ok().flatten();
+                let delta = self.get(&file, Limit::BySize, None).await.ok().flatten();
                 fetch.feed_delta(delta.as_deref().map_or(Fed::Absent, Fed::Bytes), &cache.read(&base))
             }
         };
@@ -252,7 +252,7 @@ impl<'a> Session<'a> {
     async fn whole_segment(&self, fetch: &mut IndexFetch<'_>, want: &Want) -> Result<TrustedSegment, SyncError> {
         let mut tried = 0;
         loop {
-            let bytes = self.get(want, None).await?;
+            let bytes = self.get(want, Limit::BySize, None).await?;
             match fetch.feed(bytes.as_deref().map_or(Fed::Absent, Fed::Bytes)) {
                 Ok(segment) => return Ok(segment),
                 Err(error) if tried + 1 >= self.mirrors.len() => return Err(SyncError::trust(self.repository, error)),
@@ -279,7 +279,7 @@ impl<'a> Session<'a> {
         // There may be changes before the first file is fetched.
         keeper.carry_out(exchange.changes())?;
         while let Some(want) = exchange.want() {
-            let bytes = self.get(&want, Some(&keeper)).await?;
+            let bytes = self.get(&want, Limit::Metadata, Some(&keeper)).await?;
             let fed = exchange.feed(bytes.as_deref().map_or(Fed::Absent, Fed::Bytes));
             keeper.carry_out(exchange.changes())?;
             fed.map_err(|e| SyncError::trust(self.repository, e))?;
@@ -288,7 +288,7 @@ impl<'a> Session<'a> {
     }
 
     /// A file from the mirrors; `None` when none of them has it. `keeper` has the copy of a file that may have changed.
-    async fn get(&self, want: &Want, keeper: Option<&Keeper>) -> Result<Option<Vec<u8>>, SyncError> {
+    async fn get(&self, want: &Want, limit: Limit, keeper: Option<&Keeper>) -> Result<Option<Vec<u8>>, SyncError> {
         let failed = |source| SyncError::Transport {
             repository: self.repository.name.clone(),
             source,
@@ -302,6 +302,8 @@ impl<'a> Session<'a> {
         let known = keeper.filter(|_| !want.immutable).and_then(|k| k.tagged(&want.path));
         let request = Request {
             etag: known.as_ref().map(|(etag, _)| etag.as_str()),
+            limit,
+            may_be_absent: want.path.ends_with(".root.json"),
             ..Request::whole(&want.path, want.max_bytes)
         };
         let (answer, bytes) = self.transport.get_bytes(&self.mirrors, request).await.map_err(failed)?;

@@ -63,6 +63,23 @@ pub enum TransportError {
         /// How long the server asks to wait.
         retry_after: Option<Duration>,
     },
+    /// The time that a run has for a file, or for all metadata, is over.
+    #[error(
+        "{path} did not arrive in the {} s {}{}",
+        allowed.as_secs_f64(),
+        if *is_metadata { "that a run waits for metadata" } else { "that a file of its size may take" },
+        last.as_ref().map(|error| format!(": {error}")).unwrap_or_default()
+    )]
+    OutOfTime {
+        /// The file's place below the mirrors.
+        path: String,
+        /// How long was allowed.
+        allowed: Duration,
+        /// Whether that is for all metadata of the run.
+        is_metadata: bool,
+        /// The last failure before it.
+        last: Option<Box<TransportError>>,
+    },
     /// The server sends more than the file may have.
     #[error("{url} is longer than the {max_bytes} bytes allowed")]
     TooBig {
@@ -110,7 +127,7 @@ impl TransportError {
     /// Whether trying again may help.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Interrupted { .. } => true,
+            Self::Unreachable { .. } | Self::Interrupted { .. } | Self::OutOfTime { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
             _ => false,
         }
@@ -132,6 +149,7 @@ impl TransportError {
             self,
             Self::Unreachable { .. } | Self::NoCertificates { .. } | Self::PlainHttp { .. }
         ) || matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+            || matches!(self, Self::OutOfTime { last, .. } if last.as_deref().is_none_or(Self::is_offline))
     }
 
     /// How long the server asks to wait.
@@ -156,7 +174,13 @@ impl TransportError {
                 retry_after: Some(after),
                 ..
             } if !after.is_zero() => format!("try again in {} s", after.as_secs()),
-            Self::Status { .. } if self.may_pass() => "try again later".to_owned(),
+            Self::OutOfTime { is_metadata: true, .. } => {
+                "try again later, or give it more time: --network-budget SECONDS, or `metadata_s` in \
+                 /etc/dkms-fetch/config.toml"
+                    .to_owned()
+            }
+            Self::Interrupted { .. } => "try again later, or add another mirror to the repository's `urls`".to_owned(),
+            Self::Status { .. } | Self::OutOfTime { .. } if self.may_pass() => "try again later".to_owned(),
             Self::Write { source, .. } if is_full(source) => "free some space: `df -h /var`".to_owned(),
             Self::File { path, .. } => format!("is the medium mounted? `ls -l {}`", path.display()),
             _ => return None,

@@ -1,8 +1,9 @@
 //! `file://` mirrors: the same tree on a disk, a stick or a DVD.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 
 use rustix::fs::OFlags;
 use url::Url;
@@ -10,7 +11,18 @@ use url::Url;
 use super::error::{TransportError, shown};
 use super::{Answer, Request, Sink};
 
-pub(super) fn get(url: &Url, request: Request<'_>, sink: &mut dyn Sink) -> Result<Answer, TransportError> {
+/// A file of a repository, open.
+pub(super) struct Opened {
+    url: Url,
+    path: PathBuf,
+    file: File,
+    /// Where the part begins that is wanted.
+    at: u64,
+    max_bytes: u64,
+}
+
+/// Opens the file, of which `held` bytes are there; `None` where the repository does not have it.
+pub(super) fn open(url: &Url, request: Request<'_>, held: u64) -> Result<Option<Opened>, TransportError> {
     let path = url.to_file_path().map_err(|()| TransportError::Protocol {
         url: shown(url),
         why: "a file:// address has no host".to_owned(),
@@ -24,11 +36,11 @@ pub(super) fn get(url: &Url, request: Request<'_>, sink: &mut dyn Sink) -> Resul
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits() as i32)
         .open(&path);
-    let mut file = match opened {
+    let file = match opened {
         Ok(file) => file,
         // A missing file means that the repository does not have it only if the medium itself is there.
         Err(e) if e.kind() == io::ErrorKind::NotFound && medium_is_there(&path, request.path) => {
-            return Ok(Answer::NotFound);
+            return Ok(None);
         }
         Err(e) => return Err(failed(e)),
     };
@@ -45,23 +57,40 @@ pub(super) fn get(url: &Url, request: Request<'_>, sink: &mut dyn Sink) -> Resul
             max_bytes: request.max_bytes,
         });
     }
-    let write = |source| TransportError::Write {
-        url: shown(url),
-        source,
-    };
-    let at = if request.resume && sink.held() <= metadata.len() {
-        sink.held()
+    let at = if request.resume && held <= metadata.len() {
+        held
     } else {
         0
     };
-    sink.start(at).map_err(write)?;
-    file.seek(SeekFrom::Start(at)).map_err(failed)?;
-    let mut rest = file.take(request.max_bytes - at);
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match rest.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(Answer::Body { etag: None }),
-            n => sink.write(&buffer[..n]).map_err(write)?,
+    Ok(Some(Opened {
+        url: url.clone(),
+        path,
+        file,
+        at,
+        max_bytes: request.max_bytes,
+    }))
+}
+
+impl Opened {
+    /// Copies it into the sink.
+    pub(super) fn copy(mut self, sink: &mut dyn Sink) -> Result<Answer, TransportError> {
+        let failed = |source| TransportError::File {
+            path: self.path.clone(),
+            source,
+        };
+        let write = |source| TransportError::Write {
+            url: shown(&self.url),
+            source,
+        };
+        sink.start(self.at).map_err(write)?;
+        self.file.seek(SeekFrom::Start(self.at)).map_err(failed)?;
+        let mut rest = self.file.take(self.max_bytes.saturating_sub(self.at));
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match rest.read(&mut buffer).map_err(failed)? {
+                0 => return Ok(Answer::Body { etag: None }),
+                n => sink.write(&buffer[..n]).map_err(write)?,
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! One request to one https or http mirror.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use dkms_support::chain;
 use jiff::Timestamp;
@@ -15,13 +14,13 @@ use url::Url;
 
 use super::error::{TransportError, shown};
 use super::mirrors::{check_scheme, is_loopback};
+use super::pace::{Next, Pace};
 use super::retry::parse_retry_after;
 use super::{Answer, Options, Request, Sink};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 5;
-/// A server slower than this counts as silent. It gives the time limit of a whole body.
-const SLOWEST_BYTES_PER_S: u64 = 4 << 10;
+/// A mirror wins over others by the first bytes of a body: the whole of most metadata, and little on a slow line.
+const FIRST_BYTES: usize = 4 << 10;
 
 /// The HTTP clients, made when first needed: reading the certificate authorities takes 10 ms that a `file://` or
 /// loopback repository need not pay.
@@ -43,61 +42,27 @@ impl Clients {
         }
     }
 
-    /// Gets `url` into `sink`.
-    pub(super) async fn get(
-        &self,
-        url: &Url,
-        request: Request<'_>,
-        sink: &mut dyn Sink,
-    ) -> Result<Answer, TransportError> {
-        let deadline = Duration::from_secs(60 + request.max_bytes / SLOWEST_BYTES_PER_S);
-        let held = sink.held();
-        match tokio::time::timeout(deadline, self.get_without_limit(url, request, sink)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(TransportError::Interrupted {
+    /// Asks for `url`, of which `held` bytes are there, and waits for the first bytes of the body.
+    pub(super) async fn begin(&self, url: &Url, request: Request<'_>, held: u64) -> Result<Start, TransportError> {
+        let idle = self.options.idle_timeout;
+        let at = if request.resume { held } else { 0 };
+        // This covers redirects, and a server that sends one informational response after another.
+        let Ok(response) = tokio::time::timeout(idle, self.send(url, request, at)).await else {
+            return Err(TransportError::Unreachable {
                 url: shown(url),
-                received: sink.held().saturating_sub(held),
-                why: format!("not done after {} s", deadline.as_secs()),
-            }),
-        }
-    }
-
-    async fn get_without_limit(
-        &self,
-        url: &Url,
-        request: Request<'_>,
-        sink: &mut dyn Sink,
-    ) -> Result<Answer, TransportError> {
-        let mut builder = self.client(url)?.get(url.clone());
-        let resume_at = if request.resume { sink.held() } else { 0 };
-        if resume_at > 0 {
-            builder = builder.header(RANGE, format!("bytes={resume_at}-"));
-        }
-        if let Some(etag) = request.etag {
-            builder = builder.header(IF_NONE_MATCH, etag);
-        }
-        let response = builder.send().await.map_err(|e| unreachable(url, e))?;
+                why: format!("no answer within {} s", idle.as_secs_f64()),
+            });
+        };
+        let response = response?;
         let at = match response.status() {
             StatusCode::OK => 0,
-            StatusCode::PARTIAL_CONTENT if resume_at > 0 => {
-                check_range(response.headers(), resume_at)
-                    .map_err(|why| TransportError::Protocol { url: shown(url), why })?;
-                resume_at
+            StatusCode::PARTIAL_CONTENT if at > 0 => {
+                check_range(response.headers(), at).map_err(|why| TransportError::Protocol { url: shown(url), why })?;
+                at
             }
-            StatusCode::NOT_MODIFIED if request.etag.is_some() => return Ok(Answer::NotModified),
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Answer::NotFound),
-            StatusCode::RANGE_NOT_SATISFIABLE if resume_at > 0 => {
-                // What is held is longer than the file: it is not the start of it. The next try asks for the whole.
-                sink.start(0).map_err(|source| TransportError::Write {
-                    url: shown(url),
-                    source,
-                })?;
-                return Err(TransportError::Interrupted {
-                    url: shown(url),
-                    received: 0,
-                    why: "the part from an earlier run does not fit".to_owned(),
-                });
-            }
+            StatusCode::NOT_MODIFIED if request.etag.is_some() => return Ok(Start::NotModified),
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Start::NotFound),
+            StatusCode::RANGE_NOT_SATISFIABLE if at > 0 => return Ok(Start::Misfit),
             status => {
                 return Err(TransportError::Status {
                     url: shown(url),
@@ -107,13 +72,35 @@ impl Clients {
                 });
             }
         };
-        let etag = header(response.headers(), &ETAG).map(str::to_owned);
-        sink.start(at).map_err(|source| TransportError::Write {
-            url: shown(url),
-            source,
-        })?;
-        receive(url, response, request.max_bytes, sink).await?;
-        Ok(Answer::Body { etag })
+        let mut body = Body {
+            url: url.clone(),
+            etag: header(response.headers(), &ETAG).map(str::to_owned),
+            at,
+            max_bytes: request.max_bytes,
+            first: Vec::new(),
+            rest: Some(response),
+            broken: None,
+            pace: Pace::new(idle),
+        };
+        match body.begin().await {
+            // What came is the start of the file: the next request is for the rest.
+            Err(error @ TransportError::Interrupted { .. }) if request.resume && !body.first.is_empty() => {
+                body.broken = Some(error);
+            }
+            begun => begun?,
+        }
+        Ok(Start::Body(body))
+    }
+
+    async fn send(&self, url: &Url, request: Request<'_>, at: u64) -> Result<Response, TransportError> {
+        let mut builder = self.client(url)?.get(url.clone());
+        if at > 0 {
+            builder = builder.header(RANGE, format!("bytes={at}-"));
+        }
+        if let Some(etag) = request.etag {
+            builder = builder.header(IF_NONE_MATCH, etag);
+        }
+        builder.send().await.map_err(|e| unreachable(url, e))
     }
 
     fn client(&self, url: &Url) -> Result<&Client, TransportError> {
@@ -138,33 +125,105 @@ impl Clients {
     }
 }
 
-/// Streams the body into the sink and stops at `max_bytes`.
-async fn receive(url: &Url, mut response: Response, max_bytes: u64, sink: &mut dyn Sink) -> Result<(), TransportError> {
-    let too_big = || TransportError::TooBig {
-        url: shown(url),
-        max_bytes,
-    };
-    let start = sink.held();
-    if response
-        .content_length()
-        .is_some_and(|length| start.saturating_add(length) > max_bytes)
-    {
-        return Err(too_big());
-    }
-    loop {
-        let chunk = response.chunk().await.map_err(|e| TransportError::Interrupted {
-            url: shown(url),
-            received: sink.held() - start,
-            why: chain(&e.without_url()),
-        })?;
-        let Some(chunk) = chunk else { return Ok(()) };
-        if sink.held() + chunk.len() as u64 > max_bytes {
-            return Err(too_big());
+/// How a server answered.
+pub(super) enum Start {
+    /// It sends the file.
+    Body(Body),
+    NotModified,
+    NotFound,
+    /// What is held is longer than the file: it is not the start of it.
+    Misfit,
+}
+
+/// A body of which the first bytes are there.
+pub(super) struct Body {
+    url: Url,
+    etag: Option<String>,
+    /// Where in the file it begins.
+    at: u64,
+    max_bytes: u64,
+    first: Vec<u8>,
+    /// `None` when `first` is all.
+    rest: Option<Response>,
+    /// Why nothing comes after `first`.
+    broken: Option<TransportError>,
+    pace: Pace,
+}
+
+impl Body {
+    async fn begin(&mut self) -> Result<(), TransportError> {
+        let announced = self.rest.as_ref().and_then(Response::content_length);
+        if announced.is_some_and(|length| self.at.saturating_add(length) > self.max_bytes) {
+            return Err(self.too_big());
         }
-        sink.write(&chunk).map_err(|source| TransportError::Write {
+        while self.first.len() < FIRST_BYTES {
+            let Some(bytes) = self.next(self.first.len() as u64).await? else {
+                break;
+            };
+            self.first.extend_from_slice(bytes.as_ref());
+            self.check_length(self.first.len() as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Streams it into the sink and stops at the limit.
+    pub(super) async fn finish(mut self, sink: &mut dyn Sink) -> Result<Answer, TransportError> {
+        let write = |url: &Url, source| TransportError::Write {
             url: shown(url),
             source,
-        })?;
+        };
+        sink.start(self.at).map_err(|e| write(&self.url, e))?;
+        sink.write(&self.first).map_err(|e| write(&self.url, e))?;
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        let mut received = self.first.len() as u64;
+        // Another mirror may have been waited for meanwhile.
+        self.pace.restart();
+        while let Some(bytes) = self.next(received).await? {
+            let bytes = bytes.as_ref();
+            received += bytes.len() as u64;
+            self.check_length(received)?;
+            sink.write(bytes).map_err(|e| write(&self.url, e))?;
+        }
+        Ok(Answer::Body { etag: self.etag })
+    }
+
+    async fn next(&mut self, received: u64) -> Result<Option<impl AsRef<[u8]> + use<>>, TransportError> {
+        let Some(response) = &mut self.rest else {
+            return Ok(None);
+        };
+        let why = match self.pace.next(response).await {
+            Next::Bytes(bytes) => return Ok(Some(bytes)),
+            Next::End => {
+                self.rest = None;
+                return Ok(None);
+            }
+            Next::Failed(error) => chain(&error.without_url()),
+            Next::TooSlow(bytes) => {
+                let idle = self.pace.idle().as_secs_f64();
+                format!("no more than {bytes} bytes arrived within {idle} s")
+            }
+        };
+        Err(TransportError::Interrupted {
+            url: shown(&self.url),
+            received,
+            why,
+        })
+    }
+
+    fn check_length(&self, received: u64) -> Result<(), TransportError> {
+        if self.at.saturating_add(received) > self.max_bytes {
+            return Err(self.too_big());
+        }
+        Ok(())
+    }
+
+    fn too_big(&self) -> TransportError {
+        TransportError::TooBig {
+            url: shown(&self.url),
+            max_bytes: self.max_bytes,
+        }
     }
 }
 
@@ -212,8 +271,7 @@ fn build(options: &Options, roots: RootCertStore, loopback: bool) -> Result<Clie
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let mut builder = Client::builder()
         .user_agent(concat!("dkms-fetch/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(options.idle_timeout)
+        .connect_timeout(options.connect_timeout)
         .redirect(redirects(options.allow_plain_http))
         .tls_backend_preconfigured(tls);
     if loopback {

@@ -1,6 +1,6 @@
 //! The addresses of a repository, and which of them may be used.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use url::{Host, Url};
 
@@ -12,6 +12,8 @@ use super::error::{TransportError, shown};
 pub struct Mirrors {
     urls: Vec<Url>,
     preferred: AtomicUsize,
+    /// Whether none gave the last file that was asked for.
+    failed: AtomicBool,
 }
 
 impl Mirrors {
@@ -20,6 +22,7 @@ impl Mirrors {
         Self {
             urls,
             preferred: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -41,11 +44,25 @@ impl Mirrors {
         }
     }
 
-    /// Every mirror once with its number.
-    pub(super) fn in_order(&self) -> impl Iterator<Item = (usize, &Url)> {
+    /// The number of every mirror once.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = usize> + use<> {
         let first = self.preferred.load(Ordering::Relaxed);
         let count = self.urls.len();
-        (0..count).map(move |n| (first + n) % count).map(|n| (n, &self.urls[n]))
+        (0..count).map(move |n| (first + n) % count)
+    }
+
+    /// The mirror of this number.
+    pub(super) fn at(&self, number: usize) -> &Url {
+        &self.urls[number]
+    }
+
+    /// Notes whether one of them answered: mirrors that did not are not asked again and again.
+    pub(super) fn note(&self, answered: bool) {
+        self.failed.store(!answered, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     pub(super) fn prefer(&self, number: usize) {
@@ -142,7 +159,7 @@ mod tests {
             url("http://[::1]:2/"),
             url("http://[::1]:3/"),
         ]);
-        let order = |m: &Mirrors| m.in_order().map(|(n, _)| n).collect::<Vec<_>>();
+        let order = |m: &Mirrors| m.in_order().collect::<Vec<_>>();
         assert_eq!(order(&mirrors), [0, 1, 2]);
         mirrors.prefer(1);
         assert_eq!(order(&mirrors), [1, 2, 0]);

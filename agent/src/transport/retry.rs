@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-/// A server may ask to wait this long; longer and the run ends instead, to be tried again later.
+/// Servers may ask to wait this long in all; longer and the run ends instead, to be tried again later.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// The waits between tries.
@@ -16,6 +16,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Backoff {
     left: u32,
     next: Duration,
+    /// How long servers may still ask to wait.
+    patience: Duration,
 }
 
 impl Backoff {
@@ -23,6 +25,7 @@ impl Backoff {
         Self {
             left: retries,
             next: first,
+            patience: WAIT_MAX,
         }
     }
 
@@ -32,11 +35,11 @@ impl Backoff {
         let step = self.next.min(WAIT_MAX);
         self.next = step * 2;
         let jittered = step.mul_f64(0.5 + fastrand::f64() / 2.0);
-        match server_asks {
-            Some(asked) if asked > WAIT_MAX => None,
-            Some(asked) => Some(asked.max(jittered)),
-            None => Some(jittered),
-        }
+        let Some(asked) = server_asks else {
+            return Some(jittered);
+        };
+        self.patience = self.patience.checked_sub(asked)?;
+        Some(asked.max(jittered))
     }
 }
 
@@ -68,6 +71,12 @@ mod tests {
         let next = |seconds| Backoff::new(1, Duration::from_millis(100)).next(Some(Duration::from_secs(seconds)));
         assert_eq!(next(7), Some(Duration::from_secs(7)));
         assert_eq!(next(3600), None);
+        let mut backoff = Backoff::new(3, Duration::from_millis(100));
+        assert_eq!(
+            backoff.next(Some(Duration::from_secs(20))),
+            Some(Duration::from_secs(20))
+        );
+        assert_eq!(backoff.next(Some(Duration::from_secs(20))), None, "in all");
     }
 
     #[test]

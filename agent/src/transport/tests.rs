@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::net::TcpStream;
 
 use url::Url;
 
@@ -28,6 +29,8 @@ const SMALL: Request<'static> = Request {
     max_bytes: 100,
     resume: false,
     etag: None,
+    limit: Limit::BySize,
+    may_be_absent: false,
 };
 
 fn body(text: &str) -> (Answer, String) {
@@ -257,4 +260,226 @@ fn a_file_repository_is_read_the_same_way() {
         error.is_offline() && error.hint().is_some_and(|h| h.contains("mounted")),
         "{error}"
     );
+}
+
+/// A server that takes requests and never ends an answer.
+fn endless(go_on: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Copy + 'static) -> Server {
+    let reply = || -> Reply {
+        Box::new(move |stream| {
+            loop {
+                go_on(stream)?;
+            }
+        })
+    };
+    Server::with(std::iter::repeat_with(reply).take(8).collect())
+}
+
+/// Not as fast as loopback can: the client would be busy with nothing else.
+fn slowly(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    std::thread::sleep(Duration::from_millis(1));
+    stream.write_all(bytes)
+}
+
+/// The ways of a server to keep a client waiting for ever.
+fn tarpits() -> Vec<(&'static str, Server)> {
+    let pause = || std::thread::sleep(Duration::from_millis(40));
+    vec![
+        (
+            "no answer",
+            endless(move |_| {
+                pause();
+                Ok(())
+            }),
+        ),
+        (
+            "a byte of the head now and then",
+            endless(move |stream| {
+                pause();
+                stream.write_all(b"H")
+            }),
+        ),
+        (
+            "100 without end",
+            endless(|stream| slowly(stream, b"HTTP/1.1 100 Continue\r\n\r\n")),
+        ),
+        (
+            "103 without end",
+            endless(|stream| slowly(stream, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")),
+        ),
+    ]
+}
+
+fn impatient(options: Options) -> Transport {
+    Transport::new(Options {
+        backoff: Duration::from_millis(5),
+        ..options
+    })
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up_and_not_asked_again() {
+    let flood = endless(|stream| stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n"));
+    for (what, server) in tarpits().into_iter().chain([("a flood of 100", flood)]) {
+        let transport = impatient(Options {
+            idle_timeout: Duration::from_millis(300),
+            ..Options::default()
+        });
+        let error = run(transport.get_bytes(&mirrors(&[&server]), SMALL)).expect_err(what);
+        assert!(error.is_offline() && error.hint().is_some(), "{what}: {error}");
+        assert_eq!(server.seen().len(), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_body_of_a_byte_now_and_then_is_no_progress() {
+    let crawl = Server::with(vec![Box::new(|stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")?;
+        loop {
+            stream.write_all(b"x")?;
+            std::thread::sleep(Duration::from_millis(40));
+        }
+    })]);
+    let transport = impatient(Options {
+        idle_timeout: Duration::from_millis(300),
+        ..Options::default()
+    });
+    let error = run(transport.get_bytes(&mirrors(&[&crawl]), SMALL)).expect_err("too slow");
+    assert!(error.to_string().contains("bytes arrived within 0.3 s"), "{error}");
+    assert_eq!(crawl.seen().len(), 1);
+}
+
+#[test]
+fn the_next_mirror_is_asked_beside_one_that_is_slow_and_the_quicker_one_is_preferred() {
+    for (what, slow) in tarpits() {
+        let good = Server::new(vec![ok("one"), ok("two")]);
+        let mirrors = mirrors(&[&slow, &good]);
+        // No time limit could end the wait for the first one.
+        let hour = Duration::from_secs(3600);
+        let transport = impatient(Options {
+            idle_timeout: hour,
+            metadata_budget: hour,
+            head_start: Duration::from_millis(50),
+            ..Options::default()
+        });
+        run(async {
+            for expected in ["one", "two"] {
+                let (_, bytes) = transport.get_bytes(&mirrors, SMALL).await.expect("the second mirror");
+                assert_eq!(bytes, expected.as_bytes(), "{what}");
+            }
+        });
+        assert_eq!((slow.seen().len(), good.seen().len()), (1, 2), "{what}");
+    }
+}
+
+#[test]
+fn a_silent_mirror_does_not_delay_the_answer_that_there_is_no_newer_root() {
+    let [(_, slow), ..] = &tarpits()[..] else {
+        panic!("there are some")
+    };
+    let good = Server::new(vec![answer("404 Not Found", "", ""), ok("next")]);
+    let mirrors = mirrors(&[slow, &good]);
+    let transport = impatient(Options {
+        idle_timeout: Duration::from_secs(3600),
+        head_start: Duration::from_millis(50),
+        ..Options::default()
+    });
+    let root = Request {
+        may_be_absent: true,
+        ..SMALL
+    };
+    run(async {
+        let (answer, _) = transport.get_bytes(&mirrors, root).await.expect("an answer");
+        assert_eq!(answer, Answer::NotFound);
+        let (_, bytes) = transport
+            .get_bytes(&mirrors, SMALL)
+            .await
+            .expect("the mirror that answered");
+        assert_eq!(bytes, b"next");
+    });
+    assert_eq!(slow.seen().len(), 1, "the one that answered is asked first");
+}
+
+#[test]
+fn a_mirror_that_stops_in_the_middle_is_replaced_by_the_next() {
+    let text = "0123456789abcdef".repeat(1024);
+    let half = short(text.len(), &text[..text.len() / 2]);
+    let stops = Server::with(vec![Box::new(move |stream| {
+        stream.write_all(&half)?;
+        std::thread::sleep(Duration::from_secs(5));
+        Ok(())
+    })]);
+    let rest = answer(
+        "206 Partial Content",
+        &format!("Content-Range: bytes 8192-{}/{}\r\n", text.len() - 1, text.len()),
+        &text[text.len() / 2..],
+    );
+    let good = Server::new(vec![rest]);
+    let request = Request {
+        resume: true,
+        max_bytes: text.len() as u64,
+        ..SMALL
+    };
+    let transport = impatient(Options {
+        idle_timeout: Duration::from_millis(300),
+        ..Options::default()
+    });
+    let (_, bytes) = run(transport.get_bytes(&mirrors(&[&stops, &good]), request)).expect("the second mirror");
+    assert_eq!(bytes, text.as_bytes());
+}
+
+#[test]
+fn all_metadata_of_a_run_has_one_budget() {
+    let metadata = Request {
+        limit: Limit::Metadata,
+        ..SMALL
+    };
+    for (what, slow) in tarpits() {
+        let good = Server::new(vec![ok("not asked"), ok("a bundle")]);
+        let transport = impatient(Options {
+            metadata_budget: Duration::from_millis(300),
+            ..Options::default()
+        });
+        let error = run(transport.get_bytes(&mirrors(&[&slow]), metadata)).expect_err(what);
+        assert!(
+            matches!(error, TransportError::OutOfTime { is_metadata: true, .. }),
+            "{what}: {error}"
+        );
+        assert!(
+            error.is_offline() && error.hint().is_some_and(|hint| hint.contains("metadata_s")),
+            "{what}: {error}"
+        );
+        let error = run(transport.get_bytes(&mirrors(&[&good]), metadata)).expect_err("it is spent");
+        assert!(matches!(error, TransportError::OutOfTime { .. }), "{what}: {error}");
+        let (_, bytes) = run(transport.get_bytes(&mirrors(&[&good]), SMALL)).expect("no metadata");
+        assert!(!bytes.is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn a_server_that_asks_to_wait_longer_than_the_budget_is_not_waited_for() {
+    let server = Server::new(vec![answer("503 Busy", "Retry-After: 20\r\n", ""); 2]);
+    let transport = impatient(Options {
+        metadata_budget: Duration::from_secs(10),
+        ..Options::default()
+    });
+    let metadata = Request {
+        limit: Limit::Metadata,
+        ..SMALL
+    };
+    let error = run(transport.get_bytes(&mirrors(&[&server]), metadata)).expect_err("busy");
+    assert!(matches!(error, TransportError::Status { status: 503, .. }), "{error}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn mirrors_that_failed_are_asked_once_for_the_next_file() {
+    let server = Server::new(vec![answer("503 Busy", "", ""); 9]);
+    let mirrors = mirrors(&[&server]);
+    let transport = transport();
+    run(async {
+        for expected in [4, 1] {
+            transport.get_bytes(&mirrors, SMALL).await.expect_err("busy");
+            assert_eq!(server.seen().len(), expected);
+        }
+    });
 }

@@ -3,6 +3,7 @@
 mod damage;
 mod network;
 mod runs;
+mod servers;
 mod space;
 mod tools;
 mod usage;
