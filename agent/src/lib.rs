@@ -19,6 +19,7 @@ pub mod intree;
 pub mod lock;
 pub mod plan;
 pub mod report;
+pub mod runtime;
 pub mod state;
 pub mod survey;
 pub mod sync;

@@ -1,12 +1,11 @@
-//! Adds, builds and installs what was fetched.
+//! Adds what was fetched to the tree, and installs what was built.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dkms_engine::command;
 use dkms_engine::excerpt;
 use dkms_engine::install::{InstallError, InstallOutcome, Session as InstallSession};
-use dkms_engine::kbuild::{BuildError, BuildFailure, BuildOptions, BuildOutcome, BuildRequest, Diagnosis, build_all};
+use dkms_engine::kbuild::{BuildError, BuildFailure, BuildOutcome, BuildRequest, Diagnosis};
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_support::chain;
@@ -17,115 +16,68 @@ use super::{Cause, End, Failure, Obtained, Worker, tree_id};
 use crate::candidate::OfferId;
 use crate::disk_full::is_disk_full;
 use crate::files;
-use crate::plan::{Plan, Step};
+use crate::plan::Step;
 
-/// Builds and installs in waves: a step is built when all it needs is installed, and fails when one of those failed.
-pub(super) fn waves(
+/// Adds the verified source of a step to the tree; returns what is to be built.
+pub(super) fn add(
     worker: &Worker<'_>,
-    plan: &Plan,
-    target: &Arc<KernelTarget>,
-    sources: &BTreeMap<OfferId, Obtained>,
-    options: &BuildOptions,
     session: &mut InstallSession<'_>,
-    ends: &mut BTreeMap<OfferId, End>,
-) {
-    loop {
-        let waiting = plan.steps.iter().filter(|step| !ends.contains_key(&step.offer.id));
-        let is_installed = |&need: &usize| matches!(ends.get(&plan.steps[need].offer.id), Some(End::Installed { .. }));
-        let ready: Vec<&Step> = waiting
-            .clone()
-            .filter(|step| step.after.iter().all(is_installed))
-            .collect();
-        if ready.is_empty() {
-            let blocked: Vec<&Step> = waiting.collect();
-            for step in blocked {
-                let reason = "a package that it needs could not be installed".to_owned();
-                let failure = Failure::of(Cause::Machine, reason);
-                ends.insert(step.offer.id.clone(), End::Failed(failure));
-            }
-            return;
-        }
-        one_wave(worker, &ready, target, sources, options, session, ends);
-    }
-}
-
-fn one_wave(
-    worker: &Worker<'_>,
-    steps: &[&Step],
+    step: &Step,
     target: &Arc<KernelTarget>,
-    sources: &BTreeMap<OfferId, Obtained>,
-    options: &BuildOptions,
-    session: &mut InstallSession<'_>,
-    ends: &mut BTreeMap<OfferId, End>,
-) {
+    obtained: &Obtained,
+) -> Result<(BuildRequest, Origin), Failure> {
+    let Some(package) = tree_id(step) else {
+        let reason = "its name cannot be used in the DKMS tree".to_owned();
+        return Err(Failure::of(Cause::Package, reason));
+    };
     let kernel = KernelId::from(&**target);
-    let mut added: Vec<(&Step, BuildRequest, Origin)> = Vec::new();
-    for step in steps {
-        let id = &step.offer.id;
-        let outcome = match (tree_id(step), sources.get(id)) {
-            (Some(package), Some(obtained)) => {
-                source::add(worker, session, id, &package, &kernel, obtained).map(|origin| (package, origin))
-            }
-            _ => Err(Failure::of(
-                Cause::Package,
-                "its name cannot be used in the DKMS tree".to_owned(),
-            )),
-        };
-        match outcome {
-            Ok((package, origin)) => added.push((*step, BuildRequest::new(package, Arc::clone(target)), origin)),
-            Err(failure) => {
-                worker.report_failure(step, &kernel, &failure);
-                ends.insert(id.clone(), End::Failed(failure));
-            }
-        }
-    }
-    let requests: Vec<BuildRequest> = added.iter().map(|(_, request, _)| request.clone()).collect();
-    let outcomes = build_all(worker.tree, worker.lock, &requests, options, worker.reporter);
-    for ((step, request, origin), outcome) in added.iter().zip(outcomes) {
-        // The builder has reported its own failures, but without the suggested fix.
-        let is_reported = matches!(outcome, BuildOutcome::Failed(_));
-        let end = match built(worker, outcome) {
-            // A build that was interrupted has not failed, and what is not installed yet can wait.
-            _ if command::is_stopped() => {
-                End::Failed(Failure::of(Cause::Machine, "the run was interrupted".to_owned()))
-            }
-            Ok(()) => match check(worker, &step.offer.id, &request.package, &kernel, sources) {
-                Ok(()) => install(worker, session, &step.offer.id, &request.package, &kernel),
-                Err(failure) => End::Failed(failure),
-            },
-            Err(failure) => End::Failed(failure),
-        };
-        if let End::Failed(failure) = &end {
-            match failure.cause {
-                _ if is_reported => worker
-                    .reporter
-                    .explain(failure.excerpt.as_deref(), failure.hint.as_deref()),
-                // A package that excludes this kernel has not failed.
-                Cause::Unfit => {}
-                _ => worker.report_failure(step, &kernel, failure),
-            }
-            if failure.cause == Cause::Refused {
-                // Also its build goes: `dkms autoinstall` would install it.
-                let _ = session.unbuild(&request.package, &kernel);
-            }
-            remove_failed(worker, session, &request.package, failure, *origin);
-        }
-        ends.insert(step.offer.id.clone(), end);
-    }
+    let origin = source::add(worker, session, &step.offer.id, &package, &kernel, obtained)?;
+    Ok((BuildRequest::new(package, Arc::clone(target)), origin))
 }
 
-/// Whether the built modules are what the manifest says.
-fn check(
+/// Installs what was built, if it is what its manifest promises. A failure is reported, and leaves nothing.
+pub(super) fn finish(
     worker: &Worker<'_>,
-    offer: &OfferId,
-    package: &DkmsId,
+    session: &mut InstallSession<'_>,
+    step: &Step,
     kernel: &KernelId,
-    sources: &BTreeMap<OfferId, Obtained>,
-) -> Result<(), Failure> {
-    let obtained = sources.get(offer);
-    obtained.map_or(Ok(()), |obtained| {
-        authority::check_modules(worker, offer, package, kernel, &obtained.manifest)
-    })
+    obtained: &Obtained,
+    origin: Origin,
+    outcome: BuildOutcome,
+) -> End {
+    let Some(package) = tree_id(step) else {
+        return End::Failed(Failure::of(
+            Cause::Package,
+            "its name cannot be used in the DKMS tree".to_owned(),
+        ));
+    };
+    // The builder has reported its own failures, but without the suggested fix.
+    let is_reported = matches!(outcome, BuildOutcome::Failed(_));
+    let end = match built(worker, outcome) {
+        // A build that was interrupted has not failed, and what is not installed yet can wait.
+        _ if command::is_stopped() => End::Failed(Failure::of(Cause::Machine, "the run was interrupted".to_owned())),
+        Ok(()) => match authority::check_modules(worker, &step.offer.id, &package, kernel, &obtained.manifest) {
+            Ok(()) => install(worker, session, &step.offer.id, &package, kernel),
+            Err(failure) => End::Failed(failure),
+        },
+        Err(failure) => End::Failed(failure),
+    };
+    if let End::Failed(failure) = &end {
+        match failure.cause {
+            _ if is_reported => worker
+                .reporter
+                .explain(failure.excerpt.as_deref(), failure.hint.as_deref()),
+            // A package that excludes this kernel has not failed.
+            Cause::Unfit => {}
+            _ => worker.report_failure(step, kernel, failure),
+        }
+        if failure.cause == Cause::Refused {
+            // Also its build goes: `dkms autoinstall` would install it.
+            let _ = session.unbuild(&package, kernel);
+        }
+        remove_failed(worker, session, &package, failure, origin);
+    }
+    end
 }
 
 fn built(worker: &Worker<'_>, outcome: BuildOutcome) -> Result<(), Failure> {

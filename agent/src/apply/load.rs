@@ -13,7 +13,8 @@ use dkms_support::chain;
 
 use super::authority;
 use super::load_failure::{Consequence, LoadFailure};
-use super::{Attempt, Cause, End, Failure, PendingStep, Worker};
+use super::module_view::ModuleView;
+use super::{Attempt, Cause, End, Failure, Loader, PendingStep, Worker};
 use crate::candidate::{Offer, Rules};
 use crate::device::{Binding, Device};
 use crate::host::SecureBoot;
@@ -24,57 +25,105 @@ use crate::survey::{Machine, Survey, installed_packages};
 
 const BIND_POLL: Duration = Duration::from_millis(50);
 
+/// When a package is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// depmod has not run since it was installed: modprobe works in a [`ModuleView`].
+    BeforeDepmod,
+    /// modprobe finds it where it is installed.
+    AfterDepmod,
+}
+
 /// The result of loading a package.
 enum Loaded {
     /// Loaded, and every device it is for is bound.
     Bound,
     /// It waits for something that only a person or a reboot can do: what, and how.
     Pending { why: String, hint: String },
+    /// It is tried again after depmod.
+    Later,
     /// It cannot be loaded, or does not bind.
     Failed(Failure),
 }
 
 impl Worker<'_> {
-    /// Loads every package that was installed. One that does not bind is uninstalled and put in quarantine. Returns whether that
-    /// happened, so that the next candidate can be tried.
+    /// Loads a package that was installed. One that does not bind is uninstalled and put in quarantine, so that the next candidate can
+    /// be tried. One that cannot be loaded before depmod stays as it is until [`Worker::load_rest`].
     pub(super) fn load(
+        &self,
+        machine: &Machine<'_>,
+        survey: &Survey,
+        rules: &mut Rules,
+        session: &mut InstallSession<'_>,
+        attempt: &mut Attempt,
+        when: When,
+    ) -> Result<(), StateError> {
+        if !attempt.is_installed() {
+            return Ok(());
+        }
+        let view = match when {
+            When::AfterDepmod => None,
+            When::BeforeDepmod => match self.view(survey, attempt) {
+                Some(view) => Some(view),
+                None => return Ok(()),
+            },
+        };
+        let loader = self.loader.within(view.as_ref());
+        let outcome = self.load_one(machine, survey, attempt, &loader);
+        let End::Installed { loaded, pending, .. } = &mut attempt.end else {
+            return Ok(());
+        };
+        match outcome {
+            Loaded::Bound => {
+                *loaded = true;
+                self.records.note_bound(&attempt.tree_name, &survey.kernel.release)
+            }
+            Loaded::Later => Ok(()),
+            Loaded::Pending { why, hint } => {
+                self.reporter.report(ProgressEvent::Warning {
+                    text: format!("{} is installed and not in use yet: {why}", attempt.offer.id),
+                    hint: Some(hint.clone()),
+                });
+                *pending = Some(PendingStep {
+                    reason: why,
+                    hint: Some(hint),
+                });
+                Ok(())
+            }
+            Loaded::Failed(failure) => {
+                self.uninstall(attempt, survey, session, &loader)?;
+                attempt.end = End::Failed(failure);
+                self.remember(attempt, survey, rules)
+            }
+        }
+    }
+
+    /// What modprobe needs to load a package before depmod; none where it has to wait.
+    fn view(&self, survey: &Survey, attempt: &Attempt) -> Option<ModuleView> {
+        let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch)?;
+        // A failure costs only time: the package is loaded after depmod.
+        ModuleView::of(self.tree, &attempt.tree_id()?, &kernel).ok().flatten()
+    }
+
+    /// Loads what could not be loaded before depmod. Returns whether one failed, so that the next candidate can be tried.
+    pub(super) fn load_rest(
         &self,
         machine: &Machine<'_>,
         survey: &mut Survey,
         rules: &mut Rules,
+        session: &mut InstallSession<'_>,
         attempts: &mut [Attempt],
     ) -> Result<bool, StateError> {
-        let mut any_failed = false;
-        for attempt in attempts.iter_mut() {
-            if let End::Failed(_) = attempt.end {
-                continue;
-            }
-            let outcome = self.load_one(machine, survey, attempt);
-            let End::Installed { loaded, pending, .. } = &mut attempt.end else {
-                continue;
+        let waits = |attempt: &&mut Attempt| {
+            let End::Installed { loaded, pending, .. } = &attempt.end else {
+                return false;
             };
-            match outcome {
-                Loaded::Bound => {
-                    *loaded = true;
-                    self.records.note_bound(&attempt.tree_name, &survey.kernel.release)?;
-                }
-                Loaded::Pending { why, hint } => {
-                    self.reporter.report(ProgressEvent::Warning {
-                        text: format!("{} is installed and not in use yet: {why}", attempt.offer.id),
-                        hint: Some(hint.clone()),
-                    });
-                    *pending = Some(PendingStep {
-                        reason: why,
-                        hint: Some(hint),
-                    });
-                }
-                Loaded::Failed(failure) => {
-                    any_failed = true;
-                    self.uninstall(attempt, survey)?;
-                    attempt.end = End::Failed(failure);
-                    self.remember(attempt, survey, rules)?;
-                }
-            }
+            !loaded && pending.is_none()
+        };
+        let mut any_failed = false;
+        for attempt in attempts.iter_mut().filter(waits) {
+            self.load(machine, survey, rules, session, attempt, When::AfterDepmod)?;
+            any_failed |= !attempt.is_installed();
         }
         if any_failed {
             survey.installed = installed_packages(self.tree, &survey.kernel, &self.records.installed()?);
@@ -82,15 +131,22 @@ impl Worker<'_> {
         Ok(any_failed)
     }
 
-    /// Packages that are installed for the running kernel and drive none of their devices: a power cut came before they were loaded,
-    /// they wait for a key, or somebody unloaded them. `done` are the packages of this run.
-    pub(super) fn not_bound(
+    /// Loads what earlier runs installed and what drives none of its devices.
+    pub(super) fn load_unbound(
         &self,
         machine: &Machine<'_>,
-        survey: &Survey,
-        rules: &Rules,
-        done: &[Attempt],
+        survey: &mut Survey,
+        rules: &mut Rules,
+        session: &mut InstallSession<'_>,
     ) -> Result<Vec<Attempt>, StateError> {
+        let mut attempts = self.not_bound(machine, survey, rules)?;
+        self.load_rest(machine, survey, rules, session, &mut attempts)?;
+        Ok(attempts)
+    }
+
+    /// Packages that are installed for the running kernel and drive none of their devices: a power cut came before they were loaded,
+    /// they wait for a key, or somebody unloaded them.
+    fn not_bound(&self, machine: &Machine<'_>, survey: &Survey, rules: &Rules) -> Result<Vec<Attempt>, StateError> {
         self.load_unrecorded(machine, survey);
         let mut found = Vec::new();
         let never_bound = self.records.never_bound(&survey.kernel.release)?;
@@ -101,7 +157,7 @@ impl Worker<'_> {
             let key = recorded.key();
             let is_meant = |offer: &Offer| offer.id.repository == recorded.repository && offer.id.key().is_same(&key);
             let is_recorded = |offer: &Offer| is_meant(offer) && offer.id.version == recorded.version;
-            if rules.held.contains(&recorded.name) || done.iter().any(|attempt| is_meant(&attempt.offer)) {
+            if rules.held.contains(&recorded.name) {
                 continue;
             }
             let (mut offered, mut serves) = (None, Vec::new());
@@ -162,7 +218,7 @@ impl Worker<'_> {
         }
     }
 
-    fn load_one(&self, machine: &Machine<'_>, survey: &Survey, attempt: &Attempt) -> Loaded {
+    fn load_one(&self, machine: &Machine<'_>, survey: &Survey, attempt: &Attempt, loader: &Loader) -> Loaded {
         let serves = &attempt.serves;
         for module in &attempt.offer.record.modules {
             if self.is_other_build(machine, survey, attempt, module) && !self.unload_other_build(machine, module) {
@@ -172,8 +228,12 @@ impl Worker<'_> {
                 };
             }
             self.reporter.report(ProgressEvent::Loading { module: module.clone() });
-            if let Err(message) = self.loader.load(module) {
-                return self.load_failed(machine, survey, module, &LoadFailure::of(&message));
+            if let Err(message) = loader.load(module) {
+                return match LoadFailure::of(&message) {
+                    // depmod knows more than the view: it may be the view's fault.
+                    LoadFailure::Symbols | LoadFailure::NotFound if loader.is_within_view() => Loaded::Later,
+                    load_failure => self.load_failed(machine, survey, module, &load_failure),
+                };
             }
         }
         let unbound = |n: &&usize| machine.devices[**n].binding != Binding::NeverBinds && !is_served(machine, **n);
@@ -279,29 +339,28 @@ impl Worker<'_> {
     }
 
     /// Removes a package that does not work from this kernel. Its build goes too, because `dkms autoinstall` would install it again.
-    fn uninstall(&self, attempt: &Attempt, survey: &Survey) -> Result<(), StateError> {
+    fn uninstall(
+        &self,
+        attempt: &Attempt,
+        survey: &Survey,
+        session: &mut InstallSession<'_>,
+        loader: &Loader,
+    ) -> Result<(), StateError> {
         let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
         if let (Some(package), Some(kernel)) = (attempt.tree_id(), kernel) {
             for module in attempt.offer.record.modules.iter().rev() {
                 // A module that is in use stays loaded until the next boot.
-                let _ = self.loader.unload(module);
+                let _ = loader.unload(module);
             }
-            let mut session = InstallSession::new(self.tree, self.lock, authority::no_scripts_yet(), self.reporter);
             let recipe = &attempt.offer.record.recipe;
             session.allow_scripts(
                 &package,
                 authority::scripts(&attempt.offer.id.name, &recipe.root_scripts, self.policy),
             );
-            let gone = session
-                .remove(&package, std::slice::from_ref(&kernel))
-                .map_err(|e| chain(&e));
-            let finished = session
-                .finish()
-                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<String>());
-            for error in [gone.err(), finished.err()].into_iter().flatten() {
+            if let Err(error) = session.remove(&package, std::slice::from_ref(&kernel)) {
                 self.reporter.report(ProgressEvent::Warning {
-                    text: error.to_string(),
-                    hint: None,
+                    text: chain(&error),
+                    hint: error.hint(),
                 });
             }
         }

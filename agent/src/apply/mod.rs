@@ -1,4 +1,4 @@
-//! The only loop that carries out a plan: fetch, add, build, install, load, check, record.
+//! The only loop that carries out a plan: fetch, add, build, install, load, check, record. [`round`] is what happens to one plan.
 //!
 //! A failure is a value. It puts a version in quarantine or sets a package aside, and the plan is made again, so that the next
 //! candidate is tried. Every round rules out at least one version, so the loop ends.
@@ -9,33 +9,36 @@ mod build;
 mod load;
 mod load_failure;
 mod modprobe;
+mod module_view;
 mod obtain;
 mod outcome;
 mod recipe;
 mod remove;
+mod round;
 mod source;
 mod tools;
 mod unload;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dkms_engine::command;
 use dkms_engine::event::{Event, Sink as _};
 use dkms_engine::install::Session as InstallSession;
-use dkms_engine::kbuild::{BuildOptions, RunState};
-use dkms_engine::kernel::KernelTarget;
+use dkms_engine::kbuild::RunState;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::{Tree, TreeLock};
 use jiff::Timestamp;
 
-use crate::candidate::{OfferId, Rejection, Rules};
+use crate::candidate::{Rejection, Rules};
 use crate::config::Policy;
 use crate::plan::{Plan, Step};
 use crate::report::progress::{ProgressEvent, Reporter};
+use crate::runtime::{Interrupted, Runtime};
 use crate::state::StateError;
 use crate::state::records::{Entry, InstallRecord, Quarantined, Records};
 use crate::survey::{Machine, Survey, installed_packages};
+use round::{Round, attempt};
 
 pub use modprobe::Loader;
 pub use obtain::{Obtain, Obtained};
@@ -69,6 +72,17 @@ pub struct Worker<'a> {
     pub run_state: Arc<RunState>,
 }
 
+/// Why a loop stopped before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// What happened could not be recorded.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A signal arrived.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
 /// Where the packages of a loop come from.
 pub enum Goal<'a> {
     /// What the devices need.
@@ -81,54 +95,58 @@ impl Worker<'_> {
     /// Carries out the plan for one kernel. `survey` and `rules` are updated with what happened.
     ///
     /// # Errors
-    /// When what happened cannot be recorded.
-    pub async fn converge(
+    /// When what happened cannot be recorded, or a signal arrived; what was done until then is recorded.
+    pub fn converge(
         &self,
         goal: &Goal<'_>,
         machine: &Machine<'_>,
         survey: &mut Survey,
         rules: &mut Rules,
         obtain: &mut Obtain<'_, '_>,
-    ) -> Result<Done, StateError> {
+        runtime: &Runtime,
+    ) -> Result<Done, Stopped> {
         let mut done = Done::default();
-        if let Goal::Devices = goal {
+        let is_for_devices = matches!(goal, Goal::Devices);
+        if is_for_devices {
             let plan = machine.plan(survey, rules);
             done.removals = self.remove_revoked(&plan.revoked, machine, survey)?;
         }
+        let mut session = self.removal_session();
+        if is_for_devices && survey.live {
+            done.attempts = self.load_unbound(machine, survey, rules, &mut session)?;
+        }
         for _ in 0..ROUNDS_MAX {
-            let mut attempts = self.install(goal, machine, survey, rules, obtain).await?;
-            // A run can be interrupted here: all that was done is recorded.
-            tokio::task::yield_now().await;
-            let mut any_failed = false;
-            if survey.live {
-                // Only once: a package that waits for a key waits in the next round too.
-                if let Goal::Devices = goal
-                    && done.attempts.is_empty()
-                {
-                    attempts.extend(self.not_bound(machine, survey, rules, &attempts)?);
-                }
-                any_failed = self.load(machine, survey, rules, &mut attempts)?;
-            }
+            let mut attempts = self.install(goal, machine, survey, rules, obtain, runtime, &mut session)?;
+            self.finish_depmod(session, survey, &mut attempts)?;
+            // Between two rounds all that was done is recorded.
+            runtime.check()?;
+            session = self.removal_session();
+            let any_failed = survey.live && self.load_rest(machine, survey, rules, &mut session, &mut attempts)?;
             done.attempts.extend(attempts);
-            if !any_failed || matches!(goal, Goal::Named(_)) {
+            if !any_failed || !is_for_devices {
                 break;
             }
         }
+        self.finish_depmod(session, survey, &mut [])?;
         Ok(done)
     }
 
-    /// Installs until nothing is left to do, and runs depmod once.
-    async fn install(
+    /// Installs until nothing is left to do.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a run, each borrowed in its own way"
+    )]
+    fn install(
         &self,
         goal: &Goal<'_>,
         machine: &Machine<'_>,
         survey: &mut Survey,
         rules: &mut Rules,
         obtain: &mut Obtain<'_, '_>,
+        runtime: &Runtime,
+        session: &mut InstallSession<'_>,
     ) -> Result<Vec<Attempt>, StateError> {
         let mut attempts: Vec<Attempt> = Vec::new();
-        let options = authority::no_scripts_yet();
-        let mut session = InstallSession::new(self.tree, self.lock, options, self.reporter);
         let target = usable(survey, &machine.host.root);
         for _ in 0..ROUNDS_MAX {
             let plan = match goal {
@@ -144,80 +162,31 @@ impl Worker<'_> {
                 Err(failure) => {
                     self.warn(failure);
                     for step in &plan.steps {
-                        let attempt = failed(step, failure);
+                        let attempt = attempt(step, End::Failed(failure.clone()));
                         self.remember(&attempt, survey, rules)?;
                         attempts.push(attempt);
                     }
                     break;
                 }
             };
-            let round = self.round(&plan, machine, target, obtain, &mut session).await;
-            let failed = round.iter().any(|attempt| matches!(attempt.end, End::Failed(_)));
-            for attempt in round {
-                self.remember(&attempt, survey, rules)?;
-                attempts.push(attempt);
-            }
+            let round = Round {
+                worker: self,
+                plan: &plan,
+                machine,
+                survey,
+                target,
+                rules,
+                session,
+            };
+            let ended = round.run(obtain, runtime)?;
+            let failed = ended.iter().any(|attempt| !attempt.is_installed());
+            attempts.extend(ended);
             survey.installed = installed_packages(self.tree, &survey.kernel, &self.records.installed()?);
             if !failed || matches!(goal, Goal::Named(_)) || command::is_stopped() {
                 break;
             }
         }
-        self.finish_depmod(session, survey, &mut attempts)?;
         Ok(attempts)
-    }
-
-    /// Fetches all packages of a plan, then builds and installs them, each after what it needs.
-    async fn round(
-        &self,
-        plan: &Plan,
-        machine: &Machine<'_>,
-        target: &Arc<KernelTarget>,
-        obtain: &mut Obtain<'_, '_>,
-        session: &mut InstallSession<'_>,
-    ) -> Vec<Attempt> {
-        let kernel = KernelId::from(&**target);
-        let mut sources = BTreeMap::new();
-        let mut ends: BTreeMap<OfferId, End> = BTreeMap::new();
-        for step in &plan.steps {
-            let devices: Vec<_> = step.serves.iter().map(|&n| &machine.devices[n]).collect();
-            match obtain.package(&step.offer, &devices, self.reporter).await {
-                Ok(obtained) => {
-                    sources.insert(step.offer.id.clone(), obtained);
-                }
-                Err(failure) => {
-                    self.report_failure(step, &kernel, &failure);
-                    ends.insert(step.offer.id.clone(), End::Failed(failure));
-                }
-            }
-        }
-        // The index alone may not ask for a package: one that only packages without a verified manifest need is left out.
-        let unneeded = obtain::unneeded(&plan.steps, |id| sources.contains_key(id));
-        for id in &unneeded {
-            sources.remove(id);
-            let reason = "no package with a verified manifest needs it".to_owned();
-            ends.insert(id.clone(), End::Failed(Failure::of(Cause::Machine, reason)));
-        }
-        let options = BuildOptions {
-            run_state: Arc::clone(&self.run_state),
-            ..BuildOptions::new(self.now)
-        };
-        build::waves(self, plan, target, &sources, &options, session, &mut ends);
-        // The packages that needed them are reported. These have not failed, and another plan may install them.
-        for id in &unneeded {
-            ends.remove(id);
-        }
-        plan.steps
-            .iter()
-            .filter_map(|step| {
-                let end = ends.remove(&step.offer.id)?;
-                Some(Attempt {
-                    offer: Arc::clone(&step.offer),
-                    tree_name: step.tree_name.clone(),
-                    serves: step.serves.clone(),
-                    end,
-                })
-            })
-            .collect()
     }
 
     fn warn(&self, failure: &Failure) {
@@ -315,7 +284,7 @@ impl Worker<'_> {
         })
     }
 
-    /// Runs depmod once for all that was installed. Where it fails, the engine has undone the installation.
+    /// Runs depmod once for all that was installed and removed. Where it fails, the engine has undone the installation.
     fn finish_depmod(
         &self,
         session: InstallSession<'_>,
@@ -339,16 +308,6 @@ impl Worker<'_> {
         }
         survey.installed = installed_packages(self.tree, &survey.kernel, &self.records.installed()?);
         Ok(())
-    }
-}
-
-/// The attempt at a step that failed.
-fn failed(step: &Step, failure: &Failure) -> Attempt {
-    Attempt {
-        offer: Arc::clone(&step.offer),
-        tree_name: step.tree_name.clone(),
-        serves: step.serves.clone(),
-        end: End::Failed(failure.clone()),
     }
 }
 

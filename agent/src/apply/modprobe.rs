@@ -1,9 +1,14 @@
 //! Loads and unloads modules of the running kernel by modprobe.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use dkms_engine::command::Confined;
+
+use super::module_view::ModuleView;
 
 /// What is kept of modprobe's messages.
 const MESSAGE_MAX_BYTES: u64 = 64 << 10;
@@ -17,6 +22,8 @@ pub struct Loader {
     pub patience: Duration,
     /// How long modprobe may take: a module's init function can wait for a device for ever.
     pub limit: Duration,
+    /// The directory whose `lib/modules` it reads; none for that of the machine.
+    pub view: Option<PathBuf>,
 }
 
 impl Default for Loader {
@@ -25,11 +32,28 @@ impl Default for Loader {
             path: "/usr/sbin:/usr/bin:/sbin:/bin".into(),
             patience: Duration::from_secs(5),
             limit: Duration::from_secs(120),
+            view: None,
         }
     }
 }
 
+/// How long modprobe may take to end after it was killed. One that waits in the kernel does not end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
 impl Loader {
+    /// The same, for modules that depmod does not know yet.
+    pub(super) fn within(&self, view: Option<&ModuleView>) -> Self {
+        Self {
+            view: view.map(|view| view.path().to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it finds only the modules of a view.
+    pub(super) fn is_within_view(&self) -> bool {
+        self.view.is_some()
+    }
+
     /// Loads a module with what it needs. The error is modprobe's message.
     pub(super) fn load(&self, module: &str) -> Result<(), String> {
         self.run(&["--", module])
@@ -46,19 +70,24 @@ impl Loader {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<(), String> {
-        let ran = Confined::new("modprobe")
+        let mut modprobe = Confined::new("modprobe");
+        if let Some(view) = &self.view {
+            modprobe = modprobe.arg("-d").arg(view);
+        }
+        let modprobe = modprobe
             .args(arguments)
             .env("PATH", &self.path)
             // A module that is half loaded stays so until the next boot.
             .uninterruptible()
-            .time_limit(self.limit)
-            .output(MESSAGE_MAX_BYTES);
+            .time_limit(self.limit);
+        let too_long = |what: &str| format!("modprobe did not end within {} s and {what}", self.limit.as_secs());
+        let ran = within(self.limit + KILL_TIMEOUT, move || modprobe.output(MESSAGE_MAX_BYTES));
+        let Some(ran) = ran else {
+            return Err(too_long("cannot be killed"));
+        };
         let output = ran.map_err(|error| format!("cannot run modprobe: {error}"))?;
         if output.ended.timed_out {
-            return Err(format!(
-                "modprobe did not end within {} s and was killed",
-                self.limit.as_secs()
-            ));
+            return Err(too_long("was killed"));
         }
         if output.ended.status.success() {
             return Ok(());
@@ -67,6 +96,16 @@ impl Loader {
         let last = output.lines().last().unwrap_or("no message");
         Err(last.trim().chars().take(300).collect())
     }
+}
+
+/// What `work` returns, if it ends within `limit`; a thread stays behind where it does not.
+fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || {
+        // Nobody waits any more after the limit.
+        let _ = done.send(work());
+    });
+    ended.recv_timeout(limit).ok()
 }
 
 #[cfg(test)]
@@ -99,5 +138,15 @@ mod tests {
         check("echo first >&2; echo ' the last ' >&2; exit 1", Err("the last"));
         check("exit 1", Err("no message"));
         check("sleep 60", Err("modprobe did not end within 1 s and was killed"));
+    }
+
+    #[test]
+    fn what_cannot_be_killed_is_not_waited_for() {
+        let (end, waits) = mpsc::channel::<()>();
+        let began = Instant::now();
+        assert_eq!(within(Duration::from_millis(50), move || waits.recv()), None);
+        assert!(began.elapsed() < Duration::from_secs(20));
+        drop(end);
+        assert_eq!(within(Duration::from_secs(20), || 1), Some(1));
     }
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use dkms_index::document::manifest::Manifest;
 use dkms_index::pattern::Pattern;
-use dkms_index::trust::TrustedMetadata;
+use dkms_index::trust::{TrustedManifest, TrustedMetadata};
 use dkms_support::chain;
 
 use super::{Cause, Failure};
-use crate::candidate::{Offer, OfferId};
+use crate::candidate::Offer;
 use crate::device::Device;
 use crate::disk_full::is_disk_full;
 use crate::fetch::{self, FetchError, SourceTree, Store};
@@ -37,29 +37,40 @@ pub struct Obtained {
 }
 
 impl Obtain<'_, '_> {
-    /// The verified source of `offer`, which is to serve `devices`.
+    /// The verified manifest of `offer`, which is to serve `devices`.
     ///
     /// # Errors
     /// What went wrong and where its cause lies.
-    pub async fn package(
-        &mut self,
-        offer: &Offer,
-        devices: &[&Device],
-        reporter: &Reporter,
-    ) -> Result<Obtained, Failure> {
+    pub(super) async fn manifest(&mut self, offer: &Offer, devices: &[&Device]) -> Result<TrustedManifest, Failure> {
         let found = self
             .repositories
             .iter_mut()
-            .find(|(s, _)| s.repository().name.as_str() == offer.id.repository);
+            .find(|(session, _)| is_from(offer, session));
         let Some((session, metadata)) = found else {
-            let reason = format!("repository {} could not be reached", offer.id.repository);
-            return Err(Failure::of(Cause::Network, reason));
+            return Err(unreachable_repository(offer));
         };
         let trusted = session
             .manifest(metadata, &offer.record.manifest)
             .await
             .map_err(|e| failure(&e.into()))?;
         agrees(offer, trusted.manifest(), devices)?;
+        Ok(trusted)
+    }
+
+    /// The source that a manifest names. Several can be fetched side by side.
+    ///
+    /// # Errors
+    /// What went wrong and where its cause lies.
+    pub(super) async fn source(
+        &self,
+        offer: &Offer,
+        trusted: &TrustedManifest,
+        reporter: &Reporter,
+    ) -> Result<Obtained, Failure> {
+        let found = self.repositories.iter().find(|(session, _)| is_from(offer, session));
+        let Some((session, _)) = found else {
+            return Err(unreachable_repository(offer));
+        };
         let length = trusted.manifest().bundle.length;
         reporter.report(ProgressEvent::Fetching {
             package: offer.id.clone(),
@@ -68,7 +79,7 @@ impl Obtain<'_, '_> {
         let mut progress = |received: u64| reporter.received(&offer.id, received, length);
         let bundle = self
             .store
-            .bundle(&trusted, session, &mut progress)
+            .bundle(trusted, session, &mut progress)
             .await
             .map_err(|e| failure(&e))?;
         reporter.report(ProgressEvent::Fetched {
@@ -80,6 +91,15 @@ impl Obtain<'_, '_> {
             source,
         })
     }
+}
+
+fn is_from(offer: &Offer, session: &Session<'_>) -> bool {
+    session.repository().name.as_str() == offer.id.repository
+}
+
+fn unreachable_repository(offer: &Offer) -> Failure {
+    let reason = format!("repository {} could not be reached", offer.id.repository);
+    Failure::of(Cause::Network, reason)
 }
 
 /// Whether the manifest says all that the index record says, and claims every device that the package is to serve.
@@ -107,14 +127,15 @@ fn agrees(offer: &Offer, manifest: &Manifest, devices: &[&Device]) -> Result<(),
     }
 }
 
-/// The steps that were obtained but are there only for others, none of which was: an index record alone asks for them.
-pub(super) fn unneeded(steps: &[Step], is_obtained: impl Fn(&OfferId) -> bool) -> Vec<OfferId> {
+/// The steps that are there only for others, none of which has a verified manifest: an index record alone asks for them. `is_verified`
+/// says whether the manifest of the step of a number is.
+pub(super) fn unneeded(steps: &[Step], is_verified: impl Fn(usize) -> bool) -> Vec<usize> {
     let mut is_needed = vec![false; steps.len()];
     for (number, step) in steps.iter().enumerate().rev() {
         let is_own_goal = !step.serves.is_empty() || !steps.iter().any(|other| other.after.contains(&number));
         // Each step comes after those it needs, so that whoever needs this one was looked at already.
         is_needed[number] |= is_own_goal;
-        if is_needed[number] && is_obtained(&step.offer.id) {
+        if is_needed[number] && is_verified(number) {
             for &need in &step.after {
                 if let Some(needed) = is_needed.get_mut(need) {
                     *needed = true;
@@ -122,13 +143,8 @@ pub(super) fn unneeded(steps: &[Step], is_obtained: impl Fn(&OfferId) -> bool) -
             }
         }
     }
-    let obtained = steps
-        .iter()
-        .zip(is_needed)
-        .filter(|(step, _)| is_obtained(&step.offer.id));
-    obtained
-        .filter(|(_, needed)| !needed)
-        .map(|(step, _)| step.offer.id.clone())
+    (0..steps.len())
+        .filter(|&number| is_verified(number) && !is_needed[number])
         .collect()
 }
 

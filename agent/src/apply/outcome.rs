@@ -31,6 +31,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Whether it is installed.
+    pub fn is_installed(&self) -> bool {
+        matches!(self.end, End::Installed { .. })
+    }
+
     /// What the DKMS tree calls it; none where its name cannot be used there.
     pub(super) fn tree_id(&self) -> Option<DkmsId> {
         DkmsId::new(&self.tree_name, self.offer.record.dkms_version())

@@ -1,11 +1,11 @@
 //! `--auto` and `plan`: installs what the devices need, and shows what would be installed.
 
-use super::block_on;
 use super::context::Context;
 use super::devices::show;
 use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::view::View;
+use super::{block_on, runtime};
 use super::{requirement, work};
 use crate::apply::{self, Done, Goal};
 use crate::exit::{self, Exit};
@@ -93,42 +93,40 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
     context.kernels()?;
     let records = Records::open(&context.paths)?;
     let transport = sync::transport(context);
-    block_on(async {
-        let mut opened: Vec<Opened<'_>> = sync::open(context, &transport).await?;
-        let index = context.index()?;
-        let mut rules = context.rules(&index, &records)?;
-        let mut view = View::open(context, &devices, here, &index, &records)?;
-        let mut report = view.report(context, "auto", &index)?;
-        let mut all = Done::default();
-        let mut exits = Vec::new();
-        let mut surveys = std::mem::take(&mut view.surveys);
-        let work = work::begin(context, &view.tree, &records)?;
-        for survey in &mut surveys {
-            view.warn_about(context, survey, &rules, &mut report);
-            // What was set aside for one kernel may be tried for the next.
-            rules.set_aside.clear();
-            let mut obtain = work::obtain(context, &mut opened);
-            let done = work
-                .worker()
-                .converge(&Goal::Devices, &view.machine, survey, &mut rules, &mut obtain)
-                .await?;
-            survey.see_bindings(&view.machine);
-            let plan = view.machine.plan(survey, &rules);
-            let mut kernel = view.kernel(survey, &plan);
-            work::add_outcomes(&mut kernel, context, &view.machine, &done);
-            let exit = work::exit(&done, &plan);
-            exits.push(requirement::apply(context, &kernel, exit));
-            report.kernels.push(kernel);
-            all.attempts.extend(done.attempts);
-            all.removals.extend(done.removals);
-        }
-        report.changed = work::is_change(&all);
-        let exit = detailed(context, &report, exit::combined(&exits), &view);
-        report.exit = exit.code();
-        report.duration_ms = context.elapsed_ms();
-        finish(context, &report);
-        Ok(exit)
-    })
+    let runtime = runtime()?;
+    let mut opened: Vec<Opened<'_>> = runtime.run(sync::open(context, &transport))??;
+    let index = context.index()?;
+    let mut rules = context.rules(&index, &records)?;
+    let mut view = View::open(context, &devices, here, &index, &records)?;
+    let mut report = view.report(context, "auto", &index)?;
+    let mut all = Done::default();
+    let mut exits = Vec::new();
+    let mut surveys = std::mem::take(&mut view.surveys);
+    let work = work::begin(context, &view.tree, &records)?;
+    for survey in &mut surveys {
+        view.warn_about(context, survey, &rules, &mut report);
+        // What was set aside for one kernel may be tried for the next.
+        rules.set_aside.clear();
+        let mut obtain = work::obtain(context, &mut opened);
+        let done = work
+            .worker()
+            .converge(&Goal::Devices, &view.machine, survey, &mut rules, &mut obtain, &runtime)?;
+        survey.see_bindings(&view.machine);
+        let plan = view.machine.plan(survey, &rules);
+        let mut kernel = view.kernel(survey, &plan);
+        work::add_outcomes(&mut kernel, context, &view.machine, &done);
+        let exit = work::exit(&done, &plan);
+        exits.push(requirement::apply(context, &kernel, exit));
+        report.kernels.push(kernel);
+        all.attempts.extend(done.attempts);
+        all.removals.extend(done.removals);
+    }
+    report.changed = work::is_change(&all);
+    let exit = detailed(context, &report, exit::combined(&exits), &view);
+    report.exit = exit.code();
+    report.duration_ms = context.elapsed_ms();
+    finish(context, &report);
+    Ok(exit)
 }
 
 /// What `--detailed-exitcode` adds to a run that converged.

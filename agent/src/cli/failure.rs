@@ -7,16 +7,16 @@ use dkms_engine::package::DkmsId;
 use dkms_engine::sandbox::NoSandbox;
 use dkms_engine::tree::TreeError;
 
-use crate::apply::RemoveError;
+use crate::apply::{RemoveError, Stopped};
 use crate::candidate::{Rejected, Rejection};
 use crate::config::ConfigError;
 use crate::device::DeviceError;
 use crate::disk_full::is_disk_full;
 use crate::exit::Exit;
 use crate::fetch::FetchError;
-use crate::interrupt;
 use crate::intree::InTreeError;
 use crate::lock::LockError;
+use crate::runtime::Interrupted;
 use crate::state::{Paths, StateError};
 use crate::sync::SyncError;
 use crate::transport::TransportError;
@@ -204,11 +204,8 @@ pub enum Failure {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Depmod(Vec<dkms_engine::install::DepmodError>),
     /// A signal interrupted the run.
-    #[error("interrupted by {}", interrupt::name(*signal))]
-    Interrupted {
-        /// The number of the signal.
-        signal: u8,
-    },
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// Packages cannot be confined here, and the policy does not allow that.
     #[error(transparent)]
     NoSandbox(#[from] NoSandbox),
@@ -243,7 +240,7 @@ impl Failure {
             Self::RepositoryUnreachable { error, .. } if error.is_misconfigured() => Exit::Usage,
             Self::RepositoryUnreachable { .. } => Exit::NoNetwork,
             Self::NotConfirmed => Exit::Failed,
-            Self::Interrupted { signal } => Exit::Interrupted(*signal),
+            Self::Interrupted(Interrupted { signal }) => Exit::Interrupted(*signal),
             Self::Kernel(KernelError::BadRelease(_)) => Exit::Usage,
             Self::Kernel(_) => Exit::BuildsFailed,
             Self::Sync(error) => sync_exit(error),
@@ -313,8 +310,17 @@ impl Failure {
             Self::Framework(error) => error.hint(),
             Self::Remove(error) => error.hint(),
             Self::NoSandbox(error) => error.hint(),
-            Self::Interrupted { .. } => Some("run it again: it goes on where this one stopped".to_owned()),
+            Self::Interrupted(_) => Some("run it again: it goes on where this one stopped".to_owned()),
             Self::Depmod(errors) => errors.first().and_then(dkms_engine::install::DepmodError::hint),
+        }
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::State(error) => Self::State(error),
+            Stopped::Interrupted(interrupted) => Self::Interrupted(interrupted),
         }
     }
 }

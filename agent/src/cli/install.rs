@@ -5,7 +5,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::view::View;
-use super::{block_on, packages, work};
+use super::{packages, runtime, work};
 use crate::apply::{Done, End, Goal};
 use crate::exit::Exit;
 use crate::plan;
@@ -26,83 +26,79 @@ pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<E
         Records::open(&context.paths)?
     };
     let transport = sync::transport(context);
-    block_on(async {
-        let mut opened: Vec<Opened<'_>> = if check {
-            Vec::new()
-        } else {
-            sync::open(context, &transport).await?
+    let runtime = runtime()?;
+    let mut opened: Vec<Opened<'_>> = if check {
+        Vec::new()
+    } else {
+        runtime.run(sync::open(context, &transport))??
+    };
+    let index = context.index()?;
+    if index.repositories().next().is_none() {
+        return Err(super::nothing_cached(context));
+    }
+    let mut rules = context.rules(&index, &records)?;
+    // A package that is named is installed also when it is held or quarantined.
+    let named = |name: &str| names.iter().any(|text| packages::parse(text).0 == name);
+    rules.held.retain(|name| !named(name));
+    rules.quarantine.retain(|entry| !named(&entry.package));
+    let mut view = View::open(context, &[], false, &index, &records)?;
+    let mut report = view.report(context, "install", &index)?;
+    let mut all = Done::default();
+    let mut surveys = std::mem::take(&mut view.surveys);
+    let work = if check {
+        None
+    } else {
+        Some(work::begin(context, &view.tree, &records)?)
+    };
+    for survey in &mut surveys {
+        let facts = view.machine.facts(survey, &rules);
+        let offers = names
+            .iter()
+            .map(|name| packages::find(context, &index, name, Some(facts)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let dependencies = Offers::new(&index, &context.config.repositories).dependencies_of(&offers)?;
+        let mut plan = plan::plan_for(&offers, &dependencies, &survey.installed, facts).map_err(Failure::Refused)?;
+        let is_there = |step: &plan::Step| {
+            let id = &step.offer.id;
+            survey.installed.iter().any(|installed| {
+                installed.is_package(id)
+                    && installed.dkms_version == step.offer.record.dkms_version()
+                    && installed.source.as_ref().is_none_or(|source| source == id)
+            })
         };
-        let index = context.index()?;
-        if index.repositories().next().is_none() {
-            return Err(super::nothing_cached(context));
+        if plan.steps.iter().all(is_there) {
+            plan.steps.clear();
         }
-        let mut rules = context.rules(&index, &records)?;
-        // A package that is named is installed also when it is held or quarantined.
-        let named = |name: &str| names.iter().any(|text| packages::parse(text).0 == name);
-        rules.held.retain(|name| !named(name));
-        rules.quarantine.retain(|entry| !named(&entry.package));
-        let mut view = View::open(context, &[], false, &index, &records)?;
-        let mut report = view.report(context, "install", &index)?;
-        let mut all = Done::default();
-        let mut surveys = std::mem::take(&mut view.surveys);
-        let work = if check {
-            None
-        } else {
-            Some(work::begin(context, &view.tree, &records)?)
-        };
-        for survey in &mut surveys {
-            let facts = view.machine.facts(survey, &rules);
-            let offers = names
-                .iter()
-                .map(|name| packages::find(context, &index, name, Some(facts)))
-                .collect::<Result<Vec<_>, _>>()?;
-            let dependencies = Offers::new(&index, &context.config.repositories).dependencies_of(&offers)?;
-            let mut plan =
-                plan::plan_for(&offers, &dependencies, &survey.installed, facts).map_err(Failure::Refused)?;
-            let is_there = |step: &plan::Step| {
-                let id = &step.offer.id;
-                survey.installed.iter().any(|installed| {
-                    installed.is_package(id)
-                        && installed.dkms_version == step.offer.record.dkms_version()
-                        && installed.source.as_ref().is_none_or(|source| source == id)
-                })
-            };
-            if plan.steps.iter().all(is_there) {
-                plan.steps.clear();
-            }
-            let mut kernel = view.kernel(survey, &plan);
-            if let Some(work) = &work {
-                let mut obtain = work::obtain(context, &mut opened);
-                let goal = Goal::Named(&plan);
-                let worker = work.worker();
-                let mut done = worker
-                    .converge(&goal, &view.machine, survey, &mut rules, &mut obtain)
-                    .await?;
-                if context.host.running.as_ref() == Some(&survey.kernel.release) {
-                    for attempt in &mut done.attempts {
-                        let waits = worker.pending_update(&view.machine, survey, attempt, reload);
-                        if let End::Installed { pending, .. } = &mut attempt.end {
-                            *pending = waits;
-                        }
+        let mut kernel = view.kernel(survey, &plan);
+        if let Some(work) = &work {
+            let mut obtain = work::obtain(context, &mut opened);
+            let goal = Goal::Named(&plan);
+            let worker = work.worker();
+            let mut done = worker.converge(&goal, &view.machine, survey, &mut rules, &mut obtain, &runtime)?;
+            if context.host.running.as_ref() == Some(&survey.kernel.release) {
+                for attempt in &mut done.attempts {
+                    let waits = worker.pending_update(&view.machine, survey, attempt, reload);
+                    if let End::Installed { pending, .. } = &mut attempt.end {
+                        *pending = waits;
                     }
                 }
-                work::add_outcomes(&mut kernel, context, &view.machine, &done);
-                all.attempts.extend(done.attempts);
             }
-            report.kernels.push(kernel);
+            work::add_outcomes(&mut kernel, context, &view.machine, &done);
+            all.attempts.extend(done.attempts);
         }
-        report.changed = report.kernels.iter().any(|kernel| !kernel.packages.is_empty());
-        let exit = match work::exit_of_work(&all) {
-            Exit::Converged if context.options.detailed_exitcode && report.changed => Exit::Changed,
-            exit => exit,
-        };
-        report.exit = exit.code();
-        report.duration_ms = context.elapsed_ms();
-        if context.options.json {
-            print_json(&report);
-        } else {
-            show_packages(&report);
-        }
-        Ok(exit)
-    })
+        report.kernels.push(kernel);
+    }
+    report.changed = report.kernels.iter().any(|kernel| !kernel.packages.is_empty());
+    let exit = match work::exit_of_work(&all) {
+        Exit::Converged if context.options.detailed_exitcode && report.changed => Exit::Changed,
+        exit => exit,
+    };
+    report.exit = exit.code();
+    report.duration_ms = context.elapsed_ms();
+    if context.options.json {
+        print_json(&report);
+    } else {
+        show_packages(&report);
+    }
+    Ok(exit)
 }

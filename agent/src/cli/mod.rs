@@ -31,8 +31,9 @@ use dkms_support::chain;
 use jiff::Timestamp;
 
 use crate::exit::Exit;
-use crate::interrupt::{self, Interrupt};
+use crate::interrupt;
 use crate::report::progress::{ProgressEvent, Reporter};
+use crate::runtime::Runtime;
 use crate::state::index::Index;
 use args::{Cli, Command};
 use context::Context;
@@ -169,21 +170,14 @@ fn report(cli: &Cli, failure: &Failure) {
     }
 }
 
-/// Runs work that downloads on a runtime of one thread. A signal ends the work at its next `await`, and drops what it holds.
+/// What waits for the network in a run.
+fn runtime() -> Result<Runtime, Failure> {
+    Runtime::new().map_err(Failure::Runtime)
+}
+
+/// Runs work that downloads. A signal ends the work at its next `await`, and drops what it holds.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let mut interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(Failure::Runtime)?;
-    let done = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            signal = interrupt.received() => Err(Failure::Interrupted { signal }),
-            done = work => done,
-        }
-    });
-    // A look-up of a name that does not end is left behind.
-    runtime.shutdown_background();
-    done
+    runtime()?.run(work)?
 }
 
 /// Reports that packages are not known, if there is no index to look them up in; returns whether that is so.

@@ -130,10 +130,6 @@ pub(super) fn is_change(done: &Done) -> bool {
     done.attempts.iter().any(has_changed) || done.removals.iter().any(removed)
 }
 
-fn is_installed(attempt: &Attempt) -> bool {
-    matches!(attempt.end, End::Installed { .. })
-}
-
 /// Whether the attempt changed anything: a package may be installed by an earlier run and still wait for its key.
 fn has_changed(attempt: &Attempt) -> bool {
     matches!(&attempt.end, End::Installed { files, loaded, .. } if !files.is_empty() || *loaded)
@@ -159,7 +155,7 @@ pub(super) fn exit(done: &Done, plan: &Plan) -> Exit {
 /// The exit code for what was done. A package whose next version was installed has not failed.
 pub(super) fn exit_of_work(done: &Done) -> Exit {
     let was_replaced = |failed: &Attempt| {
-        let covered = |n: &usize| done.attempts.iter().any(|a| is_installed(a) && a.serves.contains(n));
+        let covered = |n: &usize| done.attempts.iter().any(|a| a.is_installed() && a.serves.contains(n));
         !failed.serves.is_empty() && failed.serves.iter().all(covered)
     };
     let attempts = done.attempts.iter().filter(|attempt| !was_replaced(attempt));

@@ -15,6 +15,7 @@ use dkms_fetch::device::{Binding, Device};
 use dkms_fetch::fetch::Store;
 use dkms_fetch::host::Host;
 use dkms_fetch::report::progress::Reporter;
+use dkms_fetch::runtime::Runtime;
 use dkms_fetch::state::Paths;
 use dkms_fetch::state::index::Index;
 use dkms_fetch::state::records::Records;
@@ -22,10 +23,14 @@ use dkms_fetch::survey::Machine;
 use dkms_fetch::sync::{Network, Session};
 use dkms_fetch::transport::{Options, Transport};
 use dkms_index::trust::Expiry;
-use dkms_tests::story::{EDU, Source, Story};
+use dkms_tests::inputs;
+use dkms_tests::story::{EDU, EDU2, Source, Story, patiently};
 
 /// Where the device is below /sys.
 const DEVICE: &str = "/devices/pci0000:00/0000:00:04.0";
+
+/// Where another one is.
+const DEVICE2: &str = "/devices/pci0000:00/0000:00:05.0";
 
 /// A machine that runs its kernel, as far as anybody can see.
 struct Live {
@@ -35,18 +40,24 @@ struct Live {
 
 impl Live {
     /// `answer` is the body of modprobe, a shell script; `$device` is the device's directory below /sys, `$module` the installed file
-    /// and `$root` the machine. Versions 1.0 and 2.0 of a driver are published.
+    /// and `$root` the machine; `$view` is the directory that stands for /, if there is one. Versions 1.0 and 2.0 of a driver are published.
     fn new(answer: &str) -> Self {
         let story = Story::new();
         story.add("edu", "1.0", 0x11e8, Source::Good);
         story.add("edu", "2.0", 0x11e8, Source::Good);
+        Self::of(story, answer)
+    }
+
+    /// The same, with what was added to the repository of `story`.
+    fn of(story: Story, answer: &str) -> Self {
         story.publish();
         story.write(&format!("sys{DEVICE}/modalias"), EDU);
         story.write("etc/os-release", "ID=debian\n");
         let modprobe = story.repo.scratch().join("bin/modprobe");
         fs::create_dir_all(modprobe.parent().expect("a directory")).expect("a directory");
         let text = format!(
-            "#!/bin/sh\nroot='{}'\ndevice=\"$root/sys{DEVICE}\"\nmodule='{}'\necho \"$*\" >>\"$root/asked\"\n{answer}\n",
+            "#!/bin/sh\nroot='{}'\ndevice=\"$root/sys{DEVICE}\"\nmodule='{}'\n\
+             [ \"$1\" != -d ] || {{ view=$2; shift 2; }}\necho \"${{view:+view }}$*\" >>\"$root/asked\"\n{answer}\n",
             story.path("").display(),
             story.module("edu").display()
         );
@@ -64,15 +75,15 @@ impl Live {
             running: Some(self.story.kernel.clone()),
             ..Host::read(&root)
         };
-        let devices = [Device {
-            path: DEVICE.into(),
+        let devices = [(DEVICE, EDU), (DEVICE2, EDU2)].map(|(path, modalias)| Device {
+            path: path.into(),
             subsystem: "pci".into(),
-            modaliases: vec![EDU.parse().expect("a modalias")],
+            modaliases: vec![modalias.parse().expect("a modalias")],
             vendor: None,
             model: None,
             class: None,
             binding: Binding::Unbound,
-        }];
+        });
         let repository = &config.repositories[0];
         let transport = Transport::new(Options::default());
         let session = Session::new(repository, &paths, &transport, Network::Online);
@@ -97,34 +108,30 @@ impl Live {
                 .into(),
                 patience: Duration::from_millis(100),
                 limit: Duration::from_secs(60),
+                ..Loader::default()
             },
         };
         let mut rules = Rules {
             quarantine: records.quarantined().expect("records"),
             ..Rules::default()
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(async {
-            let mut metadata = session
-                .refresh(self.story.repo.now, Expiry::Enforce)
-                .await
-                .expect("a good repository")
-                .metadata;
-            session.update_index(&metadata).await.expect("an index");
-            let index = Index::open(&paths, [&repository.name]);
-            let machine = Machine::look_up(&host, &devices, true, &config.repositories, &index).expect("an index");
-            let installed = records.installed().expect("records");
-            let mut survey = machine.survey(&self.story.kernel, &tree, &installed).expect("a kernel");
-            let mut obtain = Obtain {
-                repositories: vec![(&session, &mut metadata)],
-                store: Store::of(&paths),
-                scratch: self.story.path("var/cache/dkms-fetch/unpacked"),
-            };
-            worker
-                .converge(&Goal::Devices, &machine, &mut survey, &mut rules, &mut obtain)
-                .await
-                .expect("the records are good")
-        })
+        let runtime = Runtime::new().expect("a runtime");
+        let refreshed = runtime.run(session.refresh(self.story.repo.now, Expiry::Enforce));
+        let mut metadata = refreshed.expect("no signal").expect("a good repository").metadata;
+        let updated = runtime.run(session.update_index(&metadata));
+        updated.expect("no signal").expect("an index");
+        let index = Index::open(&paths, [&repository.name]);
+        let machine = Machine::look_up(&host, &devices, true, &config.repositories, &index).expect("an index");
+        let installed = records.installed().expect("records");
+        let mut survey = machine.survey(&self.story.kernel, &tree, &installed).expect("a kernel");
+        let mut obtain = Obtain {
+            repositories: vec![(&session, &mut metadata)],
+            store: Store::of(&paths),
+            scratch: self.story.path("var/cache/dkms-fetch/unpacked"),
+        };
+        worker
+            .converge(&Goal::Devices, &machine, &mut survey, &mut rules, &mut obtain, &runtime)
+            .expect("the records are good")
     }
 
     /// What modprobe was asked, a line a call.
@@ -166,7 +173,7 @@ fn ends(done: &Done) -> Vec<(String, String)> {
 fn a_driver_that_binds_is_loaded_and_stays() {
     let live = Live::new("mkdir -p \"$device/driver\"");
     assert_eq!(ends(&live.auto()), [("2.0".to_owned(), "loaded".to_owned())]);
-    assert_eq!(live.asked(), "-- edu\n");
+    assert_eq!(live.asked(), "view -- edu\n");
     assert!(live.story.module("edu").is_file());
     assert_eq!(live.quarantined(), [""; 0]);
     // It is there: nothing is done again.
@@ -180,7 +187,7 @@ fn a_driver_that_does_not_bind_gives_way_to_the_next() {
     let failed = format!("Package: it was loaded and did not bind to {EDU}");
     let expected = [("2.0".to_owned(), failed), ("1.0".to_owned(), "loaded".to_owned())];
     assert_eq!(found, expected);
-    assert_eq!(live.asked(), "-- edu\n-r -- edu\n-- edu\n");
+    assert_eq!(live.asked(), "view -- edu\nview -r -- edu\nview -- edu\n");
     assert_eq!(live.quarantined(), ["2.0"]);
     let installed = fs::read(live.story.module("edu")).expect("a module");
     assert!(installed.windows(11).any(|bytes| bytes == b"version=1.0"));
@@ -262,7 +269,7 @@ fn a_driver_that_somebody_unloaded_is_loaded_again_and_not_blamed() {
     fs::remove_dir(&driver).expect("it was bound");
     assert!(live.auto().attempts.is_empty());
     assert!(driver.exists(), "it was loaded again");
-    assert_eq!(live.asked(), "-- edu\n-- edu\n");
+    assert_eq!(live.asked(), "view -- edu\n-- edu\n");
 
     // The device is switched off: that is not the package's fault.
     fs::remove_dir(&driver).expect("it was bound");
@@ -282,4 +289,78 @@ fn what_an_image_brought_and_does_not_bind_gives_way_to_the_next_in_one_run() {
     let expected = [("2.0".to_owned(), failed), ("1.0".to_owned(), "loaded".to_owned())];
     assert_eq!(found, expected);
     assert_eq!(live.quarantined(), ["2.0"]);
+}
+
+#[test]
+fn a_driver_is_loaded_before_depmod_while_others_compile() {
+    let story = Story::new();
+    story.add("edu", "1.0", 0x11e8, Source::Good);
+    story.add("edu2", "1.0", 0x11e9, Source::Waits);
+    let bind = "case $2 in edu2) device=$root/sys/devices/pci0000:00/0000:00:05.0 ;; esac\nmkdir -p \"$device/driver\"";
+    let know = "grep -q 11E8 \"$root\"/lib/modules/*/modules.alias && : >\"$root/known\"";
+    let live = Live::of(story, &format!("{know}\n{bind}"));
+    let done = std::thread::scope(|scope| {
+        let run = scope.spawn(|| live.auto());
+        let building = live.story.building("edu2");
+        patiently("the other driver to be loaded", || {
+            live.asked().contains("edu").then_some(())
+        });
+        live.story.go_on(&building);
+        run.join().expect("it ends")
+    });
+    assert_eq!(live.asked(), "view -- edu\nview -- edu2\n");
+    let loaded = ("1.0".to_owned(), "loaded".to_owned());
+    assert_eq!(ends(&done), [loaded.clone(), loaded]);
+    assert!(
+        !live.story.path("known").exists(),
+        "depmod ran before a driver was loaded"
+    );
+    let alias = format!("lib/modules/{}/modules.alias", live.story.kernel);
+    let aliases = fs::read_to_string(live.story.path(&alias)).expect("depmod ran");
+    assert!(
+        aliases.contains("d000011E8") && aliases.contains("d000011E9"),
+        "it ran at the end"
+    );
+}
+
+/// The real modprobe finds in the view what a driver needs, and loads it first.
+#[test]
+fn modprobe_finds_what_a_driver_needs_before_depmod() {
+    let story = Story::new();
+    story.add_changed("edu", "1.0", 0x11e8, Source::Good, |dir| {
+        let path = dir.join("edu.c");
+        let text = fs::read_to_string(&path).expect("a source");
+        let needs = "#include <linux/libata.h>\nint (*needed)(void) = ata_ratelimit;\n";
+        fs::write(path, text + needs).expect("a file");
+    });
+    let drivers = format!("lib/modules/{}/kernel/drivers", story.kernel);
+    let scsi = inputs::kernel_root(&story.kernel).join(&drivers).join("scsi");
+    inputs::link_tree(&scsi, &story.path(&drivers));
+    let show = format!(
+        "mkdir -p \"$device/driver\"\nPATH=/usr/sbin:/sbin:/usr/bin:/bin\n\
+         \"$(command -v modprobe)\" -d \"$view\" -S {} --show-depends edu >\"$root/shown\" 2>&1",
+        story.kernel
+    );
+    let live = Live::of(story, &show);
+    assert_eq!(ends(&live.auto()), [("1.0".to_owned(), "loaded".to_owned())]);
+    let shown = fs::read_to_string(live.story.path("shown")).expect("modprobe was called");
+    let names: Vec<&str> = shown
+        .lines()
+        .filter_map(|line| line.trim_end().rsplit('/').next())
+        .collect();
+    assert_eq!(
+        names,
+        ["scsi_common.ko", "scsi_mod.ko", "libata.ko", "edu.ko"],
+        "{shown}"
+    );
+}
+
+/// What modprobe's settings load with a driver is not in the view.
+#[test]
+fn a_driver_with_settings_is_loaded_after_depmod() {
+    let live = Live::new("mkdir -p \"$device/driver\"");
+    live.story
+        .write("etc/modprobe.d/edu.conf", "softdep edu pre: i2c-core\n");
+    assert_eq!(ends(&live.auto()), [("2.0".to_owned(), "loaded".to_owned())]);
+    assert_eq!(live.asked(), "-- edu\n");
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dkms_tests::story::{Run, Source, Story, patiently, program};
+use dkms_tests::story::{EDU, EDU2, Run, Source, Story, patiently, program};
 
 /// Starts `--auto`.
 fn start(story: &Story) -> Child {
@@ -113,7 +113,7 @@ fn a_build_that_is_killed_is_made_again() {
     assert_all_ended(&story);
 }
 
-/// A mirror that stops in the middle of a bundle until it is told to go on.
+/// A mirror that stops in the middle of a large bundle until it is told to go on, and hangs up then.
 struct Stalling {
     url: String,
     asked: Arc<AtomicBool>,
@@ -177,7 +177,8 @@ fn answer(
     stream.write_all(head.as_bytes())?;
     let (first, rest) = body.split_at(body.len() / 2);
     stream.write_all(first)?;
-    if path.starts_with("bundles/") && !go_on.load(Ordering::SeqCst) {
+    let is_large = body.len() > 1 << 19;
+    if path.starts_with("bundles/") && is_large && !go_on.load(Ordering::SeqCst) {
         asked.store(true, Ordering::SeqCst);
         while !go_on.load(Ordering::SeqCst) {
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -204,4 +205,26 @@ fn a_download_that_is_interrupted_or_killed_goes_on_later() {
         mirror.go_on.store(true, Ordering::SeqCst);
         story.auto(&[]).assert(0, &["installed edu 1.0"]);
     }
+}
+
+#[test]
+fn one_package_is_installed_while_another_is_fetched() {
+    let story = Story::new();
+    story.add("edu", "1.0", 0x11e8, Source::Big);
+    story.add("edu2", "1.0", 0x11e9, Source::Good);
+    story.publish();
+    story.devices(&[EDU, EDU2]);
+    let mirror = Stalling::of(story.repo.public());
+    story.use_mirror(&mirror.url);
+    let run = start(&story);
+    mirror.wait();
+    patiently("the other package to be installed", || {
+        story.module("edu2").is_file().then_some(())
+    });
+    assert!(!story.module("edu").exists(), "its source is on the way");
+    mirror.go_on.store(true, Ordering::SeqCst);
+    let said = ["installed edu 1.0", "installed edu2 1.0"];
+    let run = end(run);
+    run.assert(0, &said);
+    assert_eq!(run.stderr.matches("running depmod").count(), 1, "{}", run.stderr);
 }

@@ -73,6 +73,7 @@ impl Session<'_> {
         transaction.remove(&tree.mark(&package.module, kernel));
         transaction.needs_depmod(&kernel.release);
         transaction.commit()?;
+        self.indexes.remove(&kernel.release);
         let line = conf.and_then(|conf| conf.scripts.post_remove);
         self.script(package, kernel, ScriptKind::PostRemove, line.as_deref());
         self.sink.emit(Event::Finished {

@@ -63,7 +63,7 @@ pub struct Session<'a> {
     pub(super) lock: &'a TreeLock,
     pub(super) options: InstallOptions,
     pub(super) sink: &'a dyn Sink,
-    indexes: BTreeMap<String, ModuleIndex>,
+    pub(super) indexes: BTreeMap<String, ModuleIndex>,
     installed: Vec<(DkmsId, KernelId)>,
 }
 

@@ -15,12 +15,12 @@ mod once;
 mod one;
 mod place;
 mod product;
+mod queue;
 mod retarget;
 mod sign;
 mod workspace;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ pub use key::Stale;
 pub(crate) use key::{Freshness, freshness};
 pub use once::RunState;
 pub(crate) use one::forget_failure;
+pub use queue::BuildQueue;
 pub use sign::{KeyPair, SignError, Signer, ensure_key_pair};
 
 use self::jobs::Jobs;
@@ -186,32 +187,48 @@ pub fn build_each(
     sink: &dyn Sink,
     ended: &(dyn Fn(usize, BuildOutcome) + Sync),
 ) {
-    let workers = options.jobs.max(1).min(requests.len());
+    build_queued(
+        tree,
+        lock,
+        &BuildQueue::of(requests),
+        requests.len(),
+        options,
+        sink,
+        ended,
+    );
+}
+
+/// Like [`build_each`], for requests that are added to `queue` while others are carried out; returns when the queue is closed and
+/// empty. At most `at_once` builds run side by side.
+pub fn build_queued(
+    tree: &Tree,
+    lock: &TreeLock,
+    queue: &BuildQueue,
+    at_once: usize,
+    options: &BuildOptions,
+    sink: &dyn Sink,
+    ended: &(dyn Fn(usize, BuildOutcome) + Sync),
+) {
+    let workers = options.jobs.max(1).min(at_once);
     let jobs = Jobs::new(options.jobs.max(1), workers);
     let signers = sign::Signers::new(tree, lock, options.sign, sink);
-    let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for worker in 0..workers {
-            let (jobs, next, signers) = (&jobs, &next, &signers);
+            let (jobs, signers) = (&jobs, &signers);
             scope.spawn(move || {
-                while let Some((index, request)) = take(next, requests) {
+                while let Some((index, request)) = queue.next(|| jobs.rest(worker)) {
                     let outcome = match jobs.begin(worker) {
-                        Ok(jobserver) => one::build(tree, lock, request, options, signers, &jobserver, sink),
-                        Err(error) => one::failed_to_start(request, error),
+                        Ok(jobserver) => one::build(tree, lock, &request, options, signers, &jobserver, sink),
+                        Err(error) => one::failed_to_start(&request, error),
                     };
                     jobs.end(worker);
-                    report(request, &outcome, sink);
+                    report(&request, &outcome, sink);
                     ended(index, outcome);
                 }
-                jobs.leave(worker);
+                jobs.rest(worker);
             });
         }
     });
-}
-
-fn take<'a>(next: &AtomicUsize, requests: &'a [BuildRequest]) -> Option<(usize, &'a BuildRequest)> {
-    let index = next.fetch_add(1, Ordering::Relaxed);
-    requests.get(index).map(|request| (index, request))
 }
 
 fn report(request: &BuildRequest, outcome: &BuildOutcome, sink: &dyn Sink) {
