@@ -2,6 +2,7 @@
 
 mod neighbours;
 mod user;
+mod verbs;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -121,8 +122,9 @@ fn a_conf_reaches_nothing() {
     nothing_reached(&outcomes(&text, "conf"), "dkms.conf");
 }
 
-/// Builds a package that makes all attempts, by `dkms` behind the words `before`. Returns the machine, the log and what was printed.
-fn build_with_attempts(before: &[&str]) -> (Machine, String, String) {
+/// Builds a package that makes all attempts, by the `verb` of `dkms` behind the words `before`. Returns the machine, the log and what was
+/// printed.
+fn build_with_attempts(before: &[&str], verb: &str) -> (Machine, String, String) {
     let outside = Outside::new();
     let machine = Machine::new(Program::Ours);
     let [release, _] = inputs::kernels();
@@ -139,7 +141,13 @@ fn build_with_attempts(before: &[&str]) -> (Machine, String, String) {
     machine.make_executable("src/hello-1/attempts.sh");
     machine.write("dkms/mok.key", "a key");
     let mut words = before.to_vec();
-    words.extend(["dkms", "build", "hello/1", "-k", &release]);
+    words.extend(["dkms", verb, "-k", &release]);
+    if verb == "build" {
+        words.push("hello/1");
+    } else {
+        let outcome = machine.dkms(&["add", "hello/1"]);
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    }
     let output = machine
         .command(&words)
         .env("SECRET_OF_THE_CALLER", "1")
@@ -154,7 +162,7 @@ fn build_with_attempts(before: &[&str]) -> (Machine, String, String) {
 
 #[test]
 fn programs_of_a_build_reach_nothing() {
-    let (_machine, log, _) = build_with_attempts(&[]);
+    let (_machine, log, _) = build_with_attempts(&[], "build");
     for phase in ["pre-build", "make", "post-build"] {
         nothing_reached(&outcomes(&log, phase), phase);
     }

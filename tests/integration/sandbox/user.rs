@@ -111,7 +111,7 @@ fn a_conf_of_a_publisher_who_is_not_root_reaches_nothing() {
 fn without_the_right_to_mount_landlock_keeps_contents() {
     // As in a container: bubblewrap cannot make a namespace there.
     let weak = ["setpriv", "--bounding-set=-sys_admin"];
-    let (_machine, log, stderr) = build_with_attempts(&weak);
+    let (_machine, log, stderr) = build_with_attempts(&weak, "build");
     let warning = "packages cannot be confined on this machine";
     if !Layers::here().landlock {
         assert!(stderr.contains(warning), "{stderr}");

@@ -46,6 +46,12 @@ pub fn read_output(stdout: &[u8], ctx: &ConfContext) -> Option<DkmsConf> {
     read_conf(&raw, ctx, "").ok()
 }
 
+/// Reads a conf of this text by the parser of plain confs. `None` where only bash can read it, or it does not describe a package.
+pub fn read_plain(text: &[u8], ctx: &ConfContext) -> Option<DkmsConf> {
+    let raw = plain::read_text(text, ctx)?;
+    read_conf(&raw, ctx, "").ok()
+}
+
 /// Refuses a dkms.conf that is a link out of its source: a package could have a file of this machine read as its configuration, and
 /// lines of it would be shown in errors. A file that the caller names is the caller's.
 fn require_own_conf(dir: &Path, ctx: &ConfContext) -> Result<(), ConfError> {

@@ -19,7 +19,7 @@ mod writing;
 
 pub use context::{ConfContext, Directive, override_files};
 pub use error::{ConfError, ConfProblem};
-pub use evaluate::{evaluate, read_output};
+pub use evaluate::{evaluate, read_output, read_plain};
 pub use exclusive::{Exclusion, Exclusive};
 pub use model::{ConfWarning, DkmsConf, ModuleSpec, Scripts};
 pub use syntax::SyntaxSpan;

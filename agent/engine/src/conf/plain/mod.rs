@@ -37,6 +37,12 @@ pub(super) fn read(dir: &Path, ctx: &ConfContext) -> Option<RawConf> {
     values(&texts, ctx)
 }
 
+/// The values of a conf of this text, without override files, if it is plain.
+pub(super) fn read_text(text: &[u8], ctx: &ConfContext) -> Option<RawConf> {
+    let is_short = u64::try_from(text.len()).is_ok_and(|len| len <= MAX_LEN);
+    is_short.then(|| values(&[without_dos_ends(text)], ctx))?
+}
+
 fn text_of(path: &Path) -> Option<Vec<u8>> {
     let meta = fs::metadata(path).ok()?;
     if !meta.is_file() || meta.len() > MAX_LEN {
