@@ -39,6 +39,9 @@ cd "$machine"
 exec "$@"
 "#;
 
+/// The file with the option of compilers that renames the build directory.
+const PATH_MAP: &str = "path-map";
+
 /// Counts the calls of depmod, then does what was asked.
 const COUNT_DEPMOD: &str = r#"#!/bin/sh
 echo "$*" >> /usr/local/sbin/depmod.log
@@ -136,6 +139,15 @@ impl Machine {
             .unwrap_or_else(|e| panic!("chmod {}: {e}", path.display()));
     }
 
+    /// Has modules of the package compared byte by byte: compilers name the build directory by the name that ours gives it.
+    ///
+    /// # Panics
+    /// When that cannot be noted.
+    pub fn compare_bytes(&self, name: &str, version: &str) {
+        let map = format!("-ffile-prefix-map=/var/lib/dkms/{name}/{version}/build=/usr/src/{name}-{version}");
+        self.write(PATH_MAP, map);
+    }
+
     /// Runs `dkms` with these words.
     #[must_use]
     pub fn dkms(&self, args: &[&str]) -> Outcome {
@@ -177,6 +189,9 @@ impl Machine {
             "PATH",
             format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.path("bin").display()),
         );
+        if let Ok(map) = std::fs::read_to_string(self.path(PATH_MAP)) {
+            command.env("KCFLAGS", &map).env("KAFLAGS", &map);
+        }
         command
             .env("TMPDIR", self.path("tmp"))
             .env("LC_ALL", "C.UTF-8")
@@ -193,7 +208,7 @@ impl Machine {
     /// Everything that matters on its disk.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(self.dir.path())
+        Snapshot::of(self.dir.path(), self.path(PATH_MAP).exists())
     }
 
     /// Whose `dkms` it runs.

@@ -1,4 +1,4 @@
-//! Debian's own *-dkms packages, installed by both programs.
+//! Debian's own *-dkms packages, installed by both programs: by Debian's without a sandbox, by ours in one, with modules of the same bytes.
 
 use std::path::Path;
 use std::process::Command;
@@ -55,6 +55,7 @@ fn play_source(dir: &Path, (name, version): (&str, &str), kernels: usize, known:
     steps.extend([remove.as_str(), "status"]);
     let set_up = |machine: &Machine| {
         copy(dir, &machine.path("src"));
+        machine.compare_bytes(name, version);
         for kernel in inputs::kernels().iter().take(kernels) {
             put_kernels_own(machine, dir, (name, version), kernel);
         }

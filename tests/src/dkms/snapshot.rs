@@ -19,7 +19,8 @@ pub enum Fact {
     File(String),
     /// A file whose content differs from run to run: logs, keys.
     Volatile,
-    /// A kernel module: what `modinfo` says of it, signature aside.
+    /// A kernel module: its vermagic, the digest of what `modinfo` says of it, and where bytes are compared that of its bytes,
+    /// uncompressed and without signature.
     Module(String),
 }
 
@@ -40,9 +41,9 @@ impl fmt::Display for Fact {
 pub struct Snapshot(pub BTreeMap<String, Fact>);
 
 impl Snapshot {
-    /// Reads `dkms`, `src` and `modules` below `machine`; what depmod writes and the kernel's headers are left out.
+    /// Reads `dkms`, `src` and `modules` below `machine`; what depmod writes and the kernel's headers are left out. `bytes`: of modules too.
     #[must_use]
-    pub fn of(machine: &Path) -> Self {
+    pub fn of(machine: &Path, bytes: bool) -> Self {
         let mut facts = BTreeMap::new();
         for part in ["dkms", "src", "modules"] {
             let walk = WalkDir::new(machine.join(part))
@@ -51,7 +52,7 @@ impl Snapshot {
                 .into_iter();
             for entry in walk.filter_entry(|entry| !is_noise(machine, entry.path())).flatten() {
                 let relative = entry.path().strip_prefix(machine).unwrap_or(entry.path());
-                facts.insert(relative.display().to_string(), fact(entry.path()));
+                facts.insert(relative.display().to_string(), fact(entry.path(), bytes));
             }
         }
         Self(facts)
@@ -77,7 +78,7 @@ fn is_noise(machine: &Path, path: &Path) -> bool {
     }
 }
 
-fn fact(path: &Path) -> Fact {
+fn fact(path: &Path, bytes: bool) -> Fact {
     let Ok(meta) = path.symlink_metadata() else {
         return Fact::Volatile;
     };
@@ -87,7 +88,12 @@ fn fact(path: &Path) -> Fact {
     } else if meta.is_dir() {
         Fact::Directory
     } else if name.contains(".ko") {
-        Fact::Module(modinfo(path))
+        let info = modinfo(path);
+        Fact::Module(if bytes {
+            format!("{info} {}", digest(&reproducible(unsigned(&plain(path)))))
+        } else {
+            info
+        })
     } else if matches!(&*name, "make.log" | "mok.key" | "mok.pub") || name.ends_with(".tar.gz") {
         Fact::Volatile
     } else {
@@ -123,6 +129,45 @@ fn modinfo(path: &Path) -> String {
         magic.split(' ').next().unwrap_or_default(),
         digest(kept.join("\n").as_bytes())
     )
+}
+
+/// The bytes of a module, by the program of its compression.
+fn plain(path: &Path) -> Vec<u8> {
+    let program = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => "xz",
+        Some("gz") => "gzip",
+        Some("zst") => "zstd",
+        _ => return std::fs::read(path).unwrap_or_default(),
+    };
+    let done = Command::new(program).arg("-dc").arg(path).output();
+    done.map(|done| done.stdout).unwrap_or_default()
+}
+
+/// A module without its BTF: pahole's threads write the types in another order at each build (before 1.27).
+fn reproducible(module: &[u8]) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().and_then(|file| std::fs::write(&file, module).map(|()| file));
+    let file = file.unwrap_or_else(|e| panic!("a temporary file: {e}"));
+    let done = Command::new("objcopy")
+        .arg("--remove-section=.BTF")
+        .arg(file.path())
+        .output();
+    assert!(
+        done.as_ref().is_ok_and(|done| done.status.success()),
+        "objcopy: {done:?}"
+    );
+    std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.path().display()))
+}
+
+/// A module without the signature at its end (`struct module_signature` and `MODULE_SIG_STRING`, include/linux/module_signature.h).
+fn unsigned(module: &[u8]) -> &[u8] {
+    const MARK: &[u8] = b"~Module signature appended~\n";
+    const TRAILER_LEN: usize = 12;
+    let len = module.strip_suffix(MARK).and_then(|signed| {
+        let (_, len) = signed.split_last_chunk::<4>()?;
+        let len = usize::try_from(u32::from_be_bytes(*len)).ok()?;
+        signed.len().checked_sub(TRAILER_LEN + len)
+    });
+    len.and_then(|len| module.get(..len)).unwrap_or(module)
 }
 
 fn digest(bytes: &[u8]) -> String {

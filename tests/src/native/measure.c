@@ -1,6 +1,6 @@
 /* measure RESULT COMMAND...: runs COMMAND and appends "WALL_US CPU_US" to the file RESULT; CPU is that of COMMAND and all of its
    children that were waited for, also of those that it left: bubblewrap ends before the first process of its PID namespace is
-   reaped. Ends as COMMAND did. */
+   reaped. What a shell that became this program waited for before is not counted. Ends as COMMAND did. */
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -14,7 +14,7 @@ static long long micros(struct timeval t) { return t.tv_sec * 1000000LL + t.tv_u
 int main(int argc, char **argv)
 {
 	struct timespec begin, end;
-	struct rusage used;
+	struct rusage before, used;
 	int status;
 	FILE *result;
 
@@ -23,6 +23,7 @@ int main(int argc, char **argv)
 	/* What COMMAND leaves becomes our child. */
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
 		return 125;
+	getrusage(RUSAGE_CHILDREN, &before);
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	pid_t child = vfork();
 	if (child == 0) {
@@ -40,7 +41,7 @@ int main(int argc, char **argv)
 		return 125;
 	fprintf(result, "%lld %lld\n",
 		(end.tv_sec - begin.tv_sec) * 1000000LL + (end.tv_nsec - begin.tv_nsec) / 1000,
-		micros(used.ru_utime) + micros(used.ru_stime));
+		micros(used.ru_utime) + micros(used.ru_stime) - micros(before.ru_utime) - micros(before.ru_stime));
 	fclose(result);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -125,7 +125,8 @@ fn variables(job: &Job<'_>, place: &Place, work: &Workspace, symvers: &[PathBuf]
         place.path(&work.build).display(),
         job.request.package.dashed()
     );
-    set("KCFLAGS", prefix_map.into());
+    set("KCFLAGS", prefix_map.clone().into());
+    set("KAFLAGS", prefix_map.into());
     set("dkms_tree", place.path(&work.tree).into());
     set("kernel_source_dir", place.path(&target.headers).into());
     set("parallel_jobs", job.options.jobs.to_string().into());
