@@ -154,8 +154,13 @@ impl Intake {
         Ok(Prepared { package, bundle, notes })
     }
 
-    /// Evaluates the source's `dkms.conf` on disk, where bash can see the files next to it.
+    /// Evaluates the source's `dkms.conf`: a plain one as it is, any other on disk, where bash can see the files next to it.
     fn evaluate(&self, path: &Path, tree: &SourceTree) -> Result<conf::DkmsConf, IntakeError> {
+        let mut files = tree.files();
+        let text = files.find_map(|(name, text)| (name == "dkms.conf").then_some(text));
+        if let Some(conf) = text.and_then(|text| conf::read_plain(text, &self.context)) {
+            return Ok(conf);
+        }
         let scratch = tempfile::tempdir().map_err(FileError::on("create a directory in", &std::env::temp_dir()))?;
         tree.write_to(scratch.path())
             .map_err(FileError::on("write", scratch.path()))?;

@@ -46,7 +46,8 @@ pub fn read_output(stdout: &[u8], ctx: &ConfContext) -> Option<DkmsConf> {
     read_conf(&raw, ctx, "").ok()
 }
 
-/// Reads a conf of this text by the parser of plain confs. `None` where only bash can read it, or it does not describe a package.
+/// Reads a conf of this text by the parser of plain confs, without override files. `None` where only bash can read it, or it does not
+/// describe a package.
 pub fn read_plain(text: &[u8], ctx: &ConfContext) -> Option<DkmsConf> {
     let raw = plain::read_text(text, ctx)?;
     read_conf(&raw, ctx, "").ok()
