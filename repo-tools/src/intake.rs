@@ -55,6 +55,14 @@ pub enum IntakeError {
         /// What is wrong with its `dkms.conf`.
         source: ConfError,
     },
+    /// Its name or version is not filled in.
+    #[error("{path:?}: {placeholder}")]
+    Placeholder {
+        /// The package.
+        path: PathBuf,
+        /// What is not filled in.
+        placeholder: conf::ConfWarning,
+    },
     /// The same version is staged with another source.
     #[error("{name} {version} is staged already, with another source")]
     Differs {
@@ -81,6 +89,9 @@ impl IntakeError {
             // The error itself names a copy that is gone by now.
             Self::Conf { path, .. } => Some(format!(
                 "correct the dkms.conf in {path:?} and add it again; nothing of it was kept"
+            )),
+            Self::Placeholder { path, .. } => Some(format!(
+                "add the directory that its own Makefile or installer fills, or write the value into the dkms.conf in {path:?}"
             )),
             Self::Differs { path, .. } => Some(format!(
                 "give the new source a version of its own, or replace the old one: dkms-repo add --force {path:?}"
@@ -135,6 +146,13 @@ impl Intake {
     pub fn prepare(&self, path: &Path) -> Result<Prepared, IntakeError> {
         let taken = ingest::ingest(path, Limits::default())?;
         let conf = self.evaluate(path, &taken.tree)?;
+        let is_placeholder = |warning: &&conf::ConfWarning| matches!(warning, conf::ConfWarning::Placeholder { .. });
+        if let Some(placeholder) = conf.warnings.iter().find(is_placeholder) {
+            return Err(IntakeError::Placeholder {
+                path: path.to_owned(),
+                placeholder: placeholder.clone(),
+            });
+        }
         let tables = source::scan(&taken.tree, &self.constants);
         let mut declared: Aliases = source::by_module(&tables, &package::module_names(&conf));
         for from_metadata in &taken.origin.declared {
@@ -173,7 +191,7 @@ impl Intake {
 }
 
 /// The revision of the code that makes a package from an input. With another number, all inputs count as new.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// `input.json`: the file a staged package was made from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

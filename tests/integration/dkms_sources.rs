@@ -94,8 +94,27 @@ fn a_package_is_what_it_is_called() {
     HELLO
         .with("PACKAGE_VERSION='#MODULE_VERSION#'")
         .write_to(&machine, "boot/source");
+    let said = run(&machine, "dkms add boot/source", 0).stderr;
+    assert!(said.contains("placeholder") && said.contains("hint: "), "{said}");
+    assert_eq!(status(&machine), "hello/#MODULE_VERSION#: added\n");
+    run(&machine, "dkms install 'hello/#MODULE_VERSION#' -k K1", 0);
+    assert_eq!(status(&machine), "hello/#MODULE_VERSION#, K1, A: installed\n");
+    run(&machine, "dkms remove 'hello/#MODULE_VERSION#' --all", 0);
+    HELLO.with("PACKAGE_VERSION='{VERSION}'").write_to(&machine, "boot/source");
     let said = run(&machine, "dkms add boot/source", 8).stderr;
     assert!(said.contains("placeholder") && said.contains("hint: "), "{said}");
+}
+
+/// Debian's headers refer to `../../lib/linux-kbuild-…`: /usr/lib of this system need not have it.
+#[test]
+fn headers_are_where_a_makefile_expects_them_on_debian() {
+    let machine = machine();
+    let hello = Hello {
+        compiled: true,
+        ..HELLO.with("MAKE='make -C /usr/src/linux-headers-$kernelver M=$dkms_tree/hello/1/build'")
+    };
+    hello.put(&machine);
+    run(&machine, "dkms install hello/1 -k K1 -k K2", 0);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Licenses as SPDX expressions, from Debian's machine-readable copyright file or from tags in the source.
+//! Licenses as SPDX expressions, from Debian's machine-readable copyright file, from tags in the source, or from what the modules say of
+//! themselves.
 
 use std::collections::BTreeSet;
 
@@ -41,6 +42,44 @@ pub(super) fn from_source(tree: &SourceTree) -> Option<String> {
             }
         }
     }
+    all_of(found)
+}
+
+/// What the `MODULE_LICENSE` of all files say, joined by AND; `None` where there are none. It is less exact than a tag: `GPL` says
+/// nothing of later versions, and `BSD` not which one (Documentation/process/license-rules.rst).
+pub(super) fn from_modules(tree: &SourceTree) -> Option<String> {
+    let mut found = BTreeSet::new();
+    for (_, bytes) in tree.files().filter(|(path, _)| path.ends_with(".c")) {
+        found.extend(module_licenses(&String::from_utf8_lossy(bytes)));
+    }
+    all_of(found)
+}
+
+fn module_licenses(text: &str) -> impl Iterator<Item = String> {
+    const MACRO: &str = "MODULE_LICENSE";
+    text.match_indices(MACRO).filter_map(|(at, _)| {
+        let line = text[..at].rsplit('\n').next().unwrap_or_default().trim_start();
+        let is_comment = line.contains("//") || line.starts_with(['*', '#']) || line.contains("/*");
+        let rest = text[at + MACRO.len()..].trim_start().strip_prefix('(')?;
+        let (name, _) = rest.trim_start().strip_prefix('"')?.split_once('"')?;
+        (!is_comment && name.len() < 100).then(|| of_module(name))
+    })
+}
+
+/// A text that the kernel knows (include/linux/module.h), as an SPDX expression.
+fn of_module(name: &str) -> String {
+    let spdx = match name {
+        "GPL" | "GPL v2" => "GPL-2.0-only",
+        "Dual BSD/GPL" => "GPL-2.0-only OR LicenseRef-BSD",
+        "Dual MIT/GPL" => "GPL-2.0-only OR MIT",
+        "Dual MPL/GPL" => "GPL-2.0-only OR LicenseRef-MPL",
+        other => return reference(other),
+    };
+    spdx.to_owned()
+}
+
+/// Licenses that all apply.
+fn all_of(found: BTreeSet<String>) -> Option<String> {
     let all: Vec<String> = match found.len() {
         0 | 1 => found.into_iter().collect(),
         _ => found
@@ -134,6 +173,25 @@ mod tests {
         check("(GPL-2.0 OR MIT)", "(GPL-2.0-only OR MIT)");
         check("Expat", "MIT");
         check("my license/2", "LicenseRef-my LicenseRef-license-2");
+    }
+
+    #[test]
+    fn what_modules_say_of_themselves() {
+        fn check(text: &str, expected: &[&str]) {
+            let found: Vec<String> = module_licenses(text).collect();
+            assert_eq!(found, expected, "{text}");
+        }
+        check("MODULE_LICENSE(\"GPL\");\n", &["GPL-2.0-only"]);
+        check("MODULE_AUTHOR(\"x\"); MODULE_LICENSE (\n\t\"GPL v2\" );", &["GPL-2.0-only"]);
+        check(
+            "MODULE_LICENSE(\"Dual BSD/GPL\");\nMODULE_LICENSE(\"Dual MIT/GPL\");",
+            &["GPL-2.0-only OR LicenseRef-BSD", "GPL-2.0-only OR MIT"],
+        );
+        check("MODULE_LICENSE(\"Proprietary\");", &["LicenseRef-Proprietary"]);
+        check("// MODULE_LICENSE(\"GPL\");\n * MODULE_LICENSE(\"GPL\")\nMODULE_LICENSE(LICENSE);", &[]);
+        check("", &[]);
+        let both = BTreeSet::from(["MIT".to_owned(), "GPL-2.0-only OR MIT".to_owned()]);
+        assert_eq!(all_of(both).as_deref(), Some("(GPL-2.0-only OR MIT) AND MIT"));
     }
 
     #[test]

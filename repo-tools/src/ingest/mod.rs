@@ -76,7 +76,8 @@ fn source_of(path: &Path, mut origin: Origin, raw: RawTree) -> Result<Ingested, 
     let top = source_directory(path, &raw)?;
     let tree = raw.source_at(&top).map_err(|problem| refused(path, problem))?;
     if origin.license.is_empty() {
-        origin.license = license::from_source(&tree).unwrap_or_default();
+        let license = license::from_source(&tree).or_else(|| license::from_modules(&tree));
+        origin.license = license.unwrap_or_default();
     }
     Ok(Ingested { tree, origin })
 }

@@ -142,6 +142,8 @@ pub fn override_files(ctx: &ConfContext) -> Vec<PathBuf> {
         format!("{m}-{v}.conf"),
         format!("{m}-{v}-{k}.conf"),
         format!("{m}-{v}-{k}-{a}.conf"),
+        format!("{m}--{k}.conf"),
+        format!("{m}--{k}-{a}.conf"),
     ]
     .iter()
     .map(|name| ctx.overrides_dir.join(name))

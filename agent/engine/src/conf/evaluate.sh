@@ -33,7 +33,13 @@ __layer() {
       [[ $__i == +([0-9]) ]] || continue
       if ((${#__ref[$__i]} > __longest)); then builtin printf '#long %s' "$__n"; return; fi
       local -a __words=(${__ref[$__i]})
-      builtin printf '%s[%s]="%s"\n' "$__n" "$__i" "${__words[*]}"
+      local __value="${__words[*]}"
+      # Blanks at the ends of a regular expression count, as one.
+      if [[ $__n == @(*_MATCH|BUILD_EXCLUSIVE_KERNEL|BUILD_EXCLUSIVE_ARCH) ]]; then
+        [[ ${__ref[$__i]} == [$' \t\n']* ]] && __value=" $__value"
+        [[ $__value != ' ' && ${__ref[$__i]} == *[$' \t\n'] ]] && __value+=' '
+      fi
+      builtin printf '%s[%s]="%s"\n' "$__n" "$__i" "$__value"
     done
     unset -n __ref
   done

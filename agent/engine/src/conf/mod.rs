@@ -21,6 +21,7 @@ pub use context::{ConfContext, Directive, override_files};
 pub use error::{ConfError, ConfProblem};
 pub use evaluate::{evaluate, read_output, read_plain};
 pub use exclusive::{Exclusion, Exclusive};
+pub(crate) use model::placeholder_hint;
 pub use model::{ConfWarning, DkmsConf, ModuleSpec, Scripts};
 pub use syntax::SyntaxSpan;
 pub use writing::{FirstEvaluation, WrittenFile, evaluate_first};
@@ -32,5 +33,5 @@ pub fn is_name(text: &str) -> bool {
         && !text.starts_with(['.', '-'])
         && text
             .chars()
-            .all(|c| c.is_ascii_graphic() && !"/\\\"'`$;&|<>*?[](){}!#,".contains(c))
+            .all(|c| c.is_ascii_graphic() && !"/\\\"'`$;&|<>*?[](){}!,".contains(c))
 }

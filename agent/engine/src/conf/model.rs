@@ -96,9 +96,25 @@ pub enum ConfWarning {
         /// Its value.
         value: String,
     },
+    /// A placeholder that the package's own installation replaces.
+    #[error("{directive} is {value:?}, a placeholder that the package's own installation replaces")]
+    Placeholder {
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
     /// A line that the conf wrote to standard error.
     #[error("it says: {0}")]
     Says(String),
+}
+
+/// Suggested fix for a source in `dir` that its own installation would have completed.
+pub(crate) fn placeholder_hint(dir: &Path) -> String {
+    format!(
+        "install it as {}/README or its Makefile says, or copy it to /usr/src/NAME-VERSION and run `dkms add NAME/VERSION`",
+        dir.display()
+    )
 }
 
 impl DkmsConf {
@@ -115,6 +131,10 @@ impl DkmsConf {
                 ConfWarning::BadRegex { .. } => Event::Warning {
                     text,
                     hint: Some(format!("edit {}", path.display())),
+                },
+                ConfWarning::Placeholder { .. } => Event::Warning {
+                    text,
+                    hint: Some(placeholder_hint(dir)),
                 },
                 ConfWarning::NoModules | ConfWarning::Says(_) => Event::Note(text),
             });

@@ -45,7 +45,7 @@ pub(super) fn read_conf(raw: &RawConf, ctx: &ConfContext, stderr: &str) -> Resul
         exclusive: reader.exclusive(0),
         scripts: reader.scripts(),
         obsolete_by: reader.scalar("OBSOLETE_BY"),
-        warnings: reader.warnings(stderr),
+        warnings: reader.warnings(stderr, is_named),
         package_name,
         package_version,
     };
@@ -106,16 +106,12 @@ impl Reader<'_> {
         match self.scalar(variable) {
             None => self.problems.push(ConfProblem::Unset(variable.into())),
             Some(value) if is_named => return value,
-            Some(value) if is_placeholder(&value) => {
-                self.problems.push(ConfProblem::Placeholder {
-                    directive: variable.into(),
-                    value,
-                });
-            }
             Some(value) if !is_name(&value) => {
-                self.problems.push(ConfProblem::BadName {
-                    directive: variable.into(),
-                    value,
+                let directive = variable.into();
+                self.problems.push(if is_placeholder(&value) {
+                    ConfProblem::Placeholder { directive, value }
+                } else {
+                    ConfProblem::BadName { directive, value }
                 });
             }
             Some(value) => return value,
@@ -297,14 +293,16 @@ impl Reader<'_> {
     }
 
     fn exclusive(&self, index: usize) -> Exclusive {
-        let text = |reader: &Self, what: &str| reader.at(&format!("BUILD_EXCLUSIVE_{what}"), index).trim().to_owned();
-        let (kernel, arch) = (text(self, "KERNEL"), text(self, "ARCH"));
+        let value = |what: &str| self.at(&format!("BUILD_EXCLUSIVE_{what}"), index);
+        let text = |what: &str| value(what).trim().to_owned();
+        // A regular expression of blanks is one that no release matches.
+        let (kernel, arch) = (value("KERNEL").to_owned(), value("ARCH").to_owned());
         Exclusive {
             kernel_matches: kernel.is_empty() || self.matched("BUILD_EXCLUSIVE_KERNEL", index),
             arch_matches: arch.is_empty() || self.matched("BUILD_EXCLUSIVE_ARCH", index),
-            kernel_min: text(self, "KERNEL_MIN"),
-            kernel_max: text(self, "KERNEL_MAX"),
-            config: text(self, "CONFIG").split_whitespace().map(str::to_owned).collect(),
+            kernel_min: text("KERNEL_MIN"),
+            kernel_max: text("KERNEL_MAX"),
+            config: text("CONFIG").split_whitespace().map(str::to_owned).collect(),
             kernel,
             arch,
         }
@@ -321,7 +319,7 @@ impl Reader<'_> {
         }
     }
 
-    fn warnings(&self, stderr: &str) -> Vec<ConfWarning> {
+    fn warnings(&self, stderr: &str, is_named: bool) -> Vec<ConfWarning> {
         let deprecated = DEPRECATED
             .iter()
             .filter(|variable| self.count(variable) > 0)
@@ -329,6 +327,16 @@ impl Reader<'_> {
         let says = stderr.lines().filter(|line| !line.trim().is_empty()).take(20);
         let none = (self.count("DEST_MODULE_LOCATION") == 0 && self.count("BUILT_MODULE_NAME") == 0)
             .then_some(ConfWarning::NoModules);
+        // Whoever is called by name has another version than this.
+        let placeholders = ["PACKAGE_NAME", "PACKAGE_VERSION"]
+            .into_iter()
+            .filter(|_| !is_named)
+            .filter_map(|variable| Some((variable, self.scalar(variable)?)))
+            .filter(|(_, value)| is_placeholder(value))
+            .map(|(variable, value)| ConfWarning::Placeholder {
+                directive: variable.to_owned(),
+                value,
+            });
         let odd = self.raw.matches.iter().flat_map(|(variable, all)| {
             let odd = all.iter().filter(|(_, matched)| matched.is_none());
             odd.map(move |(index, _)| ConfWarning::BadRegex {
@@ -338,6 +346,7 @@ impl Reader<'_> {
         });
         deprecated
             .chain(none)
+            .chain(placeholders)
             .chain(odd)
             .chain(says.map(|line| ConfWarning::Says(line.to_owned())))
             .collect()

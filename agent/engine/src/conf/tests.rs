@@ -109,6 +109,9 @@ fn overrides_and_directives_in_order() {
     write("m-1.conf", "MAKE=v\nCLEAN=v\n");
     write("m-1-6.1.0-56-amd64.conf", "MAKE=k\n");
     write("other.conf", "MAKE=other\n");
+    write("m--6.1.0-56-amd64.conf", "PRE_INSTALL=any\nPOST_INSTALL=any\n");
+    write("m--6.1.0-56-amd64-x86_64.conf", "POST_INSTALL=arch\n");
+    write("m--6.12.conf", "PRE_INSTALL=other\n");
     ctx.directives = vec![Directive::parse("POST_BUILD=cli a=b").expect("a directive")];
     let conf = evaluate(dir.path(), &ctx).expect("a conf");
     let scripts = &conf.scripts;
@@ -116,6 +119,10 @@ fn overrides_and_directives_in_order() {
     assert_eq!(
         (scripts.pre_build.as_deref(), scripts.post_build.as_deref()),
         (Some("m"), Some("cli a=b"))
+    );
+    assert_eq!(
+        (scripts.pre_install.as_deref(), scripts.post_install.as_deref()),
+        (Some("any"), Some("arch"))
     );
     assert!(Directive::parse("a b=c").is_err() && Directive::parse("$(x)=c").is_err());
 }
@@ -131,7 +138,22 @@ fn exclusive_conditions_are_bash_regexes() {
     check("BUILD_EXCLUSIVE_ARCH='x86.*'", false);
     check("BUILD_EXCLUSIVE_ARCH='^do_not_build$'", true);
     check("BUILD_EXCLUSIVE_KERNEL_MIN=6.2", true);
-    check("BUILD_EXCLUSIVE_KERNEL=' '", false);
+    // What 3.2.2 does with each of these on 6.1.0-56-amd64.
+    check("BUILD_EXCLUSIVE_KERNEL=''", false);
+    check("BUILD_EXCLUSIVE_KERNEL=' '", true);
+    check("BUILD_EXCLUSIVE_KERNEL='^6.1 '", true);
+    check("BUILD_EXCLUSIVE_KERNEL=' 6'", true);
+    check("BUILD_EXCLUSIVE_ARCH=' '", true);
+    check("BUILD_EXCLUSIVE_ARCH='(i386|amd64)'", true);
+    check("BUILD_EXCLUSIVE_KERNEL_MIN=' '", false);
+    check("BUILD_EXCLUSIVE_KERNEL_MIN=abc", true);
+    check("BUILD_EXCLUSIVE_KERNEL_MAX=6.1", true);
+    check("BUILD_EXCLUSIVE_KERNEL_MAX=6.1.0", true);
+    check("BUILD_EXCLUSIVE_KERNEL_MAX=6.1.0-56-amd64", false);
+    check("BUILD_EXCLUSIVE_KERNEL_MAX=6.12", false);
+    check("OBSOLETE_BY=6.1.0-56", true);
+    check("OBSOLETE_BY=6.1.0-56-amd64", false);
+    check("OBSOLETE_BY=6.12", false);
     check("BUILD_EXCLUSIVE_KERNEL='*('", true);
     check("BUILD_EXCLUSIVE_ARCH='['", true);
     check("OBSOLETE_BY=6.1", true);
@@ -273,9 +295,24 @@ fn names_count_where_none_was_given() {
         conf(text).expect("it is m/1, whatever it says").package_version,
         "#MODULE_VERSION#"
     );
-    let dir = source(text);
-    let error = evaluate(dir.path(), &context(dir.path()).of_package("", "")).expect_err("no version");
-    assert!(error.to_string().contains("placeholder"), "{error}");
+    // Upstream takes a placeholder for a name like any other, where it can be one.
+    for (version, is_taken) in [
+        ("#MODULE_VERSION#", true),
+        ("@VERSION@", true),
+        ("__VERSION__", true),
+        ("{VERSION}", false),
+        ("<VERSION>", false),
+    ] {
+        let dir = source(&text.replace("#MODULE_VERSION#", version));
+        match evaluate(dir.path(), &context(dir.path()).of_package("", "")) {
+            Ok(conf) => {
+                assert!(is_taken && conf.package_version == version, "{version}");
+                let warned = |w: &ConfWarning| w.to_string().contains("placeholder");
+                assert!(conf.warnings.iter().any(warned), "{version}: {:?}", conf.warnings);
+            }
+            Err(error) => assert!(!is_taken && error.to_string().contains("placeholder"), "{error}"),
+        }
+    }
 }
 
 #[test]

@@ -49,6 +49,8 @@ fn with_headers(view: View, headers: &Path) -> View {
 }
 
 /// Under its own name, and where it is part of another system also under the name that it has there: some Makefiles say `/usr/src/…`.
+/// Below /usr/src that name is a link, because Debian's headers refer to `../../lib/linux-kbuild-…`, which /usr/lib of this system may not
+/// have.
 fn add_with_usual_name(view: View, path: &Path, usr: &Path) -> View {
     let usual = path.strip_prefix(usr).map(|rest| Path::new("/usr").join(rest));
     // The target of a link is one of the directories that are added.
@@ -56,7 +58,12 @@ fn add_with_usual_name(view: View, path: &Path, usr: &Path) -> View {
         return view.link(target.clone(), place).link(target, path);
     }
     match usual {
-        Ok(usual) if usual != view.inside(path) => view.read(path).read_as(path, usual),
+        Ok(usual) if usual == view.inside(path) => view.read(path),
+        Ok(usual) if usual.starts_with("/usr/src") => {
+            let own = view.inside(path);
+            view.read(path).link(own, usual)
+        }
+        Ok(usual) => view.read(path).read_as(path, usual),
         _ => view.read(path),
     }
 }

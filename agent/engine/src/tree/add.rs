@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Tree, TreeError, TreeLock};
-use crate::conf::{ConfContext, ConfError, ConfProblem, DkmsConf, FirstEvaluation, WrittenFile, evaluate_first};
+use crate::conf::{ConfContext, ConfError, ConfProblem, ConfWarning, DkmsConf, FirstEvaluation, WrittenFile, evaluate_first};
 use crate::event::{Event, Sink, Step};
 use crate::fsutil::{copy_tree, remove_any, remove_empty_dirs, replace_path, sync_dir, sync_tree};
 use crate::package::DkmsId;
@@ -111,12 +111,10 @@ fn placeholder_hint(dir: &Path, error: &ConfError) -> Option<String> {
         return None;
     };
     let is_one = |problem: &ConfProblem| matches!(problem, ConfProblem::Placeholder { .. });
-    problems.iter().any(is_one).then(|| {
-        format!(
-            "install it as {}/README or its Makefile says, or copy it to /usr/src/NAME-VERSION and run `dkms add NAME/VERSION`",
-            dir.display()
-        )
-    })
+    problems
+        .iter()
+        .any(is_one)
+        .then(|| crate::conf::placeholder_hint(dir))
 }
 
 /// How to add.
@@ -199,10 +197,16 @@ impl Tree {
             module: conf.package_name.clone(),
             version: conf.package_version.clone(),
         });
+        let is_placeholder = |warning: &ConfWarning| matches!(warning, ConfWarning::Placeholder { .. });
+        let (placeholders, others): (Vec<_>, Vec<_>) = conf.warnings.into_iter().partition(is_placeholder);
+        conf.warnings = others;
         // Known by name now, so that its override files count.
         conf = self
             .conf_of(dir, &ctx.clone().of_package(&package.module, &package.version))
             .map_or(conf, |again| again.conf);
+        if options.called.is_none() {
+            conf.warnings.extend(placeholders);
+        }
         if self.is_added(&package) {
             return Err(AddError::AlreadyAdded(package));
         }

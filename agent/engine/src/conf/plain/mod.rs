@@ -56,6 +56,22 @@ fn text_of(path: &Path) -> Option<Vec<u8>> {
     })
 }
 
+/// The words of `value` with one blank between them. Blanks at the ends of a regular expression count, as one.
+fn joined_words(name: &str, value: &str) -> String {
+    const BLANKS: [char; 3] = [' ', '\t', '\n'];
+    let words: Vec<&str> = value.split(BLANKS).filter(|word| !word.is_empty()).collect();
+    let mut text = words.join(" ");
+    if ON_KERNEL.contains(&name) || ON_ARCH.contains(&name) {
+        if value.starts_with(BLANKS) {
+            text.insert(0, ' ');
+        }
+        if text != " " && value.ends_with(BLANKS) {
+            text.push(' ');
+        }
+    }
+    text
+}
+
 /// The values of the files with these texts, in their order.
 fn values(texts: &[Vec<u8>], ctx: &ConfContext) -> Option<RawConf> {
     let mut variables = Variables::of(ctx)?;
@@ -64,8 +80,7 @@ fn values(texts: &[Vec<u8>], ctx: &ConfContext) -> Option<RawConf> {
         source::read(text, &mut inside)?;
         for name in DIRECTIVES {
             for (index, value) in inside.all(name) {
-                let words: Vec<&str> = value.split([' ', '\t', '\n']).filter(|word| !word.is_empty()).collect();
-                let expanded = expand::in_quotes(&words.join(" "), &variables)?;
+                let expanded = expand::in_quotes(&joined_words(name, &value), &variables)?;
                 variables.set(name, index, expanded)?;
             }
         }
