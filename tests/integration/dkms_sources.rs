@@ -100,7 +100,9 @@ fn a_package_is_what_it_is_called() {
     run(&machine, "dkms install 'hello/#MODULE_VERSION#' -k K1", 0);
     assert_eq!(status(&machine), "hello/#MODULE_VERSION#, K1, A: installed\n");
     run(&machine, "dkms remove 'hello/#MODULE_VERSION#' --all", 0);
-    HELLO.with("PACKAGE_VERSION='{VERSION}'").write_to(&machine, "boot/source");
+    HELLO
+        .with("PACKAGE_VERSION='{VERSION}'")
+        .write_to(&machine, "boot/source");
     let said = run(&machine, "dkms add boot/source", 8).stderr;
     assert!(said.contains("placeholder") && said.contains("hint: "), "{said}");
 }

@@ -150,6 +150,31 @@ fn planned(root: &Path, kernel: &str) -> String {
 }
 
 #[test]
+fn a_reason_names_no_path_of_the_builder() {
+    let repo = TestRepo::at(jiff::Timestamp::now(), Expiry::default()).expect("a repository");
+    let source = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| fs::write(source.path().join(name), text).expect("a file");
+    write(
+        "dkms.conf",
+        "PACKAGE_NAME=odd\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=odd\nDEST_MODULE_LOCATION=/extra\nMAKE='make all'\n",
+    );
+    write(
+        "Makefile",
+        "all:\n\t@echo '$(CURDIR)/odd.c:1:1: error: $(CURDIR)/b.h $(kernel_source_dir)/x'; false\n",
+    );
+    add(&repo, source.path());
+    let scanned = scan(&repo, &|_| {});
+    for fact in &scanned[0].package.record.builds {
+        let expected = format!(
+            "compiling failed at odd.c:1: /var/lib/dkms/odd/1/build/b.h /lib/modules/{}/build/x",
+            fact.kernel
+        );
+        assert_eq!((fact.outcome, &fact.reason), (BuildOutcome::Failed, &expected));
+    }
+    assert_eq!(scanned[0].package.record.builds.len(), 2);
+}
+
+#[test]
 fn real_packages_are_scanned_published_verified_and_planned() {
     let repo = TestRepo::at(jiff::Timestamp::now(), Expiry::default()).expect("a repository");
     let kernels = inputs::kernels();

@@ -106,6 +106,9 @@ fn fetch(schemas: &mut Schemas) {
     let listed = story.run(&["dkms", "status", "--json"]);
     assert!(listed.stdout.contains("edu"), "{}", listed.stdout);
     schemas.check("dkms-status", &listed.stdout);
+    for words in [["--json", "dkms", "status"], ["dkms", "--json", "status"]] {
+        assert_eq!(story.run(&words).stdout, listed.stdout, "{words:?}");
+    }
     story.write("etc/dkms-fetch/config.toml", "deny = [\"edu\"]\n");
     let denied = Story::run(&story, &[&["explain", EDU], &target[..]].concat());
     assert!(denied.stdout.contains("\"why\":\"denied\""), "{}", denied.stdout);

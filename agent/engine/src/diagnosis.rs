@@ -67,6 +67,23 @@ pub enum Diagnosis {
         /// The module that wants it.
         module: String,
     },
+    /// A program wanted to read or write what builds may not.
+    Denied {
+        /// The file.
+        path: String,
+        /// What the program says.
+        message: String,
+    },
+    /// The package downloads something, and a build has no network.
+    NoNetwork {
+        /// What could not be reached.
+        host: String,
+    },
+    /// A script of the package lacks the mode bit by which it could be run.
+    NotExecutable {
+        /// Its name, as it was called.
+        script: String,
+    },
     /// It took too long.
     TimedOut {
         /// How long it may take, in seconds.
@@ -108,6 +125,13 @@ impl fmt::Display for Diagnosis {
                     "{module} needs the symbol {symbol}, which this kernel does not export"
                 )
             }
+            Diagnosis::Denied { path, message } => write!(
+                f,
+                "the build was denied access to {path}: builds run as a user without rights, who may write in the build directory and in \
+                 /tmp alone ({message})"
+            ),
+            Diagnosis::NoNetwork { host } => write!(f, "the build wants to reach {host}, and builds have no network"),
+            Diagnosis::NotExecutable { script } => write!(f, "the script {script} of the package is not executable"),
             Diagnosis::TimedOut { limit_s } => write!(f, "make was still running after {limit_s} s"),
             Diagnosis::Unknown { line } if line.is_empty() => f.write_str("make failed without a word"),
             Diagnosis::Unknown { line } => write!(f, "make failed: {line}"),

@@ -59,7 +59,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     match &cli.command {
-        Some(Command::Dkms { arguments }) => return dkms(&with_root(cli.common.root.as_deref(), arguments)),
+        Some(Command::Dkms { arguments }) => return dkms(&with_common(&cli.common, arguments)),
         Some(Command::Completions { shell }) => return completions::print(*shell),
         Some(Command::Man) => return completions::man(),
         _ => {}
@@ -82,10 +82,16 @@ fn is_dkms(name: Option<&OsString>) -> bool {
     })
 }
 
-/// `dkms-fetch --root DIR dkms …` means what `dkms-fetch dkms … --root DIR` means.
-fn with_root(root: Option<&std::path::Path>, arguments: &[OsString]) -> Vec<OsString> {
-    let root = root.map(|dir| ["--root".into(), dir.as_os_str().to_owned()]);
-    arguments.iter().cloned().chain(root.into_iter().flatten()).collect()
+/// `dkms-fetch --root DIR --json dkms …` means what `dkms-fetch dkms … --root DIR --json` means.
+fn with_common(common: &args::Common, arguments: &[OsString]) -> Vec<OsString> {
+    let mut words = arguments.to_vec();
+    if let Some(dir) = &common.root {
+        words.extend(["--root".into(), dir.as_os_str().to_owned()]);
+    }
+    if common.json {
+        words.push("--json".into());
+    }
+    words
 }
 
 /// The `dkms` command line. Its arguments are names of packages and kernels, which are ASCII. Others match nothing that exists.

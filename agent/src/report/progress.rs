@@ -10,6 +10,7 @@ use anstyle::{AnsiColor, Style};
 use dkms_engine::event::{Event, Sink, Step, Subject};
 use dkms_support::terminal::{printable, printable_json};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
 use crate::candidate::OfferId;
@@ -79,6 +80,25 @@ pub enum ProgressEvent {
     },
 }
 
+/// An event as a line of JSON, with the time at which it was reported.
+#[derive(Serialize)]
+struct Timed<'a, E> {
+    time: Timestamp,
+    #[serde(flatten)]
+    event: &'a E,
+}
+
+impl<'a, E> Timed<'a, E> {
+    fn now(event: &'a E) -> Self {
+        let now = Timestamp::now();
+        Self {
+            // More digits are noise; the clock of every machine can be rounded.
+            time: now.round(Unit::Millisecond).unwrap_or(now),
+            event,
+        }
+    }
+}
+
 /// Shows progress events.
 pub struct Reporter {
     mode: Mode,
@@ -116,7 +136,7 @@ impl Reporter {
     /// Shows one event.
     pub fn report(&self, event: ProgressEvent) {
         if let Mode::Json = self.mode {
-            return print_json(&event);
+            return print_json(&Timed::now(&event));
         }
         match event {
             ProgressEvent::Syncing { repository } => self.begin(&repository, &format!("syncing {repository}")),
@@ -237,7 +257,7 @@ impl Reporter {
 impl Sink for Reporter {
     fn emit(&self, event: Event) {
         if let Mode::Json = self.mode {
-            return print_json(&event);
+            return print_json(&Timed::now(&event));
         }
         match event {
             // Without a terminal only slow steps are shown.

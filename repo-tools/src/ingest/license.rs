@@ -182,13 +182,19 @@ mod tests {
             assert_eq!(found, expected, "{text}");
         }
         check("MODULE_LICENSE(\"GPL\");\n", &["GPL-2.0-only"]);
-        check("MODULE_AUTHOR(\"x\"); MODULE_LICENSE (\n\t\"GPL v2\" );", &["GPL-2.0-only"]);
+        check(
+            "MODULE_AUTHOR(\"x\"); MODULE_LICENSE (\n\t\"GPL v2\" );",
+            &["GPL-2.0-only"],
+        );
         check(
             "MODULE_LICENSE(\"Dual BSD/GPL\");\nMODULE_LICENSE(\"Dual MIT/GPL\");",
             &["GPL-2.0-only OR LicenseRef-BSD", "GPL-2.0-only OR MIT"],
         );
         check("MODULE_LICENSE(\"Proprietary\");", &["LicenseRef-Proprietary"]);
-        check("// MODULE_LICENSE(\"GPL\");\n * MODULE_LICENSE(\"GPL\")\nMODULE_LICENSE(LICENSE);", &[]);
+        check(
+            "// MODULE_LICENSE(\"GPL\");\n * MODULE_LICENSE(\"GPL\")\nMODULE_LICENSE(LICENSE);",
+            &[],
+        );
         check("", &[]);
         let both = BTreeSet::from(["MIT".to_owned(), "GPL-2.0-only OR MIT".to_owned()]);
         assert_eq!(all_of(both).as_deref(), Some("(GPL-2.0-only OR MIT) AND MIT"));

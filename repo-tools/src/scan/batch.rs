@@ -16,6 +16,7 @@ use dkms_engine::tree::{AddOptions, Tree, TreeLock};
 
 use super::error::ScanError;
 use super::facts::Trial;
+use super::names::StableNames;
 use super::order::{Batch, Blocked};
 use super::tracker::{Tracker, lock};
 use crate::files;
@@ -89,7 +90,8 @@ impl BatchRun<'_> {
                         BuildOutcome::Failed(failure) => failure.log.as_ref().and_then(|log| fs::read(log).ok()),
                         _ => None,
                     };
-                    self.tracker.record(job.package, kernel, trial(outcome), log);
+                    let names = StableNames::of(self.tree, &self.kernels[kernel]);
+                    self.tracker.record(job.package, kernel, trial(outcome, &names), log);
                 }
             });
             self.tracker.first_error()?;
@@ -147,14 +149,16 @@ impl From<String> for NotAdded {
     }
 }
 
-fn trial(outcome: BuildOutcome) -> Trial {
+fn trial(outcome: BuildOutcome, names: &StableNames) -> Trial {
     match outcome {
         BuildOutcome::Built(built) | BuildOutcome::Current(built) => match modules(&built) {
             Ok(modules) => Trial::Built(modules),
             Err(error) => Trial::Inconclusive(error.to_string()),
         },
         BuildOutcome::Excluded { why, .. } => Trial::Excluded(why.to_string()),
-        BuildOutcome::Failed(failure) if is_source_failure(&failure.error) => Trial::Failed(failure.to_string()),
+        BuildOutcome::Failed(failure) if is_source_failure(&failure.error) => {
+            Trial::Failed(names.apply(&failure.to_string()))
+        }
         BuildOutcome::Failed(failure) => Trial::Inconclusive(failure.to_string()),
     }
 }

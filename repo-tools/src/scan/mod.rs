@@ -9,6 +9,7 @@
 mod batch;
 pub mod error;
 pub mod facts;
+mod names;
 pub mod order;
 pub mod save;
 mod scratch;

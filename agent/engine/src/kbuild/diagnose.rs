@@ -73,6 +73,12 @@ pub fn diagnose(log: &str, around: &Surroundings) -> Diagnosis {
     if let Some(program) = lines().find_map(tool_missing) {
         return Diagnosis::ToolMissing { program };
     }
+    if let Some(host) = lines().find_map(unreachable_host) {
+        return Diagnosis::NoNetwork { host };
+    }
+    if let Some(diagnosis) = lines().find_map(denied) {
+        return diagnosis;
+    }
     // What comes before the output of make is ours: the head of the log and the command.
     let output = log.split_once("\n# command:").map_or(log, |(_, command)| {
         command.split_once('\n').map_or("", |(_, output)| output)
@@ -129,6 +135,45 @@ fn tool_missing(line: &str) -> Option<String> {
         None => from_make()?,
     };
     (!program.is_empty() && !program.contains(' ')).then(|| program.to_owned())
+}
+
+/// `curl: (6) Could not resolve host: git.kernel.org`, `fatal: unable to access '…': Could not resolve host: github.com`,
+/// `wget: unable to resolve host address 'kernel.org'`.
+fn unreachable_host(line: &str) -> Option<String> {
+    let (_, rest) = line
+        .split_once("Could not resolve host: ")
+        .or_else(|| line.split_once("unable to resolve host address "))?;
+    let host = rest.trim_start_matches(['\'', '`', '"', '\u{2018}']);
+    let end = host.find(|c: char| !c.is_alphanumeric() && !".-".contains(c));
+    let host = &host[..end.unwrap_or(host.len())];
+    (!host.is_empty()).then(|| host.to_owned())
+}
+
+/// `cp: cannot create regular file '/usr/bin/x': Read-only file system`, `/bin/sh: 1: cannot create /x: Permission denied`; where a
+/// script cannot be started, `make: ./x.sh: Permission denied` and `bash: line 1: ./x.sh: Permission denied`.
+fn denied(line: &str) -> Option<Diagnosis> {
+    let line = line.trim();
+    let (before, is_mode) = [
+        ": Permission denied",
+        ": Read-only file system",
+        ": Operation not permitted",
+    ]
+    .iter()
+    .find_map(|end| Some((line.strip_suffix(end)?, *end == ": Permission denied")))?;
+    let what = before.rsplit(": ").next()?;
+    if is_mode && what.starts_with("./") && !what.contains(' ') {
+        return Some(Diagnosis::NotExecutable {
+            script: what.to_owned(),
+        });
+    }
+    let mut quoted = what.split(['\'', '"', '\u{2018}', '\u{2019}']).skip(1).step_by(2);
+    let path = quoted
+        .next()
+        .or_else(|| what.split_whitespace().find(|word| word.contains('/')))?;
+    Some(Diagnosis::Denied {
+        path: path.to_owned(),
+        message: line.to_owned(),
+    })
 }
 
 /// `ERROR: modpost: "symbol" [path/module.ko] undefined!`.
@@ -216,6 +261,27 @@ mod tests {
         check(
             "make: *** [Makefile:3: all] Error 2\n",
             "make failed: make: *** [Makefile:3: all] Error 2",
+        );
+        check(
+            "cp: cannot create regular file '/usr/bin/x': Read-only file system\nmake: *** [Makefile:3: all] Error 1\n",
+            "the build was denied access to /usr/bin/x: builds run as a user without rights, who may write in the build directory and in \
+             /tmp alone (cp: cannot create regular file '/usr/bin/x': Read-only file system)",
+        );
+        check(
+            "/bin/sh: 1: cannot create /var/x: Permission denied\n",
+            "the build was denied access to /var/x: builds run as a user without rights, who may write in the build directory and in \
+             /tmp alone (/bin/sh: 1: cannot create /var/x: Permission denied)",
+        );
+        check(
+            "/bin/bash: line 1: ./dkms-make.sh: Permission denied\n",
+            "the script ./dkms-make.sh of the package is not executable",
+        );
+        let no_network = "the build wants to reach git.kernel.org, and builds have no network";
+        check("curl: (6) Could not resolve host: git.kernel.org\n", no_network);
+        check("wget: unable to resolve host address 'git.kernel.org'\n", no_network);
+        check(
+            "fatal: unable to access 'https://git.kernel.org/x/': Could not resolve host: git.kernel.org\n",
+            no_network,
         );
         check("", "make failed without a word");
         check(

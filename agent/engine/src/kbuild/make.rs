@@ -162,7 +162,7 @@ impl Job<'_> {
                 diagnosis => diagnosis,
             }
         };
-        let hint = hint(&diagnosis, target);
+        let hint = hint(&diagnosis, target, &self.tree.source_dir(&self.request.package));
         Err(BuildError::Make { diagnosis, hint })
     }
 }
@@ -246,8 +246,8 @@ fn is_before_command(word: &str) -> bool {
         )
 }
 
-/// Suggested fix for the diagnosis.
-fn hint(diagnosis: &Diagnosis, kernel: &KernelTarget) -> Option<String> {
+/// Suggested fix for the diagnosis of a package whose source is in the directory `source`.
+fn hint(diagnosis: &Diagnosis, kernel: &KernelTarget, source: &Path) -> Option<String> {
     let distribution = &kernel.distribution;
     match diagnosis {
         Diagnosis::ToolMissing { program } => Some(distribution.install_command(program)),
@@ -275,9 +275,17 @@ fn hint(diagnosis: &Diagnosis, kernel: &KernelTarget) -> Option<String> {
         }
         Diagnosis::HeadersIncomplete { .. } => Some(distribution.headers_command(&kernel.release)),
         Diagnosis::NoSpace => Some("df".into()),
-        Diagnosis::Unknown { line } if line.contains("Permission denied") => Some(
-            "builds run as a user without rights, who may write in the directory of the build and nowhere else".into(),
-        ),
+        Diagnosis::Denied { .. } => {
+            Some("what a package does outside of its build directory belongs into its POST_INSTALL".into())
+        }
+        Diagnosis::NoNetwork { .. } => Some(format!(
+            "download it before the build, as the package's own Makefile does, into {}",
+            source.display()
+        )),
+        Diagnosis::NotExecutable { script } => {
+            let name = script.trim_start_matches("./");
+            Some(format!("chmod +x {}", source.join(name).display()))
+        }
         _ => None,
     }
 }

@@ -35,6 +35,7 @@ pub(crate) use key::{Freshness, freshness};
 pub use once::RunState;
 pub(crate) use one::forget_failure;
 pub use queue::BuildQueue;
+pub(crate) use sign::warn_of_shared_key;
 pub use sign::{KeyPair, SignError, Signer, ensure_key_pair};
 
 use self::jobs::Jobs;

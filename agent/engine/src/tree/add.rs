@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Tree, TreeError, TreeLock};
-use crate::conf::{ConfContext, ConfError, ConfProblem, ConfWarning, DkmsConf, FirstEvaluation, WrittenFile, evaluate_first};
+use crate::conf::{
+    ConfContext, ConfError, ConfProblem, ConfWarning, DkmsConf, FirstEvaluation, WrittenFile, evaluate_first,
+};
 use crate::event::{Event, Sink, Step};
 use crate::fsutil::{copy_tree, remove_any, remove_empty_dirs, replace_path, sync_dir, sync_tree};
 use crate::package::DkmsId;
@@ -111,10 +113,7 @@ fn placeholder_hint(dir: &Path, error: &ConfError) -> Option<String> {
         return None;
     };
     let is_one = |problem: &ConfProblem| matches!(problem, ConfProblem::Placeholder { .. });
-    problems
-        .iter()
-        .any(is_one)
-        .then(|| crate::conf::placeholder_hint(dir))
+    problems.iter().any(is_one).then(|| crate::conf::placeholder_hint(dir))
 }
 
 /// How to add.

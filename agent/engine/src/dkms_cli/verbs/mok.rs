@@ -13,6 +13,7 @@ pub(in crate::dkms_cli) fn run(session: &Session) -> Exit {
     let is_ubuntu = Distribution::of(&session.root).is_ubuntu();
     match crate::kbuild::ensure_key_pair(&session.tree, &lock, is_ubuntu, None, &session.screen) {
         Ok(pair) => {
+            crate::kbuild::warn_of_shared_key(&session.tree, &pair, &session.screen);
             let made = if pair.is_new { "made" } else { "there already" };
             session.screen.say(&format!("signing key {}: {made}", pair.key));
             session.screen.say(&format!(

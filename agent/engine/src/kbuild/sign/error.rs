@@ -1,7 +1,7 @@
 //! Why modules are not signed.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a module could not be signed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,8 @@ pub enum SignError {
         missing: PathBuf,
         /// True when the certificate is the one that is missing.
         lacks_certificate: bool,
+        /// True when framework.conf names one of them.
+        is_named: bool,
     },
     /// Key and certificate belong to different pairs.
     #[error("use the signing key: the certificate {} is not of the key {}", .certificate.display(), .key.display())]
@@ -82,17 +84,9 @@ impl SignError {
             SignError::HalfPair {
                 there,
                 missing,
-                lacks_certificate: true,
-            } => Some(format!(
-                "correct mok_certificate in framework.conf, or make one: openssl req -new -x509 -days 36500 -subj '/CN=DKMS module signing \
-                 key' -addext extendedKeyUsage=codeSigning -key {} -outform DER -out {}",
-                there.display(),
-                missing.display()
-            )),
-            SignError::HalfPair { there, .. } => Some(format!(
-                "correct mok_signing_key in framework.conf, or move the certificate away: mv {0} {0}.old",
-                there.display()
-            )),
+                lacks_certificate,
+                is_named,
+            } => Some(half_pair_hint(there, missing, *lacks_certificate, *is_named)),
             SignError::Mismatch { key, .. } => Some(format!(
                 "correct mok_signing_key and mok_certificate in framework.conf; openssl pkey -pubout -in {} shows the key",
                 key.display()
@@ -103,6 +97,31 @@ impl SignError {
             )),
             SignError::NoKey { .. } => Some("dkms generate_mok".into()),
         }
+    }
+}
+
+/// The way out where only `there` of a pair is there. What framework.conf names is most likely mistyped.
+fn half_pair_hint(there: &Path, missing: &Path, lacks_certificate: bool, is_named: bool) -> String {
+    let (setting, other_way) = if lacks_certificate {
+        let make = format!(
+            "make one: openssl req -new -x509 -days 36500 -subj '/CN=DKMS module signing key' -addext \
+             extendedKeyUsage=codeSigning -key {} -outform DER -out {}",
+            there.display(),
+            missing.display()
+        );
+        ("mok_certificate", make)
+    } else {
+        let make = format!("have a new pair made: mv {0} {0}.old", there.display());
+        ("mok_signing_key", make)
+    };
+    if is_named {
+        let dir = missing.parent().unwrap_or(Path::new("/"));
+        format!(
+            "correct {setting} in framework.conf (ls {}), or {other_way}",
+            dir.display()
+        )
+    } else {
+        other_way
     }
 }
 
@@ -126,6 +145,32 @@ fn without_pin(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_framework_conf_names_is_to_be_corrected() {
+        let (key, certificate) = (Path::new("/k/mok.key"), Path::new("/k/mok.pub"));
+        let check = |lacks_certificate: bool, is_named: bool, begins: &str| {
+            let (there, missing) = if lacks_certificate {
+                (key, certificate)
+            } else {
+                (certificate, key)
+            };
+            let hint = half_pair_hint(there, missing, lacks_certificate, is_named);
+            assert!(hint.starts_with(begins), "{hint}");
+        };
+        check(
+            true,
+            true,
+            "correct mok_certificate in framework.conf (ls /k), or make one: openssl req",
+        );
+        check(true, false, "make one: openssl req");
+        check(
+            false,
+            true,
+            "correct mok_signing_key in framework.conf (ls /k), or have a new pair made: mv /k/mok.pub",
+        );
+        check(false, false, "have a new pair made: mv /k/mok.pub /k/mok.pub.old");
+    }
 
     #[test]
     fn pins_are_not_shown() {

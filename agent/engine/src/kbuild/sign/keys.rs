@@ -53,6 +53,8 @@ pub fn ensure_key_pair(
     let is_there = key.starts_with("pkcs11:") || has_key && has_certificate;
     if !is_there && (has_key || has_certificate) {
         let (key, certificate) = (PathBuf::from(key), certificate.clone());
+        let framework = tree.framework();
+        let is_named = framework.mok_signing_key.is_some() || framework.mok_certificate.is_some();
         let (there, missing) = if has_key {
             (key, certificate)
         } else {
@@ -62,6 +64,7 @@ pub fn ensure_key_pair(
             there,
             missing,
             lacks_certificate: has_key,
+            is_named,
         });
     }
     if !is_there {
@@ -80,6 +83,24 @@ pub fn ensure_key_pair(
         certificate: place.certificate,
         is_new: !is_there,
     })
+}
+
+/// Warns that all machines made from an image share the private key in it.
+pub(crate) fn warn_of_shared_key(tree: &Tree, pair: &KeyPair, sink: &dyn Sink) {
+    if tree.root().is_host() || pair.key.starts_with("pkcs11:") {
+        return;
+    }
+    sink.emit(Event::Warning {
+        text: format!(
+            "all machines made from this image share the private key {}: whoever has it can sign modules that they all accept",
+            pair.key
+        ),
+        hint: Some(
+            "to leave it out, write try_sign_modules=not_in_chroot into the image's /etc/dkms/framework.conf, remove key and certificate, \
+             and build again"
+                .into(),
+        ),
+    });
 }
 
 /// Only dkms's own directory is made for a key: any other that is named has to be there.
@@ -254,6 +275,23 @@ mod tests {
         );
         assert!(pair.is_new && Path::new(&pair.key).is_file() && pair.certificate.is_file());
         assert!(!marker.exists());
+        let told = |tree: &Tree, pair: &KeyPair| {
+            let events = std::sync::Mutex::new(Vec::new());
+            warn_of_shared_key(tree, pair, &|event| events.lock().expect("not poisoned").push(event));
+            events.into_inner().expect("not poisoned")
+        };
+        match told(&tree, &pair).as_slice() {
+            [Event::Warning { text, hint: Some(hint) }] => {
+                assert!(text.contains(&pair.key) && hint.contains("try_sign_modules=not_in_chroot"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let host = Tree::new(&Root::host(), &crate::framework::Framework::default());
+        let token = KeyPair {
+            key: "pkcs11:object=mok".into(),
+            ..pair.clone()
+        };
+        assert!(told(&host, &pair).is_empty() && told(&tree, &token).is_empty());
     }
 
     #[test]

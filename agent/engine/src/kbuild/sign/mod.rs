@@ -6,6 +6,7 @@ mod program;
 mod signer;
 
 pub use error::SignError;
+pub(crate) use keys::warn_of_shared_key;
 pub use keys::{KeyPair, ensure_key_pair};
 pub use signer::Signer;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::SignError;
-use super::keys::{KeyPair, ensure_key_pair};
+use super::keys::{KeyPair, ensure_key_pair, warn_of_shared_key};
 use super::program::{Program, require_pair};
 use crate::event::{Event, Sink};
 use crate::kernel::KernelTarget;
@@ -112,9 +112,15 @@ impl<'a> Signers<'a> {
             return None;
         }
         let mut known = self.by_release.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = known.values().all(Option::is_none);
         let signer = known.entry(kernel.release.clone()).or_insert_with(|| {
             match Signer::prepare(self.tree, self.lock, kernel, self.sink) {
-                Ok(signer) => signer.map(Arc::new),
+                Ok(signer) => {
+                    if let Some(signer) = signer.as_ref().filter(|_| is_first) {
+                        warn_of_shared_key(self.tree, &signer.keys, self.sink);
+                    }
+                    signer.map(Arc::new)
+                }
                 Err(error) => {
                     let text = format!("modules for {} are not signed: {error}", kernel.release);
                     self.sink.emit(Event::Warning {
