@@ -229,6 +229,33 @@ fetch_peers() {
   fi
 }
 
+# The dkms of Debian 13, upstream's 3.2: a second one to compare with. It has lists of its own, so that no kernel and no driver comes from
+# there.
+fetch_newer_dkms() {
+  local dir=$inputs/peers/dkms-3.2 own=$inputs/apt-trixie
+  [ -x "$dir/usr/sbin/dkms" ] && return 0
+  private_apt
+  say "setup: unpacking the dkms of Debian 13 into target/inputs/peers"
+  mkdir -p "$own"/{lists,cache}/partial "$own"/{cache/archives/partial,parts}
+  sed -n '1s/ bookworm / trixie /p' "$inputs/apt/sources.list" >"$own/sources.list"
+  cat >"$own/apt.conf" <<CONF
+Dir::Etc::sourcelist "$own/sources.list";
+Dir::Etc::sourceparts "$own/parts";
+Dir::State::lists "$own/lists";
+Dir::Cache "$own/cache";
+APT::Sandbox::User "$(id -un)";
+Acquire::Retries "3";
+CONF
+  (
+    export APT_CONFIG=$own/apt.conf
+    apt-get update -q -o APT::Update::Error-Mode=any >&2 ||
+      die "the package lists of Debian 13 could not be read" "see apt's message above; try again once the network is up"
+    download "$dir.debs" dkms
+  )
+  rm -rf "$dir.part" && dpkg-deb -x "$dir.debs"/dkms_*.deb "$dir.part"
+  mv "$dir.part" "$dir"
+}
+
 # A PKCS #11 token in software, with its server and the OpenSSL provider for it: unpacked like the peers.
 fetch_token() {
   local dir=$inputs/peers/token deb
@@ -294,5 +321,6 @@ fetch_drivers demo "${demo_drivers[@]}"
 install_packages "${test_packages[@]}"
 fetch_peers
 [ "$stage" = test ] && exit 0
+fetch_newer_dkms
 fetch_token
 fetch_drivers full "${full_drivers[@]}"

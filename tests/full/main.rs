@@ -2,4 +2,5 @@
 
 mod dkms_conf;
 mod dkms_packages;
+mod dkms_upstream;
 mod signing;

@@ -322,8 +322,8 @@ fn machine_with_dpkg(program: Program) -> Machine {
     let machine = Machine::new(program);
     machine.add_kernel(&inputs::kernels()[0]);
     let script = match program {
-        Program::Debian => {
-            let path = inputs::dir().join("peers/dkms/usr/lib/dkms/common.postinst");
+        Program::Debian | Program::Upstream => {
+            let path = program.path().with_file_name("../lib/dkms/common.postinst");
             fs::read_to_string(path).expect("readable")
         }
         Program::Ours => {

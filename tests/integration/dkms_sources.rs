@@ -1,6 +1,6 @@
 //! Sources as their authors ship them: what other implementations take, ours takes, and what MAKE and scripts count on is there.
 
-use dkms_tests::dkms::{Hello, Machine, Outcome, Program};
+use dkms_tests::dkms::{Hello, Machine, Outcome, Program, ours};
 use dkms_tests::inputs;
 
 const HELLO: Hello = Hello::quick("hello", "1");
@@ -117,6 +117,41 @@ fn headers_are_where_a_makefile_expects_them_on_debian() {
     };
     hello.put(&machine);
     run(&machine, "dkms install hello/1 -k K1 -k K2", 0);
+}
+
+/// An image has no other names for its directories than a running system.
+#[test]
+fn a_makefile_of_an_image_finds_what_it_names() {
+    let [release, _] = inputs::kernels();
+    // Beside the inputs, so that they can be linked.
+    let image = tempfile::tempdir_in(inputs::dir().join("..")).expect("a directory");
+    inputs::link_tree(&inputs::kernel_root(&release).join("."), image.path());
+    let source = image.path().join("usr/src/named-1");
+    std::fs::create_dir(&source).expect("a directory");
+    let makefile = "obj-m := named.o\nall:\n\ttouch /usr/src/named-1/one /var/lib/dkms/named/1/build/two && test -e one -a -e two\n\
+                    \tmake -C /usr/src/linux-headers-$(kernelver) M=$(CURDIR) modules\n";
+    for (name, text) in [
+        (
+            "dkms.conf",
+            "PACKAGE_NAME=named\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=named\nDEST_MODULE_LOCATION=/extra\nMAKE=\"'make' all\"\n",
+        ),
+        ("Makefile", makefile),
+        ("named.c", "#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n"),
+    ] {
+        std::fs::write(source.join(name), text).expect("a file");
+    }
+    let done = std::process::Command::new(ours())
+        .args(["dkms", "build", "named/1", "-k", &release, "--root"])
+        .arg(image.path())
+        .output()
+        .expect("dkms-fetch runs");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    assert!(
+        said.contains("all machines made from this image share the private key"),
+        "{said}"
+    );
+    assert!(!source.join("one").exists(), "the source stays as it is");
 }
 
 #[test]

@@ -79,6 +79,11 @@ pub fn debian_dkms() -> PathBuf {
     dir().join("peers/dkms/usr/sbin/dkms")
 }
 
+/// The `dkms` of Debian 13, upstream's 3.2: `scripts/setup.sh full` puts it there.
+pub fn upstream_dkms() -> PathBuf {
+    dir().join("peers/dkms-3.2/usr/sbin/dkms")
+}
+
 /// A Python that has python-tuf.
 pub fn python() -> PathBuf {
     dir().join("venv/bin/python")

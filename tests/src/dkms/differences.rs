@@ -56,10 +56,12 @@ pub struct Documented {
     pub paths: Vec<glob::Pattern>,
     /// The rows about behaviour.
     pub behaviour: BTreeSet<Difference>,
+    /// How upstream's 3.2 differs from ours: the rows in which it does as Debian's 3.0.10, and those about it alone.
+    pub upstream: BTreeSet<Difference>,
 }
 
 impl Documented {
-    /// Reads the two tables of the document.
+    /// Reads the tables of the document.
     ///
     /// # Panics
     /// When the document is missing, or a row gives no reason.
@@ -83,18 +85,19 @@ impl Documented {
                 [scenario, step, debian, upstream, ours, _why] => {
                     assert!(
                         ["as ours", "as Debian's", "otherwise"].contains(&upstream.as_str()),
-                        "{}: nothing is said of upstream 3.4: {line}",
+                        "{}: nothing is said of upstream: {line}",
                         path.display()
                     );
-                    let [scenario, step, debian, ours] = [scenario, step, debian, ours].map(Clone::clone);
-                    documented.behaviour.insert(Difference {
-                        scenario,
-                        step,
-                        debian,
-                        ours,
-                    });
+                    let difference = difference([scenario, step, debian, ours]);
+                    if upstream == "as Debian's" {
+                        documented.upstream.insert(difference.clone());
+                    }
+                    documented.behaviour.insert(difference);
                 }
-                _ => panic!("{}: not a row of either table: {line}", path.display()),
+                [scenario, step, upstream, ours, _why] => {
+                    documented.upstream.insert(difference([scenario, step, upstream, ours]));
+                }
+                _ => panic!("{}: not a row of any table: {line}", path.display()),
             }
         }
         documented
@@ -110,17 +113,42 @@ impl Documented {
     /// the document is right.
     #[must_use]
     pub fn disagreements(&self, found: &BTreeSet<Difference>, is_played: impl Fn(&str) -> bool) -> String {
-        let listed = self.behaviour.iter().filter(|row| is_played(&row.scenario));
-        let listed: BTreeSet<Difference> = listed.cloned().collect();
-        let rows = |head: &str, some: &BTreeSet<Difference>, others: &BTreeSet<Difference>| -> String {
-            let rows = some.difference(others).map(|row| format!("{head}: {}\n", row.row()));
-            rows.collect()
-        };
-        rows("not in docs/dkms-compat.md", found, &listed) + &rows("in docs/dkms-compat.md, but not so", &listed, found)
+        disagreements(&self.behaviour, found, is_played)
+    }
+
+    /// [`Documented::disagreements`] about upstream's 3.2.
+    #[must_use]
+    pub fn upstream_disagreements(&self, found: &BTreeSet<Difference>, is_played: impl Fn(&str) -> bool) -> String {
+        disagreements(&self.upstream, found, is_played)
     }
 
     fn explains_path(&self, path: &str) -> bool {
         self.paths.iter().any(|pattern| pattern.matches(path))
+    }
+}
+
+fn disagreements(
+    rows: &BTreeSet<Difference>,
+    found: &BTreeSet<Difference>,
+    is_played: impl Fn(&str) -> bool,
+) -> String {
+    let listed = rows.iter().filter(|row| is_played(&row.scenario));
+    let listed: BTreeSet<Difference> = listed.cloned().collect();
+    let only = |head: &str, some: &BTreeSet<Difference>, others: &BTreeSet<Difference>| -> String {
+        let rows = some.difference(others).map(|row| format!("{head}: {}\n", row.row()));
+        rows.collect()
+    };
+    only("not in docs/dkms-compat.md", found, &listed) + &only("in docs/dkms-compat.md, but not so", &listed, found)
+}
+
+/// A row: the story, the call, what the other program did, what ours did.
+fn difference(cells: [&String; 4]) -> Difference {
+    let [scenario, step, debian, ours] = cells.map(Clone::clone);
+    Difference {
+        scenario,
+        step,
+        debian,
+        ours,
     }
 }
 

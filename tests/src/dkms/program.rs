@@ -11,24 +11,34 @@ use crate::inputs;
 pub enum Program {
     /// Debian's, out of its package.
     Debian,
+    /// Upstream's 3.2, as Debian 13 has it.
+    Upstream,
     /// This workspace's `dkms-fetch`, called by the name `dkms`.
     Ours,
 }
 
 impl Program {
+    /// The program, where it is on this machine.
+    #[must_use]
+    pub fn path(self) -> PathBuf {
+        match self {
+            Self::Debian => inputs::debian_dkms(),
+            Self::Upstream => inputs::upstream_dkms(),
+            Self::Ours => ours().to_owned(),
+        }
+    }
+
     /// Makes the program callable as `bin/dkms`.
     ///
     /// # Panics
-    /// When Debian's dkms is not among the inputs or ours does not compile.
+    /// When the program is not among the inputs, or ours does not compile.
     pub(super) fn link_into(self, bin: &Path) {
-        let target = match self {
-            Self::Debian => inputs::debian_dkms(),
-            Self::Ours => ours().to_owned(),
-        };
+        let target = self.path();
         assert!(
             target.is_file(),
-            "{} is not there\nhint: scripts/setup.sh test",
-            target.display()
+            "{} is not there\nhint: scripts/setup.sh {}",
+            target.display(),
+            if self == Self::Upstream { "full" } else { "test" }
         );
         std::os::unix::fs::symlink(&target, bin.join("dkms"))
             .unwrap_or_else(|e| panic!("link {}: {e}", target.display()));

@@ -31,7 +31,13 @@ impl Scenario<'_> {
     /// Runs the story on both, step by step.
     #[must_use]
     pub fn play_on_both(&self, known: &Documented) -> Comparison {
-        let (debian, ours) = (self.machine(Program::Debian), self.machine(Program::Ours));
+        self.play_beside(Program::Debian, known)
+    }
+
+    /// Runs the story on `peer` and on ours, step by step. What `peer` did is in the place of what Debian's did.
+    #[must_use]
+    pub fn play_beside(&self, peer: Program, known: &Documented) -> Comparison {
+        let (debian, ours) = (self.machine(peer), self.machine(Program::Ours));
         let (mut codes, mut found, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
         for step in self.steps {
             let outcomes = std::thread::scope(|scope| {

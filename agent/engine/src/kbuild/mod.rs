@@ -35,8 +35,8 @@ pub(crate) use key::{Freshness, freshness};
 pub use once::RunState;
 pub(crate) use one::forget_failure;
 pub use queue::BuildQueue;
-pub(crate) use sign::warn_of_shared_key;
 pub use sign::{KeyPair, SignError, Signer, ensure_key_pair};
+pub(crate) use sign::{enrolment, warn_of_shared_key};
 
 use self::jobs::Jobs;
 use crate::conf::{Directive, Exclusion};

@@ -162,9 +162,19 @@ fn view(job: &Job<'_>, place: &Place, work: &Workspace, symvers: &[PathBuf]) -> 
         .read(config.unwrap_or_else(|_| target.config_file.clone()))
         .read(&work.tree)
         .read(job.tree.root().join(Path::new("/etc/dkms").join(&package.module)))
-        .write_as(&work.build, place.path(&job.tree.version_dir(package).join("build")))
-        .write_as(&work.build, place.path(&job.tree.source_dir(package)))
         .write(&work.build)
         .write(&work.tmp);
+    let names = [
+        job.tree.version_dir(package).join("build"),
+        job.tree.source_dir(package),
+    ];
+    let view = names.iter().fold(view, |view, name| {
+        let view = view.write_as(&work.build, place.path(name));
+        // Makefiles that name it know the path that it has in the image.
+        match job.tree.root().inside(name) {
+            Some(inside) => view.write_as(&work.build, inside),
+            None => view,
+        }
+    });
     symvers.iter().fold(view, |view, path| view.read(path))
 }

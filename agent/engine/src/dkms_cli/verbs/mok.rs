@@ -17,8 +17,8 @@ pub(in crate::dkms_cli) fn run(session: &Session) -> Exit {
             let made = if pair.is_new { "made" } else { "there already" };
             session.screen.say(&format!("signing key {}: {made}", pair.key));
             session.screen.say(&format!(
-                "to have Secure Boot accept it: mokutil --import {}",
-                pair.certificate.display()
+                "to have Secure Boot accept it: {}",
+                crate::kbuild::enrolment(&session.root, &pair.certificate)
             ));
             Exit::OK
         }

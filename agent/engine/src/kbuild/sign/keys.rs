@@ -75,7 +75,7 @@ pub fn ensure_key_pair(
         })?;
         sink.emit(Event::Warning {
             text: format!("a new key for signing modules was made: {}", certificate.display()),
-            hint: Some(format!("mokutil --import {}", certificate.display())),
+            hint: Some(enrolment(tree.root(), certificate)),
         });
     }
     Ok(KeyPair {
@@ -83,6 +83,17 @@ pub fn ensure_key_pair(
         certificate: place.certificate,
         is_new: !is_there,
     })
+}
+
+/// How a certificate is enrolled. An image is booted first, and knows it by another path.
+pub(crate) fn enrolment(root: &Root, certificate: &Path) -> String {
+    match root.inside(certificate).filter(|_| !root.is_host()) {
+        Some(inside) => format!(
+            "on each machine made from the image: mokutil --import {}",
+            inside.display()
+        ),
+        None => format!("mokutil --import {}", certificate.display()),
+    }
 }
 
 /// Warns that all machines made from an image share the private key in it.
@@ -286,6 +297,11 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+        assert_eq!(
+            enrolment(tree.root(), &pair.certificate),
+            "on each machine made from the image: mokutil --import /var/lib/shim-signed/mok/MOK.der"
+        );
+        assert_eq!(enrolment(&Root::host(), Path::new("/k")), "mokutil --import /k");
         let host = Tree::new(&Root::host(), &crate::framework::Framework::default());
         let token = KeyPair {
             key: "pkcs11:object=mok".into(),

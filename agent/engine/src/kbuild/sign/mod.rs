@@ -6,8 +6,8 @@ mod program;
 mod signer;
 
 pub use error::SignError;
-pub(crate) use keys::warn_of_shared_key;
 pub use keys::{KeyPair, ensure_key_pair};
+pub(crate) use keys::{enrolment, warn_of_shared_key};
 pub use signer::Signer;
 
 pub(super) use signer::Signers;
