@@ -33,7 +33,7 @@ demo_packages=(udev)
 # What the tests run besides: recorded devices, the peers' libraries and what they call (ps), Python for python-tuf, and the programs
 # that make and read packages of distributions.
 test_packages=(umockdev groff-base libkmod-dev python3 python3-venv openssl patch zstd procps
-  dpkg-dev rpm zip git gnupg gpgv apt-utils)
+  dpkg-dev rpm zip git gnupg gpgv apt-utils xorriso)
 # A machine to boot in: the emulator, and what its disk is made with.
 e2e_packages=(mmdebstrap debian-archive-keyring e2fsprogs kmod binutils)
 
@@ -221,11 +221,11 @@ fetch_peers() {
     rm -rf "$inputs/peers/dkms" && dpkg-deb -x "$inputs"/peers/debs/dkms_*.deb "$inputs/peers/dkms.part"
     mv "$inputs/peers/dkms.part" "$inputs/peers/dkms"
   fi
-  if ! "$inputs/venv/bin/python" -c 'import tuf' 2>/dev/null; then
-    say "setup: installing python-tuf by pip into target/inputs/venv"
+  if ! "$inputs/venv/bin/python" -c 'import tuf, prometheus_client' 2>/dev/null; then
+    say "setup: installing python-tuf and prometheus_client by pip into target/inputs/venv"
     rm -rf "$inputs/venv"
-    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' >&2 ||
-      die "pip could not install python-tuf" "is the network up? try again"
+    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' 'prometheus_client>=0.20,<1' >&2 ||
+      die "pip could not install python-tuf and prometheus_client" "is the network up? try again"
   fi
 }
 

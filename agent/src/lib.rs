@@ -17,6 +17,8 @@ pub mod host;
 pub mod interrupt;
 pub mod intree;
 pub mod lock;
+pub mod medium;
+pub mod overview;
 pub mod plan;
 pub mod report;
 pub mod runtime;

@@ -87,6 +87,13 @@ fn fetch(schemas: &mut Schemas) {
     let status = check("fetch-status", &["status"]);
     assert!(status.stdout.contains("bundle_sha256"), "{}", status.stdout);
     check("fetch-explain", &["explain", EDU]);
+    let report = check("fetch-overview", &["report"]);
+    assert!(report.stdout.contains("\"log_end\":\""), "{}", report.stdout);
+    check("fetch-overview", &["report", "--identify"]);
+    check("fetch-export", &["devices", "--export"]);
+    let stick = story.repo.scratch().join("stick").display().to_string();
+    check("fetch-media", &["media", "make", "--out", &stick, "--check"]);
+    check("fetch-media", &["media", "make", "--out", &stick]);
     check("fetch-hold", &["hold", "edu"]);
     check("fetch-status", &["status"]);
     check("fetch-hold", &["unhold", "edu"]);

@@ -70,6 +70,9 @@ pub struct Common {
     /// Use only what is cached; no network
     #[arg(long, global = true, help_heading = "Mode")]
     pub offline: bool,
+    /// Take what is there from a medium that `media make` wrote; it is verified like what a server sends
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Mode")]
+    pub medium: Option<PathBuf>,
     /// Wait for metadata of the repositories this long in all [default: 90, or `metadata_s` of config.toml]
     #[arg(long, global = true, value_name = "SECONDS", help_heading = "Mode")]
     pub network_budget: Option<Seconds>,
@@ -110,6 +113,9 @@ pub enum Command {
         /// Also those that neither the kernel nor a package knows, on every bus
         #[arg(long)]
         all: bool,
+        /// Write their modaliases to FILE [default: standard output], for --devices on another machine; no serial numbers
+        #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", conflicts_with = "all")]
+        export: Option<PathBuf>,
     },
     /// Say why a device has its verdict: every package that matches, and why the losers lost
     Explain {
@@ -170,6 +176,24 @@ pub enum Command {
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
     },
+    /// Report the devices, their verdicts, what is installed and what failed, without what identifies the machine
+    Report {
+        /// Write one page that needs nothing else, to FILE or - for standard output
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// Write metrics in the OpenMetrics text format, to FILE or - for standard output
+        #[arg(long, value_name = "FILE")]
+        openmetrics: Option<PathBuf>,
+        /// With the host name, the machine id and the paths of devices
+        #[arg(long)]
+        identify: bool,
+    },
+    /// Make a medium for machines without a network
+    Media {
+        /// What to do.
+        #[command(subcommand)]
+        command: MediaCommand,
+    },
     /// Add, list and remove the repositories that this machine trusts
     Repo {
         /// What to do.
@@ -192,6 +216,23 @@ pub enum Command {
     },
     /// Print the manual page, roff: `dkms-fetch man | man -l -`
     Man,
+}
+
+/// The subcommands of `media`.
+#[derive(Debug, Subcommand)]
+pub enum MediaCommand {
+    /// Write the index and the sources that fit the devices of a machine, for the kernels of --kernel
+    Make {
+        /// For the devices of this machine; else name those of another one with --devices
+        #[arg(long)]
+        this_machine: bool,
+        /// A directory, which has a mirror of each repository then, or FILE.iso with the label DKMSFETCH
+        #[arg(long, value_name = "DIR|FILE.iso")]
+        out: PathBuf,
+        /// Only these repositories (may be repeated)
+        #[arg(long, value_name = "NAME")]
+        repo: Vec<String>,
+    },
 }
 
 /// The subcommands of `repo`.

@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::fetch::FetchError;
 use crate::intree::InTreeError;
 use crate::lock::LockError;
+use crate::medium::MediumError;
 use crate::runtime::Interrupted;
 use crate::state::{Paths, StateError};
 use crate::sync::SyncError;
@@ -170,6 +171,9 @@ pub enum Failure {
     /// A repository could not be synchronised.
     #[error(transparent)]
     Sync(#[from] SyncError),
+    /// A medium could not be made.
+    #[error(transparent)]
+    Medium(#[from] MediumError),
     /// A bundle could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -245,6 +249,7 @@ impl Failure {
             Self::Kernel(_) => Exit::BuildsFailed,
             Self::Sync(error) => sync_exit(error),
             Self::Fetch(error) => fetch_exit(error),
+            Self::Medium(error) if error.is_usage() => Exit::Usage,
             Self::Lock(LockError::Busy { .. }) => Exit::TryAgain,
             _ if is_disk_full(self) => Exit::TryAgain,
             _ => Exit::Failed,
@@ -299,6 +304,7 @@ impl Failure {
             Self::Kernel(error) => error.hint(),
             Self::Sync(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
+            Self::Medium(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::InTree(error) => Some(error.hint()),

@@ -7,12 +7,15 @@ mod context;
 mod devices;
 mod doctor;
 mod explain;
+mod export;
 pub mod failure;
 mod fetch;
 mod history;
 mod hold;
 mod install;
+mod media;
 mod nearest;
+mod overview;
 mod packages;
 mod remove;
 mod repo;
@@ -141,7 +144,11 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
     match &cli.command {
         None if cli.auto => auto::run(context),
         None => devices::run(context, false),
-        Some(Command::Devices { all }) => devices::run(context, *all),
+        Some(Command::Devices { export: Some(file), .. }) => {
+            let is_output = file.as_os_str() == "-";
+            export::run(context, (!is_output).then_some(file))
+        }
+        Some(Command::Devices { all, export: None }) => devices::run(context, *all),
         Some(Command::Explain { device }) => explain::run(context, device),
         Some(Command::Plan) => auto::plan(context, "plan"),
         Some(Command::Sync) => sync::run(context),
@@ -153,6 +160,19 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::History { last }) => history::run(context, *last),
         Some(Command::Hold { packages }) => hold::hold(context, packages),
         Some(Command::Unhold { packages }) => hold::unhold(context, packages),
+        Some(Command::Report {
+            html,
+            openmetrics,
+            identify,
+        }) => {
+            let outputs = overview::Outputs {
+                html: html.as_deref(),
+                openmetrics: openmetrics.as_deref(),
+                identify: *identify,
+            };
+            overview::run(context, &outputs)
+        }
+        Some(Command::Media { command }) => media::run(context, command),
         Some(Command::Repo { command }) => repo::run(context, command),
         Some(Command::Doctor) => doctor::run(context),
         Some(Command::Dkms { .. } | Command::Completions { .. } | Command::Man) => Ok(Exit::Converged),

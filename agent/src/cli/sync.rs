@@ -1,14 +1,19 @@
 //! `sync`, and the repositories as a run has them: verified metadata, and an index in the cache that fits it.
 
+use std::fs;
+
 use dkms_index::trust::TrustedMetadata;
 use dkms_support::chain;
 use futures_util::future::join_all;
 use serde::Serialize;
+use url::Url;
 
 use super::block_on;
 use super::context::Context;
 use super::failure::Failure;
+use crate::config::Repository;
 use crate::exit::Exit;
+use crate::medium;
 use crate::report::Document;
 use crate::report::progress::{ProgressEvent, print_json};
 use crate::state::Paths;
@@ -47,15 +52,32 @@ pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> 
     context.require_repository()?;
     let mut opened = Vec::new();
     let mut unreached = Vec::new();
-    let all = context.config.repositories.iter().map(|repository| {
-        context.reporter.report(ProgressEvent::Syncing {
-            repository: repository.name.to_string(),
+    let mut has_medium = false;
+    let all: Vec<_> = context
+        .config
+        .repositories
+        .iter()
+        .map(|repository| {
+            context.reporter.report(ProgressEvent::Syncing {
+                repository: repository.name.to_string(),
+            });
+            let session = Session::new(repository, &context.cache, transport, context.network());
+            let mirror = medium_of(context, repository);
+            has_medium |= mirror.is_some();
+            one(context, session.with_medium(mirror))
+        })
+        .collect();
+    if let Some(dir) = &context.options.medium
+        && !has_medium
+    {
+        context.reporter.report(ProgressEvent::Warning {
+            text: format!(
+                "the medium {} has no mirror of a repository that this machine trusts, or an older one than is known here",
+                dir.display()
+            ),
+            hint: Some("make it with `dkms-fetch media make` for the repositories of `dkms-fetch repo list`".to_owned()),
         });
-        one(
-            context,
-            Session::new(repository, &context.cache, transport, context.network()),
-        )
-    });
+    }
     for outcome in join_all(all).await {
         match outcome {
             Ok(repository) => opened.push(repository),
@@ -71,6 +93,14 @@ pub(super) async fn open<'a>(context: &'a Context, transport: &'a Transport) -> 
     }
     unreached.iter().for_each(|error| warn(context, error));
     Ok(opened)
+}
+
+/// The directory of the medium that is a mirror of this repository, if there is one.
+fn medium_of(context: &Context, repository: &Repository) -> Option<Url> {
+    let dir = context.options.medium.as_ref()?;
+    let pinned = fs::read(&repository.root).ok()?;
+    let known = fs::read(context.cache.trust(&repository.name).join("timestamp.json")).ok();
+    medium::mirror_of(dir, &pinned, known.as_deref())
 }
 
 async fn one<'a>(context: &'a Context, session: Session<'a>) -> Result<Opened<'a>, SyncError> {

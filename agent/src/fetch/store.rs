@@ -41,6 +41,11 @@ impl Store {
         Self { dir: paths.bundles() }
     }
 
+    /// A store in another directory.
+    pub fn at(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
     /// The bundle that `manifest` names: from the store, else from a mirror. A download that was interrupted goes on where it
     /// stopped, in this run or a later one. `progress` is called with the number of bytes received.
     ///

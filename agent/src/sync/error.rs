@@ -7,6 +7,7 @@ use dkms_index::trust::TrustError;
 
 use crate::config::{Name, Repository};
 use crate::files;
+use crate::medium::MediumError;
 use crate::state::StateError;
 use crate::transport::TransportError;
 
@@ -50,6 +51,9 @@ pub enum SyncError {
     /// The cache cannot be read or written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The medium that is made cannot be written.
+    #[error(transparent)]
+    Medium(#[from] MediumError),
     /// No mirror may be asked.
     #[error("repository {repository}: no file:// mirror is configured, and the run is offline")]
     NoMirror {
@@ -140,6 +144,7 @@ impl SyncError {
             Self::Trust { source, .. } => source.hint(),
             Self::Keep { source, path } => files::hint(path, source),
             Self::State(source) => source.hint(),
+            Self::Medium(source) => source.hint(),
             Self::NoMirror { .. } | Self::NotCached { .. } => {
                 Some("run once without `--offline`, or add a file:// mirror".to_owned())
             }

@@ -22,11 +22,15 @@ pub use error::SyncError;
 pub use pinned::{PinnedRoot, RootKey, normal_fingerprint};
 
 use crate::config::Repository;
+use crate::medium::Recorder;
 use crate::state::index::{Builder, Updater};
 use crate::state::{self, Paths, StateError};
 use crate::transport::{Answer, Limit, Mirrors, Request, Transport};
 use keep::Keeper;
 use segments::SegmentCache;
+
+/// Of how many older roots a medium has copies.
+const OLDER_ROOTS_MAX: u64 = 64;
 
 /// Whether mirrors beyond this machine may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub struct Session<'a> {
     paths: &'a Paths,
     transport: &'a Transport,
     mirrors: Mirrors,
+    /// Where what was verified is recorded for other machines.
+    recorder: Option<&'a Recorder>,
 }
 
 /// The outcome of a refresh.
@@ -84,7 +90,52 @@ impl<'a> Session<'a> {
             paths,
             transport,
             mirrors: Mirrors::new(repository.urls.iter().filter(usable).cloned().collect()),
+            recorder: None,
         }
+    }
+
+    /// The same, with the directory of a medium as the first mirror.
+    #[must_use]
+    pub fn with_medium(mut self, medium: Option<url::Url>) -> Self {
+        if let Some(medium) = medium {
+            self.mirrors = self.mirrors.after(medium);
+        }
+        self
+    }
+
+    /// The same, which also puts every file on a medium that a mirror sent and that was verified.
+    #[must_use]
+    pub fn recording(mut self, recorder: Option<&'a Recorder>) -> Self {
+        self.recorder = recorder;
+        self
+    }
+
+    /// Puts the pinned root on the medium, and the older ones that mirrors have: another machine may pin one of these.
+    ///
+    /// # Errors
+    /// When the pinned root cannot be read, or the medium not be written.
+    pub async fn record_roots(&self) -> Result<(), SyncError> {
+        let Some(recorder) = self.recorder else { return Ok(()) };
+        let pinned = self.pinned_root()?;
+        let Ok(root) = PinnedRoot::parse(&pinned) else {
+            // The refresh says what is wrong with it.
+            return Ok(());
+        };
+        recorder.keep(&root_path(root.version), &pinned)?;
+        for version in 1..root.version.min(OLDER_ROOTS_MAX) {
+            let path = root_path(version);
+            let request = Request {
+                may_be_absent: true,
+                ..Request::whole(&path, trust::limits::ROOT_MAX_BYTES)
+            };
+            // A machine that pins one which is not there takes nothing from the medium.
+            if let Ok((Answer::Body { .. }, bytes)) = self.transport.get_bytes(&self.mirrors, request).await
+                && PinnedRoot::parse(&bytes).is_ok_and(|root| root.version == version)
+            {
+                recorder.keep(&path, &bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// The repository.
@@ -254,7 +305,10 @@ impl<'a> Session<'a> {
         loop {
             let bytes = self.get(want, Limit::BySize, None).await?;
             match fetch.feed(bytes.as_deref().map_or(Fed::Absent, Fed::Bytes)) {
-                Ok(segment) => return Ok(segment),
+                Ok(segment) => {
+                    self.record(want, bytes.as_deref())?;
+                    return Ok(segment);
+                }
                 Err(error) if tried + 1 >= self.mirrors.len() => return Err(SyncError::trust(self.repository, error)),
                 Err(_) => self.mirrors.prefer_next(),
             }
@@ -283,6 +337,14 @@ impl<'a> Session<'a> {
             let fed = exchange.feed(bytes.as_deref().map_or(Fed::Absent, Fed::Bytes));
             keeper.carry_out(exchange.changes())?;
             fed.map_err(|e| SyncError::trust(self.repository, e))?;
+            self.record(&want, bytes.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn record(&self, want: &Want, bytes: Option<&[u8]>) -> Result<(), SyncError> {
+        if let (Some(recorder), Some(bytes)) = (self.recorder, bytes) {
+            recorder.keep(&want.path, bytes)?;
         }
         Ok(())
     }
@@ -338,6 +400,11 @@ impl<'a> Session<'a> {
                 source,
             })
     }
+}
+
+/// Where a root is.
+fn root_path(version: u64) -> String {
+    format!("metadata/{version}.root.json")
 }
 
 /// The last part of a path on the wire.

@@ -26,6 +26,12 @@ impl Mirrors {
         }
     }
 
+    /// The same after `first`.
+    #[must_use]
+    pub fn after(self, first: Url) -> Self {
+        Self::new([first].into_iter().chain(self.urls).collect())
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.urls.len()
