@@ -15,7 +15,7 @@ use crate::candidate::{self, Facts, Offer, OfferId, Rules, TargetKernel};
 use crate::config::Repository;
 use crate::device::{self, Binding, Device};
 use crate::host::Host;
-use crate::intree::{InTree, InTreeError, KernelClaim};
+use crate::intree::{Claims, InTree, InTreeError, KernelClaim};
 use crate::plan::{self, Dependencies, InstalledPackage, Plan, Situation};
 use crate::state::StateError;
 use crate::state::index::{self, Index};
@@ -54,8 +54,8 @@ pub struct Survey {
     pub live: bool,
     /// Whether the kernel's own modules are there to be looked at.
     pub has_modules: bool,
-    /// The kernel's own modules for each device.
-    pub claims: Vec<Vec<KernelClaim>>,
+    /// The modules for each device: the kernel's own, and those that were installed.
+    pub claims: Vec<Claims>,
     /// What is installed for it.
     pub installed: Vec<InstalledPackage>,
     /// What is bound now, where that was looked at again: by the number of the device.
@@ -133,7 +133,7 @@ impl<'a> Machine<'a> {
         let in_tree = InTree::read(root, release)?;
         let mut claims = match &in_tree {
             Some(in_tree) => self.claims(in_tree),
-            None => vec![Vec::new(); self.devices.len()],
+            None => vec![Claims::default(); self.devices.len()],
         };
         let installed = installed_packages(tree, &kernel, records);
         let live = self.here && self.host.running.as_deref() == Some(release);
@@ -157,11 +157,11 @@ impl<'a> Machine<'a> {
     }
 
     /// Drops claims of modules that are loaded and not bound to the device: such a module does not drive it.
-    fn drop_claims_of_idle_modules(&self, claims: &mut [Vec<KernelClaim>]) {
+    fn drop_claims_of_idle_modules(&self, claims: &mut [Claims]) {
         let is_loaded = |module: &str| self.host.root.join(format!("/sys/module/{module}")).exists();
         let unbound = self.devices.iter().zip(claims);
         for (_, claims) in unbound.filter(|(device, _)| device.binding == Binding::Unbound) {
-            claims.retain(|claim| !is_loaded(&claim.module));
+            claims.own.retain(|claim| !is_loaded(&claim.module));
         }
     }
 
@@ -170,7 +170,7 @@ impl<'a> Machine<'a> {
     fn modules_in_use(
         &self,
         live: bool,
-        claims: &[Vec<KernelClaim>],
+        claims: &[Claims],
         installed: &[InstalledPackage],
     ) -> BTreeMap<String, String> {
         let mut in_use = BTreeMap::new();
@@ -180,7 +180,7 @@ impl<'a> Machine<'a> {
                     module: Some(module), ..
                 } if live => vec![module],
                 _ if live => Vec::new(),
-                _ => claims.iter().map(|claim| claim.module.as_str()).collect(),
+                _ => claims.own.iter().map(|claim| claim.module.as_str()).collect(),
             };
             for module in modules {
                 let module = module.replace('-', "_");
@@ -192,18 +192,23 @@ impl<'a> Machine<'a> {
         in_use
     }
 
-    /// The kernel's own modules for each device, over all modaliases of the device.
-    fn claims(&self, in_tree: &InTree) -> Vec<Vec<KernelClaim>> {
+    /// The modules for each device, over all modaliases of the device.
+    fn claims(&self, in_tree: &InTree) -> Vec<Claims> {
         let modaliases: Vec<&Modalias> = self.devices.iter().flat_map(|device| &device.modaliases).collect();
         let mut found = in_tree.claims(&modaliases).into_iter();
         let not_overridden = |claim: &KernelClaim| {
             let pattern = Pattern::parse(&claim.pattern).ok();
             pattern.is_none_or(|pattern| self.overrides.of_module(&claim.module, &pattern).is_none())
         };
-        let of_device = |device: &Device| found.by_ref().take(device.modaliases.len()).flatten().collect();
-        let mut claims: Vec<Vec<KernelClaim>> = self.devices.iter().map(of_device).collect();
-        claims.iter_mut().for_each(|claims| claims.retain(not_overridden));
-        claims
+        let of_device = |device: &Device| {
+            let mut all = Claims::default();
+            for claims in found.by_ref().take(device.modaliases.len()) {
+                all.own.extend(claims.own.into_iter().filter(not_overridden));
+                all.installed.extend(claims.installed);
+            }
+            all
+        };
+        self.devices.iter().map(of_device).collect()
     }
 
     /// Decides, by the rules as they are now.

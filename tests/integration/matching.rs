@@ -157,7 +157,14 @@ fn claims(release: &str, devices: &[&Modalias]) -> Vec<BTreeSet<String>> {
     let in_tree = InTree::read(&root, release).expect("readable").expect("a kernel");
     let claims = in_tree.claims(devices).into_iter();
     let loadable = |module: &String| !builtin.contains(&format!("/{module}.ko\n"));
-    let modules = claims.map(|claims| claims.into_iter().map(|claim| claim.module).filter(loadable).collect());
+    let modules = claims.map(|claims| {
+        claims
+            .own
+            .into_iter()
+            .map(|claim| claim.module)
+            .filter(loadable)
+            .collect()
+    });
     modules.collect()
 }
 

@@ -98,6 +98,7 @@ fn fetch(schemas: &mut Schemas) {
     check("fetch-status", &["status"]);
     check("fetch-hold", &["unhold", "edu"]);
     check("fetch-history", &["history"]);
+    check("fetch-recover", &["recover"]);
     check("fetch-remove", &["remove", "edu", "--check"]);
     check("fetch-remove", &["remove", "edu"]);
     check("fetch-report", &["install", "edu/1.0"]);

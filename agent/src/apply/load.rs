@@ -11,7 +11,6 @@ use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::KernelId;
 use dkms_support::chain;
 
-use super::authority;
 use super::load_failure::{Consequence, LoadFailure};
 use super::module_view::ModuleView;
 use super::{Attempt, Cause, End, Failure, Loader, PendingStep, Worker};
@@ -42,6 +41,8 @@ enum Loaded {
     Pending { why: String, hint: String },
     /// It is tried again after depmod.
     Later,
+    /// Loaded; the device it is for is not there any more.
+    Unplugged,
     /// It cannot be loaded, or does not bind.
     Failed(Failure),
 }
@@ -69,16 +70,26 @@ impl Worker<'_> {
             },
         };
         let loader = self.loader.within(view.as_ref());
-        let outcome = self.load_one(machine, survey, attempt, &loader);
+        let outcome = match self.mark_first_load(survey, attempt) {
+            Ok(()) => self.load_one(machine, survey, attempt, &loader),
+            Err(failure) => Loaded::Failed(failure),
+        };
         let End::Installed { loaded, pending, .. } = &mut attempt.end else {
             return Ok(());
         };
         match outcome {
             Loaded::Bound => {
                 *loaded = true;
-                self.records.note_bound(&attempt.tree_name, &survey.kernel.release)
+                self.records.note_bound(&attempt.tree_name, &survey.kernel.release)?;
             }
-            Loaded::Later => Ok(()),
+            Loaded::Unplugged => {
+                *loaded = true;
+                self.reporter.report(ProgressEvent::Warning {
+                    text: format!("{} is loaded, and its device was unplugged meanwhile", attempt.offer.id),
+                    hint: None,
+                });
+            }
+            Loaded::Later => {}
             Loaded::Pending { why, hint } => {
                 self.reporter.report(ProgressEvent::Warning {
                     text: format!("{} is installed and not in use yet: {why}", attempt.offer.id),
@@ -88,14 +99,14 @@ impl Worker<'_> {
                     reason: why,
                     hint: Some(hint),
                 });
-                Ok(())
             }
             Loaded::Failed(failure) => {
-                self.uninstall(attempt, survey, session, &loader)?;
+                self.uninstall(attempt, survey, session, &loader, &failure.reason)?;
                 attempt.end = End::Failed(failure);
-                self.remember(attempt, survey, rules)
+                self.remember(attempt, survey, rules)?;
             }
         }
+        self.end_first_load(survey, attempt)
     }
 
     /// What modprobe needs to load a package before depmod; none where it has to wait.
@@ -232,6 +243,10 @@ impl Worker<'_> {
                 return match LoadFailure::of(&message) {
                     // depmod knows more than the view: it may be the view's fault.
                     LoadFailure::Symbols | LoadFailure::NotFound if loader.is_within_view() => Loaded::Later,
+                    _ if !serves.is_empty() && serves.iter().all(|&n| !is_there(machine, n)) => {
+                        let reason = format!("its device was unplugged while {module} was loaded");
+                        Loaded::Failed(Failure::of(Cause::Machine, reason))
+                    }
                     load_failure => self.load_failed(machine, survey, module, &load_failure),
                 };
             }
@@ -242,6 +257,9 @@ impl Worker<'_> {
             let Some(&missing) = serves.iter().find(unbound) else {
                 return Loaded::Bound;
             };
+            if serves.iter().filter(unbound).all(|&n| !is_there(machine, n)) {
+                return Loaded::Unplugged;
+            }
             if Instant::now() >= deadline {
                 let device = machine.devices[missing].title();
                 let reason = format!("it was loaded and did not bind to {device}");
@@ -338,13 +356,15 @@ impl Worker<'_> {
         }
     }
 
-    /// Removes a package that does not work from this kernel. Its build goes too, because `dkms autoinstall` would install it again.
+    /// Removes a package that does not work from this kernel. Its build goes too, because `dkms autoinstall` would install it again, and
+    /// its source where no other kernel uses it.
     fn uninstall(
         &self,
         attempt: &Attempt,
         survey: &Survey,
         session: &mut InstallSession<'_>,
         loader: &Loader,
+        why: &str,
     ) -> Result<(), StateError> {
         let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
         if let (Some(package), Some(kernel)) = (attempt.tree_id(), kernel) {
@@ -352,12 +372,7 @@ impl Worker<'_> {
                 // A module that is in use stays loaded until the next boot.
                 let _ = loader.unload(module);
             }
-            let recipe = &attempt.offer.record.recipe;
-            session.allow_scripts(
-                &package,
-                authority::scripts(&attempt.offer.id.name, &recipe.root_scripts, self.policy),
-            );
-            if let Err(error) = session.remove(&package, std::slice::from_ref(&kernel)) {
+            if let Err(error) = self.remove(session, &package, std::slice::from_ref(&kernel), why) {
                 self.reporter.report(ProgressEvent::Warning {
                     text: chain(&error),
                     hint: error.hint(),
@@ -380,6 +395,12 @@ fn enrol_hint(secure_boot: SecureBoot, certificate: &Path) -> String {
             "mokutil --import {certificate}, then restart, choose `Enroll MOK` and give the password that mokutil asked for"
         ),
     }
+}
+
+/// Whether a device is still there.
+fn is_there(machine: &Machine<'_>, device: usize) -> bool {
+    let path = &machine.devices[device].path;
+    machine.host.root.join(format!("/sys{path}")).exists()
 }
 
 /// Whether a driver is bound to a device now.

@@ -6,6 +6,7 @@
 mod aliases;
 mod authority;
 mod build;
+mod first_load;
 mod load;
 mod load_failure;
 mod modprobe;
@@ -40,6 +41,7 @@ use crate::state::records::{Entry, InstallRecord, Quarantined, Records};
 use crate::survey::{Machine, Survey, installed_packages};
 use round::{Round, attempt};
 
+pub use first_load::has_first_load_file;
 pub use modprobe::Loader;
 pub use obtain::{Obtain, Obtained};
 pub use outcome::{Attempt, AttemptedRemoval, Cause, Done, End, Failure, PendingStep, RemovalOutcome};

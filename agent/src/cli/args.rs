@@ -156,6 +156,8 @@ pub enum Command {
         #[arg(long)]
         hold: bool,
     },
+    /// Take back a driver that stopped this machine when it was loaded for the first time
+    Recover,
     /// Show what is installed, held, and quarantined
     Status,
     /// Show what was done on this machine, the newest last

@@ -92,6 +92,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
     let (devices, here) = context.devices()?;
     context.kernels()?;
     let records = Records::open(&context.paths)?;
+    work::recover(context, &records)?;
     let transport = sync::transport(context);
     let runtime = runtime()?;
     let mut opened: Vec<Opened<'_>> = runtime.run(sync::open(context, &transport))??;

@@ -14,6 +14,7 @@ use super::view::View;
 use crate::candidate::Rejected;
 use crate::device::{Binding, Device, ids};
 use crate::exit::Exit;
+use crate::intree::KernelClaim;
 use crate::report::Document;
 use crate::report::progress::{print_json, print_text};
 use crate::state::records::Records;
@@ -29,6 +30,8 @@ struct Explanation<'a> {
     verdict: &'a Verdict,
     /// The kernel's own modules that claim it, with the pattern.
     in_tree: Vec<Claim<'a>>,
+    /// Installed modules that claim it, with the pattern.
+    installed: Vec<Claim<'a>>,
     /// Why every other package does not serve it.
     losers: &'a [Rejected],
     /// Whether packages are known.
@@ -40,6 +43,15 @@ struct Explanation<'a> {
 struct Claim<'a> {
     module: &'a str,
     pattern: &'a str,
+}
+
+impl<'a> Claim<'a> {
+    fn of(claim: &'a KernelClaim) -> Self {
+        Self {
+            module: &claim.module,
+            pattern: &claim.pattern,
+        }
+    }
 }
 
 pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
@@ -83,13 +95,8 @@ pub(super) fn run(context: &Context, wanted: &str) -> Result<Exit, Failure> {
                 kernel: &survey.kernel.release,
                 device,
                 verdict: &decision.verdict,
-                in_tree: claims
-                    .iter()
-                    .map(|c| Claim {
-                        module: &c.module,
-                        pattern: &c.pattern,
-                    })
-                    .collect(),
+                in_tree: claims.own.iter().map(Claim::of).collect(),
+                installed: claims.installed.iter().map(Claim::of).collect(),
                 losers: &decision.losers,
                 has_index,
             };
@@ -134,6 +141,9 @@ impl Explanation<'_> {
         }
         for claim in &self.in_tree {
             line("in-tree", &format!("{} by {}", claim.module, claim.pattern));
+        }
+        for claim in &self.installed {
+            line("installed", &format!("{} by {}", claim.module, claim.pattern));
         }
         let detail = match self.verdict {
             Verdict::Unknown if !self.has_index => "no index is cached, so no package is known".to_owned(),

@@ -25,6 +25,9 @@ pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<E
     } else {
         Records::open(&context.paths)?
     };
+    if !check {
+        work::recover(context, &records)?;
+    }
     let transport = sync::transport(context);
     let runtime = runtime()?;
     let mut opened: Vec<Opened<'_>> = if check {

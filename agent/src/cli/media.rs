@@ -276,7 +276,7 @@ fn wanted(machine: &Machine<'_>, survey: &Survey, rules: &Rules) -> BTreeMap<Off
     let facts = machine.facts(survey, rules);
     let mut by_package: BTreeMap<PackageKey, Vec<Arc<Offer>>> = BTreeMap::new();
     for (matches, claims) in machine.matches.iter().zip(&survey.claims) {
-        if survey.has_modules && !claims.is_empty() {
+        if survey.has_modules && !claims.own.is_empty() {
             // The kernel has a driver of its own.
             continue;
         }

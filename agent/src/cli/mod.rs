@@ -17,6 +17,7 @@ mod media;
 mod nearest;
 mod overview;
 mod packages;
+mod recover;
 mod remove;
 mod repo;
 mod requirement;
@@ -156,6 +157,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::Fetch { packages }) => fetch::run(context, packages),
         Some(Command::Install { packages, reload }) => install::run(context, packages, *reload),
         Some(Command::Remove { packages, hold }) => remove::run(context, packages, *hold),
+        Some(Command::Recover) => recover::run(context),
         Some(Command::Status) => status::run(context),
         Some(Command::History { last }) => history::run(context, *last),
         Some(Command::Hold { packages }) => hold::hold(context, packages),

@@ -1,14 +1,16 @@
 //! `status`: what is installed, held and quarantined.
 
+use std::path::Path;
+
 use serde::Serialize;
 
-use dkms_engine::tree::{Filter, State};
+use dkms_engine::tree::{Filter, State, Tree};
 
 use super::context::Context;
 use super::failure::Failure;
 use crate::exit::Exit;
 use crate::report::Document;
-use crate::report::progress::{print_json, print_note, print_text};
+use crate::report::progress::{path_in_root, print_json, print_note, print_text};
 use crate::state::records::{Hold, InstallRecord, Quarantined, Records};
 
 /// The whole answer.
@@ -16,7 +18,17 @@ use crate::state::records::{Hold, InstallRecord, Quarantined, Records};
 struct Answer {
     installed: Vec<Line>,
     held: Vec<Hold>,
-    quarantined: Vec<Quarantined>,
+    quarantined: Vec<QuarantinedLine>,
+}
+
+/// A version that failed here.
+#[derive(Serialize)]
+struct QuarantinedLine {
+    #[serde(flatten)]
+    entry: Quarantined,
+    /// What is left of it on this machine: its source, and its directory in the tree, where the log of its build is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left: Vec<String>,
 }
 
 /// One package for one kernel.
@@ -65,7 +77,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
     let answer = Answer {
         installed: installed.collect(),
         held: records.holds()?,
-        quarantined: records.quarantined()?,
+        quarantined: quarantined(context, &tree, &records)?,
     };
     if context.options.json {
         print_json(&Document::new("status", Exit::Converged, &answer));
@@ -73,6 +85,24 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         show(&answer);
     }
     Ok(Exit::Converged)
+}
+
+/// The quarantined versions, each with what is left of it.
+fn quarantined(context: &Context, tree: &Tree, records: &Records) -> Result<Vec<QuarantinedLine>, Failure> {
+    let shown = |path: &Path| path_in_root(context.root(), path).display().to_string();
+    let packages = tree.packages();
+    let line = |entry: Quarantined| -> Result<QuarantinedLine, Failure> {
+        let mut left = Vec::new();
+        for directory in records.directories_of(&entry.bundle_sha256)? {
+            let source = tree.source_tree().join(&directory);
+            let package = packages.iter().find(|package| package.dashed() == directory);
+            let in_tree = package.map(|package| tree.version_dir(package));
+            let paths = [Some(source), in_tree].into_iter().flatten();
+            left.extend(paths.filter(|path| path.exists()).map(|path| shown(&path)));
+        }
+        Ok(QuarantinedLine { entry, left })
+    };
+    records.quarantined()?.into_iter().map(line).collect()
 }
 
 fn show(answer: &Answer) {
@@ -98,7 +128,7 @@ fn show(answer: &Answer) {
     for hold in &answer.held {
         print_text(format_args!("{:<10} {}", "held", hold.package));
     }
-    for entry in &answer.quarantined {
+    for QuarantinedLine { entry, left } in &answer.quarantined {
         let Quarantined {
             package,
             version,
@@ -110,6 +140,13 @@ fn show(answer: &Answer) {
             "{:<10} {package} {version}  kernel {kernel}: {reason}",
             "quarantine"
         ));
+        if !left.is_empty() {
+            print_text(format_args!(
+                "{:<10} left of it: {}; `dkms-fetch remove {package}={version}` removes that",
+                "",
+                left.join(", ")
+            ));
+        }
     }
     if answer.installed.is_empty() && answer.held.is_empty() && answer.quarantined.is_empty() {
         print_note("nothing is installed, held or quarantined");

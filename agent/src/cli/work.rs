@@ -8,14 +8,14 @@ use dkms_engine::tree::{Tree, TreeLock};
 use super::context::Context;
 use super::failure::Failure;
 use super::sync::Opened;
-use crate::apply::{Attempt, AttemptedRemoval, Cause, Done, End, Loader, Obtain, RemovalOutcome, Worker};
+use crate::apply::{self, Attempt, AttemptedRemoval, Cause, Done, End, Loader, Obtain, RemovalOutcome, Worker};
 use crate::candidate::Rejected;
 use crate::exit::Exit;
 use crate::fetch::Store;
 use crate::plan::{Decision, Plan, Removal};
 use crate::report::progress::path_in_root;
 use crate::report::{InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus};
-use crate::state::records::Records;
+use crate::state::records::{Quarantined, Records};
 use crate::survey::Machine;
 use crate::verdict::Verdict;
 
@@ -36,6 +36,16 @@ pub(super) fn begin<'a>(context: &'a Context, tree: &'a Tree, records: &'a Recor
         lock,
         records,
     })
+}
+
+/// Takes back what was being loaded for the first time when this machine stopped. Mostly there is nothing.
+pub(super) fn recover(context: &Context, records: &Records) -> Result<Vec<Quarantined>, Failure> {
+    if records.first_loads()?.is_empty() && !apply::has_first_load_file(context.root()) {
+        return Ok(Vec::new());
+    }
+    let tree = context.tree()?;
+    let work = begin(context, &tree, records)?;
+    Ok(work.worker().recover()?)
 }
 
 impl Work<'_> {

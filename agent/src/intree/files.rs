@@ -37,9 +37,21 @@ pub(super) fn shipped(order: &[u8], asked: &HashSet<String>) -> HashSet<String> 
         .collect()
 }
 
+/// Which of the modules `asked` depmod found elsewhere than below `kernel/`: there another one is in the place of the kernel's.
+pub(super) fn found_elsewhere(dep: &[u8], asked: &HashSet<String>) -> HashSet<String> {
+    let others = lines(dep).filter(|line| !line.starts_with(b"kernel/"));
+    let paths = others.filter_map(|line| line.split(|&b| b == b':').next());
+    names_of(paths).filter_map(|name| asked.get(&*name).cloned()).collect()
+}
+
 /// The names of all modules that came with the kernel.
 pub(super) fn shipped_names(order: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
-    lines(order).filter(|path| !path.is_empty()).filter_map(|path| {
+    names_of(lines(order))
+}
+
+/// The names of the modules in these files.
+fn names_of<'a>(paths: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = Cow<'a, str>> {
+    paths.filter(|path| !path.is_empty()).filter_map(|path| {
         let file = path.rsplit(|&b| b == b'/').next()?;
         let end = file.windows(3).position(|w| w == b".ko").unwrap_or(file.len());
         Some(module_name(&file[..end]))
@@ -109,5 +121,12 @@ mod tests {
             &asked,
         );
         assert_eq!(set, HashSet::from(["hid_generic".to_owned(), "x_tables".to_owned()]));
+    }
+
+    #[test]
+    fn a_module_in_the_place_of_the_kernels_is_not_the_kernels() {
+        let asked = ["x8139too", "ext4"].map(str::to_owned).into();
+        let dep = b"kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko\nupdates/dkms/x8139too.ko.xz: kernel/drivers/net/mii.ko\nextra/y.ko:\n";
+        assert_eq!(found_elsewhere(dep, &asked), HashSet::from(["x8139too".to_owned()]));
     }
 }

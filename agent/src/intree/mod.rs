@@ -1,12 +1,12 @@
 //! Which devices a kernel drives by itself: the aliases of its own modules, loadable and built in.
 //!
 //! Packages that were installed beside the kernel show up in `modules.alias` too. They are told apart by
-//! `modules.order`, the list of what the kernel's own build installed.
+//! `modules.order`, the list of what the kernel's own build installed, and by the place where depmod found a module of such a name.
 
 mod files;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -15,15 +15,26 @@ use dkms_engine::root::Root;
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::{FieldValue, Pattern, PatternProblem};
 
-use files::{aliases, builtin_aliases, builtin_names, module_name, shipped, shipped_names};
+use files::{aliases, builtin_aliases, builtin_names, found_elsewhere, module_name, shipped, shipped_names};
 
 /// What the files of a kernel say, as it was read.
 #[derive(Debug)]
 pub struct InTree {
     alias: Vec<u8>,
     builtin: Vec<u8>,
-    /// `None` where the kernel has no `modules.order`: then every module counts as its own.
+    /// `None` where the kernel has no `modules.order`: then every module below `kernel/` counts as its own.
     order: Option<Vec<u8>>,
+    /// `modules.dep`: where depmod found each module.
+    dep: Vec<u8>,
+}
+
+/// The modules that claim one modalias or device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The kernel's own.
+    pub own: Vec<KernelClaim>,
+    /// Those that were installed beside the kernel's or in their place, by a DKMS package for instance.
+    pub installed: Vec<KernelClaim>,
 }
 
 /// One of the kernel's own modules that claims a device.
@@ -67,14 +78,15 @@ impl InTree {
             alias: alias.unwrap_or_default(),
             builtin: builtin.unwrap_or_default(),
             order,
+            dep: content("modules.dep")?.unwrap_or_default(),
         }))
     }
 
-    /// For each modalias the kernel's own modules that claim it, in the kernel's order.
+    /// For each modalias the modules that claim it, in the kernel's order.
     ///
     /// One walk over all patterns. A pattern is tried on the run of sorted modaliases that begin with its literal prefix. For most of
     /// a kernel's 26,000 patterns there is none; `Heads` rules out most of those without a search.
-    pub fn claims(&self, modaliases: &[&Modalias]) -> Vec<Vec<KernelClaim>> {
+    pub fn claims(&self, modaliases: &[&Modalias]) -> Vec<Claims> {
         let folded: Vec<Modalias> = modaliases.iter().map(|m| fold_modalias(m)).collect();
         let mut sorted: Vec<(&[u8], usize)> = folded.iter().map(Modalias::as_bytes).zip(0..).collect();
         sorted.sort_unstable();
@@ -102,8 +114,12 @@ impl InTree {
                 });
             }
         }
-        self.retain_shipped(&mut found);
-        found
+        let own = self.own_of(&found);
+        let divide = |claims: Vec<KernelClaim>| {
+            let (own, installed) = claims.into_iter().partition(|claim| own.contains(&claim.module));
+            Claims { own, installed }
+        };
+        found.into_iter().map(divide).collect()
     }
 
     /// The names of the kernel's own modules, loadable and built in. `-` is written as `_`.
@@ -115,14 +131,17 @@ impl InTree {
             .collect()
     }
 
-    /// Drops the claims of modules that were installed beside the kernel's.
-    fn retain_shipped(&self, found: &mut [Vec<KernelClaim>]) {
-        let Some(order) = &self.order else { return };
-        let claiming = found.iter().flatten().map(|claim| claim.module.clone()).collect();
-        let shipped = shipped(order, &claiming);
-        for claims in found {
-            claims.retain(|claim| shipped.contains(&claim.module));
-        }
+    /// Those of the claiming modules that are the kernel's own: its build installed one of the name, and depmod found no other one in its
+    /// place.
+    fn own_of(&self, found: &[Vec<KernelClaim>]) -> HashSet<String> {
+        let claiming: HashSet<String> = found.iter().flatten().map(|claim| claim.module.clone()).collect();
+        let replaced = found_elsewhere(&self.dep, &claiming);
+        let mut own = match &self.order {
+            Some(order) => shipped(order, &claiming),
+            None => claiming,
+        };
+        own.retain(|module| !replaced.contains(module));
+        own
     }
 }
 
@@ -262,13 +281,14 @@ mod tests {
             alias: alias.into(),
             builtin: builtin.into(),
             order: order.map(Into::into),
+            dep: b"updates/dkms/replaced.ko: kernel/drivers/net/mii.ko\n".into(),
         };
         let modalias = Modalias::parse(modalias).unwrap();
         let other = Modalias::parse("pci:v0000FFFFd0000FFFF").unwrap();
         let mut found = tree.claims(&[&other, &modalias, &modalias]);
         assert_eq!(found[1], found[2], "twins have equal claims");
-        assert!(found[0].is_empty());
-        found.remove(1).into_iter().map(|claim| claim.module).collect()
+        assert_eq!(found[0], Claims::default());
+        found.remove(1).own.into_iter().map(|claim| claim.module).collect()
     }
 
     #[test]
@@ -280,6 +300,10 @@ mod tests {
             "alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\nalias pci:v000010ECd00008168sv*sd*bc*sc*i* r8168\n";
         let device = "pci:v000010ECd00008168sv00001043sd00008677bc02sc00i00";
         check(alias, "", None, device, &["r8169", "r8168"]);
+        // One that is in the place of the kernel's does not count either.
+        let replaced = "alias pci:v000010ECd00008168sv*sd*bc*sc*i* replaced\n";
+        check(replaced, "", None, device, &[]);
+        check(replaced, "", Some("kernel/drivers/net/replaced.ko\n"), device, &[]);
         // What was installed beside the kernel is in modules.alias too, and does not count.
         check(
             alias,

@@ -5,17 +5,17 @@ use dkms_index::specificity::Specificity;
 use super::InstalledPackage;
 use crate::candidate::{Assessment, OfferId};
 use crate::device::Binding;
-use crate::intree::KernelClaim;
+use crate::intree::{Claims, KernelClaim};
 use crate::verdict::Verdict;
 
 /// The verdict of a device that needs nothing, or `None` when a package is to be found for it.
 ///
 /// `binding` is what is bound to it. `live` says that the device is here and the target is the running kernel, so that
-/// what is bound now counts. `claims` are the kernel's own modules for the device. `matching` are all packages that match it.
+/// what is bound now counts. `claims` are the modules for the device. `matching` are all packages that match it.
 pub fn already_served(
     binding: &Binding,
     live: bool,
-    claims: &[KernelClaim],
+    claims: &Claims,
     installed: &[InstalledPackage],
     matching: &[&OfferId],
     assessment: &Assessment,
@@ -29,6 +29,15 @@ pub fn already_served(
             Verdict::Installed { package }
         });
     }
+    // No repository offers it, and its module claims the device. Whether it drives it is known only on the running machine.
+    let claimed_by = |package: &&InstalledPackage| {
+        let mut modules = claims.installed.iter().map(|claim| &claim.module);
+        modules.any(|module| package.modules.contains(module))
+    };
+    if let Some(package) = installed.iter().find(claimed_by).filter(|_| !live) {
+        return Some(Verdict::Installed { package: package.id() });
+    }
+    let claims = &claims.own[..];
     let named = assessment
         .ranked
         .iter()
@@ -139,7 +148,11 @@ mod tests {
             .collect();
         let matching: Vec<&OfferId> = matches.iter().map(|(offer, _)| &offer.id).collect();
         for (live, expected) in [true, false].into_iter().zip(expected) {
-            let found = already_served(&device.binding, live, claims, &installed, &matching, &assessment);
+            let claims = Claims {
+                own: claims.to_vec(),
+                installed: Vec::new(),
+            };
+            let found = already_served(&device.binding, live, &claims, &installed, &matching, &assessment);
             let found = found.map(|verdict| format!("{} {}", verdict.label(), verdict.detail()));
             assert_eq!(
                 found.as_deref(),
@@ -181,6 +194,31 @@ mod tests {
             &[],
             [Some("works hid-generic"), Some("works in-tree hid_generic")],
         );
+    }
+
+    #[test]
+    fn a_package_of_no_repository_serves_what_its_module_claims() {
+        let claims = Claims {
+            own: Vec::new(),
+            installed: vec![claim("edu", "pci:v1234*")],
+        };
+        let package = |module: &str| InstalledPackage {
+            name: "by-hand".into(),
+            dkms_version: "1".into(),
+            source: None,
+            bundle_sha256: String::new(),
+            modules: vec![module.into()],
+        };
+        let check = |live: bool, module: &str, expected: Option<&str>| {
+            let none = Assessment::default();
+            let found = already_served(&Binding::Unbound, live, &claims, &[package(module)], &[], &none);
+            let found = found.map(|verdict| format!("{} {}", verdict.label(), verdict.detail()));
+            assert_eq!(found.as_deref(), expected, "{live} {module}");
+        };
+        check(false, "edu", Some("installed by-hand 1"));
+        check(false, "other", None);
+        // Nothing drives the device: another package may.
+        check(true, "edu", None);
     }
 
     #[test]

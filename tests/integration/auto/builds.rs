@@ -70,7 +70,16 @@ fn a_failed_build_gives_the_next_candidate_its_turn() {
     assert_eq!(kernel["devices"][0]["package"]["version"], "1.0");
     assert!(story.module("edu").is_file());
     let status = story.run(&["status", "--json"]);
-    assert_eq!(status.document()["quarantined"][0]["version"], "2.0");
+    let quarantined = status.document()["quarantined"][0].clone();
+    assert_eq!(quarantined["version"], "2.0");
+    let left = serde_json::json!(["/usr/src/edu-2.0", "/var/lib/dkms/edu/2.0"]);
+    assert_eq!(quarantined["left"], left);
+    let said = "left of it: /usr/src/edu-2.0, /var/lib/dkms/edu/2.0; `dkms-fetch remove edu=2.0` removes that";
+    story.run(&["status"]).assert(0, &[said]);
+    story.run(&["remove", "edu=2.0"]).assert(0, &["removed edu/2.0"]);
+    assert!(!story.path("usr/src/edu-2.0").exists() && !story.path("var/lib/dkms/edu/2.0").exists());
+    assert!(story.module("edu").is_file());
+    assert!(story.run(&["status", "--json"]).document()["quarantined"][0]["left"].is_null());
 }
 
 #[test]

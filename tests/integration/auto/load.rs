@@ -205,6 +205,10 @@ fn when_no_driver_binds_none_is_left() {
         .path(&format!("lib/modules/{}/modules.alias", live.story.kernel));
     let aliases = fs::read_to_string(alias).expect("depmod ran");
     assert!(!aliases.contains("v00001234d000011E8"), "depmod ran after it, too");
+    for version in ["1.0", "2.0"] {
+        let source = live.story.path(&format!("usr/src/edu-{version}"));
+        assert!(!source.exists(), "{}", source.display());
+    }
 }
 
 #[test]
@@ -363,4 +367,91 @@ fn a_driver_with_settings_is_loaded_after_depmod() {
         .write("etc/modprobe.d/edu.conf", "softdep edu pre: i2c-core\n");
     assert_eq!(ends(&live.auto()), [("2.0".to_owned(), "loaded".to_owned())]);
     assert_eq!(live.asked(), "-- edu\n");
+}
+
+/// Where udev is told to leave modules alone.
+const BLACKLIST: &str = "etc/modprobe.d/dkms-fetch-first-load.conf";
+
+impl Live {
+    /// Another boot of the machine, or the same.
+    fn boot(&self, id: &str) {
+        self.story.write("proc/sys/kernel/random/boot_id", &format!("{id}\n"));
+    }
+
+    /// Puts back what was on the disk while the module was loaded: the machine stopped at that moment.
+    fn stop_in_first_load(&self) {
+        for (saved, place) in [("saved.db", "var/lib/dkms-fetch/state.db"), ("saved.conf", BLACKLIST)] {
+            fs::copy(self.story.path(saved), self.story.path(place)).expect("it was saved");
+        }
+    }
+}
+
+#[test]
+fn a_driver_that_stops_the_machine_is_not_loaded_again() {
+    let save = format!(
+        "test \"$1\" = -r && exit 0\n[ -e \"$root/saved.db\" ] || {{ cp \"$root/var/lib/dkms-fetch/state.db\" \"$root/saved.db\"; \
+         cp \"$root/{BLACKLIST}\" \"$root/saved.conf\"; }}\nmkdir -p \"$device/driver\""
+    );
+    let live = Live::new(&save);
+    live.boot("first");
+    assert_eq!(ends(&live.auto()), [("2.0".to_owned(), "loaded".to_owned())]);
+    let told = fs::read_to_string(live.story.path("saved.conf")).expect("udev was told before");
+    assert!(told.ends_with("\nblacklist edu\n"), "{told}");
+    assert!(!live.story.path(BLACKLIST).exists(), "it is loaded");
+
+    // The run was killed, and the machine is up.
+    live.stop_in_first_load();
+    live.story
+        .run(&["recover"])
+        .assert(0, &["no driver stopped this machine"]);
+    assert!(live.story.module("edu").is_file() && !live.story.path(BLACKLIST).exists());
+    assert_eq!(live.quarantined(), [""; 0]);
+
+    live.stop_in_first_load();
+    live.boot("second");
+    let check = live.story.run(&["recover", "--check"]);
+    check.assert(0, &["would look at edu 2.0 for kernel"]);
+    assert!(live.story.path(BLACKLIST).exists() && live.story.module("edu").is_file());
+    let why = "the machine stopped while its modules were loaded for the first time";
+    let run = live.story.run(&["recover"]);
+    run.assert(0, &["quarantined edu 2.0", "removed edu 2.0 from kernel", why]);
+    assert_eq!(live.quarantined(), ["2.0"]);
+    assert!(!live.story.module("edu").exists() && !live.story.path(BLACKLIST).exists());
+    assert!(!live.story.path("usr/src/edu-2.0").exists());
+    live.story
+        .run(&["recover"])
+        .assert(0, &["no driver stopped this machine"]);
+
+    // The next candidate has its turn.
+    fs::remove_dir(live.story.path(&format!("sys{DEVICE}/driver"))).expect("it was bound");
+    assert_eq!(ends(&live.auto()), [("1.0".to_owned(), "loaded".to_owned())]);
+}
+
+/// A run does what the unit at boot does, before it decides.
+#[test]
+fn a_run_takes_back_what_stopped_the_machine() {
+    let live = Live::new(&format!(
+        "cp \"$root/var/lib/dkms-fetch/state.db\" \"$root/saved.db\"; cp \"$root/{BLACKLIST}\" \"$root/saved.conf\"\n\
+         mkdir -p \"$device/driver\""
+    ));
+    live.boot("first");
+    assert_eq!(ends(&live.auto()), [("2.0".to_owned(), "loaded".to_owned())]);
+    live.stop_in_first_load();
+    live.boot("second");
+    live.story
+        .auto(&[])
+        .assert(0, &["quarantined edu 2.0", "installed edu 1.0"]);
+}
+
+#[test]
+fn a_device_that_is_unplugged_is_not_held_against_its_package() {
+    let live = Live::new("rm -r \"$device\"");
+    assert_eq!(ends(&live.auto()), [("2.0".to_owned(), "loaded".to_owned())]);
+    assert_eq!(live.quarantined(), [""; 0]);
+
+    let refuse = "echo \"modprobe: ERROR: could not insert 'edu': No such device\" >&2; exit 1";
+    let live = Live::new(&format!("test \"$1\" = -r && exit 0\nrm -r \"$device\"\n{refuse}"));
+    let why = "Machine: its device was unplugged while edu was loaded";
+    assert_eq!(ends(&live.auto()), [("2.0".to_owned(), why.to_owned())]);
+    assert_eq!(live.quarantined(), [""; 0]);
 }

@@ -1,5 +1,7 @@
 //! What the program says of itself and of its decisions.
 
+use std::fs;
+
 use dkms_index::document::record::BuildOutcome;
 use dkms_tests::story::{EDU, Source, Story};
 use snapbox::str;
@@ -46,4 +48,38 @@ fn manual_and_completions_are_complete() {
             "{shell}"
         );
     }
+}
+
+#[test]
+fn an_installed_module_is_not_called_the_kernels() {
+    let story = Story::with_driver();
+    story.auto(&[]).assert(0, &["installed edu 1.0"]);
+    let devices = story.device_list().display().to_string();
+    let explain = ["explain", EDU, "--kernel", &story.kernel, "--devices", &devices];
+    let said = [
+        "in-tree no module of the kernel claims it",
+        "installed edu by pci:v00001234d000011E8sv",
+    ];
+    story.run(&explain).assert(0, &said);
+
+    // A module of the name of one of the kernel's is in its place.
+    let list = story.path(&format!("lib/modules/{}/modules.order", story.kernel));
+    let order = fs::read_to_string(&list).expect("a list") + "kernel/drivers/misc/edu.ko\n";
+    fs::remove_file(&list).expect("a link");
+    fs::write(&list, order).expect("a list");
+    story.run(&explain).assert(0, &said);
+    // No repository offers it any more.
+    let other = [
+        "--offline",
+        "--json",
+        "explain",
+        EDU,
+        "--kernel",
+        &story.kernel,
+        "--devices",
+        &devices,
+    ];
+    fs::remove_dir_all(story.path("var/cache/dkms-fetch/index")).expect("an index");
+    let document = story.run(&other).document();
+    assert_eq!(document["explanations"][0]["verdict"], "installed", "{document}");
 }

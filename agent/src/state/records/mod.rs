@@ -1,5 +1,6 @@
 //! What was decided and done on this machine: `state.db`. One file a table.
 
+mod first_load;
 mod history;
 mod hold;
 mod installed;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
+pub use first_load::FirstLoad;
 pub use history::Entry;
 pub use hold::Hold;
 pub use installed::InstallRecord;

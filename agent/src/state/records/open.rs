@@ -13,7 +13,7 @@ use crate::state::{Paths, StateError};
 pub(super) const APPLICATION_ID: i64 = 0x444b_4d53;
 
 /// Each step leads from the schema of its number to the next one.
-pub(super) const STEPS: [&str; 5] = [
+pub(super) const STEPS: [&str; 6] = [
     "
     CREATE TABLE hold (package TEXT PRIMARY KEY, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE quarantine (
@@ -48,6 +48,16 @@ pub(super) const STEPS: [&str; 5] = [
     ALTER TABLE installed ADD COLUMN scope TEXT NOT NULL DEFAULT '';
     UPDATE installed SET name = package;
     ALTER TABLE history ADD COLUMN scope TEXT NOT NULL DEFAULT '';
+",
+    // What is being loaded for the first time.
+    "
+    CREATE TABLE first_load (
+        package TEXT NOT NULL, kernel TEXT NOT NULL,
+        dkms_version TEXT NOT NULL, bundle_sha256 TEXT NOT NULL, arch TEXT NOT NULL, modules TEXT NOT NULL,
+        boot TEXT NOT NULL, at TEXT NOT NULL,
+        name TEXT NOT NULL, version TEXT NOT NULL, repository TEXT NOT NULL, scope TEXT NOT NULL,
+        PRIMARY KEY (package, kernel)
+    ) WITHOUT ROWID;
 ",
 ];
 

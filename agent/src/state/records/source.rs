@@ -27,6 +27,19 @@ impl Records {
             .map(|_| ())
     }
 
+    /// The directories of the source tree that hold the source of a bundle.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn directories_of(&self, bundle_sha256: &str) -> Result<Vec<String>, StateError> {
+        // A run that only reads does not migrate an older database.
+        if self.schema()? < 3 {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT directory FROM source WHERE bundle_sha256 = ?1 ORDER BY directory";
+        self.rows(sql, [bundle_sha256], |row| row.get(0))
+    }
+
     /// The SHA-256 of the bundle whose source this program put into `directory`.
     ///
     /// # Errors
