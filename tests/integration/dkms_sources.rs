@@ -119,6 +119,24 @@ fn headers_are_where_a_makefile_expects_them_on_debian() {
     run(&machine, "dkms install hello/1 -k K1 -k K2", 0);
 }
 
+#[test]
+fn a_build_is_told_the_compiler_of_the_kernel() {
+    let [k1, _] = inputs::kernels();
+    let config = std::fs::read_to_string(inputs::headers(&k1).join(".config")).expect("a .config");
+    let text = config
+        .lines()
+        .find_map(|line| line.strip_prefix("CONFIG_CC_VERSION_TEXT=\""));
+    let compiler = text.and_then(|text| text.split(' ').next()).expect("its first word");
+    let machine = machine();
+    HELLO.with("PRE_BUILD=p.sh").put(&machine);
+    machine.write(
+        "src/hello-1/p.sh",
+        format!("#!/bin/sh\n[ \"$CC $KERNEL_CC\" = '{compiler} {compiler}' ] && [ -z \"$LD$KERNEL_LD\" ]\n"),
+    );
+    machine.make_executable("src/hello-1/p.sh");
+    run(&machine, "CC=other LD=other dkms build hello/1 -k K1", 0);
+}
+
 /// An image has no other names for its directories than a running system.
 #[test]
 fn a_makefile_of_an_image_finds_what_it_names() {

@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use super::job::Job;
 use super::key::depends_symvers;
 use super::workspace::Workspace;
-use crate::command::{Confined, closed_to_others, is_root};
+use crate::command::{Confined, closed_to_others, find_program, is_root};
 use crate::conf::DkmsConf;
 use crate::kernel::KernelTarget;
+use crate::root::Root;
 use crate::sandbox::{Account, Confinement, Layers, Limits, View};
 use crate::script;
 use crate::tree::Tree;
+
+/// The linker of kernels with CONFIG_LD_IS_LLD.
+const LLD: &str = "ld.lld";
 
 /// The system and the user of a build: this system, or an image that has its own toolchain.
 pub(super) struct Place {
@@ -130,8 +134,18 @@ fn variables(job: &Job<'_>, place: &Place, work: &Workspace, symvers: &[PathBuf]
     set("dkms_tree", place.path(&work.tree).into());
     set("kernel_source_dir", place.path(&target.headers).into());
     set("parallel_jobs", job.options.jobs.to_string().into());
-    if target.headers.join(".kernelvariables").exists() {
-        set("CC", target.toolchain().cc.clone().into());
+    let toolchain = target.toolchain();
+    if toolchain.wanted.is_some() || target.headers.join(".kernelvariables").exists() {
+        set("CC", toolchain.cc.clone().into());
+    }
+    // What ./configure of a package looks at: ZFS takes them over the compiler that it finds itself.
+    if toolchain.wanted.is_some() && toolchain.present.is_some() {
+        set("KERNEL_CC", toolchain.cc.clone().into());
+    }
+    let system = place.chroot.as_deref().map_or_else(Root::host, Root::at);
+    if toolchain.is_lld && find_program(&system, LLD).is_some() {
+        set("LD", LLD.into());
+        set("KERNEL_LD", LLD.into());
     }
     if !symvers.is_empty() {
         let paths: Vec<String> = symvers
