@@ -27,6 +27,8 @@ pub struct Prepared {
     pub bundle: Bundle,
     /// What a person should know: parts of the package that do not come along, tables that could not be read.
     pub notes: Vec<String>,
+    /// Whether it was made from the file alone, so that the same file makes it again.
+    pub from_file_alone: bool,
 }
 
 /// What adding did.
@@ -108,6 +110,7 @@ pub struct Intake {
     context: ConfContext,
     constants: Constants,
     vendors: Vendors,
+    conf: Option<Vec<u8>>,
 }
 
 impl Intake {
@@ -122,6 +125,7 @@ impl Intake {
                 context,
                 constants,
                 vendors,
+                conf: None,
             };
         };
         // Debian keeps common headers apart; `source` leads to them.
@@ -136,7 +140,14 @@ impl Intake {
             context: ConfContext::for_kernel(kernel),
             constants,
             vendors,
+            conf: None,
         }
+    }
+
+    /// Gives this `dkms.conf` to sources that have none. Those that have one are refused then.
+    #[must_use]
+    pub fn with_conf(self, conf: Option<Vec<u8>>) -> Self {
+        Self { conf, ..self }
     }
 
     /// Takes in what lies at `path`.
@@ -144,7 +155,10 @@ impl Intake {
     /// # Errors
     /// When it is no usable package.
     pub fn prepare(&self, path: &Path) -> Result<Prepared, IntakeError> {
-        let taken = ingest::ingest(path, Limits::default())?;
+        let taken = match &self.conf {
+            None => ingest::ingest(path, Limits::default())?,
+            Some(conf) => ingest::ingest_with_conf(path, Limits::default(), conf)?,
+        };
         let conf = self.evaluate(path, &taken.tree)?;
         let is_placeholder = |warning: &&conf::ConfWarning| matches!(warning, conf::ConfWarning::Placeholder { .. });
         if let Some(placeholder) = conf.warnings.iter().find(is_placeholder) {
@@ -155,21 +169,31 @@ impl Intake {
         }
         let tables = source::scan(&taken.tree, &self.constants);
         let mut declared: Aliases = source::by_module(&tables, &package::module_names(&conf));
+        let modules = package::module_names(&conf);
         for from_metadata in &taken.origin.declared {
+            let module = match (from_metadata.module.as_str(), modules.as_slice()) {
+                ("", [only]) => only.clone(),
+                // Which of several modules they are of is not known, and the build will tell.
+                ("", _) => continue,
+                (named, _) => named.to_owned(),
+            };
             let patterns = package::device_patterns(from_metadata.patterns.iter().map(String::as_str));
-            declared
-                .entry(from_metadata.module.clone())
-                .or_default()
-                .extend(patterns);
+            declared.entry(module).or_default().extend(patterns);
         }
         let top = format!("{}-{}", conf.package_name, conf.package_version);
         let bundle = Bundle::pack(&taken.tree, &top).map_err(FileError::on("pack", path))?;
         let package = package::added(&conf, &taken.origin, bundle.reference.clone(), &declared, &self.vendors);
-        let mut notes = notes(&tables);
+        let mut notes = taken.notes;
+        notes.extend(notes_on(&tables));
         if !taken.origin.outside.is_empty() {
             notes.push(format!("leaves out {}", taken.origin.outside.join(", ")));
         }
-        Ok(Prepared { package, bundle, notes })
+        Ok(Prepared {
+            package,
+            bundle,
+            notes,
+            from_file_alone: self.conf.is_none(),
+        })
     }
 
     /// Evaluates the source's `dkms.conf`: a plain one as it is, any other on disk, where bash can see the files next to it.
@@ -226,7 +250,7 @@ impl Input {
 }
 
 /// The staged packages by the files that they were made from, read once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Made<'a>(BTreeMap<Input, &'a StagedPackage>);
 
 impl<'a> Made<'a> {
@@ -247,6 +271,17 @@ impl<'a> Made<'a> {
         let mut same =
             from_here.take_while(|(other, _)| (other.revision, &other.sha256) == (input.revision, &input.sha256));
         same.next().map(|(_, package)| (*package).clone())
+    }
+
+    /// Whether one was made from a file with this SHA-256 by this revision of the program.
+    pub fn has_digest(&self, sha256: &str) -> bool {
+        let first = Input {
+            revision: REVISION,
+            sha256: sha256.to_owned(),
+            bundle: String::new(),
+        };
+        let next = self.0.range(first..).next();
+        next.is_some_and(|(input, _)| input.revision == REVISION && input.sha256 == sha256)
     }
 }
 
@@ -286,14 +321,16 @@ pub fn stage(stage: &Stage, prepared: &Prepared, path: &Path, force: bool) -> Re
         stage.put_bundle(prepared.bundle.bytes.as_slice(), BundleFormat::TarZst)?;
         stage.put(fresh)?;
     }
-    if let Some(input) = Input::of(path) {
+    if prepared.from_file_alone
+        && let Some(input) = Input::of(path)
+    {
         let bytes = serde_json::to_vec(&input.made(fresh)).unwrap_or_default();
         files::write_atomic(&input_file(stage, fresh), &bytes)?;
     }
     Ok(outcome)
 }
 
-fn notes(tables: &[source::Table]) -> Vec<String> {
+fn notes_on(tables: &[source::Table]) -> Vec<String> {
     let unread = tables.iter().filter(|table| !table.unknown.is_empty());
     unread
         .map(|table| {

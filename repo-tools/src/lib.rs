@@ -13,6 +13,7 @@
 //! A process that changes any of it holds its [`lock`]; each step that others can see is one rename, and [`recovery`] finishes or
 //! removes what an interrupted run left.
 //!
+//! - [`import`]: an archive of a distribution: which packages it has, and their verified files.
 //! - [`ingest`]: packages from outside become normalised sources and bundles.
 //! - [`intake`]: `add`: a package from outside becomes a staged one.
 //! - [`package`]: a source and what is known about it become the two staged documents.
@@ -32,6 +33,7 @@ mod crash_tests;
 pub mod export;
 pub mod files;
 pub mod gc;
+pub mod import;
 pub mod ingest;
 pub mod init;
 pub mod intake;

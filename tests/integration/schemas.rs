@@ -143,6 +143,11 @@ fn repo(schemas: &mut Schemas) {
     let machine = inputs::kernel_root(&kernel);
     check("repo-init", &["init", "--root", "1/2"]);
     check("repo-add", &["add", text(&edu)]);
+    let without_conf = inputs::workspace().join("fixtures/sources/edu");
+    let bare = dir.path().join("bare");
+    std::fs::create_dir(&bare).expect("created");
+    std::fs::copy(without_conf.join("Makefile"), bare.join("Makefile")).expect("copied");
+    check("repo-propose", &["propose", text(&bare)]);
     check("repo-lint", &["lint"]);
     check("repo-scan", &["scan", "--root", text(&machine), "--kernel", &kernel]);
     check("repo-list", &["list"]);

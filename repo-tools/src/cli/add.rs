@@ -7,29 +7,35 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dkms_engine::sandbox::Policy;
 
 use super::{Context, Failure, print};
+use crate::files;
 use crate::intake::{self, Intake, IntakeError, Made, Outcome};
 use crate::package::Vendors;
 use crate::stage::{Stage, StagedPackage};
 
-/// Adds driver sources: directories with a dkms.conf, tar archives of them, or Debian *-dkms packages.
+/// Adds driver sources: directories with a dkms.conf, archives of them (tar, zip), packages (.deb, .rpm, .src.rpm, .dsc), or commits
+/// (git+URL@TAG).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to add.
+    /// What to add: a path, or git+ADDRESS@TAG with an address of https, file, or a path of a checkout; a whole commit may stand for
+    /// the tag.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Replace a version that is staged with another source.
     #[arg(long)]
     force: bool,
+    /// The dkms.conf for sources that have none; `propose` prints one to begin with.
+    #[arg(long, value_name = "FILE")]
+    dkms_conf: Option<PathBuf>,
     /// What to do where packages cannot be confined; overrides the setting in repo.toml.
     #[arg(long, value_name = "POLICY")]
     sandbox: Option<Policy>,
 }
 
 /// The result for one path.
-struct Added {
-    outcome: Outcome,
-    package: StagedPackage,
-    notes: Vec<String>,
+pub(super) struct Added {
+    pub(super) outcome: Outcome,
+    pub(super) package: StagedPackage,
+    pub(super) notes: Vec<String>,
 }
 
 /// Adds all that can be added. What cannot is reported, and makes the command fail at the end.
@@ -39,7 +45,9 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let stage = Stage::of(&repository);
     let staged = stage.list()?;
     let made = Made::read(&stage, &staged);
-    let intake = Intake::on_this_machine(Vendors::of(&repository));
+    let conf = args.dkms_conf.as_deref().map(files::read).transpose()?;
+    let made = if conf.is_none() { made } else { Made::default() };
+    let intake = Intake::on_this_machine(Vendors::of(&repository)).with_conf(conf);
     // Threads of this process take turns here, so that the lock's message is only printed for other processes.
     let turn = Mutex::new(());
     let results = side_by_side(&args.paths, |path| add(path, &intake, &stage, &turn, &made, args.force));
@@ -91,7 +99,7 @@ fn add(
 }
 
 /// `work` on every item, as many at a time as there are processors; results in the items' order.
-fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(super) fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let workers = std::thread::available_parallelism()
@@ -117,7 +125,8 @@ fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) ->
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-fn tell(added: &Added) {
+/// Tells a person what became of a package.
+pub(super) fn tell(added: &Added) {
     let word = match added.outcome {
         Outcome::Added => "added",
         Outcome::Unchanged => "unchanged",
@@ -130,7 +139,8 @@ fn tell(added: &Added) {
     }
 }
 
-fn as_json(path: &Path, added: &Added) -> serde_json::Value {
+/// What became of a package, as programs read it.
+pub(super) fn as_json(path: &Path, added: &Added) -> serde_json::Value {
     let manifest = &added.package.manifest;
     serde_json::json!({
         "path": path,

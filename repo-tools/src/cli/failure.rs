@@ -34,6 +34,7 @@ hints!(
     crate::export::ExportError,
     crate::files::FileError,
     crate::gc::GcError,
+    crate::ingest::IngestError,
     crate::intake::IntakeError,
     crate::init::InitError,
     crate::publish::PublishError,
@@ -51,6 +52,16 @@ impl Hint for crate::verify::VerifyError {
 
     fn is_refusal(&self) -> bool {
         matches!(self, Self::Trust(_) | Self::Record(_))
+    }
+}
+
+impl Hint for crate::import::ImportError {
+    fn hint(&self) -> Option<String> {
+        crate::import::ImportError::hint(self)
+    }
+
+    fn is_refusal(&self) -> bool {
+        crate::import::ImportError::is_refusal(self)
     }
 }
 

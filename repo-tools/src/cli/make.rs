@@ -27,7 +27,7 @@ pub(super) struct DebArgs {
     args: Args,
 }
 
-/// Makes rpm packages of package versions: the source for DKMS, with the devices as modalias(…) in Provides and Supplements.
+/// Makes rpm packages of package versions: the source for DKMS, with the devices as modalias(PATTERN) in Provides and Supplements.
 ///
 /// Each gets the name of its package with -dkms behind it. The same source gives the same bytes; SOURCE_DATE_EPOCH sets the time in
 /// them. They are not signed: rpmsign does that.

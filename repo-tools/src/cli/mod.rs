@@ -8,6 +8,7 @@ mod completions;
 mod delegate;
 mod failure;
 mod gc;
+mod import;
 mod init;
 mod lint;
 mod list;
@@ -15,6 +16,7 @@ mod make;
 mod offer;
 mod print;
 mod progress;
+mod propose;
 mod publish;
 mod revoke;
 mod scan;
@@ -65,6 +67,8 @@ pub struct Cli {
 enum Command {
     Init(init::Args),
     Add(add::Args),
+    Import(import::Args),
+    Propose(propose::Args),
     Lint(lint::Args),
     List(list::Args),
     #[command(name = "mkdeb")]
@@ -140,6 +144,8 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Add(args) => add::run(args, &context),
+        Command::Import(args) => import::run(&args, &context),
+        Command::Propose(args) => propose::run(&args, &context),
         Command::Lint(args) => lint::run(args, &context),
         Command::List(args) => list::run(args, &context),
         Command::MkDeb(args) => make::run_deb(&args, &context),

@@ -28,6 +28,17 @@ pub(super) fn open<'a>(packed: &'a [u8], limit: u64) -> Result<impl Read + 'a, P
     Ok(Bounded { stream, left: limit })
 }
 
+/// All of a compressed file, of at most `limit` bytes.
+pub(super) fn whole(packed: &[u8], limit: u64) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    let mut stream = open(packed, limit)?;
+    stream.read_to_end(&mut bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => Problem::TooLarge(limit),
+        _ => Problem::Malformed(error.to_string()),
+    })?;
+    Ok(bytes)
+}
+
 /// A reader that fails, instead of ending quietly, when more than `left` bytes come.
 struct Bounded<R> {
     stream: R,

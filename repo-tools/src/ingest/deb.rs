@@ -3,10 +3,10 @@
 use deb822_fast::{Deb822, Paragraph};
 
 use super::archive;
-use super::control::first_line;
+use super::control::{first_line, without_epoch};
 use super::error::Problem;
 use super::license;
-use super::origin::{Declared, Origin};
+use super::origin::{Declared, Origin, outside};
 use super::tree::{Entry, Limits, RawTree};
 
 const AR_MAGIC: &[u8] = b"!<arch>\n";
@@ -49,21 +49,7 @@ fn origin(control: &Paragraph, data: &RawTree) -> Origin {
             .and_then(license::from_copyright)
             .unwrap_or_default(),
         declared: modaliases(&control.get("modaliases").unwrap_or_default().replace('\n', " ")),
-        outside: data
-            .paths()
-            .filter(|path| !path.starts_with("usr/src/") && !path.starts_with("usr/share/"))
-            .filter(|path| !matches!(data.get(path), Some(Entry::Directory)))
-            .map(|path| format!("/{path}"))
-            .collect(),
-    }
-}
-
-/// `1:2.0-3` → `2.0-3`. The epoch orders versions within one distribution, is not part of file names there either,
-/// and its colon cannot be written to every offline medium.
-fn without_epoch(version: &str) -> &str {
-    match version.split_once(':') {
-        Some((epoch, rest)) if epoch.bytes().all(|b| b.is_ascii_digit()) => rest,
-        _ => version,
+        outside: outside(data),
     }
 }
 
@@ -143,16 +129,6 @@ fn malformed(what: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn epochs_are_dropped() {
-        fn check(version: &str, expected: &str) {
-            assert_eq!(without_epoch(version), expected);
-        }
-        check("1:2.11-3", "2.11-3");
-        check("0.4.5-1~bpo12+1", "0.4.5-1~bpo12+1");
-        check("a:b", "a:b");
-    }
 
     #[test]
     fn modaliases_keep_patterns_whole() {

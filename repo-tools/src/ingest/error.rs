@@ -15,8 +15,10 @@ pub enum IngestError {
         /// Why.
         source: std::io::Error,
     },
-    /// Neither a directory, nor a tar archive, nor a Debian package.
-    #[error("{path:?} is neither a directory, nor a tar archive (plain, .gz, .xz, .zst, .bz2), nor a Debian package")]
+    /// None of the kinds that are known.
+    #[error(
+        "{path:?} is neither a directory, nor an archive (.zip, .tar, plain or .gz, .xz, .zst, .bz2), nor a package (.deb, .rpm, .dsc)"
+    )]
     UnknownKind {
         /// The file.
         path: PathBuf,
@@ -34,6 +36,28 @@ pub enum IngestError {
     NoConf {
         /// The archive or directory.
         path: PathBuf,
+        /// Whether one can be proposed from its makefiles.
+        proposed: bool,
+    },
+    /// A `dkms.conf` was given for a source that has one.
+    #[error("{path:?} has a dkms.conf of its own")]
+    HasConf {
+        /// The archive or directory.
+        path: PathBuf,
+    },
+    /// No dkms.conf can be proposed.
+    #[error("no makefile of {path:?} says which modules it builds (obj-m)")]
+    NoModules {
+        /// The archive or directory.
+        path: PathBuf,
+    },
+    /// A git repository did not give what was asked for.
+    #[error("{path:?} cannot be taken from git: {why}")]
+    Git {
+        /// As given.
+        path: PathBuf,
+        /// What git said, or what is wrong with the address.
+        why: String,
     },
     /// There are several sources in one package.
     #[error("{path:?} holds several sources: {}", found.join(", "))]
@@ -55,11 +79,20 @@ impl IngestError {
     /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoConf { .. } => Some("the directory with dkms.conf is the one to add".to_owned()),
+            Self::NoConf { proposed: false, .. } => Some("the directory with dkms.conf is the one to add".to_owned()),
+            Self::NoConf { path, proposed: true } => Some(format!(
+                "dkms-repo propose {path:?} > dkms.conf; read and correct it; then add --dkms-conf dkms.conf {path:?}"
+            )),
+            Self::HasConf { .. } => Some("leave out --dkms-conf, or add a copy of the source without its dkms.conf".to_owned()),
+            Self::NoModules { .. } => Some("write a dkms.conf by hand (dkms(8)), and give it by --dkms-conf".to_owned()),
+            Self::Git { .. } => Some(
+                "give git+https://HOST/PATH@TAG, a whole commit instead of the tag, or the path of a checkout: git+./DIRECTORY@TAG"
+                    .to_owned(),
+            ),
             Self::ManyConfs { .. } => Some("unpack it and add each of these directories".to_owned()),
             Self::BinariesOnly { .. } => Some("make the archive with `dkms mktarball --source-only`".to_owned()),
             Self::UnknownKind { .. } => Some(
-                "give the directory with dkms.conf, an archive of it (`tar -czf x.tar.gz DIR`), or a *-dkms.deb"
+                "give the directory with dkms.conf, an archive of it (`tar -czf x.tar.gz DIR`), a *-dkms.deb, a .rpm or a .dsc"
                     .to_owned(),
             ),
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
@@ -108,6 +141,17 @@ pub enum Problem {
     /// More bytes than any package has, or a decompression bomb.
     #[error("it unpacks to more than {0} bytes")]
     TooLarge(u64),
+    /// A patch of a source package does not apply.
+    #[error("its patch {name} does not apply: {why}")]
+    Patch {
+        /// Its name in the package.
+        name: String,
+        /// What patch said last.
+        why: String,
+    },
+    /// A source package that only its own tools can unpack.
+    #[error("{0}")]
+    Unprepared(String),
     /// The bytes do not follow the format.
     #[error("{0}")]
     Malformed(String),
@@ -119,6 +163,9 @@ impl Problem {
         match self {
             Self::TooManyEntries(_) | Self::TooLarge(_) => {
                 "give a package of the driver's source alone, without built files and version control"
+            }
+            Self::Patch { .. } | Self::Unprepared(_) => {
+                "unpack it with the tools of its distribution (`dpkg-source -x`, `rpmbuild -bp`) and add the directory"
             }
             Self::Malformed(_) => "the file is damaged or cut: get it again and compare its checksum",
             Self::Special(_) | Self::LinkLeaves { .. } | Self::DanglingHardLink { .. } => {

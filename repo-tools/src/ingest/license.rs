@@ -90,6 +90,19 @@ fn all_of(found: BTreeSet<String>) -> Option<String> {
     (!all.is_empty()).then(|| all.join(" AND "))
 }
 
+/// The license of an rpm package, in SPDX or in the short names that Fedora had before (`GPLv2+ and MIT`).
+pub(super) fn from_words(words: &str) -> String {
+    let newer = |word: &str| {
+        let (open, name) = word.strip_prefix('(').map_or(("", word), |name| ("(", name));
+        match name.split_once("GPLv") {
+            Some((family @ ("" | "L" | "A"), number)) => format!("{open}{family}GPL-{number}"),
+            _ => word.to_owned(),
+        }
+    };
+    let words: Vec<String> = words.split_whitespace().map(newer).collect();
+    expression(&words.join(" "))
+}
+
 /// Debian's short names, joined by `or` and `and`, as an SPDX expression.
 fn expression(names: &str) -> String {
     let words: Vec<String> = names
@@ -172,6 +185,10 @@ mod tests {
         check("GPL-2 or BSD-3-clause", "GPL-2.0-only OR BSD-3-Clause");
         check("(GPL-2.0 OR MIT)", "(GPL-2.0-only OR MIT)");
         check("Expat", "MIT");
+        assert_eq!(
+            from_words("(GPLv2+ or LGPLv2) and MIT"),
+            "(GPL-2.0-or-later OR LGPL-2.0-only) AND MIT"
+        );
         check("my license/2", "LicenseRef-my LicenseRef-license-2");
     }
 

@@ -1,20 +1,30 @@
-//! Taking packages in: a directory, a tar archive or a Debian package becomes a [`SourceTree`] and then a [`Bundle`].
+//! Taking packages in: a directory, an archive, a package of a distribution or a commit becomes a [`SourceTree`] and then a [`Bundle`].
 //!
-//! Everything here treats its input as hostile. Nothing is written to disk and nothing of the package is run.
+//! Everything here treats its input as hostile. Nothing of the package is run, and nothing is written to disk, with two exceptions in
+//! temporary directories: a source package's patches are applied by `patch`, in the sandbox, and a commit is fetched by `git`.
 
 mod archive;
 pub mod bundle;
 mod compress;
 mod control;
+mod cpio;
 mod deb;
 mod directory;
+mod dsc;
 mod error;
+mod git;
 mod license;
 mod origin;
+mod packed;
+mod patches;
+mod propose;
+mod rpm;
+mod srpm;
 mod tree;
+mod zip;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::path::Path;
 
 pub use bundle::Bundle;
@@ -31,22 +41,42 @@ pub struct Ingested {
     pub tree: SourceTree,
     /// The packaging's facts.
     pub origin: Origin,
+    /// What a person should know about how it was read.
+    pub notes: Vec<String>,
 }
 
-/// Takes in what lies at `path`: a directory with `dkms.conf`, a tar archive (plain or compressed, also as made by
-/// `dkms mktarball`), or a Debian *-dkms package.
+/// All files of a package, before its source is found among them.
+struct Read {
+    raw: RawTree,
+    origin: Origin,
+    notes: Vec<String>,
+}
+
+impl Read {
+    fn plain(raw: RawTree) -> Self {
+        Self {
+            raw,
+            origin: Origin::default(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Takes in what lies at `path`: a directory with `dkms.conf`, a tar or zip archive (also as made by `dkms mktarball`), a Debian *-dkms
+/// package, an rpm package with a source in /usr/src, a source rpm, or a .dsc with its archives beside it; or a commit, `git+URL@REVISION`.
 ///
 /// # Errors
 /// See [`IngestError`]: not readable, not a package, hostile, or without exactly one `dkms.conf`.
 pub fn ingest(path: &Path, limits: Limits) -> Result<Ingested, IngestError> {
-    if path.is_dir() {
-        return source_of(path, Origin::default(), directory::read(path, limits)?);
-    }
-    // Reading a pipe or a device may never end.
-    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        return Err(IngestError::UnknownKind { path: path.to_owned() });
-    }
-    ingest_bytes(path, &read_file(path, limits)?, limits)
+    source_of(path, read(path, limits)?, None)
+}
+
+/// As [`ingest`], for a source without a `dkms.conf`, which gets this one.
+///
+/// # Errors
+/// As those of [`ingest`], and when the source has one.
+pub fn ingest_with_conf(path: &Path, limits: Limits, conf: &[u8]) -> Result<Ingested, IngestError> {
+    source_of(path, read(path, limits)?, Some(conf))
 }
 
 /// As [`ingest`], for the content of the file at `path`, which is not read again.
@@ -54,15 +84,118 @@ pub fn ingest(path: &Path, limits: Limits) -> Result<Ingested, IngestError> {
 /// # Errors
 /// As those of [`ingest`].
 pub fn ingest_bytes(path: &Path, bytes: &[u8], limits: Limits) -> Result<Ingested, IngestError> {
-    let (origin, raw) = if deb::is_ar(bytes) {
-        deb::read(bytes, limits).map_err(|problem| refused(path, problem))?
-    } else if looks_packed(path, bytes) {
-        let raw = archive::read(bytes, limits.of_archive(bytes.len())).map_err(|problem| refused(path, problem))?;
-        (Origin::default(), raw)
-    } else {
-        return Err(IngestError::UnknownKind { path: path.to_owned() });
+    source_of(path, read_bytes(path, bytes, limits)?, None)
+}
+
+/// The text of a `dkms.conf` for a source that has none.
+///
+/// # Errors
+/// As those of [`ingest`], when the source has one, and when none of its makefiles names modules.
+pub fn propose(path: &Path, limits: Limits) -> Result<String, IngestError> {
+    let read = read(path, limits)?;
+    if source_directory(path, &read.raw).is_ok() {
+        return Err(IngestError::HasConf { path: path.to_owned() });
+    }
+    proposal(path, &read).ok_or_else(|| IngestError::NoModules { path: path.to_owned() })
+}
+
+fn proposal(path: &Path, read: &Read) -> Option<String> {
+    let top = propose::top(&read.raw);
+    // The directory in an archive tells more than the name of a file that somebody gave it.
+    let text = path.to_string_lossy();
+    let named = match top.rsplit('/').next() {
+        Some(dir) if !dir.is_empty() => dir.to_owned(),
+        _ => {
+            let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            full.file_name()
+                .map_or_else(|| text.clone().into_owned(), |name| name.to_string_lossy().into_owned())
+        }
     };
-    source_of(path, origin, raw)
+    propose::conf(&read.raw, &top, &named.replace('@', "-"), None)
+}
+
+fn read(path: &Path, limits: Limits) -> Result<Read, IngestError> {
+    if git::is_git(path) {
+        let taken = git::read(path, limits)?;
+        return Ok(Read {
+            raw: taken.raw,
+            origin: taken.origin,
+            notes: taken.notes,
+        });
+    }
+    if path.is_dir() {
+        return Ok(Read::plain(directory::read(path, limits)?));
+    }
+    // Reading a pipe or a device may never end.
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(IngestError::UnknownKind { path: path.to_owned() });
+    }
+    let bytes = read_file(path, limits)?;
+    if dsc::is_dsc(path) {
+        let mut unpatched = dsc::read(path, &bytes, limits)?;
+        let refused = |problem| refused(path, problem);
+        unpatched.raw = patches::apply(unpatched.raw, &unpatched.patches, limits).map_err(refused)?;
+        dsc::with_conf_of_dh_dkms(&mut unpatched).map_err(refused)?;
+        return Ok(Read {
+            raw: unpatched.raw,
+            origin: unpatched.origin,
+            notes: unpatched.notes,
+        });
+    }
+    read_bytes(path, &bytes, limits)
+}
+
+fn read_bytes(path: &Path, bytes: &[u8], limits: Limits) -> Result<Read, IngestError> {
+    let refused = |problem| refused(path, problem);
+    if deb::is_ar(bytes) {
+        let (origin, raw) = deb::read(bytes, limits).map_err(refused)?;
+        return Ok(Read {
+            origin,
+            ..Read::plain(raw)
+        });
+    }
+    if rpm::is_rpm(bytes) {
+        return read_rpm(bytes, limits).map_err(refused);
+    }
+    if packed::is_archive(path, bytes) {
+        return Ok(Read::plain(packed::read(bytes, limits).map_err(refused)?));
+    }
+    Err(IngestError::UnknownKind { path: path.to_owned() })
+}
+
+/// An rpm package with a source; of a source package, and of an akmod package, which brings one, the source in it.
+fn read_rpm(bytes: &[u8], limits: Limits) -> Result<Read, Problem> {
+    let mut package = rpm::read(bytes, limits)?;
+    let inner = package
+        .files
+        .paths()
+        .find(|path| path.starts_with("usr/src/akmods/") && path.ends_with(".src.rpm"));
+    if let (false, Some(Entry::File { bytes, .. })) =
+        (package.is_source, inner.and_then(|path| package.files.get(path)))
+    {
+        let source = rpm::read(bytes, limits)?;
+        package = rpm::Package {
+            origin: Origin {
+                outside: Vec::new(),
+                ..package.origin
+            },
+            ..source
+        };
+    }
+    if !package.is_source {
+        return Ok(Read {
+            origin: package.origin,
+            ..Read::plain(package.files)
+        });
+    }
+    let (raw, patches) = srpm::source(&package.files, (&package.name, &package.version), limits)?;
+    Ok(Read {
+        origin: Origin {
+            outside: Vec::new(),
+            ..package.origin
+        },
+        ..Read::plain(patches::apply(raw, &patches, limits)?)
+    })
 }
 
 fn refused(path: &Path, problem: Problem) -> IngestError {
@@ -72,14 +205,45 @@ fn refused(path: &Path, problem: Problem) -> IngestError {
     }
 }
 
-fn source_of(path: &Path, mut origin: Origin, raw: RawTree) -> Result<Ingested, IngestError> {
-    let top = source_directory(path, &raw)?;
-    let tree = raw.source_at(&top).map_err(|problem| refused(path, problem))?;
+fn source_of(path: &Path, mut read: Read, conf: Option<&[u8]>) -> Result<Ingested, IngestError> {
+    let top = match (source_directory(path, &read.raw), conf) {
+        (Ok(top), None) => top,
+        (Ok(_), Some(_)) => return Err(IngestError::HasConf { path: path.to_owned() }),
+        (Err(IngestError::NoConf { .. }), Some(conf)) => {
+            let top = propose::top(&read.raw);
+            let name = if top.is_empty() {
+                "dkms.conf".to_owned()
+            } else {
+                format!("{top}/dkms.conf")
+            };
+            let entry = Entry::File {
+                bytes: conf.to_vec(),
+                executable: false,
+            };
+            read.raw
+                .insert(name.as_bytes(), entry)
+                .map_err(|problem| refused(path, problem))?;
+            top
+        }
+        (Err(IngestError::NoConf { .. }), None) => {
+            return Err(IngestError::NoConf {
+                path: path.to_owned(),
+                proposed: proposal(path, &read).is_some(),
+            });
+        }
+        (Err(error), _) => return Err(error),
+    };
+    let tree = read.raw.source_at(&top).map_err(|problem| refused(path, problem))?;
+    let mut origin = read.origin;
     if origin.license.is_empty() {
         let license = license::from_source(&tree).or_else(|| license::from_modules(&tree));
         origin.license = license.unwrap_or_default();
     }
-    Ok(Ingested { tree, origin })
+    Ok(Ingested {
+        tree,
+        origin,
+        notes: read.notes,
+    })
 }
 
 fn read_file(path: &Path, limits: Limits) -> Result<Vec<u8>, IngestError> {
@@ -98,14 +262,6 @@ fn read_file(path: &Path, limits: Limits) -> Result<Vec<u8>, IngestError> {
         });
     }
     Ok(bytes)
-}
-
-/// Whether this is a tar archive by its magic, or says so by its name.
-fn looks_packed(path: &Path, bytes: &[u8]) -> bool {
-    let compressed = [&b"\x1f\x8b"[..], b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh"];
-    compressed.iter().any(|magic| bytes.starts_with(magic))
-        || bytes.get(257..262) == Some(b"ustar")
-        || path.extension().is_some_and(|extension| extension == "tar")
 }
 
 /// The one directory of the archive that holds the source's `dkms.conf`.
@@ -131,9 +287,14 @@ fn source_directory(path: &Path, raw: &RawTree) -> Result<String, IngestError> {
     let shallowest = dirs.iter().map(|dir| depth(dir)).min();
     let top: Vec<&str> = dirs.into_iter().filter(|dir| Some(depth(dir)) == shallowest).collect();
     match top.as_slice() {
+        // Debian's dkms puts the dkms.conf beside the built modules.
+        ["dkms_binaries_only"] => Err(IngestError::BinariesOnly { path: path.to_owned() }),
         [one] => Ok((*one).to_owned()),
         [] if raw.get("dkms_binaries_only").is_some() => Err(IngestError::BinariesOnly { path: path.to_owned() }),
-        [] => Err(IngestError::NoConf { path: path.to_owned() }),
+        [] => Err(IngestError::NoConf {
+            path: path.to_owned(),
+            proposed: false,
+        }),
         many => Err(IngestError::ManyConfs {
             path: path.to_owned(),
             found: many.iter().map(|dir| format!("{dir}/")).collect(),
@@ -201,6 +362,10 @@ mod tests {
         );
         check(&["a.c"], Err("\"p\" has no dkms.conf"));
         check(&["dkms_binaries_only"], Err("\"p\" holds built modules and no source"));
+        check(
+            &["dkms_binaries_only/dkms.conf", "dkms_main_tree/dkms_dbversion"],
+            Err("\"p\" holds built modules and no source"),
+        );
         check(
             &["usr/src/a-1/dkms.conf", "usr/src/b-1/dkms.conf"],
             Err("\"p\" holds several sources: usr/src/a-1/, usr/src/b-1/"),

@@ -1,5 +1,7 @@
 //! What the packaging around a source says about it.
 
+use super::tree::{Entry, RawTree};
+
 /// Facts from a distribution's package; all empty for a plain source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -21,8 +23,18 @@ pub struct Origin {
 /// Alias patterns that a package's metadata claims for a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {
-    /// The module's name, `-` written as `_`.
+    /// The module's name, `-` written as `_`; empty where the package does not say which of its modules they are of.
     pub module: String,
     /// Patterns as written.
     pub patterns: Vec<String>,
+}
+
+/// The files of a package outside of its source and of /usr/share.
+pub(super) fn outside(files: &RawTree) -> Vec<String> {
+    files
+        .paths()
+        .filter(|path| !path.starts_with("usr/src/") && !path.starts_with("usr/share/"))
+        .filter(|path| !matches!(files.get(path), Some(Entry::Directory)))
+        .map(|path| format!("/{path}"))
+        .collect()
 }

@@ -138,6 +138,38 @@ impl RawTree {
         self.entries.keys().map(String::as_str)
     }
 
+    /// All that is below the one directory at the top, if there is nothing beside it.
+    pub(super) fn below_single_top(self) -> Self {
+        let mut tops = self.entries.keys().filter(|path| !path.contains('/'));
+        let top = match (tops.next(), tops.next()) {
+            (Some(top), None) if self.entries.get(top) == Some(&Entry::Directory) => format!("{top}/"),
+            _ => return self,
+        };
+        let below = |(path, entry): (String, Entry)| path.strip_prefix(&top).map(|inner| (inner.to_owned(), entry));
+        Self {
+            entries: self.entries.into_iter().filter_map(below).collect(),
+            ..self
+        }
+    }
+
+    /// Removes a path and all below it.
+    pub(super) fn remove(&mut self, path: &str) {
+        let prefix = format!("{path}/");
+        self.entries
+            .retain(|other, _| other != path && !other.starts_with(&prefix));
+    }
+
+    /// Adds all of another tree below `dir` (empty: at the top).
+    pub(super) fn graft(&mut self, dir: &str, other: Self) -> Result<(), Problem> {
+        // Archives of one package share the limits of the largest one.
+        self.limits.total_bytes = self.limits.total_bytes.max(other.limits.total_bytes);
+        for (path, entry) in other.entries {
+            let path = if dir.is_empty() { path } else { format!("{dir}/{path}") };
+            self.insert(path.as_bytes(), entry)?;
+        }
+        Ok(())
+    }
+
     /// The source below `top` (empty: everything), once all its links are known to stay inside it.
     ///
     /// A link to another file of the same package, such as a README among the documentation, becomes that file.

@@ -1,0 +1,164 @@
+//! `dkms-repo import`: all drivers of an archive of a distribution.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use dkms_engine::sandbox::Policy;
+
+use super::add::{Added, as_json, side_by_side, tell};
+use super::{Context, Failure, print};
+use crate::files::FileError;
+use crate::import::{Archive, Offered};
+use crate::ingest::{IngestError, Limits};
+use crate::intake::{self, Intake, IntakeError, Made, Outcome};
+use crate::package::Vendors;
+use crate::stage::Stage;
+
+/// Adds all drivers of an archive of a distribution. What is there is passed over, so that the same command brings what is new.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    from: From,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum From {
+    Debian(DebianArgs),
+}
+
+/// Adds all *-dkms packages of an apt archive, in all their versions. Its index has to be signed by a key of the keyring; each package
+/// has to be what the index says. Nothing is taken out that the archive no longer has.
+#[derive(Debug, clap::Args)]
+struct DebianArgs {
+    /// The archive: the address before dists/, https://, http:// or file://.
+    #[arg(long, value_name = "URL")]
+    mirror: String,
+    /// The keys that may sign its index, as a file of gpgv.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    )]
+    keyring: PathBuf,
+    /// A suite, such as bookworm or bookworm-backports; may be repeated.
+    #[arg(long = "suite", value_name = "SUITE", default_value = "stable")]
+    suites: Vec<String>,
+    /// A component, such as contrib; may be repeated.
+    #[arg(long = "component", value_name = "COMPONENT", default_value = "main")]
+    components: Vec<String>,
+    /// The architecture of packages that are not for all, as Debian names it.
+    #[arg(long, value_name = "ARCH", default_value = "amd64")]
+    arch: String,
+    /// Only tell what would be added.
+    #[arg(long)]
+    dry_run: bool,
+    /// What to do where packages cannot be confined; overrides the setting in repo.toml.
+    #[arg(long, value_name = "POLICY")]
+    sandbox: Option<Policy>,
+}
+
+/// Imports.
+pub(super) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    match &args.from {
+        From::Debian(args) => debian(args, context),
+    }
+}
+
+/// What became of one package of the archive.
+enum Taken {
+    Added(Box<Added>),
+    /// It has no source for DKMS: a package that only stands for another one.
+    NoSource,
+}
+
+fn debian(args: &DebianArgs, context: &Context) -> Result<(), Failure> {
+    let repository = context.repository()?;
+    context.require_sandbox(&repository, args.sandbox)?;
+    let stage = Stage::of(&repository);
+    let staged = stage.list()?;
+    let made = Made::read(&stage, &staged);
+    let archive = Archive::new(&args.mirror, &args.keyring)?;
+    // The same file may be in several suites.
+    let mut offered: BTreeMap<String, Offered> = BTreeMap::new();
+    for suite in &args.suites {
+        for package in archive.offered(suite, &args.components, &args.arch, context.now)? {
+            offered.insert(package.sha256.clone(), package);
+        }
+    }
+    let found = offered.len();
+    let new: Vec<Offered> = offered
+        .into_values()
+        .filter(|package| !made.has_digest(&package.sha256))
+        .collect();
+    print::note(&format!("{found} packages in the archive, {} of them new", new.len()));
+    if args.dry_run {
+        let lines = new
+            .iter()
+            .map(|package| format!("{} {}", package.package, package.version));
+        if context.json {
+            lines.for_each(|line| print::note(&line));
+            print::json(&serde_json::json!([]));
+        } else {
+            lines.for_each(|line| print::line(&line));
+        }
+        return Ok(());
+    }
+    let intake = Intake::on_this_machine(Vendors::of(&repository));
+    let turn = Mutex::new(());
+    let results = side_by_side(&new, |package| take(package, &archive, &intake, &stage, &turn));
+    let (mut rows, mut failed) = (Vec::new(), 0);
+    for (package, result) in new.iter().zip(results) {
+        match result {
+            Ok(Taken::Added(added)) => {
+                tell(&added);
+                rows.push(as_json(Path::new(&package.path), &added));
+            }
+            Ok(Taken::NoSource) => print::note(&format!(
+                "passed over {} {}: it has no source",
+                package.package, package.version
+            )),
+            Err(failure) => {
+                failed += 1;
+                failure.print();
+            }
+        }
+    }
+    if context.json {
+        print::json(&serde_json::Value::Array(rows));
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(
+            Failure::new(format!("{failed} of {} packages were not added", new.len()))
+                .with_hint("the others are added; the same command tries these again"),
+        ),
+    }
+}
+
+fn take(
+    package: &Offered,
+    archive: &Archive<'_>,
+    intake: &Intake,
+    stage: &Stage,
+    turn: &Mutex<()>,
+) -> Result<Taken, Failure> {
+    let bytes = archive.file(package, Limits::default().packed_bytes)?;
+    let scratch = tempfile::tempdir().map_err(FileError::on("create a directory in", &std::env::temp_dir()))?;
+    // The name is shown in messages.
+    let name = package.path.rsplit('/').next().unwrap_or(&package.package);
+    let file = scratch.path().join(name);
+    fs::write(&file, &bytes).map_err(FileError::on("write", &file))?;
+    let prepared = match intake.prepare(&file) {
+        Err(IntakeError::Ingest(IngestError::NoConf { .. })) => return Ok(Taken::NoSource),
+        other => other?,
+    };
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let outcome: Outcome = intake::stage(stage, &prepared, &file, false)?;
+    Ok(Taken::Added(Box::new(Added {
+        outcome,
+        package: prepared.package,
+        notes: prepared.notes,
+    })))
+}

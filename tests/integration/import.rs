@@ -1,0 +1,264 @@
+//! `import debian`: a small archive, made and signed by Debian's own tools, served from a directory and over HTTP.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use dkms_tests::published::Mirror;
+use dkms_tests::repo::TestRepo;
+use dkms_tests::{inputs, sources};
+
+fn run(command: &mut Command) -> String {
+    let done = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(done.status.success(), "{command:?}\n{}", said(&done));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// An apt archive with the suite `stable` and the component `main`, and a key.
+struct Archive {
+    dir: tempfile::TempDir,
+}
+
+impl Archive {
+    fn new() -> Self {
+        let archive = Self {
+            dir: sources::open_tempdir(),
+        };
+        for dir in ["pool/main", "dists/stable/main/binary-amd64", "gpg"] {
+            fs::create_dir_all(archive.path(dir)).expect("created");
+        }
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(archive.path("gpg"), private).expect("chmod");
+        let words = [
+            "--batch",
+            "--passphrase",
+            "",
+            "--quick-gen-key",
+            "Archive <a@example.org>",
+            "ed25519",
+            "sign",
+            "never",
+        ];
+        archive.gpg(&words);
+        archive.gpg(&["--export", "--output", &archive.text("keyring.gpg")]);
+        archive
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    fn gpg(&self, words: &[&str]) {
+        run(Command::new("gpg")
+            .args(["--quiet", "--homedir"])
+            .arg(self.path("gpg"))
+            .args(words));
+    }
+
+    /// Puts a package into the pool.
+    fn put(&self, deb: &Path) {
+        fs::copy(deb, self.path("pool/main").join(deb.file_name().expect("a name"))).expect("copied");
+    }
+
+    /// A package with a name like that of a driver and nothing in it.
+    fn put_empty(&self) {
+        let tree = self.path("empty");
+        fs::create_dir_all(tree.join("DEBIAN")).expect("created");
+        let control = "Package: old-dkms\nVersion: 1\nArchitecture: all\nMaintainer: a <a@example.org>\nDescription: transition\n";
+        fs::write(tree.join("DEBIAN/control"), control).expect("written");
+        run(Command::new("dpkg-deb")
+            .args(["--build", "--root-owner-group"])
+            .arg(&tree)
+            .arg(self.path("pool/main/old-dkms_1_all.deb")));
+    }
+
+    /// Makes the index anew and signs it.
+    fn index(&self, more: &[&str]) {
+        let index = "dists/stable/main/binary-amd64/Packages";
+        let packages = run(Command::new("apt-ftparchive")
+            .args(["packages", "pool/main"])
+            .current_dir(self.dir.path()));
+        fs::write(self.path(index), packages).expect("written");
+        run(Command::new("xz").args(["--keep", "--force"]).arg(self.path(index)));
+        let _ = fs::remove_file(self.path("dists/stable/InRelease"));
+        let _ = fs::remove_file(self.path("dists/stable/Release"));
+        let mut release = Command::new("apt-ftparchive");
+        release
+            .args(["-o", "APT::FTPArchive::Release::Suite=stable"])
+            .args(more)
+            .args(["release", "dists/stable"]);
+        let release = run(release.current_dir(self.dir.path()));
+        fs::write(self.path("dists/stable/Release"), release).expect("written");
+        self.gpg(&[
+            "--batch",
+            "--yes",
+            "--clearsign",
+            "--output",
+            &self.text("dists/stable/InRelease"),
+            &self.text("dists/stable/Release"),
+        ]);
+    }
+
+    fn import(&self, repo: &TestRepo, mirror: &str, more: &[&str]) -> Output {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("dkms-repo"));
+        command
+            .arg("-C")
+            .arg(repo.repository.path())
+            .args(["import", "debian", "--mirror", mirror, "--keyring"]);
+        command
+            .arg(self.path("keyring.gpg"))
+            .args(more)
+            .output()
+            .expect("it runs")
+    }
+}
+
+fn listed(repo: &TestRepo) -> Vec<String> {
+    let packages = dkms_repo::stage::Stage::of(&repo.repository).list().expect("readable");
+    packages
+        .iter()
+        .map(|p| format!("{} {}", p.manifest.name, p.manifest.version))
+        .collect()
+}
+
+#[test]
+fn a_signed_archive_is_taken_whole_and_again() {
+    let archive = Archive::new();
+    let repo = TestRepo::new().expect("a repository");
+    archive.put(&inputs::deb("ddcci-dkms_0.4.2"));
+    archive.put(&inputs::deb("ddcci-dkms_0.4.5"));
+    archive.put_empty();
+    archive.index(&["-o", "APT::FTPArchive::Release::ValidTime=86400"]);
+    let server = Mirror::of(archive.dir.path());
+    let mirror = server.url();
+    let dry = archive.import(&repo, &mirror, &["--dry-run"]);
+    assert!(
+        dry.status.success() && said(&dry).contains("3 packages in the archive, 3 of them new"),
+        "{}",
+        said(&dry)
+    );
+    assert_eq!(listed(&repo), [""; 0]);
+    let first = archive.import(&repo, &mirror, &[]);
+    assert!(first.status.success(), "{}", said(&first));
+    assert!(
+        said(&first).contains("passed over old-dkms 1: it has no source"),
+        "{}",
+        said(&first)
+    );
+    assert_eq!(listed(&repo), ["ddcci 0.4.2-4", "ddcci 0.4.5-1~bpo12+1"]);
+
+    // Again: what is there is not even fetched. Something new is.
+    archive.put(&inputs::deb("langford-dkms_0.0.20130228-6.3"));
+    archive.index(&[]);
+    let _ = server.asked();
+    let again = archive.import(&repo, &mirror, &["--json"]);
+    assert!(again.status.success(), "{}", said(&again));
+    let asked = server.asked();
+    assert!(!asked.iter().any(|path| path.contains("ddcci")), "{asked:?}");
+    let rows: serde_json::Value = serde_json::from_slice(&again.stdout).expect("JSON");
+    assert_eq!(rows.as_array().map(Vec::len), Some(1));
+    assert_eq!(rows[0]["name"], "langford");
+    // The same from a directory.
+    let other = TestRepo::new().expect("a repository");
+    let output = archive.import(&other, &format!("file://{}", archive.dir.path().display()), &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(listed(&other), listed(&repo));
+}
+
+#[test]
+fn an_archive_that_is_not_what_was_signed_is_refused() {
+    let archive = Archive::new();
+    let repo = TestRepo::new().expect("a repository");
+    archive.put(&inputs::deb("ddcci-dkms_0.4.2"));
+    archive.index(&[]);
+    let mirror = format!("file://{}", archive.dir.path().display());
+    let check = |more: &[&str], code: i32, expected: &str| {
+        let output = archive.import(&repo, &mirror, more);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{expected}: {said}");
+        assert!(said.contains(expected) && said.contains("hint: "), "{expected}: {said}");
+        assert_eq!(listed(&repo), [""; 0], "{expected}");
+    };
+    check(
+        &["--component", "contrib"],
+        1,
+        "has no packages of the component contrib for amd64",
+    );
+    check(&["--suite", "sid"], 1, "dists/sid/InRelease cannot be fetched: ");
+    let change = |name: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let whole = fs::read(archive.path(name)).expect("readable");
+        fs::write(archive.path(name), change(whole.clone())).expect("written");
+        whole
+    };
+    let put_back = |name: &str, bytes: Vec<u8>| fs::write(archive.path(name), bytes).expect("written");
+
+    // A package of another content, and one of another length.
+    let deb = "pool/main/ddcci-dkms_0.4.2-4_all.deb";
+    let whole = change(deb, &|mut bytes| {
+        bytes[200] ^= 1;
+        bytes
+    });
+    check(&[], 1, "is not what the signed index says");
+    put_back(deb, [whole.clone(), b"more".to_vec()].concat());
+    check(&[], 1, "is larger than");
+    put_back(deb, whole);
+    // The list of packages.
+    let index = "dists/stable/main/binary-amd64/Packages.xz";
+    let whole = change(index, &|mut bytes| {
+        bytes[20] ^= 1;
+        bytes
+    });
+    check(&[], 4, "is not what the signed index says");
+    put_back(index, whole);
+    // The signed index: changed, not signed, signed by somebody else, expired.
+    let release = "dists/stable/InRelease";
+    let whole = change(release, &|bytes| {
+        String::from_utf8_lossy(&bytes)
+            .replace("Suite: stable", "Suite: stab1e")
+            .into_bytes()
+    });
+    check(&[], 4, "is not signed by a key of");
+    put_back(
+        release,
+        fs::read(archive.path("dists/stable/Release")).expect("readable"),
+    );
+    check(&[], 4, "is not signed by a key of");
+    let other = Archive::new();
+    other.put(&inputs::deb("ddcci-dkms_0.4.2"));
+    other.index(&[]);
+    put_back(release, fs::read(other.path(release)).expect("readable"));
+    check(&[], 4, "is not signed by a key of");
+    // What stands before or behind the signed text does not count.
+    let mut around = b"Suite: evil\nSHA256:\n 00 0 main/binary-amd64/Packages.xz\n\n".to_vec();
+    around.extend(&whole);
+    put_back(release, around);
+    let output = archive.import(&repo, &mirror, &["--dry-run"]);
+    assert!(
+        said(&output).contains("1 packages in the archive") || output.status.code() == Some(4),
+        "{}",
+        said(&output)
+    );
+    archive.index(&[]);
+    let text = fs::read_to_string(archive.path("dists/stable/Release")).expect("readable");
+    let text = text.replacen("Suite: ", "Valid-Until: Sat, 01 Jan 2000 00:00:00 UTC\nSuite: ", 1);
+    fs::write(archive.path("dists/stable/Release"), text).expect("written");
+    let signed = archive.text(release);
+    archive.gpg(&[
+        "--batch",
+        "--yes",
+        "--clearsign",
+        "--output",
+        &signed,
+        &archive.text("dists/stable/Release"),
+    ]);
+    check(&[], 4, "was good until");
+}
