@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::files::{self, FileError};
-use crate::ingest::{self, Bundle, IngestError, Limits, SourceTree};
+use crate::ingest::{self, Bundle, IngestError, Ingested, Limits, SourceTree};
 use crate::package::{self, Aliases, Vendors};
+use crate::recipe::{Recipe, RecipeError};
 use crate::recovery;
 use crate::scan::source::{self, Constants};
 use crate::stage::{Stage, StageError, StagedPackage};
@@ -65,6 +66,9 @@ pub enum IntakeError {
         /// What is not filled in.
         placeholder: conf::ConfWarning,
     },
+    /// The recipe is not usable.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// The same version is staged with another source.
     #[error("{name} {version} is staged already, with another source")]
     Differs {
@@ -88,6 +92,7 @@ impl IntakeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Ingest(error) => error.hint(),
+            Self::Recipe(error) => error.hint(),
             // The error itself names a copy that is gone by now.
             Self::Conf { path, .. } => Some(format!(
                 "correct the dkms.conf in {path:?} and add it again; nothing of it was kept"
@@ -159,6 +164,29 @@ impl Intake {
             None => ingest::ingest(path, Limits::default())?,
             Some(conf) => ingest::ingest_with_conf(path, Limits::default(), conf)?,
         };
+        self.complete(path, taken, self.conf.is_none())
+    }
+
+    /// Takes in what the recipe at `path` describes.
+    ///
+    /// # Errors
+    /// When its source cannot be had, or is no usable package with its changes.
+    pub fn prepare_recipe(&self, path: &Path, recipe: &Recipe) -> Result<Prepared, IntakeError> {
+        let source = recipe.source();
+        let mut taken = ingest::ingest_changed(&source, Limits::default(), recipe.changes(path)?)?;
+        for (ours, given) in [
+            (&mut taken.origin.summary, &recipe.summary),
+            (&mut taken.origin.license, &recipe.license),
+            (&mut taken.origin.homepage, &recipe.homepage),
+        ] {
+            if !given.is_empty() {
+                ours.clone_from(given);
+            }
+        }
+        self.complete(&source, taken, false)
+    }
+
+    fn complete(&self, path: &Path, taken: Ingested, from_file_alone: bool) -> Result<Prepared, IntakeError> {
         let conf = self.evaluate(path, &taken.tree)?;
         let is_placeholder = |warning: &&conf::ConfWarning| matches!(warning, conf::ConfWarning::Placeholder { .. });
         if let Some(placeholder) = conf.warnings.iter().find(is_placeholder) {
@@ -192,7 +220,7 @@ impl Intake {
             package,
             bundle,
             notes,
-            from_file_alone: self.conf.is_none(),
+            from_file_alone,
         })
     }
 

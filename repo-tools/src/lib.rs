@@ -15,6 +15,7 @@
 //!
 //! - [`import`]: an archive of a distribution: which packages it has, and their verified files.
 //! - [`ingest`]: packages from outside become normalised sources and bundles.
+//! - [`recipe`]: where a driver's source is, and what it lacks to be a package.
 //! - [`intake`]: `add`: a package from outside becomes a staged one.
 //! - [`package`]: a source and what is known about it become the two staged documents.
 //! - [`lint`]: what a publisher should know before signing.
@@ -42,6 +43,7 @@ pub mod lint;
 pub mod lock;
 pub mod package;
 pub mod publish;
+pub mod recipe;
 pub mod recovery;
 pub mod repository;
 pub mod roles;

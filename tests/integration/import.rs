@@ -262,3 +262,112 @@ fn an_archive_that_is_not_what_was_signed_is_refused() {
     ]);
     check(&[], 4, "was good until");
 }
+
+/// A commit of a driver without dkms.conf, one with a placeholder in it, and recipes for both.
+#[test]
+fn recipes_make_packages_of_what_upstream_has() {
+    let dir = sources::open_tempdir();
+    let repo = TestRepo::new().expect("a repository");
+    let upstream = dir.path().join("upstream");
+    run(Command::new("cp").arg("-r").arg(sources::own("edu")).arg(&upstream));
+    let git = |words: &[&str]| {
+        let mut command = Command::new("git");
+        command
+            .current_dir(&upstream)
+            .args(["-c", "user.name=a", "-c", "user.email=a@example.org"]);
+        run(command.args(words).env("GIT_CONFIG_GLOBAL", "/dev/null"))
+    };
+    git(&["init", "--quiet"]);
+    fs::remove_file(upstream.join("dkms.conf")).expect("removed");
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "bare"]);
+    git(&["tag", "bare"]);
+    let conf = "PACKAGE_NAME=with\nPACKAGE_VERSION=#MODULE_VERSION#\nBUILT_MODULE_NAME=qemu_edu\nDEST_MODULE_LOCATION=/updates\n";
+    fs::write(upstream.join("dkms.conf"), conf).expect("written");
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "with"]);
+    let with = git(&["rev-parse", "HEAD"]);
+    let recipes = dir.path().join("recipes");
+    fs::create_dir(&recipes).expect("created");
+    let write = |name: &str, text: &str| fs::write(recipes.join(name), text).expect("written");
+    let head = format!(
+        "summary = \"teaching device\"\ngit = \"file://{}\"\n",
+        upstream.display()
+    );
+    write(
+        "bare.toml",
+        &format!(
+            "{head}revision = \"bare\"\nlicense = \"MIT\"\nchecked = \"here\"\npatches = [\"a.patch\"]\ndkms_conf = \"\"\"\n{}\"\"\"\n",
+            conf.replace("=with", "=bare").replace("#MODULE_VERSION#", "1"),
+        ),
+    );
+    write("a.patch", "--- /dev/null\n+++ b/added.c\n@@ -0,0 +1 @@\n+int x;\n");
+    write(
+        "with.toml",
+        &format!(
+            "{head}revision = \"{}\"\nversion = \"2.5\"\nchecked = \"here\"\n",
+            with.trim()
+        ),
+    );
+    write(
+        "untried.toml",
+        &format!("{head}revision = \"none\"\nunchecked = \"no\"\n"),
+    );
+    let import = |more: &[&str]| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("dkms-repo"));
+        command
+            .arg("-C")
+            .arg(repo.repository.path())
+            .args(["import", "recipes"])
+            .arg(&recipes)
+            .args(more);
+        command.output().expect("it runs")
+    };
+    let first = import(&[]);
+    assert!(first.status.success(), "{}", said(&first));
+    assert!(
+        said(&first).contains("untried.toml: it is unchecked"),
+        "{}",
+        said(&first)
+    );
+    assert_eq!(listed(&repo), ["bare 1", "with 2.5"]);
+    let packages = dkms_repo::stage::Stage::of(&repo.repository).list().expect("readable");
+    assert_eq!(packages[0].manifest.license, "MIT");
+    assert_eq!(packages[0].manifest.summary, "teaching device");
+    let again = import(&["--json"]);
+    let rows: serde_json::Value = serde_json::from_slice(&again.stdout).expect("JSON");
+    assert_eq!(
+        (&rows[0]["outcome"], &rows[1]["outcome"]),
+        (&"unchanged".into(), &"unchanged".into())
+    );
+    // What is wrong with one stops no other one.
+    write("wrong.toml", &format!("{head}revision = \"x\"\n"));
+    write(
+        "patched.toml",
+        &format!("{head}revision = \"bare\"\nchecked = \"x\"\npatches = [\"../a.patch\"]\n"),
+    );
+    let output = import(&["--unchecked"]);
+    assert_eq!(output.status.code(), Some(1));
+    for expected in [
+        "it has to say either `checked` or `unchecked`",
+        "the patch \"../a.patch\" does not lie beside it",
+        "none cannot be fetched",
+        "3 of 5 recipes were not added",
+    ] {
+        assert!(said(&output).contains(expected), "{expected}: {}", said(&output));
+    }
+}
+
+#[test]
+fn the_recipes_of_this_project_are_sound() {
+    let dir = inputs::workspace().join("repo-tools/recipes");
+    let recipes = dkms_repo::recipe::recipes(&dir).expect("a directory");
+    assert!(recipes.len() >= 30, "{}", recipes.len());
+    for path in recipes {
+        let recipe = dkms_repo::recipe::Recipe::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        recipe.changes(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(recipe.git.starts_with("https://"), "{}", path.display());
+        let is_commit = recipe.revision.len() == 40 && recipe.revision.bytes().all(|b| b.is_ascii_hexdigit());
+        assert!(is_commit, "{}: a tag can be moved", path.display());
+    }
+}

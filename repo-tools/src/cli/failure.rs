@@ -38,6 +38,7 @@ hints!(
     crate::intake::IntakeError,
     crate::init::InitError,
     crate::publish::PublishError,
+    crate::recipe::RecipeError,
     crate::repository::RepositoryError,
     crate::scan::error::ScanError,
     crate::serve::ServeError,

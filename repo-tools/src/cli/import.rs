@@ -14,6 +14,7 @@ use crate::import::{Archive, Offered};
 use crate::ingest::{IngestError, Limits};
 use crate::intake::{self, Intake, IntakeError, Made, Outcome};
 use crate::package::Vendors;
+use crate::recipe::{self, Recipe};
 use crate::stage::Stage;
 
 /// Adds all drivers of an archive of a distribution. What is there is passed over, so that the same command brings what is new.
@@ -26,6 +27,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum From {
     Debian(DebianArgs),
+    Recipes(RecipesArgs),
 }
 
 /// Adds all *-dkms packages of an apt archive, in all their versions. Its index has to be signed by a key of the keyring; each package
@@ -63,6 +65,78 @@ struct DebianArgs {
 pub(super) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     match &args.from {
         From::Debian(args) => debian(args, context),
+        From::Recipes(args) => from_recipes(args, context),
+    }
+}
+
+/// Adds the drivers that recipes describe: small TOML files with the address of a git repository, a tag or commit, and what the source
+/// lacks to be a package.
+#[derive(Debug, clap::Args)]
+struct RecipesArgs {
+    /// A directory of recipes, or one recipe.
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+    /// Also those that nobody has tried.
+    #[arg(long)]
+    unchecked: bool,
+    /// Replace a version that is staged with another source.
+    #[arg(long)]
+    force: bool,
+    /// What to do where packages cannot be confined; overrides the setting in repo.toml.
+    #[arg(long, value_name = "POLICY")]
+    sandbox: Option<Policy>,
+}
+
+fn from_recipes(args: &RecipesArgs, context: &Context) -> Result<(), Failure> {
+    let repository = context.repository()?;
+    context.require_sandbox(&repository, args.sandbox)?;
+    let stage = Stage::of(&repository);
+    let paths = if args.path.is_file() {
+        vec![args.path.clone()]
+    } else {
+        recipe::recipes(&args.path)?
+    };
+    let intake = Intake::on_this_machine(Vendors::of(&repository));
+    let turn = Mutex::new(());
+    let results = side_by_side(&paths, |path| -> Result<Option<Added>, Failure> {
+        let recipe = Recipe::read(path)?;
+        if recipe.unchecked.is_some() && !args.unchecked {
+            return Ok(None);
+        }
+        let prepared = intake.prepare_recipe(path, &recipe)?;
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Some(Added {
+            outcome: intake::stage(&stage, &prepared, path, args.force)?,
+            package: prepared.package,
+            notes: prepared.notes,
+        }))
+    });
+    let (mut rows, mut failed) = (Vec::new(), 0);
+    for (path, result) in paths.iter().zip(results) {
+        match result {
+            Ok(Some(added)) => {
+                tell(&added);
+                rows.push(as_json(path, &added));
+            }
+            Ok(None) => print::note(&format!(
+                "passed over {}: it is unchecked; --unchecked takes it",
+                path.display()
+            )),
+            Err(failure) => {
+                failed += 1;
+                failure.print();
+            }
+        }
+    }
+    if context.json {
+        print::json(&serde_json::Value::Array(rows));
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(
+            Failure::new(format!("{failed} of {} recipes were not added", paths.len()))
+                .with_hint("the others are added; the same command tries these again"),
+        ),
     }
 }
 

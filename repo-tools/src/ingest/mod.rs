@@ -79,6 +79,70 @@ pub fn ingest_with_conf(path: &Path, limits: Limits, conf: &[u8]) -> Result<Inge
     source_of(path, read(path, limits)?, Some(conf))
 }
 
+/// What is changed in a source from outside before it becomes a package.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// The `dkms.conf`, also where the source has one.
+    pub conf: Option<Vec<u8>>,
+    /// The version in the place of what the source's own packaging would replace: `#MODULE_VERSION#`, `#VERSION#`, `@VERSION@`.
+    pub version: Option<String>,
+    /// Patches for the top directory of the package (`-p1`), in their order.
+    pub patches: Vec<Change>,
+}
+
+/// A patch.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Its name, for messages.
+    pub name: String,
+    /// Its text.
+    pub text: Vec<u8>,
+}
+
+/// As [`ingest`], with changes.
+///
+/// # Errors
+/// As those of [`ingest`], and when a patch does not apply.
+pub fn ingest_changed(path: &Path, limits: Limits, changes: Changes) -> Result<Ingested, IngestError> {
+    let mut read = read(path, limits)?;
+    let patches: Vec<patches::Patch> = changes
+        .patches
+        .into_iter()
+        .map(|change| patches::Patch {
+            name: change.name,
+            text: change.text,
+            strip: 1,
+        })
+        .collect();
+    read.raw = patches::apply(read.raw, &patches, limits).map_err(|problem| refused(path, problem))?;
+    let place = match source_directory(path, &read.raw) {
+        Ok(top) if top.is_empty() => "dkms.conf".to_owned(),
+        Ok(top) => format!("{top}/dkms.conf"),
+        Err(_) => return source_of(path, read, changes.conf.as_deref()),
+    };
+    let old = match read.raw.get(&place) {
+        Some(Entry::File { bytes, .. }) => bytes.clone(),
+        _ => Vec::new(),
+    };
+    let mut text = changes.conf.unwrap_or(old);
+    if let Some(version) = &changes.version {
+        let mut replaced = String::from_utf8_lossy(&text).into_owned();
+        for placeholder in ["#MODULE_VERSION#", "#VERSION#", "@VERSION@"] {
+            replaced = replaced.replace(placeholder, version);
+        }
+        text = replaced.into_bytes();
+    }
+    read.raw.remove(&place);
+    let entry = Entry::File {
+        bytes: text,
+        executable: false,
+    };
+    read.raw
+        .insert(place.as_bytes(), entry)
+        .map_err(|problem| refused(path, problem))?;
+    source_of(path, read, None)
+}
+
 /// As [`ingest`], for the content of the file at `path`, which is not read again.
 ///
 /// # Errors

@@ -1,0 +1,154 @@
+//! A recipe: where a driver's source is, and what it lacks to be a package. Somebody reviewed it, as any code.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::ingest::{Change, Changes};
+
+/// A recipe cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// It cannot be read.
+    #[error("cannot read {path:?}: {source}")]
+    Read {
+        /// The recipe or patch.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no recipe.
+    #[error("{path:?} is not valid: {why}")]
+    Invalid {
+        /// The recipe.
+        path: PathBuf,
+        /// The first thing that is wrong.
+        why: String,
+    },
+    /// There is none.
+    #[error("{0:?} has no recipes")]
+    None(PathBuf),
+}
+
+impl RecipeError {
+    /// Suggested fix.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Read { .. } => "a recipe's patches lie beside it".to_owned(),
+            Self::Invalid { .. } => "docs/publishing.md has the keys of a recipe".to_owned(),
+            Self::None(_) => "give a directory with files NAME.toml".to_owned(),
+        })
+    }
+}
+
+/// `NAME.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What it is for, in a line.
+    pub summary: String,
+    /// SPDX expression; that of the source where it is not given.
+    #[serde(default)]
+    pub license: String,
+    /// Address for people; that of the source where it is not given.
+    #[serde(default)]
+    pub homepage: String,
+    /// The repository of the source, `https://…`.
+    pub git: String,
+    /// The tag or whole commit.
+    pub revision: String,
+    /// The dkms.conf where upstream has none, or one that is not usable as it is.
+    #[serde(default)]
+    pub dkms_conf: Option<String>,
+    /// The version that upstream's own packaging would put into its dkms.conf, for `#MODULE_VERSION#`, `#VERSION#` or `@VERSION@`.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Files with patches (`-p1`) beside the recipe, in their order.
+    #[serde(default)]
+    pub patches: Vec<String>,
+    /// When and how it was last tried with success.
+    #[serde(default)]
+    pub checked: Option<String>,
+    /// Why it was not.
+    #[serde(default)]
+    pub unchecked: Option<String>,
+}
+
+impl Recipe {
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// When it cannot be read or lacks something.
+    pub fn read(path: &Path) -> Result<Self, RecipeError> {
+        let text = fs::read_to_string(path).map_err(|source| RecipeError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let invalid = |why: String| RecipeError::Invalid {
+            path: path.to_owned(),
+            why,
+        };
+        let recipe: Self = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        if recipe.checked.is_some() == recipe.unchecked.is_some() {
+            return Err(invalid("it has to say either `checked` or `unchecked`".to_owned()));
+        }
+        let is_beside = |name: &String| {
+            let mut parts = Path::new(name).components();
+            matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+        };
+        if let Some(name) = recipe.patches.iter().find(|name| !is_beside(name)) {
+            return Err(invalid(format!("the patch {name:?} does not lie beside it")));
+        }
+        Ok(recipe)
+    }
+
+    /// The source, as `add` takes it.
+    pub fn source(&self) -> PathBuf {
+        PathBuf::from(format!("git+{}@{}", self.git, self.revision))
+    }
+
+    /// What is changed in the source, with the patches beside the recipe at `path`.
+    ///
+    /// # Errors
+    /// When a patch cannot be read.
+    pub fn changes(&self, path: &Path) -> Result<Changes, RecipeError> {
+        let mut changes = Changes {
+            conf: self.dkms_conf.as_ref().map(|conf| conf.clone().into_bytes()),
+            version: self.version.clone(),
+            patches: Vec::new(),
+        };
+        for name in &self.patches {
+            let file = path.with_file_name(name);
+            let text = fs::read(&file).map_err(|source| RecipeError::Read { path: file, source })?;
+            changes.patches.push(Change {
+                name: name.clone(),
+                text,
+            });
+        }
+        Ok(changes)
+    }
+}
+
+/// The recipes in a directory, by name.
+///
+/// # Errors
+/// When it cannot be read, or has none.
+pub fn recipes(dir: &Path) -> Result<Vec<PathBuf>, RecipeError> {
+    let unreadable = |source| RecipeError::Read {
+        path: dir.to_owned(),
+        source,
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        return Err(RecipeError::None(dir.to_owned()));
+    }
+    Ok(found)
+}
