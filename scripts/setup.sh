@@ -221,11 +221,11 @@ fetch_peers() {
     rm -rf "$inputs/peers/dkms" && dpkg-deb -x "$inputs"/peers/debs/dkms_*.deb "$inputs/peers/dkms.part"
     mv "$inputs/peers/dkms.part" "$inputs/peers/dkms"
   fi
-  if ! "$inputs/venv/bin/python" -c 'import tuf, prometheus_client' 2>/dev/null; then
-    say "setup: installing python-tuf and prometheus_client by pip into target/inputs/venv"
+  if ! "$inputs/venv/bin/python" -c 'import tuf, prometheus_client, pykickstart, ansible' 2>/dev/null; then
+    say "setup: installing python-tuf, prometheus_client, pykickstart and ansible-core by pip into target/inputs/venv"
     rm -rf "$inputs/venv"
-    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' 'prometheus_client>=0.20,<1' >&2 ||
-      die "pip could not install python-tuf and prometheus_client" "is the network up? try again"
+    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' 'prometheus_client>=0.20,<1' 'pykickstart>=3,<4' 'ansible-core>=2.15,<3' >&2 ||
+      die "pip could not install python-tuf and the others" "is the network up? try again"
   fi
 }
 

@@ -18,6 +18,7 @@ pub mod interrupt;
 pub mod intree;
 pub mod lock;
 pub mod medium;
+pub mod mok;
 pub mod overview;
 pub mod plan;
 pub mod report;

@@ -90,6 +90,7 @@ fn fetch(schemas: &mut Schemas) {
     let report = check("fetch-overview", &["report"]);
     assert!(report.stdout.contains("\"log_end\":\""), "{}", report.stdout);
     check("fetch-overview", &["report", "--identify"]);
+    check("fetch-mok", &["mok", "status"]);
     check("fetch-export", &["devices", "--export"]);
     let stick = story.repo.scratch().join("stick").display().to_string();
     check("fetch-media", &["media", "make", "--out", &stick, "--check"]);

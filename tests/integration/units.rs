@@ -88,3 +88,46 @@ fn run_hotplug(dir: &Path) -> bool {
         other => panic!("hotplug check ended with {other:?}"),
     }
 }
+
+/// Runs the script of the first boot in a directory of its own, with programs that only say how they were called.
+fn first_boot(has_medium: bool) -> String {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let log = at("log");
+    let script = unit("first-boot.in")
+        .replace("@libexec@", &at("bin"))
+        .replace("/dev/disk/by-label", &at("labels"))
+        .replace("/run/dkms-fetch/medium", &at("medium"))
+        .replace("/var/lib/dkms-fetch", &at("state"));
+    fs::write(at("first-boot"), script).expect("a script");
+    fs::create_dir(at("bin")).expect("a directory");
+    for (name, code) in [("run", 0), ("mount", 0), ("mountpoint", 1), ("systemctl", 0)] {
+        let text = format!("#!/bin/sh\necho {name} \"$@\" >>{log}\nexit {code}\n");
+        fs::write(at(&format!("bin/{name}")), text).expect("a program");
+        let made = Command::new("chmod")
+            .args(["755", &at(&format!("bin/{name}"))])
+            .status();
+        assert!(made.expect("chmod runs").success());
+    }
+    if has_medium {
+        fs::create_dir(at("labels")).expect("a directory");
+        fs::write(at("labels/DKMSFETCH"), "").expect("a file");
+    }
+    let path = format!("{}:{}", at("bin"), std::env::var("PATH").expect("a path"));
+    let ended = Command::new("/bin/sh").arg(at("first-boot")).env("PATH", path).status();
+    assert!(ended.expect("sh runs").success());
+    assert!(dir.path().join("state/first-boot-done").exists());
+    fs::read_to_string(log).expect("a log").replace(&at(""), "")
+}
+
+#[test]
+fn the_first_boot_mounts_a_medium_and_uses_it() {
+    let plain = first_boot(false);
+    assert!(plain.ends_with("run --network-budget 300\n"), "{plain}");
+    let with = first_boot(true);
+    assert!(
+        with.contains("mount -o ro,nosuid,nodev,noexec labels/DKMSFETCH medium\n"),
+        "{with}"
+    );
+    assert!(with.ends_with("run --network-budget 300 --medium medium\n"), "{with}");
+}

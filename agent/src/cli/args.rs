@@ -190,6 +190,12 @@ pub enum Command {
         #[arg(long)]
         identify: bool,
     },
+    /// The key that signs modules, and whether this machine's firmware accepts it
+    Mok {
+        /// What to do.
+        #[command(subcommand)]
+        command: MokCommand,
+    },
     /// Make a medium for machines without a network
     Media {
         /// What to do.
@@ -218,6 +224,24 @@ pub enum Command {
     },
     /// Print the manual page, roff: `dkms-fetch man | man -l -`
     Man,
+}
+
+/// The subcommands of `mok`.
+#[derive(Debug, Subcommand)]
+pub enum MokCommand {
+    /// Show the key, and how far its enrolment is; exit code 7 where modules need it and it is not accepted
+    Status,
+    /// Ask the firmware to accept the key at the next start, by mokutil, which asks for a password; makes the key if there is none
+    Enroll {
+        /// A password as `mokutil --generate-hash` writes it, for a factory where nobody types
+        #[arg(long, value_name = "FILE")]
+        hash_file: Option<PathBuf>,
+    },
+    /// Write the certificate, DER, for the firmware's own database
+    Export {
+        /// Where to
+        file: PathBuf,
+    },
 }
 
 /// The subcommands of `media`.

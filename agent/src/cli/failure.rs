@@ -17,6 +17,7 @@ use crate::fetch::FetchError;
 use crate::intree::InTreeError;
 use crate::lock::LockError;
 use crate::medium::MediumError;
+use crate::mok::MokError;
 use crate::runtime::Interrupted;
 use crate::state::{Paths, StateError};
 use crate::sync::SyncError;
@@ -171,6 +172,9 @@ pub enum Failure {
     /// A repository could not be synchronised.
     #[error(transparent)]
     Sync(#[from] SyncError),
+    /// A key could not be enrolled or exported.
+    #[error(transparent)]
+    Mok(#[from] MokError),
     /// A medium could not be made.
     #[error(transparent)]
     Medium(#[from] MediumError),
@@ -250,6 +254,7 @@ impl Failure {
             Self::Sync(error) => sync_exit(error),
             Self::Fetch(error) => fetch_exit(error),
             Self::Medium(error) if error.is_usage() => Exit::Usage,
+            Self::Mok(error) if error.is_usage() => Exit::Usage,
             Self::Lock(LockError::Busy { .. }) => Exit::TryAgain,
             _ if is_disk_full(self) => Exit::TryAgain,
             _ => Exit::Failed,
@@ -305,6 +310,7 @@ impl Failure {
             Self::Sync(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Medium(error) => error.hint(),
+            Self::Mok(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::InTree(error) => Some(error.hint()),

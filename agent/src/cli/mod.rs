@@ -14,6 +14,7 @@ mod history;
 mod hold;
 mod install;
 mod media;
+mod mok;
 mod nearest;
 mod overview;
 mod packages;
@@ -174,6 +175,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
             };
             overview::run(context, &outputs)
         }
+        Some(Command::Mok { command }) => mok::run(context, command),
         Some(Command::Media { command }) => media::run(context, command),
         Some(Command::Repo { command }) => repo::run(context, command),
         Some(Command::Doctor) => doctor::run(context),

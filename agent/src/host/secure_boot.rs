@@ -19,7 +19,8 @@ pub struct Signatures {
 }
 
 /// Secure Boot as the firmware and shim have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SecureBoot {
     /// No UEFI, or one without Secure Boot.
     Absent,
@@ -31,6 +32,19 @@ pub enum SecureBoot {
     Enabled,
     /// Not known: an image boots on machines that we do not see.
     Unknown,
+}
+
+impl SecureBoot {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Absent => "there is none",
+            Self::Disabled => "off",
+            Self::ShimOff => "on in the firmware, off in shim",
+            Self::Enabled => "on",
+            Self::Unknown => "not known",
+        }
+    }
 }
 
 impl Signatures {

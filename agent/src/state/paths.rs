@@ -77,6 +77,11 @@ impl Paths {
         self.lib.join("state.db")
     }
 
+    /// The note that the firmware was asked to accept the key for modules.
+    pub fn mok_request(&self) -> PathBuf {
+        self.lib.join("mok-request.json")
+    }
+
     /// The newest verified metadata of a repository, byte for byte as it was served.
     pub fn trust(&self, repository: &Name) -> PathBuf {
         self.lib.join("trust").join(repository.as_str())

@@ -26,7 +26,7 @@ pub enum TrustError {
         is_signed: bool,
     },
     /// Something is not as its signature, or the rules of this index, say it must be.
-    #[error("{file} of role {role} is not acceptable: {why}")]
+    #[error("{}", refusal(file, role, why))]
     Refused {
         /// The file.
         file: String,
@@ -88,6 +88,17 @@ pub enum Why {
     /// Its content is outside the scope of its role.
     #[error("it oversteps its role: {0}")]
     Scope(String),
+    /// It claims devices that its role may not sign for.
+    #[error("it claims {0}")]
+    Devices(String),
+}
+
+/// The sentence about a refused file.
+fn refusal(file: &str, role: &str, why: &Why) -> String {
+    match why {
+        Why::Devices(pattern) => format!("{file}: role {role} may not sign for {pattern}"),
+        why => format!("{file} of role {role} is not acceptable: {why}"),
+    }
 }
 
 impl TrustError {

@@ -17,9 +17,10 @@ pub const BY_ID: &str = "by-id/";
 /// The rule that the manifest violates.
 pub fn check(manifest: &Manifest, path: &str) -> Result<(), Why> {
     manifest.check().map_err(|error| match &error {
-        DocumentError::Invalid { problems, .. } if problems.iter().any(is_out_of_scope) => {
-            Why::Scope(error.to_string())
-        }
+        DocumentError::Invalid { problems, .. } => match problems.iter().find_map(out_of_scope) {
+            Some(why) => why,
+            None => Why::Malformed(error.to_string()),
+        },
         _ => Why::Malformed(error.to_string()),
     })?;
     let own = manifest.target_path();
@@ -30,8 +31,12 @@ pub fn check(manifest: &Manifest, path: &str) -> Result<(), Why> {
     }
 }
 
-fn is_out_of_scope(problem: &Problem) -> bool {
-    matches!(problem, Problem::OutOfScope { .. } | Problem::Scope(_))
+fn out_of_scope(problem: &Problem) -> Option<Why> {
+    match problem {
+        Problem::OutOfScope { pattern, .. } => Some(Why::Devices(pattern.clone())),
+        Problem::Scope(_) => Some(Why::Scope(problem.to_string())),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

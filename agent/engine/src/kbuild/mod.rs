@@ -35,7 +35,7 @@ pub(crate) use key::{Freshness, freshness};
 pub use once::RunState;
 pub(crate) use one::forget_failure;
 pub use queue::BuildQueue;
-pub use sign::{KeyPair, SignError, Signer, ensure_key_pair};
+pub use sign::{KeyPair, SignError, Signer, certificate_path, ensure_key_pair};
 pub(crate) use sign::{enrolment, warn_of_shared_key};
 
 use self::jobs::Jobs;

@@ -114,6 +114,11 @@ pub(crate) fn warn_of_shared_key(tree: &Tree, pair: &KeyPair, sink: &dyn Sink) {
     });
 }
 
+/// Where the certificate of this machine's key is, or will be.
+pub fn certificate_path(tree: &Tree, ubuntu: bool, release: Option<&str>) -> PathBuf {
+    KeyPlace::of(tree, ubuntu, release.unwrap_or_default()).certificate
+}
+
 /// Only dkms's own directory is made for a key: any other that is named has to be there.
 fn require_named_directories(tree: &Tree, place: &KeyPlace) -> Result<(), SignError> {
     let framework = tree.framework();

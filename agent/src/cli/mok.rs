@@ -1,0 +1,167 @@
+//! `mok`: the key that signs modules, and whether the machine accepts it.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::Command;
+
+use dkms_engine::command::find_program;
+use dkms_engine::kbuild::{certificate_path, ensure_key_pair};
+use dkms_engine::recovery::lock_and_recover;
+use serde::Serialize;
+
+use super::args::MokCommand;
+use super::context::Context;
+use super::failure::Failure;
+use crate::exit::Exit;
+use crate::files;
+use crate::host::SecureBoot;
+use crate::mok::{self, Enrolment, Key, MokError};
+use crate::report::Document;
+use crate::report::progress::{print_json, print_text};
+
+/// The final document of `mok`.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    key: Key,
+    /// Secure Boot as the firmware and shim have it.
+    secure_boot: SecureBoot,
+    /// Whether modules have to be signed by a key that the machine knows.
+    signatures_required: bool,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+pub(super) fn run(context: &Context, command: &MokCommand) -> Result<Exit, Failure> {
+    match command {
+        MokCommand::Status => Ok(answer(context, look(context)?)),
+        MokCommand::Enroll { hash_file } => enroll(context, hash_file.as_deref()),
+        MokCommand::Export { file } => export(context, file),
+    }
+}
+
+fn look(context: &Context) -> Result<Key, Failure> {
+    let tree = context.tree()?;
+    let release = context.host.running.as_deref();
+    let certificate = certificate_path(&tree, context.host.distribution.is_ubuntu(), release);
+    Ok(mok::look(context.root(), &certificate, &context.paths.mok_request()))
+}
+
+/// Prints the state. A key that is needed and not accepted is something that waits for a person: 7.
+fn answer(context: &Context, key: Key) -> Exit {
+    let signatures = context.host.signatures;
+    let required = signatures.required();
+    let exit = if required && key.state != Enrolment::Enrolled {
+        Exit::Pending
+    } else {
+        Exit::Converged
+    };
+    let hint = next_step(&key, required);
+    if context.options.json {
+        let body = Answer {
+            key,
+            secure_boot: signatures.secure_boot,
+            signatures_required: required,
+            hint,
+        };
+        print_json(&Document::new("mok", exit, body));
+        return exit;
+    }
+    let word = |yes: bool| if yes { "yes" } else { "no" };
+    print_text(format_args!("Secure Boot: {}", signatures.secure_boot.words()));
+    print_text(format_args!("modules have to be signed: {}", word(required)));
+    if let Some(trusted) = key.list_trusted {
+        print_text(format_args!("shim's list counts for the kernel: {}", word(trusted)));
+    }
+    print_text(format_args!("certificate: {}", key.certificate.display()));
+    if let Some(sha256) = &key.sha256 {
+        print_text(format_args!("sha256: {sha256}"));
+    }
+    print_text(format_args!("state: {}", key.state.words()));
+    if let Some(hint) = hint {
+        print_text(format_args!("next: {hint}"));
+    }
+    exit
+}
+
+fn next_step(key: &Key, required: bool) -> Option<String> {
+    let text = match key.state {
+        Enrolment::Pending => "restart, choose `Enroll MOK` on the blue screen, and give the password of the request",
+        Enrolment::NoKey | Enrolment::None if required => "dkms-fetch mok enroll",
+        Enrolment::Declined if required => {
+            "dkms-fetch mok enroll asks once more; the blue screen waits for ten seconds only"
+        }
+        Enrolment::Enrolled if key.list_trusted == Some(false) => "mokutil --trust-mok, then restart",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// Makes the key if there is none, and asks the firmware to accept it. What is asked for or accepted already is not asked for again.
+fn enroll(context: &Context, hash_file: Option<&Path>) -> Result<Exit, Failure> {
+    if !context.root().is_host() {
+        return Err(MokError::Image.into());
+    }
+    let before = look(context)?;
+    if matches!(before.state, Enrolment::Enrolled | Enrolment::Pending) {
+        return Ok(answer(context, before));
+    }
+    if before.state == Enrolment::NoFirmware {
+        return Err(MokError::NoFirmware.into());
+    }
+    if hash_file.is_none() && !std::io::stdin().is_terminal() {
+        return Err(MokError::NoTerminal.into());
+    }
+    let tool = find_program(context.root(), "mokutil").ok_or(MokError::NoTool)?;
+    if context.options.check {
+        print_text(format_args!(
+            "would ask the firmware to accept {}",
+            before.certificate.display()
+        ));
+        return Ok(Exit::Converged);
+    }
+    let _run = context.writer()?;
+    let tree = context.tree()?;
+    let lock = lock_and_recover(&tree, &context.reporter)?;
+    let release = context.host.running.as_deref();
+    let is_ubuntu = context.host.distribution.is_ubuntu();
+    let pair = ensure_key_pair(&tree, &lock, is_ubuntu, release, &context.reporter).map_err(MokError::Key)?;
+    let mut command = Command::new(tool);
+    command.arg("--import").arg(&pair.certificate);
+    if let Some(file) = hash_file {
+        command.arg("--hash-file").arg(file);
+    }
+    // It asks for a password on the terminal.
+    let ended = command.status().map_err(MokError::Start)?;
+    if !ended.success() {
+        return Err(MokError::Tool {
+            status: ended.to_string(),
+        }
+        .into());
+    }
+    let after = look(context)?;
+    if let Some(sha256) = &after.sha256 {
+        let note = context.paths.mok_request();
+        mok::note_request(context.root(), sha256, &note).map_err(|source| Failure::Write { path: note, source })?;
+    }
+    Ok(answer(context, after))
+}
+
+/// Writes the certificate for a factory: DER, as firmware set-ups and MokManager read it from a disk.
+fn export(context: &Context, file: &Path) -> Result<Exit, Failure> {
+    let key = look(context)?;
+    let certificate = std::fs::read(&key.certificate).map_err(|_| MokError::NoKey {
+        certificate: key.certificate.clone(),
+    })?;
+    if !context.options.check {
+        files::write_atomically(file, &certificate).map_err(|source| Failure::Write {
+            path: file.to_owned(),
+            source,
+        })?;
+    }
+    if !context.options.json {
+        print_text(format_args!("certificate: {}", file.display()));
+    }
+    Ok(answer(context, key))
+}
