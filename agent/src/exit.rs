@@ -71,7 +71,7 @@ Exit codes:
    5  every build failed
    6  partly done
    7  done, and a reboot or the enrolment of a key is pending
-   8  a device has no driver: with --require-all, or where its package is installed and drives nothing
+   8  a device has no driver: with --require-all, with check-kernel, or where its package is installed and drives nothing
   75  try again later: another run is in progress, the disk is full, or the index is out of date
  130  interrupted by SIGINT (129 by SIGHUP, 143 by SIGTERM); the next run goes on
 With --detailed-exitcode also:

@@ -100,6 +100,9 @@ fn fetch(schemas: &mut Schemas) {
     check("fetch-hold", &["unhold", "edu"]);
     check("fetch-history", &["history"]);
     check("fetch-recover", &["recover"]);
+    let newer = story.second_kernel("6.1.0-99-amd64");
+    let lost = check("fetch-check-kernel", &["check-kernel", &newer]);
+    assert!(lost.stdout.contains("\"available\""), "{}", lost.stdout);
     check("fetch-remove", &["remove", "edu", "--check"]);
     check("fetch-remove", &["remove", "edu"]);
     check("fetch-report", &["install", "edu/1.0"]);

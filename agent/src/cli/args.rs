@@ -156,6 +156,12 @@ pub enum Command {
         #[arg(long)]
         hold: bool,
     },
+    /// Say which devices that work now will have no driver under another kernel, before it is booted (exit code 8)
+    CheckKernel {
+        /// The kernel's release
+        #[arg(value_name = "RELEASE")]
+        release: String,
+    },
     /// Take back a driver that stopped this machine when it was loaded for the first time
     Recover,
     /// Show what is installed, held, and quarantined

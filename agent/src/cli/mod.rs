@@ -2,6 +2,7 @@
 
 pub mod args;
 mod auto;
+mod check_kernel;
 mod completions;
 mod context;
 mod devices;
@@ -158,6 +159,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::Fetch { packages }) => fetch::run(context, packages),
         Some(Command::Install { packages, reload }) => install::run(context, packages, *reload),
         Some(Command::Remove { packages, hold }) => remove::run(context, packages, *hold),
+        Some(Command::CheckKernel { release }) => check_kernel::run(context, release),
         Some(Command::Recover) => recover::run(context),
         Some(Command::Status) => status::run(context),
         Some(Command::History { last }) => history::run(context, *last),

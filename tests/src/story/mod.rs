@@ -87,6 +87,41 @@ impl Story {
         format!("file://{}/", self.repo.public().display())
     }
 
+    /// Adds a kernel `release` with the same modules of its own as the first one, and no headers; returns its name.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn second_kernel(&self, release: &str) -> String {
+        let (from, to) = (
+            self.path("lib/modules").join(&self.kernel),
+            self.path("lib/modules").join(release),
+        );
+        fs::create_dir_all(&to).expect("a directory");
+        for list in [
+            "modules.alias",
+            "modules.builtin",
+            "modules.builtin.modinfo",
+            "modules.dep",
+            "modules.order",
+        ] {
+            let lines = fs::read(from.join(list)).expect("a list");
+            let lines = String::from_utf8_lossy(&lines).into_owned();
+            // What was installed for the first one is not there.
+            let own = lines
+                .lines()
+                .filter(|line| !line.contains("edu"))
+                .map(|line| format!("{line}\n"));
+            let text = if list == "modules.builtin.modinfo" {
+                lines.clone()
+            } else {
+                own.collect()
+            };
+            fs::write(to.join(list), text).expect("a list");
+        }
+        release.to_owned()
+    }
+
     /// Makes `url` the repository's only mirror.
     pub fn use_mirror(&self, url: &str) {
         let text = format!("name = \"test\"\nroot = \"test.root.json\"\nurls = [\"{url}\"]\n");
