@@ -123,8 +123,15 @@ fn others<'c>(context: &'c Context, release: &str) -> Vec<&'c String> {
     }
 }
 
-/// Whether the device has a driver now, as far as that is known: of a machine that is not here it is not.
+/// Processors. Their driver is built in; modules that claim them set frequencies, and a kernel can do that without a module.
+const PROCESSORS: [&str; 2] = ["acpi:ACPI0007:", "acpi:LNXCPU:"];
+
+/// Whether the device has a driver of its own now, as far as that is known: of a machine that is not here it is not.
 fn works(device: &Device, here: bool) -> bool {
+    let mut names = device.modaliases.iter().map(ToString::to_string);
+    if names.any(|name| PROCESSORS.iter().any(|processor| name.starts_with(processor))) {
+        return false;
+    }
     match device.binding {
         Binding::NeverBinds => false,
         Binding::Bound { .. } => true,
