@@ -24,10 +24,11 @@ demo: ## the main job on real drivers, real kernels and recorded machines
 	$(CARGO) build --locked --release --bins
 	@scripts/demo.sh
 
-lint: ## formatting and lints, warnings as errors
+lint: ## formatting, lints and links of the API documentation, warnings as errors
 	@scripts/setup.sh lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
 test: lint ## every test but the long suites
 	@scripts/setup.sh test
@@ -36,7 +37,7 @@ test: lint ## every test but the long suites
 
 test-full: test ## the long suites too
 	@scripts/setup.sh full
-	$(CARGO) test --locked --workspace --features dkms-tests/full --test full --test alone
+	$(CARGO) test --locked --workspace --features dkms-tests/full --test full
 	@scripts/setup.sh fuzz
 	@scripts/fuzz.sh --runs 20000
 	@scripts/deny.sh

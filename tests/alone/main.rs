@@ -1,4 +1,4 @@
-//! What troubles the whole machine while it runs, and so runs with nothing beside it: a part of `make test-full`.
+//! What troubles the whole machine while it runs. It is a program of its own, because cargo runs these one after the other.
 
 use std::fs;
 use std::process::Command;
