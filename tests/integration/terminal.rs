@@ -38,6 +38,15 @@ fn text(output: Output) -> String {
 /// Nothing of [`ATTACK`] was sent, and the text around it was shown.
 #[track_caller]
 fn check(shown: &str, what: &str) {
+    check_nothing_sent(shown, what);
+    assert!(
+        shown.contains("E\\u{202e}F\\u{2066}G"),
+        "{what} is not shown: {shown:?}"
+    );
+}
+
+#[track_caller]
+fn check_nothing_sent(shown: &str, what: &str) {
     let sent = [
         "\u{1b}]",
         "\u{7}",
@@ -51,10 +60,6 @@ fn check(shown: &str, what: &str) {
     for control in sent {
         assert!(!shown.contains(control), "{control:?} of {what} was sent: {shown:?}");
     }
-    assert!(
-        shown.contains("E\\u{202e}F\\u{2066}G"),
-        "{what} is not shown: {shown:?}"
-    );
 }
 
 /// The same for JSON, which has escapes of its own.
@@ -96,6 +101,9 @@ fn dkms_shows_what_a_package_writes_and_sends_nothing_of_it() {
 
     let pre_build = machine("PRE_BUILD=evil.sh\n", &[("evil.sh", &printed)]);
     check(&dkms(&pre_build, &build), "a script's output");
+
+    let post_add = machine("POST_ADD=evil.sh\n", &[("evil.sh", &printed)]);
+    check(&dkms(&post_add, "dkms add hello/1"), "the output of a script of root");
 
     let conf = format!("printf '%s\\n' '{ATTACK}' >&2; exit 3\n");
     let conf = machine(Box::leak(conf.into_boxed_str()), &[]);
@@ -146,6 +154,25 @@ fn the_agent_shows_what_packages_and_devices_say_and_sends_nothing_of_it() {
         &run(&["explain", EDU, "--devices", &devices, "--kernel", &story.kernel]),
         "a device's name",
     );
+}
+
+#[test]
+fn the_agent_sends_nothing_of_what_a_mirror_says() {
+    let story = Story::with_driver();
+    let timestamp = story.repo.public().join("metadata/timestamp.json");
+    let text = serde_json::to_string(ATTACK).expect("JSON");
+    for document in [
+        format!("{{\"signed\":{{\"_type\":{text}}},\"signatures\":[]}}"),
+        format!(
+            "{{\"signed\":{{\"_type\":\"timestamp\",{text}:1}},\"signatures\":[{{\"keyid\":{text},\"sig\":{text}}}]}}"
+        ),
+        ATTACK.to_owned(),
+    ] {
+        fs::write(&timestamp, &document).expect("write");
+        let shown = on_terminal(&program(&story.arguments(&["sync"])));
+        assert!(shown.contains("error:") && shown.contains("hint:"), "{shown:?}");
+        check_nothing_sent(&shown, &document);
+    }
 }
 
 #[test]

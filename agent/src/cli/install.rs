@@ -7,11 +7,21 @@ use super::sync::{self, Opened};
 use super::view::View;
 use super::{packages, runtime, work};
 use crate::apply::{Done, End, Goal};
+use crate::device::Device;
 use crate::exit::Exit;
 use crate::plan;
 use crate::report::progress::print_json;
 use crate::state::records::Records;
 use crate::survey::Offers;
+
+/// The devices that must not lose a driver that works. A package is named by its name, so that it is installed also where devices cannot
+/// be listed; those of this machine say nothing about an image.
+fn devices(context: &Context) -> (Vec<Device>, bool) {
+    if context.options.devices.is_none() && !context.root().is_host() {
+        return (Vec::new(), false);
+    }
+    context.devices().unwrap_or_default()
+}
 
 pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<Exit, Failure> {
     context.require_repository()?;
@@ -44,7 +54,8 @@ pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<E
     let named = |name: &str| names.iter().any(|text| packages::parse(text).0 == name);
     rules.held.retain(|name| !named(name));
     rules.quarantine.retain(|entry| !named(&entry.package));
-    let mut view = View::open(context, &[], false, &index, &records)?;
+    let (devices, here) = devices(context);
+    let mut view = View::open(context, &devices, here, &index, &records)?;
     let mut report = view.report(context, "install", &index)?;
     let mut all = Done::default();
     let mut surveys = std::mem::take(&mut view.surveys);

@@ -117,6 +117,33 @@ fn a_vendors_module_does_not_take_the_place_of_the_kernels() {
 }
 
 #[test]
+fn a_named_package_takes_no_working_driver_from_a_device() {
+    let story = Story::new();
+    story.add_changed("edu", "1.0", 0x11e8, Source::Good, |dir| {
+        append(&dir.join("dkms.conf"), "DEST_MODULE_NAME[0]=ahci\n");
+        // Devices of two vendors: the curated role signs.
+        let source = fs::read_to_string(dir.join("edu.c")).expect("a source");
+        let both = source.replace("ids[] = {", "ids[] = { { PCI_DEVICE(0x10ec, 0x11e8) },");
+        assert_ne!(source, both);
+        fs::write(dir.join("edu.c"), both).expect("write");
+    });
+    story.publish();
+    let list = story.device_list().display().to_string();
+    let arguments = ["install", "edu", "--kernel", &story.kernel, "--devices", &list];
+    let run = story.run(&arguments);
+    assert_ne!(run.code, 0, "{}", run.stdout);
+    run.assert(
+        run.code,
+        &["may not replace the kernel's own module ahci:", "works with it"],
+    );
+    assert!(!story.module("ahci").exists());
+    story.devices(&[EDU]);
+    // No device works with it: it is built, and weighed against the kernel's own by its version.
+    story.run(&arguments).assert(0, &["edu 1.0"]);
+    assert!(story.path("var/lib/dkms/edu/1.0").exists());
+}
+
+#[test]
 fn packages_of_one_name_of_two_vendors_are_both_installed() {
     let story = Story::new();
     let one = Quorum { threshold: 1, keys: 1 };
