@@ -287,7 +287,7 @@ mod tests {
         let other = Modalias::parse("pci:v0000FFFFd0000FFFF").unwrap();
         let mut found = tree.claims(&[&other, &modalias, &modalias]);
         assert_eq!(found[1], found[2], "twins have equal claims");
-        assert_eq!(found[0], Claims::default());
+        assert!(found[0].own.is_empty(), "{:?}", found[0]);
         found.remove(1).own.into_iter().map(|claim| claim.module).collect()
     }
 
