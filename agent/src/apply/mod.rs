@@ -1,4 +1,4 @@
-//! The only loop that carries out a plan: fetch, add, build, install, load, check, record. [`round`] is what happens to one plan.
+//! The only loop that carries out a plan: fetch, add, build, install, load, check, record. `round.rs` is what happens to one plan.
 //!
 //! A failure is a value. It puts a version in quarantine or sets a package aside, and the plan is made again, so that the next
 //! candidate is tried. Every round rules out at least one version, so the loop ends.
