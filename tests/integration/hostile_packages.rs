@@ -187,7 +187,7 @@ fn hostile_archives() {
     );
     check("cut.tar.gz", b"\x1f\x8b\x08\x00garbage", "is refused");
     check("nothing.tar", b"", "has no dkms.conf");
-    check("text.txt", b"hello", "neither a directory, nor a tar archive");
+    check("text.txt", b"hello", "neither a directory, nor an archive");
 
     // A million entries, as far as anybody reads them; and a file that claims more than a package may have.
     let mut many = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("zstd");
@@ -248,8 +248,8 @@ fn hostile_directories() {
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
     story.refuses(&pipe, "neither file, directory nor link");
     // Neither of these ever ends when it is read.
-    story.refuses(&fifo, "neither a directory, nor a tar archive");
-    story.refuses(Path::new("/dev/zero"), "neither a directory, nor a tar archive");
+    story.refuses(&fifo, "neither a directory, nor an archive");
+    story.refuses(Path::new("/dev/zero"), "neither a directory, nor an archive");
     story.refuses(&story.packages.path().join("absent"), "No such file");
     let name = "evil\u{1b}[31m\u{7}.tar";
     story.refuses(&story.file(name, b""), "has no dkms.conf");
