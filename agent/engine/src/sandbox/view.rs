@@ -1,5 +1,6 @@
 //! What a program in the sandbox may see and write, as a value. Everything else does not exist for it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::account::Account;
@@ -96,12 +97,14 @@ impl View {
             .map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest))
     }
 
-    /// The writable directories, as paths on the running system.
+    /// The writable directories, as paths on the running system: each once, whatever names it has in the sandbox, and none that lies in
+    /// another one.
     pub(crate) fn written(&self) -> impl Iterator<Item = &Path> {
-        self.binds
-            .iter()
-            .filter(|bind| bind.access == Access::Write)
-            .map(|bind| bind.source.as_path())
+        let writable = self.binds.iter().filter(|bind| bind.access == Access::Write);
+        let dirs: BTreeSet<&Path> = writable.map(|bind| bind.source.as_path()).collect();
+        let outer = dirs.clone();
+        dirs.into_iter()
+            .filter(move |dir| !dir.ancestors().skip(1).any(|above| outer.contains(above)))
     }
 
     /// Its limits.
@@ -162,6 +165,18 @@ mod tests {
                 ("/usr/lib".into(), "/usr/bin".into(), Access::Read),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_written_is_counted_once() {
+        let view = View::new(Path::new("/"), Account::ours(), Limits::evaluation())
+            .write_as("/work/build", "/usr/src/x")
+            .write_as("/work/build", "/var/lib/dkms/x/1/build")
+            .write("/work")
+            .write("/tmp")
+            .read("/usr");
+        let written: Vec<&Path> = view.written().collect();
+        assert_eq!(written, [Path::new("/tmp"), Path::new("/work")]);
     }
 
     #[test]
