@@ -12,6 +12,7 @@ use dkms_support::chain;
 
 use super::{Attempt, Cause, Failure, RemoveError, Worker};
 use crate::files;
+use crate::host::boot_id;
 use crate::report::progress::ProgressEvent;
 use crate::state::StateError;
 use crate::state::records::{FirstLoad, Quarantined, Records};
@@ -132,10 +133,4 @@ fn write_blacklist(root: &Root, records: &Records) -> Result<(), StateError> {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StateError::Io { path, source }),
         _ => Ok(()),
     }
-}
-
-/// What the kernel calls this boot; empty where nothing runs, as in an image.
-fn boot_id(root: &Root) -> String {
-    let path = root.join("/proc/sys/kernel/random/boot_id");
-    std::fs::read_to_string(path).map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }

@@ -2,17 +2,30 @@
 
 use std::io::Write as _;
 
+use dkms_engine::tree::Tree;
+
 use super::context::Context;
 use super::failure::Failure;
 use super::requirement;
 use super::view::View;
 use crate::exit::{self, Exit};
-use crate::report::KernelReport;
 use crate::report::progress::{print_json, print_text};
 use crate::report::table::{self, Look};
+use crate::report::{KernelReport, Report};
+use crate::state::index::Index;
 use crate::state::records::Records;
 
-pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
+/// A machine that was looked at, and what it was looked at with.
+pub(super) struct Seen {
+    /// Every device with its verdict, for each target kernel; without exit code and duration.
+    pub(super) report: Report,
+    pub(super) index: Index,
+    pub(super) records: Records,
+    pub(super) tree: Tree,
+}
+
+/// Looks at the devices of a machine; changes nothing.
+pub(super) fn look(context: &Context) -> Result<Seen, Failure> {
     let (devices, here) = context.devices()?;
     let index = context.any_index();
     let records = Records::open_to_read(&context.paths)?;
@@ -25,6 +38,17 @@ pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
             .kernels
             .push(view.kernel(survey, &view.machine.plan(survey, &rules)));
     }
+    let tree = view.tree;
+    Ok(Seen {
+        report,
+        index,
+        records,
+        tree,
+    })
+}
+
+pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
+    let Seen { mut report, index, .. } = look(context)?;
     let exits: Vec<Exit> = report
         .kernels
         .iter()

@@ -33,10 +33,7 @@ pub(super) fn run(context: &Context, file: Option<&Path>) -> Result<Exit, Failur
     let (devices, _) = context.devices()?;
     let list = list(&devices);
     if let Some(file) = file.filter(|_| !context.options.check) {
-        files::write_atomically(file, list.as_bytes()).map_err(|source| Failure::Write {
-            path: file.to_owned(),
-            source,
-        })?;
+        files::write_atomically(file, list.as_bytes()).map_err(Failure::writing(file))?;
     }
     let exit = Exit::Converged;
     if context.options.json {

@@ -1,6 +1,6 @@
 //! All errors that can stop a run, each with its exit code and suggested fix.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dkms_engine::kernel::KernelError;
 use dkms_engine::package::DkmsId;
@@ -223,6 +223,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Makes an error of writing or removing `path` one that stops the run.
+    pub(super) fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        |source| Self::Write { path, source }
+    }
+
     /// The exit code that stands for it.
     pub fn exit(&self) -> Exit {
         match self {

@@ -143,7 +143,7 @@ fn enroll(context: &Context, hash_file: Option<&Path>) -> Result<Exit, Failure> 
     let after = look(context)?;
     if let Some(sha256) = &after.sha256 {
         let note = context.paths.mok_request();
-        mok::note_request(context.root(), sha256, &note).map_err(|source| Failure::Write { path: note, source })?;
+        mok::note_request(context.root(), sha256, &note).map_err(Failure::writing(&note))?;
     }
     Ok(answer(context, after))
 }
@@ -155,10 +155,7 @@ fn export(context: &Context, file: &Path) -> Result<Exit, Failure> {
         certificate: key.certificate.clone(),
     })?;
     if !context.options.check {
-        files::write_atomically(file, &certificate).map_err(|source| Failure::Write {
-            path: file.to_owned(),
-            source,
-        })?;
+        files::write_atomically(file, &certificate).map_err(Failure::writing(file))?;
     }
     if !context.options.json {
         print_text(format_args!("certificate: {}", file.display()));

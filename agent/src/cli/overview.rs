@@ -8,8 +8,9 @@ use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::{Filter, Tree};
 
 use super::context::Context;
+use super::devices::{self, Seen};
 use super::failure::Failure;
-use super::view::View;
+use super::status::{problems, record_of};
 use crate::exit::Exit;
 use crate::files;
 use crate::overview::{Failed, Identity, Installed, KernelOverview, Overview, html, metrics};
@@ -46,10 +47,7 @@ pub(super) fn run(context: &Context, outputs: &Outputs<'_>) -> Result<Exit, Fail
             // The reader may close the pipe early.
             let _ = std::io::stdout().write_all(text.as_bytes());
         } else if !context.options.check {
-            files::write_atomically(path, text.as_bytes()).map_err(|source| Failure::Write {
-                path: path.to_owned(),
-                source,
-            })?;
+            files::write_atomically(path, text.as_bytes()).map_err(Failure::writing(path))?;
         }
     }
     if context.options.json {
@@ -80,26 +78,18 @@ fn show(overview: &Overview) {
 }
 
 fn overview(context: &Context, identify: bool) -> Result<Overview, Failure> {
-    let (devices, here) = context.devices()?;
-    let index = context.any_index();
-    let records = Records::open_to_read(&context.paths)?;
-    let rules = context.rules(&index, &records)?;
-    let view = View::open(context, &devices, here, &index, &records)?;
-    let mut report = view.report(context, "devices", &index)?;
-    let mut kernels = Vec::new();
-    for survey in &view.surveys {
-        view.warn_about(context, survey, &rules, &mut report);
-        let kernel = view.kernel(survey, &view.machine.plan(survey, &rules));
-        kernels.push(KernelOverview {
-            running: context.host.running.as_deref() == Some(&kernel.release),
-            release: kernel.release,
-            arch: kernel.arch,
-            devices: kernel.devices,
-        });
-    }
+    let Seen {
+        report, records, tree, ..
+    } = devices::look(context)?;
+    let kernels = report.kernels.into_iter().map(|kernel| KernelOverview {
+        running: context.host.running.as_deref() == Some(&kernel.release),
+        release: kernel.release,
+        arch: kernel.arch,
+        devices: kernel.devices,
+    });
     let failed = records.quarantined()?;
     let failed = failed.into_iter().map(|entry| Failed {
-        log_end: log_end(&view.tree, &entry, &context.host.arch),
+        log_end: log_end(&tree, &entry, &context.host.arch),
         entry,
     });
     let mut overview = Overview {
@@ -108,8 +98,8 @@ fn overview(context: &Context, identify: bool) -> Result<Overview, Failure> {
         distribution: context.host.distribution.name().to_owned(),
         signatures_required: context.host.signatures.required(),
         repositories: report.repositories,
-        kernels,
-        installed: installed(&view.tree, &records)?,
+        kernels: kernels.collect(),
+        installed: installed(&tree, &records)?,
         held: records.holds()?,
         failed: failed.collect(),
         history: records.history(HISTORY)?,
@@ -127,24 +117,16 @@ fn overview(context: &Context, identify: bool) -> Result<Overview, Failure> {
 fn installed(tree: &Tree, records: &Records) -> Result<Vec<Installed>, Failure> {
     let noted = records.installed()?;
     let one = |status: dkms_engine::tree::Status| {
+        let problems = problems(&status);
         let kernel = status.kernel.map(|kernel| kernel.release).unwrap_or_default();
-        let package = status.package;
-        let source = noted
-            .iter()
-            .find(|one| one.package == package.module && one.dkms_version == package.version && one.kernel == kernel);
-        let missing = status
-            .modules_missing
-            .then(|| "modules are missing below /lib/modules".to_owned());
-        let differ = status
-            .modules_differ
-            .then(|| "installed modules are not those that were built".to_owned());
+        let record = record_of(&noted, &status.package, &kernel);
         Installed {
-            repository: source.map(|source| source.repository.clone()),
-            package: package.module,
-            version: package.version,
+            repository: record.map(|record| record.repository.clone()),
+            package: status.package.module,
+            version: status.package.version,
             kernel,
             state: status.state.word().to_owned(),
-            problems: missing.into_iter().chain(differ).collect(),
+            problems,
         }
     };
     Ok(tree.status(&Filter::default()).into_iter().map(one).collect())

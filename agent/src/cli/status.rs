@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use dkms_engine::tree::{Filter, State, Tree};
+use dkms_engine::package::DkmsId;
+use dkms_engine::tree::{Filter, State, Status, Tree};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -46,6 +47,24 @@ struct Line {
     problems: Vec<String>,
 }
 
+/// What is wrong with a package in the tree, in words.
+pub(super) fn problems(status: &Status) -> Vec<String> {
+    let missing = status
+        .modules_missing
+        .then(|| "modules are missing below /lib/modules".to_owned());
+    let differ = status
+        .modules_differ
+        .then(|| "installed modules are not those that were built".to_owned());
+    missing.into_iter().chain(differ).collect()
+}
+
+/// What the records say of a package in the tree.
+pub(super) fn record_of<'r>(records: &'r [InstallRecord], package: &DkmsId, kernel: &str) -> Option<&'r InstallRecord> {
+    records
+        .iter()
+        .find(|one| one.package == package.module && one.dkms_version == package.version && one.kernel == kernel)
+}
+
 pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
     let tree = context.tree()?;
     let records = Records::open_to_read(&context.paths)?;
@@ -55,23 +74,15 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         .into_iter()
         .filter(|status| status.kernel.is_some())
         .map(|status| {
+            let problems = problems(&status);
             let kernel = status.kernel.map(|kernel| kernel.release).unwrap_or_default();
-            let missing = status
-                .modules_missing
-                .then(|| "modules are missing below /lib/modules".to_owned());
-            let differ = status
-                .modules_differ
-                .then(|| "installed modules are not those that were built".to_owned());
-            let of_this = |i: &&InstallRecord| {
-                i.package == status.package.module && i.dkms_version == status.package.version && i.kernel == kernel
-            };
             Line {
-                source: noted.iter().find(of_this).cloned(),
+                source: record_of(&noted, &status.package, &kernel).cloned(),
                 package: status.package.module,
                 dkms_version: status.package.version,
                 kernel,
                 state: status.state,
-                problems: missing.into_iter().chain(differ).collect(),
+                problems,
             }
         });
     let answer = Answer {

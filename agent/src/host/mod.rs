@@ -65,6 +65,12 @@ fn machine_id(root: &Root) -> Option<String> {
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_ascii_lowercase())
 }
 
+/// What the kernel calls this boot (random(4)); empty where nothing runs, as in an image.
+pub fn boot_id(root: &Root) -> String {
+    let content = read_bounded(&root.join("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
+    String::from_utf8(content).unwrap_or_default().trim().to_owned()
+}
+
 /// The first page of a small file; `None` when it cannot be read.
 fn read_bounded(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();

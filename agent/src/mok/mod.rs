@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 pub use error::MokError;
 
 use crate::files;
+use crate::host::boot_id;
 
 /// How far the enrolment of the key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -138,11 +139,6 @@ pub fn note_request(root: &Root, sha256: &str, note: &Path) -> io::Result<()> {
         boot_id: boot_id(root),
     };
     files::write_atomically(note, &serde_json::to_vec(&request)?)
-}
-
-fn boot_id(root: &Root) -> String {
-    let text = fs::read_to_string(root.join("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
-    text.trim().to_owned()
 }
 
 #[cfg(test)]

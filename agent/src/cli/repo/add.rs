@@ -93,10 +93,7 @@ pub(super) fn run(
         let pinned = dir.join(format!("{name}.root.json"));
         let text = file_text(&name, &source.urls, source.priority);
         for (path, bytes) in [(&pinned, &bytes[..]), (&file, text.as_bytes())] {
-            files::write_atomically(path, bytes).map_err(|source| Failure::Write {
-                path: path.clone(),
-                source,
-            })?;
+            files::write_atomically(path, bytes).map_err(Failure::writing(path))?;
         }
     }
     let exit = Exit::Converged;

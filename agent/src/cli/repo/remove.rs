@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 
 use serde_json::json;
 
@@ -44,32 +43,28 @@ pub(super) fn run(context: &Context, names: &[String]) -> Result<Exit, Failure> 
 
 fn remove(context: &Context, repository: &Repository) -> Result<(), Failure> {
     let own = context.root().join(config::DIR).join("repos.d");
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source: io::Error| Failure::Write { path, source }
-    };
     if repository.file.starts_with(&own) {
-        files::remove(&repository.file).map_err(failed(&repository.file))?;
+        files::remove(&repository.file).map_err(Failure::writing(&repository.file))?;
         // The root that `repo add` put beside it; another one may be used by others.
         let beside = own.join(format!("{}.root.json", repository.name));
         if repository.root == beside {
-            files::remove(&beside).map_err(failed(&beside))?;
+            files::remove(&beside).map_err(Failure::writing(&beside))?;
         }
     } else if let Some(name) = repository.file.file_name() {
         // A package installed the file: a mask of the same name in /etc stays when that is updated.
         let mask = own.join(name);
-        files::write_atomically(&mask, b"").map_err(failed(&mask))?;
+        files::write_atomically(&mask, b"").map_err(Failure::writing(&mask))?;
     }
     let paths = &context.paths;
     let name = &repository.name;
     for dir in [paths.trust(name), paths.segments(name)] {
         match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&dir)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Failure::writing(&dir)(error)),
             _ => {}
         }
     }
     for file in [paths.index(name), paths.etags(name)] {
-        files::remove(&file).map_err(failed(&file))?;
+        files::remove(&file).map_err(Failure::writing(&file))?;
     }
     Ok(())
 }
