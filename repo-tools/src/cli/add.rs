@@ -1,14 +1,14 @@
 //! `dkms-repo add`: packages into the staging area.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use dkms_engine::sandbox::Policy;
 
 use super::{Context, Failure, print};
 use crate::files;
-use crate::intake::{self, Intake, IntakeError, Made, Outcome};
+use crate::intake::{self, Intake, IntakeError, Made, Outcome, Prepared};
 use crate::package::Vendors;
 use crate::stage::{Stage, StagedPackage};
 
@@ -89,8 +89,18 @@ fn add(
             notes: Vec::new(),
         });
     }
-    let prepared = intake.prepare(path)?;
-    let _turn = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    put(intake.prepare(path)?, path, stage, turn, force)
+}
+
+/// Puts a prepared package into the staging area, when it is this thread's turn.
+pub(super) fn put(
+    prepared: Prepared,
+    path: &Path,
+    stage: &Stage,
+    turn: &Mutex<()>,
+    force: bool,
+) -> Result<Added, IntakeError> {
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(Added {
         outcome: intake::stage(stage, &prepared, path, force)?,
         package: prepared.package,
@@ -114,13 +124,13 @@ pub(super) fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R
                 } {
                     let result = work(item);
                     done.lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .unwrap_or_else(PoisonError::into_inner)
                         .push((index, result));
                 }
             });
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
 }

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use dkms_engine::sandbox::Policy;
 
-use super::add::{Added, as_json, side_by_side, tell};
+use super::add::{Added, as_json, put, side_by_side, tell};
 use super::{Context, Failure, print};
 use crate::files::FileError;
 use crate::import::{Archive, Offered};
 use crate::ingest::{IngestError, Limits};
-use crate::intake::{self, Intake, IntakeError, Made, Outcome};
+use crate::intake::{Intake, IntakeError, Made};
 use crate::package::Vendors;
 use crate::recipe::{self, Recipe};
 use crate::stage::Stage;
@@ -104,24 +104,35 @@ fn from_recipes(args: &RecipesArgs, context: &Context) -> Result<(), Failure> {
             return Ok(None);
         }
         let prepared = intake.prepare_recipe(path, &recipe)?;
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Some(Added {
-            outcome: intake::stage(&stage, &prepared, path, args.force)?,
-            package: prepared.package,
-            notes: prepared.notes,
-        }))
+        Ok(Some(put(prepared, path, &stage, &turn, args.force)?))
     });
-    let (mut rows, mut failed) = (Vec::new(), 0);
-    for (path, result) in paths.iter().zip(results) {
-        match result {
+    let tried = paths.iter().zip(results).map(|(path, result)| Tried {
+        place: path,
+        if_passed_over: format!("{}: it is unchecked; --unchecked takes it", path.display()),
+        result,
+    });
+    conclude(tried.collect(), "recipes", context)
+}
+
+/// What became of one source.
+struct Tried<'a> {
+    place: &'a Path,
+    /// Its name, and why it is not to be added.
+    if_passed_over: String,
+    /// `None` where it was passed over.
+    result: Result<Option<Added>, Failure>,
+}
+
+/// Tells what became of each source. One that was not added makes the command fail.
+fn conclude(tried: Vec<Tried<'_>>, what: &str, context: &Context) -> Result<(), Failure> {
+    let (all, mut rows, mut failed) = (tried.len(), Vec::new(), 0);
+    for one in tried {
+        match one.result {
             Ok(Some(added)) => {
                 tell(&added);
-                rows.push(as_json(path, &added));
+                rows.push(as_json(one.place, &added));
             }
-            Ok(None) => print::note(&format!(
-                "passed over {}: it is unchecked; --unchecked takes it",
-                path.display()
-            )),
+            Ok(None) => print::note(&format!("passed over {}", one.if_passed_over)),
             Err(failure) => {
                 failed += 1;
                 failure.print();
@@ -133,18 +144,9 @@ fn from_recipes(args: &RecipesArgs, context: &Context) -> Result<(), Failure> {
     }
     match failed {
         0 => Ok(()),
-        _ => Err(
-            Failure::new(format!("{failed} of {} recipes were not added", paths.len()))
-                .with_hint("the others are added; the same command tries these again"),
-        ),
+        _ => Err(Failure::new(format!("{failed} of {all} {what} were not added"))
+            .with_hint("the others are added; the same command tries these again")),
     }
-}
-
-/// What became of one package of the archive.
-enum Taken {
-    Added(Box<Added>),
-    /// It has no source for DKMS: a package that only stands for another one.
-    NoSource,
 }
 
 fn debian(args: &DebianArgs, context: &Context) -> Result<(), Failure> {
@@ -182,42 +184,22 @@ fn debian(args: &DebianArgs, context: &Context) -> Result<(), Failure> {
     let intake = Intake::on_this_machine(Vendors::of(&repository));
     let turn = Mutex::new(());
     let results = side_by_side(&new, |package| take(package, &archive, &intake, &stage, &turn));
-    let (mut rows, mut failed) = (Vec::new(), 0);
-    for (package, result) in new.iter().zip(results) {
-        match result {
-            Ok(Taken::Added(added)) => {
-                tell(&added);
-                rows.push(as_json(Path::new(&package.path), &added));
-            }
-            Ok(Taken::NoSource) => print::note(&format!(
-                "passed over {} {}: it has no source",
-                package.package, package.version
-            )),
-            Err(failure) => {
-                failed += 1;
-                failure.print();
-            }
-        }
-    }
-    if context.json {
-        print::json(&serde_json::Value::Array(rows));
-    }
-    match failed {
-        0 => Ok(()),
-        _ => Err(
-            Failure::new(format!("{failed} of {} packages were not added", new.len()))
-                .with_hint("the others are added; the same command tries these again"),
-        ),
-    }
+    let tried = new.iter().zip(results).map(|(package, result)| Tried {
+        place: Path::new(&package.path),
+        if_passed_over: format!("{} {}: it has no source", package.package, package.version),
+        result,
+    });
+    conclude(tried.collect(), "packages", context)
 }
 
+/// Adds a package; `None` where it has no source for DKMS and only stands for another one.
 fn take(
     package: &Offered,
     archive: &Archive<'_>,
     intake: &Intake,
     stage: &Stage,
     turn: &Mutex<()>,
-) -> Result<Taken, Failure> {
+) -> Result<Option<Added>, Failure> {
     let bytes = archive.file(package, Limits::default().packed_bytes)?;
     let scratch = tempfile::tempdir().map_err(FileError::on("create a directory in", &std::env::temp_dir()))?;
     // The name is shown in messages.
@@ -225,14 +207,8 @@ fn take(
     let file = scratch.path().join(name);
     fs::write(&file, &bytes).map_err(FileError::on("write", &file))?;
     let prepared = match intake.prepare(&file) {
-        Err(IntakeError::Ingest(IngestError::NoConf { .. })) => return Ok(Taken::NoSource),
+        Err(IntakeError::Ingest(IngestError::NoConf { .. })) => return Ok(None),
         other => other?,
     };
-    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-    let outcome: Outcome = intake::stage(stage, &prepared, &file, false)?;
-    Ok(Taken::Added(Box::new(Added {
-        outcome,
-        package: prepared.package,
-        notes: prepared.notes,
-    })))
+    Ok(Some(put(prepared, &file, stage, turn, false)?))
 }
