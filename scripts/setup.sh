@@ -113,6 +113,19 @@ update_lists() {
   updated=yes
 }
 
+# apt_config DIR: the configuration of an apt whose sources, lists and packages lie in DIR; makes the directories in it.
+apt_config() {
+  mkdir -p "$1"/{lists,cache}/partial "$1"/{cache/archives/partial,parts}
+  cat <<CONF
+Dir::Etc::sourcelist "$1/sources.list";
+Dir::Etc::sourceparts "$1/parts";
+Dir::State::lists "$1/lists";
+Dir::Cache "$1/cache";
+APT::Sandbox::User "$(id -un)";
+Acquire::Retries "3";
+CONF
+}
+
 # A private apt, with the same mirrors and keys as the system's but with backports, contrib and non-free, whose lists
 # and packages lie below target/: nothing of it is installed and nothing of the system changes.
 private_apt() {
@@ -127,20 +140,13 @@ private_apt() {
   [ -n "$main" ] || { update_lists; main=$(site_of "$codename"); }
   [ -n "$main" ] || die "apt has no source for $codename" "add Debian's main archive to /etc/apt/sources.list.d and run: apt-get update"
   security=$(site_of "$codename-security")
-  mkdir -p "$inputs"/apt/{lists,cache}/partial "$inputs"/apt/{cache/archives/partial,parts}
+  mkdir -p "$inputs/apt"
   {
     echo "deb $main bookworm main contrib non-free"
     echo "deb $main bookworm-backports main contrib non-free"
     [ -z "$security" ] || echo "deb $security bookworm-security main contrib non-free"
   } >"$inputs/apt/sources.list"
-  cat >"$APT_CONFIG" <<CONF
-Dir::Etc::sourcelist "$inputs/apt/sources.list";
-Dir::Etc::sourceparts "$inputs/apt/parts";
-Dir::State::lists "$inputs/apt/lists";
-Dir::Cache "$inputs/apt/cache";
-APT::Sandbox::User "$(id -un)";
-Acquire::Retries "3";
-CONF
+  apt_config "$inputs/apt" >"$APT_CONFIG"
   say "setup: reading the lists of Debian 12 with backports into target/inputs/apt"
   apt-get update -q -o APT::Update::Error-Mode=any >&2 ||
     die "the package lists could not be read" "see apt's message above; try again once the network is up"
@@ -236,16 +242,9 @@ fetch_newer_dkms() {
   [ -x "$dir/usr/sbin/dkms" ] && return 0
   private_apt
   say "setup: unpacking the dkms of Debian 13 into target/inputs/peers"
-  mkdir -p "$own"/{lists,cache}/partial "$own"/{cache/archives/partial,parts}
+  mkdir -p "$own"
   sed -n '1s/ bookworm / trixie /p' "$inputs/apt/sources.list" >"$own/sources.list"
-  cat >"$own/apt.conf" <<CONF
-Dir::Etc::sourcelist "$own/sources.list";
-Dir::Etc::sourceparts "$own/parts";
-Dir::State::lists "$own/lists";
-Dir::Cache "$own/cache";
-APT::Sandbox::User "$(id -un)";
-Acquire::Retries "3";
-CONF
+  apt_config "$own" >"$own/apt.conf"
   (
     export APT_CONFIG=$own/apt.conf
     apt-get update -q -o APT::Update::Error-Mode=any >&2 ||

@@ -7,21 +7,9 @@ use std::process::Command;
 use dkms_engine::hooks::FILES;
 use dkms_index::document::manifest::Manifest;
 use dkms_tests::dkms::{Machine, Program};
+use dkms_tests::process::run;
 use dkms_tests::repo::TestRepo;
 use dkms_tests::{inputs, sources};
-
-/// Runs a program and gives its standard output.
-fn run(command: &mut Command) -> String {
-    let done = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        done.status.success(),
-        "{command:?}\n{}{}",
-        text(&done.stdout),
-        text(&done.stderr)
-    );
-    text(&done.stdout)
-}
 
 fn dkms_repo(words: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("dkms-repo"));

@@ -4,20 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use dkms_tests::process::{run, said};
 use dkms_tests::published::Mirror;
 use dkms_tests::repo::TestRepo;
 use dkms_tests::{inputs, sources};
-
-fn run(command: &mut Command) -> String {
-    let done = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(done.status.success(), "{command:?}\n{}", said(&done));
-    String::from_utf8_lossy(&done.stdout).into_owned()
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
 
 /// An apt archive with the suite `stable` and the component `main`, and a key.
 struct Archive {

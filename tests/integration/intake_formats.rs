@@ -3,24 +3,13 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use dkms_tests::dkms::{Machine, Program};
+use dkms_tests::process::{run, said};
 use dkms_tests::repo::TestRepo;
 use dkms_tests::{inputs, sources};
-
-/// Runs a program and gives its standard output.
-fn run(command: &mut Command) -> String {
-    let done = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(done.status.success(), "{command:?}\n{}", said(&done));
-    String::from_utf8_lossy(&done.stdout).into_owned()
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
 
 /// A repository to add to.
 struct Repo(TestRepo);

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use dkms_repo::publish::check::Reason;
 use dkms_repo::publish::{Extent, PublishError, publish};
 use dkms_repo::repository::Expiry;
 use dkms_repo::stage::Stage;
+use dkms_tests::process::said;
 use dkms_tests::published::files;
 use dkms_tests::repo::{Client, Mirror, TestRepo};
 use dkms_tests::synthetic::Synthetic;
@@ -19,11 +20,6 @@ fn dkms_repo(repo: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("dkms-repo"));
     command.arg("-C").arg(repo).args(arguments).stdin(Stdio::null());
     command
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod kernel_aliases;
 pub mod matcher;
 pub mod native;
 pub mod peer;
+pub mod process;
 pub mod published;
 pub mod repo;
 pub mod schemas;
