@@ -18,7 +18,7 @@ d}' "$3" >"$1.part"
 }
 
 for unit in *.service.in *.timer.in; do put "$lib/systemd/system/${unit%.in}" 644 "$unit"; done
-for script in run first-boot hotplug; do put "$root$prefix/libexec/dkms-fetch/$script" 755 "$script.in"; done
+for script in run first-boot hotplug recover boot-trial; do put "$root$prefix/libexec/dkms-fetch/$script" 755 "$script.in"; done
 put "$lib/systemd/system-preset/60-dkms-fetch.preset" 644 60-dkms-fetch.preset
 put "$lib/systemd/catalog/dkms-fetch.catalog" 644 dkms-fetch.catalog
 put "$lib/udev/rules.d/85-dkms-fetch.rules" 644 85-dkms-fetch.rules

@@ -30,9 +30,9 @@ dist_packages=(dpkg-dev rpm binutils)
 fuzz_packages=(g++)
 # Its hardware database gives devices their names. Where there is no systemd, as in a container, nothing of it is started.
 demo_packages=(udev)
-# What the tests run besides: recorded devices, the peers' libraries and what they call (ps), Python for python-tuf, and the programs
-# that make and read packages of distributions.
-test_packages=(umockdev groff-base libkmod-dev python3 python3-venv openssl patch zstd procps
+# What the tests run besides: recorded devices, the peers' libraries and what they call (ps), Python for python-tuf, the programs
+# that make and read packages of distributions, and systemd for systemd-analyze.
+test_packages=(systemd umockdev groff-base libkmod-dev python3 python3-venv openssl patch zstd procps
   dpkg-dev rpm zip git gnupg gpgv apt-utils xorriso)
 # A machine to boot in: the emulator, and what its disk is made with.
 e2e_packages=(mmdebstrap debian-archive-keyring e2fsprogs kmod binutils)

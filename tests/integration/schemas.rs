@@ -103,6 +103,8 @@ fn fetch(schemas: &mut Schemas) {
     let newer = story.second_kernel("6.1.0-99-amd64");
     let lost = check("fetch-check-kernel", &["check-kernel", &newer]);
     assert!(lost.stdout.contains("\"available\""), "{}", lost.stdout);
+    let planned = check("fetch-rollback", &["rollback", "0", "--check"]);
+    assert!(planned.stdout.contains("\"means\":\"remove\""), "{}", planned.stdout);
     check("fetch-remove", &["remove", "edu", "--check"]);
     check("fetch-remove", &["remove", "edu"]);
     check("fetch-report", &["install", "edu/1.0"]);

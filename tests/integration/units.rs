@@ -42,8 +42,13 @@ fn every_message_is_in_the_catalog() {
             .filter(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
             .collect()
     };
-    let sent = ids(&unit("run.in"), " id=");
+    let mut sent = ids(&unit("run.in"), " id=");
     assert_eq!(sent.len(), 7);
+    sent.extend(ids(
+        &unit("recover.in"),
+        "SYSLOG_IDENTIFIER=dkms-fetch\\nDKMS_FETCH_EXIT=%s\\n' \\\n  ",
+    ));
+    assert_eq!(sent.len(), 8);
     assert_eq!(ids(&unit("dkms-fetch.catalog"), "\n-- "), sent);
     let page = fs::read_to_string(inputs::workspace().join("docs/services.md")).expect("a page");
     assert_eq!(ids(&page, "| `"), sent);
@@ -130,4 +135,40 @@ fn the_first_boot_mounts_a_medium_and_uses_it() {
         "{with}"
     );
     assert!(with.ends_with("run --network-budget 300 --medium medium\n"), "{with}");
+}
+
+/// What systemd says of the units as they are installed. Debian's own units, which they name, are not all here.
+#[test]
+fn systemd_finds_nothing_wrong() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let installed = Command::new(inputs::workspace().join("scripts/install-units.sh"))
+        .arg(dir.path())
+        .arg("/usr")
+        .status()
+        .expect("bash");
+    assert!(installed.success());
+    let units = dir.path().join("usr/lib/systemd/system");
+    let mut names: Vec<_> = fs::read_dir(&units)
+        .expect("units")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 8, "{names:?}");
+    for path in &names {
+        // The programs are not installed: only that would be missing.
+        let text = fs::read_to_string(path).expect("a unit");
+        let text = text
+            .replace("/usr/libexec/dkms-fetch/", "/bin/true ")
+            .replace("/usr/bin/dkms-fetch", "/bin/true");
+        fs::write(path, text).expect("a unit");
+    }
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .args(&names)
+        .env("SYSTEMD_UNIT_PATH", format!("{}:", units.display()))
+        .output()
+        .expect("systemd-analyze");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("dkms")).collect();
+    assert!(output.status.success() && ours.is_empty(), "{said}");
 }

@@ -13,7 +13,7 @@ use dkms_support::chain;
 
 use super::load_failure::{Consequence, LoadFailure};
 use super::module_view::ModuleView;
-use super::{Attempt, Cause, End, Failure, Loader, PendingStep, Worker};
+use super::{Attempt, Cause, End, Failure, Loader, PendingStep, Worker, trial};
 use crate::candidate::{Offer, Rules};
 use crate::device::{Binding, Device};
 use crate::host::SecureBoot;
@@ -105,6 +105,10 @@ impl Worker<'_> {
                 attempt.end = End::Failed(failure);
                 self.remember(attempt, survey, rules)?;
             }
+        }
+        if matches!(attempt.end, End::Installed { loaded: true, .. }) {
+            let noted = trial::loaded(self.tree.root(), &survey.kernel.release, &attempt.tree_name);
+            self.warn_about_trial(noted);
         }
         self.end_first_load(survey, attempt)
     }
@@ -289,23 +293,24 @@ impl Worker<'_> {
 
     /// What a package that was installed by name waits for: the kernel runs another build of one of its modules. With `reload` that is
     /// replaced where nothing uses it.
+    ///
+    /// # Errors
+    /// When the mark of the first load cannot be removed.
     pub fn pending_update(
         &self,
         machine: &Machine<'_>,
         survey: &Survey,
         attempt: &Attempt,
         reload: bool,
-    ) -> Option<PendingStep> {
+    ) -> Result<Option<PendingStep>, StateError> {
         let modules = &attempt.offer.record.modules;
         let is_old = |module: &&String| self.is_other_build(machine, survey, attempt, module);
         let old: Vec<&String> = modules.iter().filter(is_old).collect();
         if old.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let replaced = reload
-            && old.iter().rev().all(|module| self.loader.unload(module).is_ok())
-            && old.iter().all(|module| self.loader.load(module).is_ok());
-        (!replaced).then(|| PendingStep {
+        let replaced = reload && self.reload(survey, attempt, &old)?;
+        Ok((!replaced).then(|| PendingStep {
             reason: format!("the running kernel uses the old build of {}", old[0]),
             hint: Some(if reload {
                 format!("{} is in use: systemctl reboot", old[0])
@@ -315,7 +320,26 @@ impl Worker<'_> {
                     attempt.offer.id.name
                 )
             }),
-        })
+        }))
+    }
+
+    /// Replaces modules that are loaded by the builds that are installed now, which were never loaded: with the mark of a first load.
+    fn reload(&self, survey: &Survey, attempt: &Attempt, modules: &[&String]) -> Result<bool, StateError> {
+        if let Err(failure) = self.mark_first_load(survey, attempt) {
+            self.reporter.report(ProgressEvent::Warning {
+                text: failure.reason,
+                hint: failure.hint,
+            });
+            return Ok(false);
+        }
+        let is_replaced = modules.iter().rev().all(|module| self.loader.unload(module).is_ok())
+            && modules.iter().all(|module| self.loader.load(module).is_ok());
+        if is_replaced {
+            let noted = trial::loaded(self.tree.root(), &survey.kernel.release, &attempt.tree_name);
+            self.warn_about_trial(noted);
+        }
+        self.end_first_load(survey, attempt)?;
+        Ok(is_replaced)
     }
 
     /// Unloads another build of a module, unless a device is bound to it; returns whether it is unloaded.

@@ -15,12 +15,15 @@ mod obtain;
 mod outcome;
 mod recipe;
 mod remove;
+mod rollback;
 mod round;
 mod source;
 mod tools;
+mod trial;
 mod unload;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use dkms_engine::command;
@@ -46,8 +49,10 @@ pub use modprobe::Loader;
 pub use obtain::{Obtain, Obtained};
 pub use outcome::{Attempt, AttemptedRemoval, Cause, Done, End, Failure, PendingStep, RemovalOutcome};
 pub use remove::RemoveError;
+pub use rollback::has_build;
 pub use tools::usable;
-pub use unload::{Unloaded, load_kernel_drivers, unload};
+pub use trial::{Undo, end_undo, undo};
+pub use unload::{Unloaded, load_again, load_kernel_drivers, unload};
 
 /// Most rounds of planning and building. Each rules out at least one version.
 const ROUNDS_MAX: usize = 32;
@@ -219,7 +224,7 @@ impl Worker<'_> {
                 rules
                     .tree_names
                     .insert(attempt.tree_name.clone(), attempt.offer.id.key());
-                self.records.note_installed(&InstallRecord {
+                let installed = InstallRecord {
                     package: attempt.tree_name.clone(),
                     name: record.name.clone(),
                     scope: attempt.offer.id.scope.clone(),
@@ -230,8 +235,14 @@ impl Worker<'_> {
                     bundle_sha256: record.bundle.sha256.clone(),
                     root_scripts: record.recipe.root_scripts.clone(),
                     at: self.now,
-                })?;
-                self.log("install", attempt, kernel, "done", "")
+                };
+                let entry = self.entry("install", attempt, kernel, "done", "");
+                let number = self.records.record_install(&installed, &entry)?;
+                let before = number.saturating_sub(1);
+                let (root, target) = (self.tree.root(), &self.policy.healthy_target);
+                let begun = trial::begin(root, target, before, kernel, &attempt.tree_name, &record.modules);
+                self.warn_about_trial(begun);
+                Ok(())
             }
             End::Failed(failure) => {
                 let entry = Quarantined {
@@ -260,20 +271,24 @@ impl Worker<'_> {
                         rules.set_aside.insert(attempt.offer.id.key(), why);
                     }
                 }
-                self.log("install", attempt, kernel, "failed", &failure.reason)
+                let entry = self.entry("install", attempt, kernel, "failed", &failure.reason);
+                self.records.log(&entry).map(|_| ())
             }
         }
     }
 
-    fn log(
-        &self,
-        action: &str,
-        attempt: &Attempt,
-        kernel: &str,
-        outcome: &str,
-        detail: &str,
-    ) -> Result<(), StateError> {
-        self.records.log(&Entry {
+    /// Without a trial nobody undoes what was installed when boots end early: all else works.
+    fn warn_about_trial(&self, changed: io::Result<()>) {
+        if let Err(error) = changed {
+            self.reporter.report(ProgressEvent::Warning {
+                text: format!("boots are not counted after this change: {error}"),
+                hint: None,
+            });
+        }
+    }
+
+    fn entry(&self, action: &str, attempt: &Attempt, kernel: &str, outcome: &str, detail: &str) -> Entry {
+        Entry {
             at: self.now,
             run: self.run.clone(),
             action: action.to_owned(),
@@ -283,7 +298,7 @@ impl Worker<'_> {
             kernel: kernel.to_owned(),
             outcome: outcome.to_owned(),
             detail: detail.to_owned(),
-        })
+        }
     }
 
     /// Runs depmod once for all that was installed and removed. Where it fails, the engine has undone the installation.
@@ -299,8 +314,10 @@ impl Worker<'_> {
         for attempt in attempts.iter_mut() {
             if matches!(attempt.end, End::Installed { .. }) && attempt.tree_id().is_some_and(|id| undone.contains(&id))
             {
-                self.records.note_removed(&attempt.tree_name, &survey.kernel.release)?;
-                self.log("install", attempt, &survey.kernel.release, "undone", &reason)?;
+                let kernel = &survey.kernel.release;
+                let entry = self.entry("install", attempt, kernel, "undone", &reason);
+                self.records.record_removal(&attempt.tree_name, kernel, &entry)?;
+                self.warn_about_trial(trial::end(self.tree.root(), kernel, &attempt.tree_name));
                 let hint = errors.iter().find_map(dkms_engine::install::DepmodError::hint);
                 attempt.end = End::Failed(Failure {
                     hint,

@@ -9,13 +9,13 @@ use dkms_engine::sandbox::take::remove_tree;
 use dkms_support::chain;
 
 use super::authority;
-use super::{AttemptedRemoval, Cause, Failure, RemovalOutcome, Unloaded, Worker, load_kernel_drivers, unload};
+use super::{AttemptedRemoval, Cause, Failure, RemovalOutcome, Unloaded, Worker, load_kernel_drivers, trial, unload};
 use crate::disk_full::is_disk_full;
 use crate::files;
 use crate::plan::RevokedInstalls;
 use crate::report::progress::ProgressEvent;
 use crate::state::StateError;
-use crate::state::records::Entry;
+use crate::state::records::{Entry, InstallRecord};
 use crate::survey::{Machine, Survey, installed_packages};
 
 /// Why a package could not be removed.
@@ -68,30 +68,52 @@ impl Worker<'_> {
         kernels: &[KernelId],
         why: &str,
     ) -> Result<(), RemoveError> {
-        let is_ours = self.records.source_of(&package.dashed())?.is_some();
         let installed = self.records.installed()?;
-        session.allow_scripts(package, authority::scripts_at_removal(package, &installed, self.policy));
-        if session.remove(package, kernels)? && is_ours {
-            let path = self.tree.source_tree().join(package.dashed());
-            remove_tree(&path).map_err(|source| RemoveError::Source { path, source })?;
-            self.records.forget_source(&package.dashed())?;
-        }
+        self.drop_builds(session, package, kernels, &installed)?;
         for kernel in kernels {
-            self.records.note_removed(&package.module, &kernel.release)?;
-            self.records.log(&Entry {
+            let is_on_kernel =
+                |record: &&InstallRecord| record.package == package.module && record.kernel == kernel.release;
+            let record = installed.iter().find(is_on_kernel);
+            let entry = Entry {
                 at: self.now,
                 run: self.run.clone(),
                 action: "remove".to_owned(),
                 package: package.module.clone(),
-                scope: installed
-                    .iter()
-                    .find(|record| record.package == package.module && record.kernel == kernel.release)
-                    .map_or_else(String::new, |record| record.scope.clone()),
+                scope: record.map_or_else(String::new, |record| record.scope.clone()),
                 version: package.version.clone(),
                 kernel: kernel.release.clone(),
                 outcome: "done".to_owned(),
                 detail: why.to_owned(),
-            })?;
+            };
+            // Another version may be the one that is installed there.
+            if record.is_some_and(|record| record.dkms_version == package.version) {
+                self.records.record_removal(&package.module, &kernel.release, &entry)?;
+                self.warn_about_trial(trial::end(self.tree.root(), &kernel.release, &package.module));
+            } else {
+                self.records.log(&entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the builds of a package for these kernels, installed or not. When none is left, the package is removed from the tree, with
+    /// its source if this program put it there.
+    ///
+    /// # Errors
+    /// When files or records cannot be changed.
+    pub(super) fn drop_builds(
+        &self,
+        session: &mut InstallSession<'_>,
+        package: &DkmsId,
+        kernels: &[KernelId],
+        installed: &[InstallRecord],
+    ) -> Result<(), RemoveError> {
+        let is_ours = self.records.source_of(&package.dashed())?.is_some();
+        session.allow_scripts(package, authority::scripts_at_removal(package, installed, self.policy));
+        if session.remove(package, kernels)? && is_ours {
+            let path = self.tree.source_tree().join(package.dashed());
+            remove_tree(&path).map_err(|source| RemoveError::Source { path, source })?;
+            self.records.forget_source(&package.dashed())?;
         }
         Ok(())
     }

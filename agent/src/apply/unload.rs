@@ -11,26 +11,40 @@ use crate::report::progress::{ProgressEvent, Reporter};
 pub struct Unloaded {
     /// Modaliases of the devices that were bound to them.
     pub modaliases: Vec<String>,
+    /// The modules that were unloaded, in the kernel's spelling.
+    pub modules: Vec<String>,
     /// Whether one stays loaded until the next boot, because it is in use.
     pub in_use: bool,
+}
+
+impl Unloaded {
+    /// Adds the result of unloading another package's modules.
+    pub fn add(&mut self, other: Self) {
+        self.modaliases.extend(other.modaliases);
+        self.modules.extend(other.modules);
+        self.in_use |= other.in_use;
+    }
 }
 
 /// Unloads those of `modules` that are loaded. One that is in use stays loaded, with a warning; its files can be removed.
 pub fn unload(loader: &Loader, root: &Root, modules: &[String], devices: &[Device], reporter: &Reporter) -> Unloaded {
     let mut unloaded = Unloaded {
         modaliases: bound_to(modules, devices),
-        in_use: false,
+        ..Unloaded::default()
     };
     for module in modules.iter().rev().map(|module| in_kernel(module)) {
         if !root.join(format!("/sys/module/{module}/refcnt")).exists() {
             continue;
         }
-        if let Err(message) = loader.unload(&module) {
-            unloaded.in_use = true;
-            reporter.report(ProgressEvent::Warning {
-                text: format!("the running kernel keeps {module} until the next boot: {message}"),
-                hint: Some("systemctl reboot".to_owned()),
-            });
+        match loader.unload(&module) {
+            Ok(()) => unloaded.modules.push(module),
+            Err(message) => {
+                unloaded.in_use = true;
+                reporter.report(ProgressEvent::Warning {
+                    text: format!("the running kernel keeps {module} until the next boot: {message}"),
+                    hint: Some("systemctl reboot".to_owned()),
+                });
+            }
         }
     }
     unloaded
@@ -39,6 +53,19 @@ pub fn unload(loader: &Loader, root: &Root, modules: &[String], devices: &[Devic
 /// Loads the kernel's own modules for devices that lost their driver.
 pub fn load_kernel_drivers(loader: &Loader, modaliases: &[String]) {
     modaliases.iter().for_each(|modalias| loader.load_for(modalias));
+}
+
+/// Loads those of `modules` that were unloaded: another build of them is installed now. One that the kernel does not take is told.
+pub fn load_again(loader: &Loader, modules: &[String], unloaded: &Unloaded, reporter: &Reporter) {
+    let was_loaded = |module: &&String| unloaded.modules.contains(&in_kernel(module));
+    for module in modules.iter().filter(was_loaded) {
+        if let Err(message) = loader.load(module) {
+            reporter.report(ProgressEvent::Warning {
+                text: format!("{module} is installed and not loaded: {message}"),
+                hint: Some(format!("journalctl -k -g {module}")),
+            });
+        }
+    }
 }
 
 /// The modaliases of the devices that are bound to one of `modules`.
@@ -84,6 +111,39 @@ mod tests {
         );
         check(&["some-driver"], &[]);
         check(&[], &[]);
+    }
+
+    /// The module of the update is unloaded, and the one of the version before is loaded by the same name.
+    #[test]
+    fn what_was_unloaded_is_loaded_again_from_what_is_installed_now() {
+        let dir = tempfile::tempdir().unwrap();
+        for module in ["qemu_edu", "other"] {
+            let path = dir.path().join("sys/module").join(module);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("refcnt"), "0\n").unwrap();
+        }
+        let modprobe = dir.path().join("modprobe");
+        let asked = dir.path().join("asked");
+        let text = format!(
+            "#!/bin/sh\necho \"$*\" >>{}\ncase $* in *-r*other) echo in use >&2; exit 1 ;; esac\n",
+            asked.display()
+        );
+        std::fs::write(&modprobe, text).unwrap();
+        std::fs::set_permissions(&modprobe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let loader = Loader {
+            path: format!("{}:/usr/bin:/bin", dir.path().display()).into(),
+            ..Loader::default()
+        };
+        let reporter = Reporter::new(false, false);
+        let modules: Vec<String> = ["qemu-edu", "other", "absent"].map(str::to_owned).to_vec();
+        let unloaded = unload(&loader, &Root::at(dir.path()), &modules, &[], &reporter);
+        assert_eq!(
+            (&unloaded.modules[..], unloaded.in_use),
+            (&["qemu_edu".to_owned()][..], true)
+        );
+        load_again(&loader, &modules, &unloaded, &reporter);
+        let asked = std::fs::read_to_string(asked).unwrap();
+        assert_eq!(asked, "-r -- other\n-r -- qemu_edu\n-- qemu-edu\n");
     }
 
     #[test]

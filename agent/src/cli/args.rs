@@ -172,6 +172,15 @@ pub enum Command {
         #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
         last: u32,
     },
+    /// Bring back what was installed after an earlier entry of the history; `unhold` allows again what that takes away
+    Rollback {
+        /// The number of the entry, which `history` shows; 0 is the time before all
+        #[arg(value_name = "ENTRY", required_unless_present = "last")]
+        entry: Option<u32>,
+        /// Take back what the last run changed
+        #[arg(long, conflicts_with = "entry")]
+        last: bool,
+    },
     /// Keep packages as they are: --auto neither installs nor replaces them
     Hold {
         /// NAME

@@ -157,6 +157,28 @@ pub enum Failure {
         /// The installed packages that need it.
         by: Vec<DkmsId>,
     },
+    /// An entry of the history was named that cannot be gone back to.
+    #[error("entry {entry} of the history cannot be gone back to: there are {first} to {last}")]
+    UnknownEntry {
+        /// What was given.
+        entry: u32,
+        /// The oldest.
+        first: u32,
+        /// The newest.
+        last: u32,
+    },
+    /// What was installed at the time cannot be brought back.
+    #[error(
+        "{package} {version} for kernel {kernel} cannot be brought back: it is not built any more, and no repository offers it"
+    )]
+    VersionGone {
+        /// The package.
+        package: String,
+        /// The version in the index.
+        version: String,
+        /// The kernel's release.
+        kernel: String,
+    },
     /// A device was named that is not there.
     #[error("no device matches {device}")]
     UnknownDevice {
@@ -246,6 +268,7 @@ impl Failure {
             | Self::NotInstalled { .. }
             | Self::Needed { .. }
             | Self::UnknownDevice { .. }
+            | Self::UnknownEntry { .. }
             | Self::NoSandbox(_)
             | Self::Config(_)
             | Self::Device(_) => Exit::Usage,
@@ -307,6 +330,10 @@ impl Failure {
                 let all = by.iter().chain([package]).map(|one| one.module.as_str());
                 Some(format!("dkms-fetch remove {}", all.collect::<Vec<_>>().join(" ")))
             }
+            Self::UnknownEntry { .. } => Some("dkms-fetch history".to_owned()),
+            Self::VersionGone { kernel, .. } => Some(format!(
+                "dkms-fetch sync, or go back for other kernels than {kernel} with --kernel; nothing was changed"
+            )),
             Self::UnknownDevice { .. } => Some("dkms-fetch devices --all".to_owned()),
             Self::Refused(rejected) if matches!(rejected.why, Rejection::Quarantined { .. }) => {
                 Some(format!("dkms-fetch unhold {}", rejected.package.name))

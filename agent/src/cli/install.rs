@@ -91,7 +91,7 @@ pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<E
             let mut done = worker.converge(&goal, &view.machine, survey, &mut rules, &mut obtain, &runtime)?;
             if context.host.running.as_ref() == Some(&survey.kernel.release) {
                 for attempt in &mut done.attempts {
-                    let waits = worker.pending_update(&view.machine, survey, attempt, reload);
+                    let waits = worker.pending_update(&view.machine, survey, attempt, reload)?;
                     if let End::Installed { pending, .. } = &mut attempt.end {
                         *pending = waits;
                     }

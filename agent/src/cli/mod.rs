@@ -23,6 +23,7 @@ mod recover;
 mod remove;
 mod repo;
 mod requirement;
+mod rollback;
 mod search;
 mod status;
 mod sync;
@@ -163,6 +164,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::Recover) => recover::run(context),
         Some(Command::Status) => status::run(context),
         Some(Command::History { last }) => history::run(context, *last),
+        Some(Command::Rollback { entry, last: _ }) => rollback::run(context, *entry),
         Some(Command::Hold { packages }) => hold::hold(context, packages),
         Some(Command::Unhold { packages }) => hold::unhold(context, packages),
         Some(Command::Report {

@@ -1,10 +1,12 @@
-//! `recover`: takes back a driver that stopped the machine when it was loaded for the first time.
+//! `recover`: takes back a driver that stopped the machine when it was loaded for the first time, or kept it from starting.
 
 use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::work;
+use super::rollback;
+use super::work::{self, Recovered};
+use crate::apply;
 use crate::exit::Exit;
 use crate::report::Document;
 use crate::report::progress::{print_json, print_note, print_text};
@@ -12,19 +14,21 @@ use crate::state::records::{Quarantined, Records};
 
 pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
     let check = context.options.check;
-    let quarantined = if check {
-        Vec::new()
+    let Recovered { quarantined, undone } = if check {
+        Recovered::default()
     } else {
         let _lock = context.writer()?;
         work::recover(context, &Records::open(&context.paths)?)?
     };
-    let exit = if !quarantined.is_empty() && context.options.detailed_exitcode {
+    let has_changed = !quarantined.is_empty() || !undone.is_empty();
+    let exit = if has_changed && context.options.detailed_exitcode {
         Exit::Changed
     } else {
         Exit::Converged
     };
     if context.options.json {
-        let body = json!({ "check": check, "quarantined": quarantined });
+        let undone: Vec<_> = undone.iter().map(rollback::document).collect();
+        let body = json!({ "check": check, "quarantined": quarantined, "undone": undone });
         print_json(&Document::new("recover", exit, body));
         return Ok(exit);
     }
@@ -36,7 +40,18 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
                 mark.offer, mark.kernel
             ));
         }
+        if let Some(undo) = apply::undo(context.root()) {
+            let (entry, kernel) = (undo.entry, &undo.kernel);
+            print_text(format_args!(
+                "would go back to entry {entry} of the history for {} on kernel {kernel}: boots have ended before {} was reached",
+                undo.packages.join(", "),
+                undo.target
+            ));
+        }
         return Ok(exit);
+    }
+    for step in &undone {
+        print_text(rollback::sentence(step, true));
     }
     for Quarantined {
         package,
@@ -50,7 +65,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
             "removed {package} {version} from kernel {kernel}: {reason}"
         ));
     }
-    if quarantined.is_empty() {
+    if !has_changed {
         print_note("no driver stopped this machine when it was loaded for the first time");
     }
     Ok(exit)

@@ -46,9 +46,7 @@ pub(super) fn run(context: &Context, names: &[String], hold: bool) -> Result<Exi
     let mut unloaded = Unloaded::default();
     for package in &found {
         let kernels = kernels(context, &session, package);
-        let one = unload_running(context, &tree, package, &kernels)?;
-        unloaded.modaliases.extend(one.modaliases);
-        unloaded.in_use |= one.in_use;
+        unloaded.add(unload_running(context, &tree, package, &kernels)?);
         worker.remove(&mut session, package, &kernels, "")?;
     }
     session.finish().map_err(Failure::Depmod)?;

@@ -21,7 +21,7 @@ use crate::files;
 pub use directories::VENDOR_DIR;
 pub use network::{Network, Seconds};
 pub(crate) use policy::glob_matches;
-pub use policy::{Policy, PolicyRule};
+pub use policy::{HealthyTarget, Policy, PolicyRule};
 pub(crate) use repository::mirror;
 pub use repository::{Name, Repository};
 
@@ -275,6 +275,16 @@ mod tests {
             "config.toml",
             "[network]\nidle_s = 0\n",
             "line 2: a time is 0.1 to 86400 s",
+        );
+        check(
+            "config.toml",
+            "healthy_target = \"graphical\"\n",
+            "is not the name of a systemd target",
+        );
+        check(
+            "config.toml",
+            "healthy_target = \"a b.target\"\n",
+            "is not the name of a systemd target",
         );
         check("config.toml", "[network]\nidle = 3\n", "line 2: unknown field");
         check("repos.d/a.toml", "name = \"a\"\nurls = 3\n", "line 2");

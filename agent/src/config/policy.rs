@@ -13,6 +13,7 @@ use super::Network;
 /// allow_root_scripts = ["digimend"]
 /// allow_plain_http = false
 /// rings = ["early"]
+/// healthy_target = "multi-user.target"
 ///
 /// [network]
 /// metadata_s = 90
@@ -40,6 +41,8 @@ pub struct Policy {
     pub sandbox: sandbox::Policy,
     /// Rollout rings that this machine takes part in.
     pub rings: Vec<String>,
+    /// The target whose boot ends the trial of what was installed.
+    pub healthy_target: HealthyTarget,
     /// How long servers may keep a run waiting.
     pub network: Network,
 }
@@ -56,6 +59,38 @@ impl Policy {
             Expiry::AllowStale
         } else {
             Expiry::Enforce
+        }
+    }
+}
+
+/// The systemd target that a healthy boot reaches.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HealthyTarget(String);
+
+impl HealthyTarget {
+    /// The name of the unit.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for HealthyTarget {
+    fn default() -> Self {
+        Self("multi-user.target".to_owned())
+    }
+}
+
+impl TryFrom<String> for HealthyTarget {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.:@".contains(c);
+        match name.strip_suffix(".target") {
+            Some(stem) if !stem.is_empty() && stem.len() < 200 && stem.chars().all(is_name) => Ok(Self(name)),
+            _ => Err(format!(
+                "{name:?} is not the name of a systemd target, as multi-user.target is"
+            )),
         }
     }
 }

@@ -8,5 +8,7 @@ mod load;
 mod modes;
 mod repositories;
 mod revoked;
+mod rollback;
+mod trial;
 mod trust;
 mod words;

@@ -8,7 +8,7 @@ use super::{Records, timestamp};
 use crate::state::StateError;
 
 /// History is cut to this many newest entries.
-const HISTORY_MAX: u64 = 10_000;
+const HISTORY_MAX: u32 = 10_000;
 
 /// One thing that was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,12 +34,22 @@ pub struct Entry {
     pub detail: String,
 }
 
+/// An entry with its number, which only grows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberedEntry {
+    /// The number, from 1.
+    pub entry: u32,
+    /// What was done.
+    #[serde(flatten)]
+    pub what: Entry,
+}
+
 impl Records {
-    /// Adds to the history and cuts its end.
+    /// Adds to the history and cuts its end. Returns the number of the entry.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn log(&self, e: &Entry) -> Result<(), StateError> {
+    pub fn log(&self, e: &Entry) -> Result<u32, StateError> {
         let sql = "INSERT INTO history (at, run, action, package, version, kernel, outcome, detail, scope)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         let at = e.at.to_string();
@@ -47,8 +57,12 @@ impl Records {
             at, e.run, e.action, e.package, e.version, e.kernel, e.outcome, e.detail, e.scope
         ];
         self.execute(sql, values)?;
-        let cut = "DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?1";
-        self.execute(cut, [HISTORY_MAX as i64]).map(|_| ())
+        let number = u32::try_from(self.db.last_insert_rowid()).unwrap_or_default();
+        if let Some(oldest) = number.checked_sub(HISTORY_MAX) {
+            self.execute("DELETE FROM history WHERE id <= ?1", [oldest])?;
+            self.execute("DELETE FROM change WHERE entry <= ?1", [oldest])?;
+        }
+        Ok(number)
     }
 
     /// The newest entries of the history, newest first.
@@ -56,14 +70,23 @@ impl Records {
     /// # Errors
     /// When the database cannot be read.
     pub fn history(&self, at_most: usize) -> Result<Vec<Entry>, StateError> {
+        let numbered = self.numbered_history(at_most)?;
+        Ok(numbered.into_iter().map(|one| one.what).collect())
+    }
+
+    /// The same, with their numbers.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn numbered_history(&self, at_most: usize) -> Result<Vec<NumberedEntry>, StateError> {
         // A run that only reads does not migrate an older database.
         let scope = if self.schema()? < 5 { "''" } else { "scope" };
         let sql = format!(
-            "SELECT at, run, action, package, version, kernel, outcome, detail, {scope}
+            "SELECT at, run, action, package, version, kernel, outcome, detail, {scope}, id
              FROM history ORDER BY id DESC LIMIT ?1"
         );
         self.rows(&sql, [i64::try_from(at_most).unwrap_or(i64::MAX)], |row| {
-            Ok(Entry {
+            let what = Entry {
                 at: timestamp(row, 0)?,
                 run: row.get(1)?,
                 action: row.get(2)?,
@@ -73,6 +96,10 @@ impl Records {
                 outcome: row.get(6)?,
                 detail: row.get(7)?,
                 scope: row.get(8)?,
+            };
+            Ok(NumberedEntry {
+                entry: row.get(9)?,
+                what,
             })
         })
     }

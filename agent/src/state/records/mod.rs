@@ -1,5 +1,6 @@
 //! What was decided and done on this machine: `state.db`. One file a table.
 
+mod change;
 mod first_load;
 mod history;
 mod hold;
@@ -13,8 +14,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
+pub use change::{Reach, Reversal};
 pub use first_load::FirstLoad;
-pub use history::Entry;
+pub use history::{Entry, NumberedEntry};
 pub use hold::Hold;
 pub use installed::InstallRecord;
 pub use quarantine::Quarantined;

@@ -13,7 +13,7 @@ use crate::state::{Paths, StateError};
 pub(super) const APPLICATION_ID: i64 = 0x444b_4d53;
 
 /// Each step leads from the schema of its number to the next one.
-pub(super) const STEPS: [&str; 6] = [
+pub(super) const STEPS: [&str; 7] = [
     "
     CREATE TABLE hold (package TEXT PRIMARY KEY, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE quarantine (
@@ -58,6 +58,17 @@ pub(super) const STEPS: [&str; 6] = [
         name TEXT NOT NULL, version TEXT NOT NULL, repository TEXT NOT NULL, scope TEXT NOT NULL,
         PRIMARY KEY (package, kernel)
     ) WITHOUT ROWID;
+",
+    // What was installed before an entry of the history, where it changed that: NULL for nothing. The rollback that is under way.
+    "
+    CREATE TABLE change (
+        entry INTEGER NOT NULL, package TEXT NOT NULL, kernel TEXT NOT NULL,
+        version TEXT, dkms_version TEXT, repository TEXT, bundle_sha256 TEXT, at TEXT, root_scripts TEXT, name TEXT, scope TEXT,
+        PRIMARY KEY (entry, package, kernel)
+    ) WITHOUT ROWID;
+    CREATE TABLE change_begin (first INTEGER NOT NULL);
+    INSERT INTO change_begin SELECT coalesce(max(id), 0) FROM history;
+    CREATE TABLE rollback (id INTEGER PRIMARY KEY, entry INTEGER NOT NULL, at TEXT NOT NULL);
 ",
 ];
 

@@ -49,6 +49,15 @@ impl Records {
         self.execute("DELETE FROM quarantine WHERE package = ?1", [package])
     }
 
+    /// Ends the quarantine of one bundle with a kernel.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn release_bundle(&self, bundle_sha256: &str, kernel: &str) -> Result<(), StateError> {
+        let sql = "DELETE FROM quarantine WHERE bundle_sha256 = ?1 AND kernel = ?2";
+        self.execute(sql, [bundle_sha256, kernel]).map(|_| ())
+    }
+
     /// All that is in quarantine.
     ///
     /// # Errors
