@@ -7,13 +7,13 @@ use jiff::Timestamp;
 
 use crate::files::{self, FileError};
 use crate::init::{self, Quorum};
-use crate::keys::{KeyError, KeyRing};
+use crate::keys::{KeyError, KeyRing, PublicKey, write_public};
 use crate::publish::release::{Request, release};
 use crate::publish::{Extent, PublishError, Published, Report, content, publish_locked, write};
 use crate::recovery;
 use crate::repository::Repository;
 use crate::roles::{self, TARGETS, TOP_LEVEL};
-use crate::signed::{RoleKeys, SignError, Signed, expiry};
+use crate::signed::{Delegations, RoleKeys, SignError, Signed, expiry};
 use crate::stage::Stage;
 
 /// Why a delegation, rotation or revocation failed.
@@ -22,6 +22,17 @@ pub enum AuthorityError {
     /// The vendor has a role already.
     #[error("{0} is delegated already")]
     Delegated(String),
+    /// Other numbers of public keys than the quorum says.
+    #[error("--keys says {wanted} keys, and {given} public keys are given")]
+    KeyCount {
+        /// In the quorum.
+        wanted: usize,
+        /// Given.
+        given: usize,
+    },
+    /// One public key twice.
+    #[error("the public key {0} is given twice")]
+    SameKey(String),
     /// No such role.
     #[error("there is no role {0}")]
     UnknownRole(String),
@@ -47,6 +58,8 @@ impl AuthorityError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Delegated(role) => Some(format!("to give it new keys, `dkms-repo rotate {role}`")),
+            Self::KeyCount { given, .. } => Some(format!("--keys 1/{given}, or leave it out")),
+            Self::SameKey(_) => Some("each signature that is needed has to be by another key".to_owned()),
             Self::UnknownRole(_) => Some("see `dkms-repo roles` for all roles".to_owned()),
             Self::NotRevoked(others) if others.is_empty() => Some("nothing is revoked".to_owned()),
             Self::NotRevoked(others) => Some(format!(
@@ -79,12 +92,51 @@ pub fn delegate(
     now: Timestamp,
 ) -> Result<Report, AuthorityError> {
     let _lock = recovery::lock(repository.path())?;
+    let published = not_delegated(repository, vendor)?;
+    delegate_all(repository, &published, &[vendor], quorum, now)
+}
+
+/// Lets a vendor sign manifests of its own devices by keys whose private halves it keeps. `quorum` has the number of `keys`; None is one of
+/// them. The role signs nothing until the private keys are at hand in a publication.
+pub fn delegate_to(
+    repository: &Repository,
+    vendor: VendorId,
+    keys: Vec<PublicKey>,
+    quorum: Option<Quorum>,
+    now: Timestamp,
+) -> Result<Report, AuthorityError> {
+    let _lock = recovery::lock(repository.path())?;
+    let published = not_delegated(repository, vendor)?;
+    check_targets_keys(repository, &published)?;
+    let (wanted, given) = (quorum.map_or(keys.len(), |quorum| quorum.keys), keys.len());
+    if wanted != given {
+        return Err(AuthorityError::KeyCount { wanted, given });
+    }
+    let threshold = quorum.map_or(1, |quorum| quorum.threshold);
+    let role = roles::of_vendor(vendor);
+    let (keys, role_keys) = init::with_threshold(keys, threshold)?;
+    let twice = (1..role_keys.keyids.len()).find(|&at| role_keys.keyids[..at].contains(&role_keys.keyids[at]));
+    if let Some(at) = twice {
+        return Err(AuthorityError::SameKey(role_keys.keyids[at].clone()));
+    }
+    for (number, id) in (1..).zip(&role_keys.keyids) {
+        // So that later messages name the file that is needed.
+        write_public(&repository.keys_dir(), &format!("{role}-{number}"), &keys[id])?;
+    }
+    let mut delegations = published.delegations();
+    let paths = roles::paths_of_scope(&roles::scope_of_vendor(vendor));
+    init::add_delegation(&mut delegations, &role, &paths, keys, role_keys);
+    publish_delegations(repository, &published, delegations, now)
+}
+
+/// What is published, if the vendor has no role in it.
+fn not_delegated(repository: &Repository, vendor: VendorId) -> Result<Published, AuthorityError> {
     let published = Published::load(&repository.public_dir())?;
     let role = roles::of_vendor(vendor);
     if published.delegations().roles.iter().any(|d| d.name == role) {
         return Err(AuthorityError::Delegated(role));
     }
-    delegate_all(repository, &published, &[vendor], quorum, now)
+    Ok(published)
 }
 
 /// Delegates, with one key each, to the vendors of staged packages that have no role yet.
@@ -124,6 +176,15 @@ fn delegate_all(
         let paths = roles::paths_of_scope(&roles::scope_of_vendor(*vendor));
         init::add_delegation(&mut delegations, &role, &paths, keys, role_keys);
     }
+    publish_delegations(repository, published, delegations, now)
+}
+
+fn publish_delegations(
+    repository: &Repository,
+    published: &Published,
+    delegations: Delegations,
+    now: Timestamp,
+) -> Result<Report, AuthorityError> {
     let content = content::Content::default();
     let request = Request {
         content: &content,
@@ -181,13 +242,7 @@ pub fn rotate(
     check_targets_keys(repository, &published)?;
     let (keys, role_keys) = init::generate(&repository.keys_dir(), role, quorum(&old.keys))?;
     init::add_delegation(&mut delegations, role, &old.paths.join(""), keys, role_keys);
-    let request = Request {
-        content: &content,
-        delegations: Some(delegations),
-        root: None,
-        renew_timestamp: false,
-    };
-    Ok(carry_out(repository, &published, request, now)?)
+    publish_delegations(repository, &published, delegations, now)
 }
 
 /// Whether `targets` can be signed, before new keys are generated.

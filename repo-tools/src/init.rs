@@ -180,7 +180,11 @@ pub fn generate(dir: &Path, role: &str, quorum: Quorum) -> Result<(KeysById, Rol
     with_threshold(keys, quorum.threshold)
 }
 
-fn with_threshold(keys: Vec<PublicKey>, threshold: usize) -> Result<(KeysById, RoleKeys), KeyError> {
+/// The keys by their ids, and the role that `threshold` of them sign for.
+///
+/// # Errors
+/// When a key has no id.
+pub fn with_threshold(keys: Vec<PublicKey>, threshold: usize) -> Result<(KeysById, RoleKeys), KeyError> {
     let keyids: Vec<String> = keys.iter().map(PublicKey::key_id).collect::<Result<_, _>>()?;
     let keys = keyids.iter().cloned().zip(keys).collect();
     Ok((keys, RoleKeys { keyids, threshold }))

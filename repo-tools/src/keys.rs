@@ -10,8 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, KeypairBytes};
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -24,6 +24,12 @@ pub enum KeyError {
     /// A file in the directory of keys is not a key.
     #[error("{} is not an ed25519 private key in PKCS#8 PEM", .0.display())]
     Malformed(PathBuf),
+    /// A text or file that should be a public key is none.
+    #[error("{0} is not an ed25519 public key: neither PEM, nor 64 hex digits, nor a .pub file of this program")]
+    NotPublic(String),
+    /// A file that should have a public key has a private one.
+    #[error("{} has a private key; only the public one is taken", .0.display())]
+    Private(PathBuf),
     /// The key could be read by others.
     #[error("private key {} can be read by others than its owner (mode {mode:03o})", path.display())]
     Exposed {
@@ -54,6 +60,15 @@ impl KeyError {
                 "make one with `openssl genpkey -algorithm ed25519 -out {}`",
                 path.display()
             )),
+            Self::NotPublic(_) => Some(
+                "make a pair with `openssl genpkey -algorithm ed25519 -out vendor.pem`, and give what \
+                 `openssl pkey -in vendor.pem -pubout` prints"
+                    .to_owned(),
+            ),
+            Self::Private(path) => Some(format!(
+                "keep it, and give what `openssl pkey -in {} -pubout` prints",
+                path.display()
+            )),
             Self::Exposed { path, .. } => Some(format!(
                 "`chmod 600 {}`, and rotate the key if somebody may have read it",
                 path.display()
@@ -63,6 +78,16 @@ impl KeyError {
             Self::File(e) => e.hint(),
         }
     }
+}
+
+/// No file with a public key is longer.
+const PUBLIC_KEY_MAX_BYTES: u64 = 64 << 10;
+
+/// The key that 64 hex digits are. None where `text` is not of that form; within, none where they are no usable key.
+fn from_hex(text: &str) -> Option<Option<PublicKey>> {
+    let bytes: [u8; 32] = hex::decode(text).ok()?.try_into().ok()?;
+    let key = VerifyingKey::from_bytes(&bytes).ok().filter(|key| !key.is_weak());
+    Some(key.as_ref().map(PublicKey::of_verifying))
 }
 
 /// A public key as metadata shows it.
@@ -81,7 +106,43 @@ struct KeyValue {
 impl PublicKey {
     /// The public half of `key`.
     pub fn of(key: &SigningKey) -> Self {
-        let public = hex::encode(key.verifying_key().to_bytes());
+        Self::of_verifying(&key.verifying_key())
+    }
+
+    /// Reads `source`: 64 hex digits, or the path of a file with such digits, with PEM (SubjectPublicKeyInfo), or with what
+    /// [`write_public`] writes.
+    ///
+    /// # Errors
+    /// When it is none of these, a key by which any signature can be made to fit, or a private key.
+    pub fn read(source: &str) -> Result<Self, KeyError> {
+        if let Some(key) = from_hex(source) {
+            return key.ok_or_else(|| KeyError::NotPublic(source.to_owned()));
+        }
+        let path = Path::new(source);
+        let malformed = || KeyError::NotPublic(path.display().to_string());
+        let mut text = String::new();
+        let file = fs::File::open(path).map_err(FileError::on("read", path))?;
+        io::Read::read_to_string(&mut io::Read::take(file, PUBLIC_KEY_MAX_BYTES), &mut text)
+            .map_err(|_| malformed())?;
+        let text = text.trim();
+        if text.contains("PRIVATE KEY") {
+            return Err(KeyError::Private(path.to_owned()));
+        }
+        if let Some(key) = from_hex(text) {
+            return key.ok_or_else(malformed);
+        }
+        if let Ok(key) = VerifyingKey::from_public_key_pem(text) {
+            return (!key.is_weak()).then(|| Self::of_verifying(&key)).ok_or_else(malformed);
+        }
+        let own: Self = serde_json::from_str(text).map_err(|_| malformed())?;
+        from_hex(&own.keyval.public)
+            .flatten()
+            .filter(|key| *key == own)
+            .ok_or_else(malformed)
+    }
+
+    fn of_verifying(key: &VerifyingKey) -> Self {
+        let public = hex::encode(key.to_bytes());
         Self {
             keytype: "ed25519".to_owned(),
             scheme: "ed25519".to_owned(),
@@ -274,6 +335,47 @@ mod tests {
         assert!(ring.sign(&public.key_id().unwrap(), b"x").is_some());
         assert!(ring.sign("other", b"x").is_none());
         assert!(matches!(generate(&keys, "root-1"), Err(KeyError::Exists(_))));
+    }
+
+    #[test]
+    fn a_public_key_is_read_in_each_of_its_forms_and_a_private_one_is_not() {
+        use ed25519_dalek::pkcs8::EncodePublicKey;
+        let dir = tempfile::tempdir().unwrap();
+        let public = generate(dir.path(), "vendor").unwrap();
+        let key = read_key(&dir.path().join("vendor.pem")).unwrap().verifying_key();
+        let digits = hex::encode(key.to_bytes());
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let pem = key.to_public_key_pem(LineEnding::LF).unwrap();
+        for source in [
+            digits.clone(),
+            digits.to_uppercase(),
+            write("hex", &format!("{digits}\n")),
+            write("pem", &pem),
+            dir.path().join("vendor.pub").display().to_string(),
+        ] {
+            assert_eq!(PublicKey::read(&source).unwrap(), public, "{source}");
+        }
+        let refused = |source: &str| PublicKey::read(source).unwrap_err();
+        let private = dir.path().join("vendor.pem").display().to_string();
+        let error = refused(&private);
+        assert!(matches!(error, KeyError::Private(_)), "{error}");
+        assert!(error.hint().unwrap().contains("-pubout"));
+        // The neutral element: everything would be signed by it.
+        let weak = format!("01{}", "00".repeat(31));
+        let other = serde_json::json!({"keytype": "rsa", "scheme": "ed25519", "keyval": {"public": digits}});
+        for source in [
+            weak.clone(),
+            write("weak", &weak),
+            write("text", "no key"),
+            write("other", &other.to_string()),
+        ] {
+            assert!(matches!(refused(&source), KeyError::NotPublic(_)), "{source}");
+        }
+        assert!(matches!(refused("/no/such/file"), KeyError::File(_)));
     }
 
     #[test]

@@ -18,9 +18,12 @@ pub const TOP_LEVEL: [&str; 4] = ["root", TARGETS, "snapshot", "timestamp"];
 /// The roles that `targets` delegates to from the beginning, in the order in which clients ask them.
 pub const DELEGATED: [&str; 3] = [CURATED, INDEX, REVOCATIONS];
 
+/// What the names of vendors' roles begin with.
+pub const VENDOR_PREFIX: &str = "vendor-";
+
 /// The role of a vendor: `vendor-pci-10ec`.
 pub fn of_vendor(vendor: VendorId) -> String {
-    format!("vendor-{vendor}")
+    format!("{VENDOR_PREFIX}{vendor}")
 }
 
 /// The one path pattern that is delegated to the manifests of a directory.

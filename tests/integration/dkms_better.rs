@@ -148,7 +148,13 @@ fn build_depends_are_asked_for() {
     Hello::quick("needy", "1").with("BUILD_DEPENDS[0]=hello").put(&machine);
     dkms(&machine, 13, "build needy/1 -k K1");
     dkms(&machine, 0, "build hello/1 -k K1");
+    // Built is not installed: needy could not be loaded.
+    dkms(&machine, 13, "build needy/1 -k K1");
+    dkms(&machine, 13, "install needy/1 -k K1");
+    dkms(&machine, 0, "install hello/1 -k K1");
+    dkms(&machine, 13, "build needy/1 -k K2");
     dkms(&machine, 0, "build needy/1 -k K1");
+    dkms(&machine, 0, "install needy/1 -k K2 --force");
 }
 
 #[test]

@@ -431,3 +431,93 @@ fn keys_are_private_never_shown_and_missed_by_name() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_vendor_keeps_the_private_key_of_its_role() -> Result<()> {
+    let repo = TestRepo::at(jiff::Timestamp::now(), Expiry::default())?.fill()?;
+    let path = repo.repository.path();
+    let run = |arguments: &[&str], code: i32| -> Result<String> {
+        let output = dkms_repo(path, arguments).output()?;
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        Ok(said(&output))
+    };
+    // The vendor's own, made by openssl.
+    let office = tempfile::tempdir()?;
+    let (private, public) = (office.path().join("private.pem"), office.path().join("public.pem"));
+    let openssl = |arguments: &[&str]| -> Result<()> {
+        let status = Command::new("openssl").args(arguments).status()?;
+        anyhow::ensure!(status.success(), "openssl {arguments:?}");
+        Ok(())
+    };
+    let (private_name, public_name) = (private.display().to_string(), public.display().to_string());
+    openssl(&["genpkey", "-algorithm", "ed25519", "-out", &private_name])?;
+    openssl(&["pkey", "-in", &private_name, "-pubout", "-out", &public_name])?;
+
+    let before = (repo.mirror()?, files(&path.join("keys")));
+    let refused = run(&["delegate", "usb-1234", "--public-key", &private_name], 1)?;
+    assert!(
+        refused.contains("has a private key") && refused.contains("-pubout"),
+        "{refused}"
+    );
+    let refused = run(
+        &["delegate", "usb-1234", "--public-key", &public_name, "--keys", "1/2"],
+        1,
+    )?;
+    assert!(refused.contains("--keys says 2 keys, and 1 public keys"), "{refused}");
+    let twice = [
+        "delegate",
+        "usb-1234",
+        "--public-key",
+        &public_name,
+        "--public-key",
+        &public_name,
+    ];
+    assert!(run(&twice, 1)?.contains("is given twice"));
+    assert_eq!(
+        (repo.mirror()?, files(&path.join("keys"))),
+        before,
+        "nothing is done by halves"
+    );
+
+    let said = run(&["delegate", "usb-1234", "--public-key", &public_name], 0)?;
+    assert!(said.contains("vendor-usb-1234 has signed nothing yet"), "{said}");
+    assert!(path.join("keys/vendor-usb-1234-1.pub").exists());
+    assert!(
+        !path.join("keys/vendor-usb-1234-1.pem").exists(),
+        "no private key is made"
+    );
+    assert!(run(&["roles"], 0)?.contains("vendor-usb-1234\tnothing is signed yet\t-\t1 of 1 keys"));
+    assert!(run(&["delegate", "usb-1234"], 1)?.contains("is delegated already"));
+    run(&["verify"], 0)?;
+    let pattern = "usb:v1234p*d*dc*dsc*dp*ic*isc*ip*in*";
+    repo.stage("far", "1", "by-id/usb-1234", &[pattern])?;
+    let missed = run(&["publish"], 1)?;
+    assert!(
+        missed.contains("vendor-usb-1234: 0 of its keys") && missed.contains("vendor-usb-1234-1.pem"),
+        "{missed}"
+    );
+    let synced = |expected: usize| -> Result<()> {
+        let synced = Client::new(repo.pinned()?).sync(&repo.mirror()?, jiff::Timestamp::now())?;
+        assert_eq!(synced.installable().len(), expected);
+        Ok(())
+    };
+    let packages = Client::new(repo.pinned()?)
+        .sync(&repo.mirror()?, jiff::Timestamp::now())?
+        .installable()
+        .len();
+    run(&["timestamp"], 0)?;
+    synced(packages)?;
+
+    // The vendor brings the private key for as long as signing takes, under any name.
+    let brought = path.join("keys/brought.pem");
+    fs::copy(&private, &brought)?;
+    fs::set_permissions(&brought, fs::Permissions::from_mode(0o600))?;
+    let said = run(&["publish"], 0)?;
+    assert!(
+        said.contains("vendor-usb-1234\tversion 1") && !said.contains("signed nothing"),
+        "{said}"
+    );
+    fs::remove_file(&brought)?;
+    run(&["verify"], 0)?;
+    synced(packages + 1)
+}

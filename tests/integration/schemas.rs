@@ -166,6 +166,15 @@ fn repo(schemas: &mut Schemas) {
     check("repo-publish", &["publish", "--delegate"]);
     check("repo-publish", &["timestamp"]);
     check("repo-publish", &["rotate", "timestamp"]);
+    check(
+        "repo-publish",
+        &[
+            "delegate",
+            "pci-10ec",
+            "--public-key",
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        ],
+    );
     check("repo-roles", &["roles"]);
     check("repo-gc", &["gc", "--dry-run"]);
     check("repo-verify", &["verify"]);

@@ -200,5 +200,19 @@ fn the_publisher_shows_what_packages_say_and_sends_nothing_of_it() {
     package.record.summary = BIDI.to_owned();
     stage.put(&package).expect("staged");
     check(&repo(&["show", "edu"]), "a summary");
+    check(&repo(&["show", "--evil", ATTACK]), "an argument");
+    check(&repo(&[ATTACK]), "a command");
     check_json(&repo(&["show", "edu", "--json"]), "a summary in JSON");
+}
+
+#[test]
+fn the_programs_send_nothing_of_their_arguments() {
+    let fetch = |words: &[&str]| on_terminal(&program(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>()));
+    check(&fetch(&[ATTACK]), "a command");
+    check(&fetch(&["devices", &format!("--{ATTACK}")]), "an option");
+    check(&fetch(&["history", "--last", ATTACK]), "a value");
+    let option = format!("--{ATTACK}");
+    check(&fetch(&["dkms", "status", &option]), "an option of dkms");
+    check(&fetch(&["dkms", ATTACK]), "a verb of dkms");
+    check(&fetch(&["dkms", "build", "a/1", "-j", ATTACK]), "a value of dkms");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dkms_engine::install::Session as InstallSession;
-use dkms_engine::kbuild::ensure_key_pair;
+use dkms_engine::kbuild::{NewKeys, ensure_key_pair};
 use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::KernelId;
 use dkms_support::chain;
@@ -374,7 +374,14 @@ impl Worker<'_> {
     fn enrolment(&self, machine: &Machine<'_>, survey: &Survey) -> String {
         let is_ubuntu = machine.host.distribution.is_ubuntu();
         let release = Some(survey.kernel.release.as_str());
-        match ensure_key_pair(self.tree, self.lock, is_ubuntu, release, self.reporter) {
+        match ensure_key_pair(
+            self.tree,
+            self.lock,
+            is_ubuntu,
+            release,
+            NewKeys::AtDefaultPlace,
+            self.reporter,
+        ) {
             Ok(pair) => enrol_hint(machine.host.signatures.secure_boot, &pair.certificate),
             Err(error) => error.hint().unwrap_or_else(|| "dkms generate_mok".to_owned()),
         }

@@ -35,6 +35,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dkms_support::chain;
+use dkms_support::terminal::printable;
 use jiff::Timestamp;
 
 use crate::exit::Exit;
@@ -56,13 +57,14 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help is asked for and goes to standard output; a mistake goes to standard error.
-            let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage.into()
-            } else {
-                ExitCode::SUCCESS
-            };
+            // Help is asked for and goes to standard output.
+            if !error.use_stderr() {
+                let _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            // The message repeats arguments.
+            anstream::eprint!("{}", printable(&error.render().to_string()));
+            return Exit::Usage.into();
         }
     };
     match &cli.command {

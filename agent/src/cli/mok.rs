@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use dkms_engine::command::find_program;
-use dkms_engine::kbuild::{certificate_path, ensure_key_pair};
+use dkms_engine::kbuild::{NewKeys, certificate_path, ensure_key_pair};
 use dkms_engine::recovery::lock_and_recover;
 use serde::Serialize;
 
@@ -126,7 +126,8 @@ fn enroll(context: &Context, hash_file: Option<&Path>) -> Result<Exit, Failure> 
     let lock = lock_and_recover(&tree, &context.reporter)?;
     let release = context.host.running.as_deref();
     let is_ubuntu = context.host.distribution.is_ubuntu();
-    let pair = ensure_key_pair(&tree, &lock, is_ubuntu, release, &context.reporter).map_err(MokError::Key)?;
+    let new_keys = NewKeys::AtDefaultPlace;
+    let pair = ensure_key_pair(&tree, &lock, is_ubuntu, release, new_keys, &context.reporter).map_err(MokError::Key)?;
     let mut command = Command::new(tool);
     command.arg("--import").arg(&pair.certificate);
     if let Some(file) = hash_file {

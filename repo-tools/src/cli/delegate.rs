@@ -4,18 +4,23 @@ use dkms_index::modalias::VendorId;
 
 use super::publish::tell;
 use super::{Context, Failure, print};
-use crate::authority;
+use crate::authority::{self, AuthorityError};
 use crate::init::Quorum;
+use crate::keys::PublicKey;
 use crate::publish::Published;
 
-/// Lets a vendor sign manifests for its own devices: makes keys for the role and delegates its directory to it.
+/// Lets a vendor sign manifests for its own devices: delegates its directory to a role, by the vendor's public keys or by new keys.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Bus and vendor, such as pci-10ec.
     vendor: VendorId,
-    /// Signatures needed, and keys made (M/N).
-    #[arg(long, default_value = "1/1", value_name = "M/N")]
-    keys: Quorum,
+    /// Signatures needed, and keys made (M/N); with --public-key the number of those. Default: one of all.
+    #[arg(long, value_name = "M/N")]
+    keys: Option<Quorum>,
+    /// A public key of the vendor (ed25519), who keeps the private one: 64 hex digits, or a file with them or with PEM. May be repeated.
+    /// No key is made then.
+    #[arg(long, value_name = "FILE|HEX")]
+    public_key: Vec<String>,
 }
 
 /// Gives a role new keys; for root, targets, snapshot and timestamp by a new root.
@@ -34,10 +39,16 @@ pub(super) struct RolesArgs {}
 
 /// Delegates.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    tell(
-        &authority::delegate(&context.repository()?, args.vendor, args.keys, context.now)?,
-        context,
-    );
+    let repository = context.repository()?;
+    let report = if args.public_key.is_empty() {
+        let quorum = args.keys.unwrap_or(Quorum { threshold: 1, keys: 1 });
+        authority::delegate(&repository, args.vendor, quorum, context.now)?
+    } else {
+        let keys = args.public_key.iter().map(|source| PublicKey::read(source));
+        let keys = keys.collect::<Result<Vec<_>, _>>().map_err(AuthorityError::from)?;
+        authority::delegate_to(&repository, args.vendor, keys, args.keys, context.now)?
+    };
+    tell(&report, context);
     Ok(())
 }
 
@@ -62,15 +73,26 @@ pub(super) fn run_roles(_: RolesArgs, context: &Context) -> Result<(), Failure> 
             "timestamp" => (published.timestamp.signed.version, published.timestamp.signed.expires),
             _ => continue,
         };
-        rows.push((role.as_str(), version, expires, Some(keys)));
+        rows.push((role.as_str(), version, Some(expires), Some(keys)));
     }
     for (role, signed) in &published.roles {
         let delegated = delegations.roles.iter().find(|d| d.name == *role).map(|d| &d.keys);
         let keys = delegated.or_else(|| published.root.signed.roles.get(role));
-        rows.push((role.as_str(), signed.signed.version, signed.signed.expires, keys));
+        rows.push((role.as_str(), signed.signed.version, Some(signed.signed.expires), keys));
+    }
+    // Delegated, and nothing is signed yet.
+    for delegation in &delegations.roles {
+        if !published.roles.contains_key(&delegation.name) {
+            rows.push((delegation.name.as_str(), 0, None, Some(&delegation.keys)));
+        }
     }
     if context.json {
-        let row = |(role, version, expires, keys): &(&str, u64, jiff::Timestamp, Option<&crate::signed::RoleKeys>)| {
+        let row = |(role, version, expires, keys): &(
+            &str,
+            u64,
+            Option<jiff::Timestamp>,
+            Option<&crate::signed::RoleKeys>,
+        )| {
             serde_json::json!({
                 "role": role, "version": version, "expires": expires,
                 "threshold": keys.map(|k| k.threshold), "keyids": keys.map(|k| &k.keyids),
@@ -81,7 +103,11 @@ pub(super) fn run_roles(_: RolesArgs, context: &Context) -> Result<(), Failure> 
     }
     for (role, version, expires, keys) in rows {
         let (threshold, keys) = keys.map_or((0, 0), |k| (k.threshold, k.keyids.len()));
-        anstream::println!("{role}\tversion {version}\tuntil {expires}\t{threshold} of {keys} keys");
+        let signed = match expires {
+            Some(expires) => format!("version {version}\tuntil {expires}"),
+            None => "nothing is signed yet\t-".to_owned(),
+        };
+        anstream::println!("{role}\t{signed}\t{threshold} of {keys} keys");
     }
     Ok(())
 }

@@ -30,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use dkms_engine::sandbox::{self, Policy};
+use dkms_support::terminal::printable;
 
 pub use failure::{Failure, Hint};
 
@@ -136,7 +137,18 @@ fn require_sandbox(policy: Policy) -> Result<(), Failure> {
 
 /// Parses the command line, runs the subcommand and prints how it failed.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            // The message repeats arguments.
+            anstream::eprint!("{}", printable(&error.render().to_string()));
+            return ExitCode::from(2);
+        }
+        Err(help) => {
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
     let context = Context {
         repo: cli.repo,
         json: cli.json,

@@ -3,6 +3,7 @@
 use super::{Context, Failure, print};
 use crate::authority;
 use crate::publish::{Extent, Report, publish};
+use crate::roles::VENDOR_PREFIX;
 
 /// Signs and publishes all that is staged; without changes it writes nothing.
 #[derive(Debug, clap::Args)]
@@ -21,7 +22,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
     if args.delegate {
         let report = authority::delegate_missing(&repository, context.now)?;
-        for role in report.signed.keys().filter(|role| role.starts_with("vendor-")) {
+        for role in report.signed.keys().filter(|role| role.starts_with(VENDOR_PREFIX)) {
             anstream::eprintln!("made {role}, with a key in {}", repository.keys_dir().display());
         }
     }
@@ -55,6 +56,11 @@ pub(super) fn tell(report: &Report, context: &Context) {
             "warning: {role} could not be signed by its old keys, too: machines that asked just now were refused"
         );
         anstream::eprintln!("hint: nothing is to be done, they succeed when they ask again");
+    }
+    for role in &report.awaiting_keys {
+        anstream::eprintln!(
+            "note: {role} has signed nothing yet: a package of it is published when its private key is here"
+        );
     }
     for (role, expires) in &report.expiring {
         anstream::eprintln!("warning: {role} expires at {expires}, and its keys are not here");

@@ -9,7 +9,7 @@ use super::Published;
 use super::content::Content;
 use crate::keys::KeyRing;
 use crate::repository::Expiry;
-use crate::roles::{TARGETS, lifetime_days};
+use crate::roles::{TARGETS, VENDOR_PREFIX, lifetime_days};
 use crate::signed::{
     Body, Delegations, Meta, RoleKeys, Root, SPEC_VERSION, SignError, Signed, Snapshot, Targets, Timestamp, expiry,
 };
@@ -50,6 +50,8 @@ pub struct Report {
     /// Roles with new keys whose old keys are not at hand, so that no signature could be made that is valid before and after
     /// the new root. A machine that synchronises at that moment is refused once.
     pub unbridged: Vec<String>,
+    /// Roles that have signed nothing yet, because their private keys are not at hand.
+    pub awaiting_keys: Vec<String>,
     /// Number of new target files and bundles.
     pub new_files: usize,
 }
@@ -89,6 +91,12 @@ pub fn release(
         }
         let delegated = delegations.roles.iter().find(|d| d.name == role).map(|d| &d.keys);
         let authority = delegated.or_else(|| root.signed.roles.get(role));
+        // A vendor's role whose keys the vendor has: machines ask for it when a package of it is offered, and none is yet.
+        let is_optional = before.is_none() && body.targets.is_empty() && role.starts_with(VENDOR_PREFIX);
+        if is_optional && authority.is_some_and(|keys| keys.check_at_hand(role, ring).is_err()) {
+            signer.report.awaiting_keys.push(role.to_owned());
+            continue;
+        }
         if let Some((version, bytes)) = signer.sign(role, body, before, authority, false)? {
             meta.insert(format!("{role}.json"), Meta::of(version, &bytes));
             signer.files.insert(format!("{version}.{role}.json"), bytes);

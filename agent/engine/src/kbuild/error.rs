@@ -22,11 +22,11 @@ pub enum BuildError {
     /// Its dkms.conf is not usable for this kernel.
     #[error(transparent)]
     Conf(#[from] ConfError),
-    /// BUILD_DEPENDS names a package that is neither installed nor built for this kernel.
-    #[error("BUILD_DEPENDS names {needed}, which is not built for kernel {release}")]
+    /// BUILD_DEPENDS names packages that are not installed for this kernel.
+    #[error("BUILD_DEPENDS names packages that are not installed for kernel {release}: {}", .missing.join(", "))]
     DependsMissing {
-        /// The package's name.
-        needed: String,
+        /// Their names.
+        missing: Vec<String>,
         /// The kernel.
         release: String,
     },
@@ -114,9 +114,12 @@ impl BuildError {
             BuildError::Conf(error) => error.hint(),
             BuildError::Make { hint, .. } => hint.clone(),
             BuildError::Exceeded(_) => Some("report it to the author of the package: no driver needs that much".into()),
-            BuildError::DependsMissing { needed, release } => Some(format!(
-                "dkms status -m {needed}; then dkms install {needed}/VERSION -k {release}"
-            )),
+            BuildError::DependsMissing { missing, release } => {
+                let first = missing.first()?;
+                Some(format!(
+                    "dkms status -m {first}, then dkms install {first}/VERSION -k {release}; --force builds without it"
+                ))
+            }
             BuildError::NoSource(dir) => Some(format!("ls {}", dir.display())),
             BuildError::PatchMissing { source_dir, .. } => Some(format!("ls {}", source_dir.display())),
             BuildError::Io { source, path, .. } if source.kind() == io::ErrorKind::StorageFull => {

@@ -35,7 +35,7 @@ pub(crate) use key::{Freshness, freshness};
 pub use once::RunState;
 pub(crate) use one::forget_failure;
 pub use queue::BuildQueue;
-pub use sign::{KeyPair, SignError, Signer, certificate_path, ensure_key_pair};
+pub use sign::{KeyPair, NewKeys, SignError, Signer, certificate_path, ensure_key_pair};
 pub(crate) use sign::{enrolment, warn_of_shared_key};
 
 use self::jobs::Jobs;
@@ -46,6 +46,17 @@ use crate::kernel::KernelTarget;
 use crate::package::{DkmsId, KernelId};
 use crate::tree::{RecordedModule, Tree, TreeLock};
 
+/// What a build does where a package that BUILD_DEPENDS names is not installed for its kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingDepends {
+    /// It fails.
+    Refuse,
+    /// It goes on with a warning.
+    Warn,
+    /// It goes on: the caller has put the builds in order.
+    Ignore,
+}
+
 /// One package version to build for one kernel.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
@@ -55,8 +66,8 @@ pub struct BuildRequest {
     pub kernel: Arc<KernelTarget>,
     /// Build even if there is an up-to-date build.
     pub force: bool,
-    /// Do not build without what BUILD_DEPENDS names.
-    pub require_depends: bool,
+    /// What to do where a package of BUILD_DEPENDS is not installed.
+    pub missing_depends: MissingDepends,
     /// The conf to use instead of the source's.
     pub conf_file: Option<PathBuf>,
     /// `--directive`, in order.
@@ -70,7 +81,7 @@ impl BuildRequest {
             package,
             kernel,
             force: false,
-            require_depends: false,
+            missing_depends: MissingDepends::Ignore,
             conf_file: None,
             directives: Vec::new(),
         }

@@ -12,7 +12,7 @@ use super::product::take_extras;
 use super::retarget::lead_to_headers;
 use super::sign::Signers;
 use super::workspace::Workspace;
-use super::{BuildOptions, BuildOutcome, BuildRequest, Built};
+use super::{BuildOptions, BuildOutcome, BuildRequest, Built, MissingDepends};
 use crate::command::Jobserver;
 use crate::conf::{ConfContext, DkmsConf, evaluate};
 use crate::event::{Event, Sink, Step};
@@ -137,19 +137,7 @@ impl Job<'_> {
         if let Some(why) = conf.excluded(&self.kernel.release, Some(target.config())) {
             return Ok(End::Excluded(why));
         }
-        let missing = || {
-            conf.build_depends
-                .iter()
-                .find(|name| !tree.has_any_build(name, &self.kernel))
-        };
-        if self.request.require_depends
-            && let Some(needed) = missing()
-        {
-            return Err(BuildError::DependsMissing {
-                needed: needed.clone(),
-                release: self.kernel.release.clone(),
-            });
-        }
+        self.look_for_depends(&conf.build_depends)?;
         if fs::read_dir(&source).map_or(0, Iterator::count) < 2 {
             return Err(BuildError::NoSource(source));
         }
@@ -196,6 +184,30 @@ impl Job<'_> {
             modules,
             dir,
         }))
+    }
+
+    /// Whether the packages that BUILD_DEPENDS names are installed. One that is only built is not enough: a module that is installed without
+    /// those whose symbols it uses cannot be loaded.
+    fn look_for_depends(&self, names: &[String]) -> Result<(), BuildError> {
+        let on_missing = self.request.missing_depends;
+        if on_missing == MissingDepends::Ignore {
+            return Ok(());
+        }
+        let is_missing = |name: &&String| self.tree.installed_version(name, &self.kernel).is_none();
+        let missing: Vec<String> = names.iter().filter(is_missing).cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let release = self.kernel.release.clone();
+        let error = BuildError::DependsMissing { missing, release };
+        if on_missing == MissingDepends::Refuse {
+            return Err(error);
+        }
+        self.sink.emit(Event::Warning {
+            text: format!("{} is built all the same: {error}", self.request.package),
+            hint: None,
+        });
+        Ok(())
     }
 
     /// Notes which versions of other packages this build was made with, as upstream does: `.dep_NAME` holds the version.

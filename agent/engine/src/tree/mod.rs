@@ -347,12 +347,6 @@ impl Tree {
         (arch == kernel.arch && release == kernel.release).then(|| version.to_owned())
     }
 
-    /// True when some version of `module` is installed or built for `kernel`.
-    pub(crate) fn has_any_build(&self, module: &str, kernel: &KernelId) -> bool {
-        let is_one = |package: &DkmsId| package.module == module && self.is_built(package, kernel);
-        self.installed_version(module, kernel).is_some() || self.packages().iter().any(is_one)
-    }
-
     /// True when this version is the installed one.
     pub fn is_installed(&self, package: &DkmsId, kernel: &KernelId) -> bool {
         self.installed_version(&package.module, kernel).as_deref() == Some(package.version.as_str())

@@ -62,6 +62,11 @@ fn several_modules(machine: &Machine) {
     );
 }
 
+fn needy(machine: &Machine) {
+    Hello::quick("hello", "1").put(machine);
+    Hello::quick("needy", "1").with("BUILD_DEPENDS[0]=hello").put(machine);
+}
+
 fn autoinstall(machine: &Machine) {
     Hello::quick("manual", "1").with("AUTOINSTALL=").put(machine);
     Hello::quick("newer", "1").put(machine);
@@ -85,6 +90,20 @@ pub(super) const STORIES: &[Scenario<'static>] = &[
             "install scripts/1 -k K1",
             "uninstall scripts/1 -k K1",
             "remove scripts/1 --all",
+        ],
+    },
+    Scenario {
+        name: "what a package needs",
+        set_up: &needy,
+        steps: &[
+            "build needy/1 -k K1",
+            "build hello/1 -k K1",
+            "build needy/1 -k K1",
+            "install needy/1 -k K1",
+            "install needy/1 -k K2 --force",
+            "install hello/1 -k K1",
+            "install needy/1 -k K1",
+            "status",
         ],
     },
     Scenario {

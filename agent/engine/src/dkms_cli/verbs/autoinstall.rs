@@ -9,7 +9,7 @@ use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::order::{Order, Wanted, order};
 use crate::dkms_cli::request::Kernels;
 use crate::dkms_cli::session::Session;
-use crate::kbuild::{Freshness, freshness};
+use crate::kbuild::{Freshness, MissingDepends, freshness};
 use crate::kernel::KernelTarget;
 use crate::package::{DkmsId, KernelId};
 use crate::tree::{BuildKey, BuildRecord, Filter, TreeLock};
@@ -307,7 +307,7 @@ fn carry_out(session: &Session, lock: &TreeLock, plans: &[Plan]) -> Exit {
                                 .iter()
                                 .any(|name| built.contains(&(plan.kernel.clone(), name.clone()))),
                         // `order` has checked that.
-                        require_depends: false,
+                        missing_depends: MissingDepends::Ignore,
                     }),
                 }
             }

@@ -6,7 +6,7 @@ use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::request::{Kernels, Subject};
 use crate::dkms_cli::session::Session;
 use crate::event::{Event, Sink};
-use crate::kbuild::{BuildOptions, BuildOutcome, BuildRequest, build_all};
+use crate::kbuild::{BuildOptions, BuildOutcome, BuildRequest, MissingDepends, build_all};
 use crate::package::{DkmsId, KernelId};
 use crate::tree::TreeLock;
 
@@ -39,13 +39,18 @@ pub(super) fn prepare(session: &Session, subject: &Subject, kernels: &Kernels) -
     Ok(Prepared { lock, jobs })
 }
 
-/// The jobs of one package; they need what BUILD_DEPENDS names, unless they are forced.
+/// The jobs of one package. What BUILD_DEPENDS names has to be installed, unless they are forced.
 fn jobs_of(session: &Session, package: &DkmsId, kernels: Vec<KernelId>) -> Vec<Job> {
+    let missing_depends = if session.settings.force {
+        MissingDepends::Warn
+    } else {
+        MissingDepends::Refuse
+    };
     let job = |kernel| Job {
         package: package.clone(),
         kernel,
         anew: false,
-        require_depends: !session.settings.force,
+        missing_depends,
     };
     kernels.into_iter().map(job).collect()
 }
@@ -57,8 +62,8 @@ pub(super) struct Job {
     pub(super) kernel: KernelId,
     /// Build it even if there is an up-to-date build.
     pub(super) anew: bool,
-    /// Do not build without what BUILD_DEPENDS names.
-    pub(super) require_depends: bool,
+    /// What to do where a package of BUILD_DEPENDS is not installed.
+    pub(super) missing_depends: MissingDepends,
 }
 
 /// How a job ended.
@@ -79,7 +84,7 @@ pub(super) fn build(session: &Session, lock: &TreeLock, jobs: &[Job], force: boo
             Ok(kernel) => {
                 let mut request = BuildRequest::new(job.package.clone(), kernel);
                 request.force = force || job.anew;
-                request.require_depends = job.require_depends;
+                request.missing_depends = job.missing_depends;
                 request.conf_file.clone_from(&session.settings.conf);
                 request.directives = session.directives();
                 requests.push(request);

@@ -3,6 +3,7 @@
 use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::request::Kernels;
 use crate::dkms_cli::session::Session;
+use crate::kbuild::MissingDepends;
 use crate::tree::{Filter, State};
 
 use super::build::Job;
@@ -49,7 +50,7 @@ pub(in crate::dkms_cli) fn run(session: &Session, template: &str, kernels: &Kern
                 package: package.clone(),
                 kernel: kernel.clone(),
                 anew: false,
-                require_depends: false,
+                missing_depends: MissingDepends::Ignore,
             })
         })
         .collect();

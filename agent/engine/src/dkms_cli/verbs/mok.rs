@@ -3,6 +3,7 @@
 use crate::distribution::Distribution;
 use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::session::Session;
+use crate::kbuild::NewKeys;
 
 /// Makes the key pair if there is none, and prints how it is enrolled.
 pub(in crate::dkms_cli) fn run(session: &Session) -> Exit {
@@ -11,7 +12,14 @@ pub(in crate::dkms_cli) fn run(session: &Session) -> Exit {
         Err(exit) => return exit,
     };
     let is_ubuntu = Distribution::of(&session.root).is_ubuntu();
-    match crate::kbuild::ensure_key_pair(&session.tree, &lock, is_ubuntu, None, &session.screen) {
+    match crate::kbuild::ensure_key_pair(
+        &session.tree,
+        &lock,
+        is_ubuntu,
+        None,
+        NewKeys::WhereNamed,
+        &session.screen,
+    ) {
         Ok(pair) => {
             crate::kbuild::warn_of_shared_key(&session.tree, &pair, &session.screen);
             let made = if pair.is_new { "made" } else { "there already" };

@@ -8,6 +8,7 @@ use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::request::Kernels;
 use crate::dkms_cli::session::Session;
 use crate::install::{self, InstallError, InstallOptions, InstallOutcome};
+use crate::kbuild::MissingDepends;
 use crate::package::{DkmsId, KernelId};
 use crate::script::ScriptConsent;
 use crate::tree::{TreeError, TreeLock};
@@ -122,7 +123,7 @@ impl<'a> Run<'a> {
                     package: follower,
                     kernel: kernel.clone(),
                     anew: true,
-                    require_depends: false,
+                    missing_depends: MissingDepends::Ignore,
                 })
                 .collect();
             let (installed, built): (Vec<Job>, Vec<Job>) = jobs

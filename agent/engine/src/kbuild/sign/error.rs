@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::fsutil::existing_part;
+
 /// Why a module could not be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
@@ -60,6 +62,12 @@ pub enum SignError {
         /// The directory.
         dir: PathBuf,
     },
+    /// framework.conf names files that do not exist, most likely by a typing error. No pair is made there by itself.
+    #[error("use the signing key: framework.conf names {} not exist: {}", files_that_do(.missing), settings(.missing))]
+    NamedMissing {
+        /// The settings, with the paths that they name.
+        missing: Vec<(&'static str, PathBuf)>,
+    },
     /// No key could be made.
     #[error("the signing key {} cannot be made: {reason}", without_pin(&.key.to_string_lossy()))]
     NoKey {
@@ -95,9 +103,30 @@ impl SignError {
                 "correct mok_signing_key and mok_certificate in framework.conf, or: mkdir -p {}",
                 dir.display()
             )),
+            SignError::NamedMissing { missing } => {
+                let dir = existing_part(missing.first()?.1.parent()?).to_owned();
+                Some(format!(
+                    "correct framework.conf (ls {}), or have a pair made there: dkms generate_mok",
+                    dir.display()
+                ))
+            }
             SignError::NoKey { .. } => Some("dkms generate_mok".into()),
         }
     }
+}
+
+fn files_that_do(missing: &[(&str, PathBuf)]) -> &'static str {
+    match missing {
+        [_] => "a file that does",
+        _ => "files that do",
+    }
+}
+
+fn settings(missing: &[(&str, PathBuf)]) -> String {
+    let text = missing
+        .iter()
+        .map(|(setting, path)| format!("{setting}={}", path.display()));
+    text.collect::<Vec<_>>().join(", ")
 }
 
 /// The way out where only `there` of a pair is there. What framework.conf names is most likely mistyped.

@@ -13,6 +13,9 @@ use crate::fsutil::sync_dir;
 use crate::root::Root;
 use crate::tree::{Tree, TreeLock};
 
+/// Where Ubuntu's shim has its pair.
+const SHIM_KEYS: &str = "/var/lib/shim-signed/mok";
+
 /// A key and its certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPair {
@@ -24,13 +27,22 @@ pub struct KeyPair {
     pub is_new: bool,
 }
 
+/// Where a pair may be made if it is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewKeys {
+    /// Where dkms, or Ubuntu's shim, keeps its own. Another place that framework.conf names is most likely mistyped if nothing is there.
+    AtDefaultPlace,
+    /// Also where framework.conf names another place: somebody has asked for a new pair.
+    WhereNamed,
+}
+
 /// Paths in framework.conf may hold the kernel's release.
 pub(super) fn expand(text: &str, release: &str) -> String {
     text.replace("${kernelver}", release).replace("$kernelver", release)
 }
 
-/// The key pair of this machine, made if it is not there: RSA 2048, for code signing, the key readable by root alone. On Ubuntu it is
-/// that of the shim, which `update-secureboot-policy` makes where it is installed on this machine.
+/// The key pair of this machine, made where `new_keys` says if it is not there: RSA 2048, for code signing, the key readable by root
+/// alone. On Ubuntu it is that of the shim, which `update-secureboot-policy` makes where it is installed on this machine.
 ///
 /// # Errors
 /// When it has to be made and cannot be, or there is no certificate for a `pkcs11:` key.
@@ -39,6 +51,7 @@ pub fn ensure_key_pair(
     _lock: &TreeLock,
     ubuntu: bool,
     release: Option<&str>,
+    new_keys: NewKeys,
     sink: &dyn Sink,
 ) -> Result<KeyPair, SignError> {
     let place = KeyPlace::of(tree, ubuntu, release.unwrap_or_default());
@@ -68,6 +81,9 @@ pub fn ensure_key_pair(
         });
     }
     if !is_there {
+        if new_keys == NewKeys::AtDefaultPlace {
+            require_default_place(tree, &place)?;
+        }
         require_named_directories(tree, &place)?;
         place.make(tree.root()).map_err(|error| SignError::NoKey {
             key: key.into(),
@@ -119,6 +135,38 @@ pub fn certificate_path(tree: &Tree, ubuntu: bool, release: Option<&str>) -> Pat
     KeyPlace::of(tree, ubuntu, release.unwrap_or_default()).certificate
 }
 
+/// No pair is made where framework.conf names another place than the default.
+fn require_default_place(tree: &Tree, place: &KeyPlace) -> Result<(), SignError> {
+    let (root, framework) = (tree.root(), tree.framework());
+    let shim = root.join(SHIM_KEYS);
+    let named = |setting, configured: &Option<String>, path: &Path, defaults: [PathBuf; 2]| {
+        let is_default = configured.is_none() || defaults.iter().any(|default| default == path);
+        (!is_default).then(|| (setting, path.to_owned()))
+    };
+    let (key, certificate) = (Path::new(&place.key), place.certificate.as_path());
+    let missing: Vec<(&str, PathBuf)> = [
+        named(
+            "mok_signing_key",
+            &framework.mok_signing_key,
+            key,
+            [tree.path().join("mok.key"), shim.join("MOK.priv")],
+        ),
+        named(
+            "mok_certificate",
+            &framework.mok_certificate,
+            certificate,
+            [tree.path().join("mok.pub"), shim.join("MOK.der")],
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(SignError::NamedMissing { missing })
+}
+
 /// Only dkms's own directory is made for a key: any other that is named has to be there.
 fn require_named_directories(tree: &Tree, place: &KeyPlace) -> Result<(), SignError> {
     let framework = tree.framework();
@@ -152,7 +200,7 @@ impl KeyPlace {
     /// framework.conf decides; on Ubuntu the shim's pair counts where it names no key.
     fn of(tree: &Tree, ubuntu: bool, release: &str) -> KeyPlace {
         let (root, framework) = (tree.root(), tree.framework());
-        let shim = |name: &str| root.join("/var/lib/shim-signed/mok").join(name);
+        let shim = |name: &str| root.join(SHIM_KEYS).join(name);
         let certificate = match &framework.mok_certificate {
             Some(path) => root.join(expand(path, release)),
             None => tree.path().join("mok.pub"),
@@ -281,7 +329,7 @@ mod tests {
         fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).expect("mode");
         let tree = Tree::new(&Root::at(temp.path()), &crate::framework::Framework::default());
         let lock = tree.lock(&()).expect("locks");
-        let pair = ensure_key_pair(&tree, &lock, true, None, &()).expect("a pair");
+        let pair = ensure_key_pair(&tree, &lock, true, None, NewKeys::AtDefaultPlace, &()).expect("a pair");
         assert_eq!(
             pair.key,
             temp.path()
@@ -316,6 +364,42 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_is_made_by_itself_at_the_default_place_alone() {
+        use crate::framework::Framework;
+        let check = |key: Option<&str>, certificate: Option<&str>, missing: &[&str]| {
+            let temp = tempfile::tempdir().expect("temp dir");
+            fs::create_dir_all(temp.path().join("etc")).expect("dirs");
+            let framework = Framework {
+                mok_signing_key: key.map(str::to_owned),
+                mok_certificate: certificate.map(str::to_owned),
+                ..Framework::default()
+            };
+            let tree = Tree::new(&Root::at(temp.path()), &framework);
+            let lock = tree.lock(&()).expect("locks");
+            match ensure_key_pair(&tree, &lock, false, None, NewKeys::AtDefaultPlace, &()) {
+                Ok(pair) => assert!(pair.is_new && missing.is_empty(), "{pair:?}"),
+                Err(SignError::NamedMissing { missing: found }) => {
+                    let found: Vec<&str> = found.iter().map(|(setting, _)| *setting).collect();
+                    assert_eq!(found, missing);
+                    assert!(!tree.path().join("mok.key").exists() && !tree.path().join("mok.pub").exists());
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        check(None, None, &[]);
+        check(Some("/var/lib/dkms/mok.key"), Some("/var/lib/dkms/mok.pub"), &[]);
+        check(Some("/var/lib/dkms/mok.key"), None, &[]);
+        check(Some("/etc/key"), None, &["mok_signing_key"]);
+        check(None, Some("/etc/c"), &["mok_certificate"]);
+        check(
+            Some("/etc/key"),
+            Some("/etc/c"),
+            &["mok_signing_key", "mok_certificate"],
+        );
+        check(Some("/no/such/key"), None, &["mok_signing_key"]);
+    }
+
+    #[test]
     fn no_key_that_exists_is_overwritten() {
         use crate::framework::Framework;
         let temp = tempfile::tempdir().expect("temp dir");
@@ -327,11 +411,31 @@ mod tests {
         let tree = Tree::new(&Root::at(temp.path()), &framework);
         let lock = tree.lock(&()).expect("locks");
         let at = |name: &str| temp.path().join("etc/own").join(name);
-        let ensure = || ensure_key_pair(&tree, &lock, false, None, &());
+        let ensure = || ensure_key_pair(&tree, &lock, false, None, NewKeys::WhereNamed, &());
         let error = ensure().expect_err("no directory");
         assert!(error.hint().is_some_and(|hint| hint.contains("mkdir -p")), "{error}");
         assert!(!at("").exists(), "nothing is made");
         fs::create_dir_all(at("")).expect("dirs");
+        let error = ensure_key_pair(&tree, &lock, false, None, NewKeys::AtDefaultPlace, &()).expect_err("nobody asked");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "use the signing key: framework.conf names files that do not exist: mok_signing_key={}, mok_certificate={}",
+                at("key").display(),
+                at("certificate").display()
+            )
+        );
+        assert_eq!(
+            error.hint(),
+            Some(format!(
+                "correct framework.conf (ls {}), or have a pair made there: dkms generate_mok",
+                at("").parent().expect("a parent").join("own").display()
+            ))
+        );
+        assert!(
+            fs::read_dir(at("")).expect("the directory").next().is_none(),
+            "nothing is made"
+        );
         let pair = ensure().expect("makes both");
         assert!(pair.is_new);
         require_pair(&pair).expect("they fit");

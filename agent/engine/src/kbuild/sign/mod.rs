@@ -6,7 +6,7 @@ mod program;
 mod signer;
 
 pub use error::SignError;
-pub use keys::{KeyPair, certificate_path, ensure_key_pair};
+pub use keys::{KeyPair, NewKeys, certificate_path, ensure_key_pair};
 pub(crate) use keys::{enrolment, warn_of_shared_key};
 pub use signer::Signer;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::SignError;
-use super::keys::{KeyPair, ensure_key_pair, warn_of_shared_key};
+use super::keys::{KeyPair, NewKeys, ensure_key_pair, warn_of_shared_key};
 use super::program::{Program, require_pair};
 use crate::event::{Event, Sink};
 use crate::kernel::KernelTarget;
@@ -41,7 +41,8 @@ impl Signer {
             sink.emit(no_program(tree, kernel));
             return Ok(None);
         };
-        let keys = ensure_key_pair(tree, lock, kernel.distribution.is_ubuntu(), Some(&kernel.release), sink)?;
+        let (is_ubuntu, release) = (kernel.distribution.is_ubuntu(), Some(kernel.release.as_str()));
+        let keys = ensure_key_pair(tree, lock, is_ubuntu, release, NewKeys::AtDefaultPlace, sink)?;
         if !keys.is_new {
             require_pair(&keys)?;
         }
