@@ -42,7 +42,18 @@ pub enum Verdict {
     },
 }
 
+const WORKS: &str = "works";
+const WORKS_IN_TREE: &str = "works in-tree";
+const INSTALLED: &str = "installed";
+const INSTALLABLE: &str = "installable";
+const UNBOUND: &str = "unbound";
+const REFUSED: &str = "refused";
+const UNKNOWN: &str = "unknown";
+
 impl Verdict {
+    /// All labels, in the order in which reports count them.
+    pub const LABELS: [&str; 7] = [WORKS, WORKS_IN_TREE, INSTALLED, INSTALLABLE, UNBOUND, REFUSED, UNKNOWN];
+
     /// What a table calls it.
     pub fn words(&self) -> &'static str {
         match self {
@@ -81,13 +92,13 @@ impl Verdict {
     /// Its name, as in documents.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Works { .. } => "works",
-            Self::WorksInTree { .. } => "works in-tree",
-            Self::Installable { .. } => "installable",
-            Self::Installed { .. } => "installed",
-            Self::Unbound { .. } => "unbound",
-            Self::Unknown => "unknown",
-            Self::Refused { .. } => "refused",
+            Self::Works { .. } => WORKS,
+            Self::WorksInTree { .. } => WORKS_IN_TREE,
+            Self::Installable { .. } => INSTALLABLE,
+            Self::Installed { .. } => INSTALLED,
+            Self::Unbound { .. } => UNBOUND,
+            Self::Unknown => UNKNOWN,
+            Self::Refused { .. } => REFUSED,
         }
     }
 
@@ -102,5 +113,42 @@ impl Verdict {
             Self::Unknown => "no driver known".to_owned(),
             Self::Refused { why } => why.first().map(Rejected::to_string).unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_count_every_verdict() {
+        let package = OfferId {
+            name: "edu".into(),
+            version: "1".into(),
+            repository: "test".into(),
+            scope: String::new(),
+        };
+        let verdicts = [
+            Verdict::Works {
+                driver: "e1000e".into(),
+            },
+            Verdict::WorksInTree {
+                module: "e1000e".into(),
+            },
+            Verdict::Installable {
+                package: package.clone(),
+            },
+            Verdict::Installed {
+                package: package.clone(),
+            },
+            Verdict::Unbound { package },
+            Verdict::Unknown,
+            Verdict::Refused { why: Vec::new() },
+        ];
+        let mut labels: Vec<&str> = verdicts.iter().map(Verdict::label).collect();
+        let mut counted = Verdict::LABELS.to_vec();
+        labels.sort_unstable();
+        counted.sort_unstable();
+        assert_eq!(labels, counted);
     }
 }

@@ -66,6 +66,16 @@ pub enum IntakeError {
         /// What is not filled in.
         placeholder: conf::ConfWarning,
     },
+    /// It has a version by which no two of its states can be told apart, such as `git`.
+    #[error(
+        "{path:?}: the version {version:?} has no digit: states of the package can neither be told apart nor put in order"
+    )]
+    NoVersion {
+        /// The package.
+        path: PathBuf,
+        /// What it says.
+        version: String,
+    },
     /// The recipe is not usable.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -99,6 +109,9 @@ impl IntakeError {
             )),
             Self::Placeholder { path, .. } => Some(format!(
                 "add the directory that its own Makefile or installer fills, or write the value into the dkms.conf in {path:?}"
+            )),
+            Self::NoVersion { path, .. } => Some(format!(
+                "write the version, such as that of the last tag, into PACKAGE_VERSION in the dkms.conf in {path:?}"
             )),
             Self::Differs { path, .. } => Some(format!(
                 "give the new source a version of its own, or replace the old one: dkms-repo add --force {path:?}"
@@ -211,6 +224,13 @@ impl Intake {
         let top = format!("{}-{}", conf.package_name, conf.package_version);
         let bundle = Bundle::pack(&taken.tree, &top).map_err(FileError::on("pack", path))?;
         let package = package::added(&conf, &taken.origin, bundle.reference.clone(), &declared, &self.vendors);
+        let version = &package.manifest.version;
+        if !version.contains(|c: char| c.is_ascii_digit()) {
+            return Err(IntakeError::NoVersion {
+                path: path.to_owned(),
+                version: version.clone(),
+            });
+        }
         let mut notes = taken.notes;
         notes.extend(notes_on(&tables));
         if !taken.origin.outside.is_empty() {

@@ -371,6 +371,7 @@ fn versions_of_the_repository_become_packages() {
         assert!(said.contains(expected) && said.contains("hint: "), "{said}");
     };
     fails(&["mkdeb", "low@7"], 1, "low@7 is not in the repository");
+    fails(&["mkdeb", "./nowhere"], 1, "hint: check the path\n");
     fails(
         &["mkdeb", "low", "--maintainer", "nobody"],
         1,

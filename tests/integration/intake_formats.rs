@@ -444,6 +444,32 @@ fn commits_are_taken_from_a_checkout_and_a_server() {
 }
 
 #[test]
+fn what_is_no_version_is_refused_with_the_way_out() {
+    let repo = Repo::new();
+    let dir = sources::open_tempdir();
+    let edu = copy_edu(&dir.path().join("edu"));
+    let conf = fs::read_to_string(edu.join("dkms.conf")).expect("read");
+    let check = |version: &str, expected: &str| {
+        let text = conf.replace("\"1.0\"", &format!("\"{version}\""));
+        assert_ne!(text, conf);
+        fs::write(edu.join("dkms.conf"), text).expect("written");
+        repo.refuses(edu.to_str().expect("UTF-8"), expected);
+    };
+    check("git", "the version \"git\" has no digit");
+    check(
+        "git",
+        "hint: write the version, such as that of the last tag, into PACKAGE_VERSION",
+    );
+    for version in ["DKMS_VERSION", "#MODULE_VERSION#", "@VERSION@"] {
+        check(version, &format!("PACKAGE_VERSION is \"{version}\", a placeholder"));
+        check(
+            version,
+            "hint: add the directory that its own Makefile or installer fills",
+        );
+    }
+}
+
+#[test]
 fn a_source_without_dkms_conf_gets_one_that_somebody_read() {
     let repo = Repo::new();
     let dir = sources::open_tempdir();

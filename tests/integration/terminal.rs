@@ -200,7 +200,7 @@ fn the_publisher_shows_what_packages_say_and_sends_nothing_of_it() {
     package.record.summary = BIDI.to_owned();
     stage.put(&package).expect("staged");
     check(&repo(&["show", "edu"]), "a summary");
-    check(&repo(&["show", "--evil", ATTACK]), "an argument");
+    check(&repo(&["show", &format!("--{ATTACK}")]), "an option");
     check(&repo(&[ATTACK]), "a command");
     check_json(&repo(&["show", "edu", "--json"]), "a summary in JSON");
 }

@@ -31,6 +31,7 @@ pub mod sandbox;
 pub mod script;
 pub mod tarball;
 pub mod tree;
+pub mod usage_error;
 pub mod version;
 
 /// What `dkms --version` prints, and the first line of every make.log: the version whose behaviour we have, and our own.

@@ -36,11 +36,15 @@ pub(super) fn unmet_condition(recipe: &Recipe, kernel: &TargetKernel) -> Option<
     {
         return Some(format!("is for kernels up to {max}"));
     }
-    if !matches(recipe.kernel_regex.as_deref(), release) {
-        return Some(format!("excludes kernel {release} by its own condition"));
+    match Fit::of(recipe.kernel_regex.as_deref(), release) {
+        Fit::Matches => {}
+        Fit::Differs => return Some(format!("excludes kernel {release} by its own condition")),
+        Fit::TooLarge => return Some(too_large("kernels")),
     }
-    if !matches(recipe.arch_regex.as_deref(), &kernel.arch) {
-        return Some(format!("is not for {}", kernel.arch));
+    match Fit::of(recipe.arch_regex.as_deref(), &kernel.arch) {
+        Fit::Matches => {}
+        Fit::Differs => return Some(format!("is not for {}", kernel.arch)),
+        Fit::TooLarge => return Some(too_large("architectures")),
     }
     let config = kernel.config.as_ref()?;
     recipe.config.iter().find_map(|option| match option.strip_prefix('!') {
@@ -58,13 +62,40 @@ fn release_is_of_series(release: &str, series: &str) -> bool {
         .is_some_and(|rest| rest.starts_with(|c: char| !c.is_ascii_digit()))
 }
 
-/// Whether the regular expression of a condition matches somewhere in `text`, as bash's `=~`. One that is not valid here excludes
-/// nothing: the build evaluates it with bash.
-fn matches(expression: Option<&str>, text: &str) -> bool {
-    let Some(expression) = expression else { return true };
-    let compiled: Result<Regex, _> = RegexBuilder::new(expression).size_limit(REGEX_MAX_BYTES).build();
-    compiled.is_ok_and(|regex| regex.is_match(text)) || RegexBuilder::new(expression).build().is_err()
+fn too_large(what: &str) -> String {
+    format!(
+        "has a condition on {what} that takes more than {} KiB to evaluate",
+        REGEX_MAX_BYTES / 1024
+    )
 }
+
+/// Whether the regular expression of a condition matches somewhere in a text, as bash's `=~`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// It does, or there is none, or it is not valid here: the build evaluates it with bash then.
+    Matches,
+    Differs,
+    /// It is not evaluated.
+    TooLarge,
+}
+
+impl Fit {
+    fn of(expression: Option<&str>, text: &str) -> Fit {
+        let Some(expression) = expression else {
+            return Fit::Matches;
+        };
+        let compiled: Result<Regex, _> = RegexBuilder::new(expression).size_limit(REGEX_MAX_BYTES).build();
+        match compiled {
+            Ok(regex) if regex.is_match(text) => Fit::Matches,
+            Ok(_) => Fit::Differs,
+            Err(error) if error.to_string() == OVER_SIZE_LIMIT => Fit::TooLarge,
+            Err(_) => Fit::Matches,
+        }
+    }
+}
+
+/// What the library says of an expression that is valid and too large; it has no other sign.
+const OVER_SIZE_LIMIT: &str = "compiled regex exceeded size limit";
 
 /// What trial builds showed for this kernel and architecture: the newest of several counts.
 pub(super) fn proof(builds: &[BuildFact], kernel: &TargetKernel) -> Result<Proof, Rejection> {
@@ -152,6 +183,25 @@ mod tests {
             },
             "6.1.0",
             None,
+        );
+        // What is too large is told, whether or not it would match.
+        for expression in ["(a{100}){100}|6", "((a{100}){100}){100}"] {
+            check(
+                Recipe {
+                    kernel_regex: some(expression),
+                    ..Recipe::default()
+                },
+                "6.1.0",
+                Some("has a condition on kernels that takes more than 64 KiB to evaluate"),
+            );
+        }
+        check(
+            Recipe {
+                arch_regex: some("(a{100}){100}|x86_64"),
+                ..Recipe::default()
+            },
+            "6.1.0",
+            Some("has a condition on architectures that takes more than 64 KiB to evaluate"),
         );
         check(
             Recipe {

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use crate::exit::Exit;
+use crate::mok::{Enrolment, Key, Place};
 use crate::report::Document;
 use crate::report::progress::{print_json, print_styled, print_text};
 use crate::state::records::Records;
@@ -182,13 +183,39 @@ fn make(target: &KernelTarget) -> Finding {
 }
 
 fn signatures(context: &Context) -> Finding {
-    if context.host.signatures.required() {
-        Finding::good(
-            "signatures",
-            "this machine loads only modules signed by a key that it knows",
-        )
+    if !context.root().is_host() {
+        return Finding::good("signatures", "the machines made from this image decide");
+    }
+    if !context.host.signatures.required() {
+        return Finding::good("signatures", "not demanded");
+    }
+    match super::mok::look(context) {
+        Ok(key) => signing_key(&key),
+        Err(failure) => Finding::bad("signatures", failure.to_string(), failure.hint()),
+    }
+}
+
+/// Whether this machine, which loads only signed modules, loads those that the key signs.
+fn signing_key(key: &Key) -> Finding {
+    let certificate = key.certificate.display();
+    let is_untrusted = key.place == Some(Place::MokList) && key.list_trusted == Some(false);
+    let (good, state) = match key.state {
+        Enrolment::Enrolled if is_untrusted => (false, "enrolled in shim's list, which the kernel does not trust"),
+        Enrolment::Enrolled => (true, "enrolled"),
+        other => (false, other.words()),
+    };
+    let detail = format!("only modules signed by a key that this machine knows are loaded; {certificate}: {state}");
+    let hint = match key.state {
+        Enrolment::NoFirmware => Some(
+            "without UEFI no key can be enrolled: start the kernel without module.sig_enforce=1 and lockdown"
+                .to_owned(),
+        ),
+        _ => super::mok::next_step(key, true),
+    };
+    if good {
+        Finding::good("signatures", detail)
     } else {
-        Finding::good("signatures", "not demanded")
+        Finding::bad("signatures", detail, hint)
     }
 }
 
@@ -234,6 +261,73 @@ mod tests {
     use dkms_engine::sandbox::Confinement;
 
     use super::*;
+
+    #[test]
+    fn a_key_that_the_machine_does_not_accept_is_told() {
+        let check = |state, list_trusted, good, detail: &str, hint: Option<&str>| {
+            let place = (state == Enrolment::Enrolled).then_some(Place::MokList);
+            let finding = signing_key(&Key {
+                certificate: "/k/mok.pub".into(),
+                sha256: None,
+                state,
+                place,
+                list_trusted,
+            });
+            assert_eq!(finding.good, good, "{}", finding.detail);
+            assert!(
+                finding.detail.ends_with(&format!("/k/mok.pub: {detail}")),
+                "{}",
+                finding.detail
+            );
+            match hint {
+                Some(hint) => assert!(
+                    finding.hint.as_deref().is_some_and(|text| text.contains(hint)),
+                    "{:?}",
+                    finding.hint
+                ),
+                None => assert_eq!(finding.hint, None),
+            }
+        };
+        let enroll = Some("dkms-fetch mok enroll");
+        check(Enrolment::Enrolled, Some(true), true, "enrolled", None);
+        check(Enrolment::Enrolled, None, true, "enrolled", None);
+        check(
+            Enrolment::Enrolled,
+            Some(false),
+            false,
+            "enrolled in shim's list, which the kernel does not trust",
+            Some("mokutil --trust-mok"),
+        );
+        check(
+            Enrolment::Pending,
+            None,
+            false,
+            "pending: the next start asks",
+            Some("choose `Enroll MOK`"),
+        );
+        check(
+            Enrolment::None,
+            None,
+            false,
+            "the firmware was not asked to accept it",
+            enroll,
+        );
+        check(
+            Enrolment::Declined,
+            None,
+            false,
+            "declined: it was asked for, and the machine was started since",
+            enroll,
+        );
+        check(Enrolment::NoKey, None, false, "there is no key yet", enroll);
+        check(
+            Enrolment::NoFirmware,
+            None,
+            false,
+            "this machine has no EFI variables",
+            Some("module.sig_enforce=1"),
+        );
+    }
 
     #[test]
     fn the_sandbox_is_told_with_what_is_missing_and_the_way_out() {

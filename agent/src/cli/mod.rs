@@ -33,9 +33,9 @@ mod work;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use dkms_engine::usage_error;
 use dkms_support::chain;
-use dkms_support::terminal::printable;
 use jiff::Timestamp;
 
 use crate::exit::Exit;
@@ -54,7 +54,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if is_dkms(arguments.first()) {
         return dkms(&arguments[1..]);
     }
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help is asked for and goes to standard output.
@@ -62,8 +62,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
                 let _ = error.print();
                 return ExitCode::SUCCESS;
             }
-            // The message repeats arguments.
-            anstream::eprint!("{}", printable(&error.render().to_string()));
+            anstream::eprint!("{}", usage_error::text(Cli::command(), arguments, &error));
             return Exit::Usage.into();
         }
     };

@@ -41,7 +41,8 @@ pub(super) fn run(context: &Context, command: &MokCommand) -> Result<Exit, Failu
     }
 }
 
-fn look(context: &Context) -> Result<Key, Failure> {
+/// Looks at the key of this machine.
+pub(super) fn look(context: &Context) -> Result<Key, Failure> {
     let tree = context.tree()?;
     let release = context.host.running.as_deref();
     let certificate = certificate_path(&tree, context.host.distribution.is_ubuntu(), release);
@@ -85,7 +86,8 @@ fn answer(context: &Context, key: Key) -> Exit {
     exit
 }
 
-fn next_step(key: &Key, required: bool) -> Option<String> {
+/// What brings a key nearer to being accepted.
+pub(super) fn next_step(key: &Key, required: bool) -> Option<String> {
     let text = match key.state {
         Enrolment::Pending => "restart, choose `Enroll MOK` on the blue screen, and give the password of the request",
         Enrolment::NoKey | Enrolment::None if required => "dkms-fetch mok enroll",

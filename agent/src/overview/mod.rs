@@ -119,17 +119,11 @@ impl Overview {
 
     /// How many devices of a kernel have each verdict, by the verdict's label.
     pub fn verdicts(kernel: &KernelOverview) -> Vec<(&'static str, usize)> {
-        let labels = [
-            "works",
-            "works in-tree",
-            "installed",
-            "installable",
-            "unbound",
-            "refused",
-            "unknown",
-        ];
         let count = |label: &str| kernel.devices.iter().filter(|one| one.verdict.label() == label).count();
-        labels.into_iter().map(|label| (label, count(label))).collect()
+        crate::verdict::Verdict::LABELS
+            .into_iter()
+            .map(|label| (label, count(label)))
+            .collect()
     }
 }
 

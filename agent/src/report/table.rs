@@ -191,10 +191,12 @@ pub fn package(package: &PackageReport, release: &str) -> String {
                 .map(|why| format!("; pending: {}", printable(why)))
                 .unwrap_or_default();
             let files: Vec<&str> = modules.iter().filter_map(|path| path.rsplit('/').next()).collect();
-            format!(
-                "{style}installed{style:#} {name} for {release} ({}){loaded}{pending}",
-                printable(&files.join(", "))
-            )
+            let files = if files.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", printable(&files.join(", ")))
+            };
+            format!("{style}installed{style:#} {name} for {release}{files}{loaded}{pending}")
         }
         InstallStatus::Failed { reason, .. } => {
             let style = colour(AnsiColor::Red);
@@ -283,6 +285,28 @@ mod tests {
             repository: "test".into(),
             scope: String::new(),
         }
+    }
+
+    #[test]
+    fn what_was_installed_is_a_sentence_with_and_without_modules() {
+        let check = |modules: &[&str], loaded: bool, expected: &str| {
+            let report = PackageReport {
+                package: package("edu"),
+                dkms_version: "1.0".into(),
+                summary: String::new(),
+                serves: Vec::new(),
+                outcome: InstallStatus::Installed {
+                    modules: modules.iter().map(|&path| path.to_owned()).collect(),
+                    loaded,
+                    pending: None,
+                    hint: None,
+                },
+            };
+            let shown = anstream::adapter::strip_str(&super::package(&report, "6.1")).to_string();
+            assert_eq!(shown, expected);
+        };
+        check(&["/updates/edu.ko"], true, "installed edu 1.0 for 6.1 (edu.ko), loaded");
+        check(&[], false, "installed edu 1.0 for 6.1");
     }
 
     fn kernel() -> KernelReport {

@@ -1,4 +1,6 @@
-//! Limits of what is read, so that a hostile mirror cannot fill a disk or memory.
+//! Limits of what is read, so that a hostile mirror cannot fill a disk or memory. Documents have theirs in [`crate::document::limits`].
+
+use crate::document::limits;
 
 /// A root file.
 pub const ROOT_MAX_BYTES: u64 = 512 << 10;
@@ -11,11 +13,11 @@ pub const SNAPSHOT_MAX_BYTES: u64 = 2 << 20;
 /// A targets file: some 200 bytes for each manifest, up to 100,000 of them.
 pub const TARGETS_MAX_BYTES: u64 = 32 << 20;
 /// The list of revocations.
-pub const REVOCATIONS_MAX_BYTES: u64 = 4 << 20;
+pub const REVOCATIONS_MAX_BYTES: u64 = limits::REVOCATIONS_MAX_BYTES as u64;
 /// One manifest.
-pub const MANIFEST_MAX_BYTES: u64 = 4 << 20;
+pub const MANIFEST_MAX_BYTES: u64 = limits::MANIFEST_MAX_BYTES as u64;
 /// A segment of the index, decoded.
-pub const SEGMENT_MAX_BYTES: u64 = 16 << 20;
+pub const SEGMENT_MAX_BYTES: u64 = limits::SEGMENT_MAX_BYTES as u64;
 /// A segment or delta of the index as it is served; zstd adds less than this to what it cannot compress.
 pub const SEGMENT_FILE_MAX_BYTES: u64 = SEGMENT_MAX_BYTES + (128 << 10);
 /// Segments of one index: together at most 4 GiB decoded.

@@ -25,12 +25,13 @@ mod show;
 mod table;
 mod verify;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use dkms_engine::sandbox::{self, Policy};
-use dkms_support::terminal::printable;
+use dkms_engine::usage_error;
 
 pub use failure::{Failure, Hint};
 
@@ -137,11 +138,11 @@ fn require_sandbox(policy: Policy) -> Result<(), Failure> {
 
 /// Parses the command line, runs the subcommand and prints how it failed.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            // The message repeats arguments.
-            anstream::eprint!("{}", printable(&error.render().to_string()));
+            anstream::eprint!("{}", usage_error::text(Cli::command(), arguments, &error));
             return ExitCode::from(2);
         }
         Err(help) => {

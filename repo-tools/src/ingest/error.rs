@@ -96,7 +96,7 @@ impl IngestError {
                     .to_owned(),
             ),
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                Some("check the path; nothing was added".to_owned())
+                Some("check the path".to_owned())
             }
             Self::Read { path, .. } => Some(format!("make it readable for you: `ls -ld {path:?}`")),
             Self::Refused { problem, .. } => Some(problem.hint().to_owned()),

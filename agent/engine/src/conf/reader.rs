@@ -56,11 +56,12 @@ pub(super) fn read_conf(raw: &RawConf, ctx: &ConfContext, stderr: &str) -> Resul
     }
 }
 
-/// Whether a value is what Makefiles and `sed` replace: `@VERSION@`, `#MODULE_VERSION#`, `%VERSION%`, `{{VERSION}}`.
+/// Whether a value is what Makefiles and `sed` replace: `@VERSION@`, `#MODULE_VERSION#`, `%VERSION%`, `{{VERSION}}`, `DKMS_VERSION`.
 fn is_placeholder(value: &str) -> bool {
     [("@", "@"), ("#", "#"), ("%", "%"), ("__", "__"), ("{", "}"), ("<", ">")]
         .iter()
         .any(|(begin, end)| value.len() > begin.len() + end.len() && value.starts_with(begin) && value.ends_with(end))
+        || value.ends_with("_VERSION") && value.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
 /// Takes values out of a [`RawConf`] and collects all that is wrong with them.

@@ -301,6 +301,7 @@ fn names_count_where_none_was_given() {
         ("#MODULE_VERSION#", true),
         ("@VERSION@", true),
         ("__VERSION__", true),
+        ("DKMS_VERSION", true),
         ("{VERSION}", false),
         ("<VERSION>", false),
     ] {

@@ -23,7 +23,6 @@ use std::process::ExitCode;
 
 use crate::distribution::Distribution;
 use crate::sandbox::Layers;
-use dkms_support::terminal::printable;
 use exit::Exit;
 use request::{Action, Request};
 use screen::{Screen, Verbosity};
@@ -48,8 +47,8 @@ pub fn main(args: Vec<String>) -> ExitCode {
 
 fn complain(error: &UsageError) {
     match error {
-        // clap's own text, with its hints. It repeats arguments.
-        UsageError::Syntax(text) => anstream::eprint!("{}", printable(text)),
+        // clap's own text, with its hints.
+        UsageError::Syntax(text) => anstream::eprint!("{text}"),
         _ => Screen {
             verbosity: Verbosity::Normal,
         }

@@ -15,6 +15,7 @@ pub use toolchain::{Toolchain, compiler_version};
 pub use vermagic::{Vermagic, VermagicMismatch};
 
 use crate::distribution::Distribution;
+use crate::fsutil::existing_part;
 use crate::root::Root;
 use crate::version;
 
@@ -55,7 +56,12 @@ impl KernelError {
             KernelError::HeadersMissing { command, .. } => Some(command.clone()),
             KernelError::NotConfigured { path, .. } => {
                 let dir = path.ancestors().nth(1).unwrap_or(path);
-                Some(format!("make -C {} modules_prepare", dir.display()))
+                Some(if path.file_name().is_some_and(|name| name == ".config") {
+                    format!("make -C {} modules_prepare", dir.display())
+                } else {
+                    // A file that the caller named, or one of /boot.
+                    format!("ls -l {}", existing_part(path).display())
+                })
             }
         }
     }
@@ -275,6 +281,20 @@ pub fn running() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_that_the_caller_named_is_looked_for_and_not_made() {
+        let check = |path: &str, hint: &str| {
+            let error = KernelError::NotConfigured {
+                release: "6.1".into(),
+                path: path.into(),
+                source: std::io::ErrorKind::NotFound.into(),
+            };
+            assert_eq!(error.hint().as_deref(), Some(hint));
+        };
+        check("/usr/src/linux/.config", "make -C /usr/src/linux modules_prepare");
+        check("/no/such/config", "ls -l /");
+    }
 
     #[test]
     fn names_of_releases() {

@@ -6,6 +6,7 @@ mod kernels;
 mod tests;
 mod words;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
@@ -16,6 +17,7 @@ pub use self::words::{WordKind, word_kind};
 use super::command;
 use super::request::{Action, Request, Settings};
 use super::usage::UsageError;
+use crate::usage_error;
 
 /// Reads a command line. `args` does not contain the program's name; `kind` returns what a word names on disk.
 ///
@@ -23,12 +25,13 @@ use super::usage::UsageError;
 /// Returns [`UsageError`] for anything that cannot be understood as one action.
 pub fn parse(args: &[String], kind: &dyn Fn(&str) -> WordKind) -> Result<Request, UsageError> {
     let words = std::iter::once("dkms").chain(args.iter().map(String::as_str));
-    let matches = match command::command().try_get_matches_from(words) {
+    let words: Vec<OsString> = words.map(OsString::from).collect();
+    let matches = match command::command().try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => {
             return Ok(Request::bare(Action::Help(error.render().to_string())));
         }
-        Err(error) => return Err(UsageError::Syntax(error.render().to_string())),
+        Err(error) => return Err(UsageError::Syntax(usage_error::text(command::command(), words, &error))),
     };
     if matches.get_flag("version") {
         return Ok(Request::bare(Action::Version));
