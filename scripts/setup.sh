@@ -227,10 +227,18 @@ fetch_peers() {
     rm -rf "$inputs/peers/dkms" && dpkg-deb -x "$inputs"/peers/debs/dkms_*.deb "$inputs/peers/dkms.part"
     mv "$inputs/peers/dkms.part" "$inputs/peers/dkms"
   fi
-  if ! "$inputs/venv/bin/python" -c 'import tuf, prometheus_client, pykickstart, ansible' 2>/dev/null; then
-    say "setup: installing python-tuf, prometheus_client, pykickstart and ansible-core by pip into target/inputs/venv"
+  # nginx, to serve files and to take some: unpacked, so that no service is started.
+  if [ ! -x "$inputs/peers/nginx/usr/sbin/nginx" ]; then
+    private_apt
+    say "setup: unpacking nginx into target/inputs/peers"
+    download "$inputs/peers/nginx-debs" nginx
+    rm -rf "$inputs/peers/nginx" && dpkg-deb -x "$inputs"/peers/nginx-debs/nginx_*.deb "$inputs/peers/nginx.part"
+    rm -rf "$inputs/peers/nginx-debs" && mv "$inputs/peers/nginx.part" "$inputs/peers/nginx"
+  fi
+  if ! "$inputs/venv/bin/python" -c 'import tuf, prometheus_client, pykickstart, ansible, moto, flask_cors' 2>/dev/null; then
+    say "setup: installing python-tuf, prometheus_client, pykickstart, ansible-core and moto by pip into target/inputs/venv"
     rm -rf "$inputs/venv"
-    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' 'prometheus_client>=0.20,<1' 'pykickstart>=3,<4' 'ansible-core>=2.15,<3' >&2 ||
+    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' 'prometheus_client>=0.20,<1' 'pykickstart>=3,<4' 'ansible-core>=2.15,<3' 'moto[s3]>=5.2,<6' 'flask>=3,<4' 'flask-cors>=4,<7' >&2 ||
       die "pip could not install python-tuf and the others" "is the network up? try again"
   fi
 }

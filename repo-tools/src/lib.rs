@@ -22,6 +22,7 @@
 //! - [`scan`]: which devices a source claims, and on which kernels it builds.
 //! - [`init`], [`authority`]: keys and roles, from the first root on.
 //! - [`publish`]: staged packages become signed, static files.
+//! - [`push`]: the published tree is put where machines read it: into one of the [`store`]s.
 //! - [`export`]: a package version becomes a package of a distribution, .deb or .rpm.
 //! - [`gc`]: removes what no client needs any more.
 //! - [`verify`]: checks the published tree as a client does. [`serve`]: serves it over HTTP.
@@ -34,6 +35,7 @@ mod crash_tests;
 pub mod export;
 pub mod files;
 pub mod gc;
+mod http;
 pub mod import;
 pub mod ingest;
 pub mod init;
@@ -43,6 +45,8 @@ pub mod lint;
 pub mod lock;
 pub mod package;
 pub mod publish;
+pub mod push;
+mod reach;
 pub mod recipe;
 pub mod recovery;
 pub mod repository;
@@ -51,4 +55,5 @@ pub mod scan;
 pub mod serve;
 pub mod signed;
 pub mod stage;
+pub mod store;
 pub mod verify;

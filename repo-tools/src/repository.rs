@@ -6,6 +6,7 @@ use dkms_engine::sandbox;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
+use crate::store::Address;
 
 /// The file that makes a directory a repository.
 pub const CONFIG_FILE: &str = "repo.toml";
@@ -58,6 +59,9 @@ pub struct Config {
     /// The largest index segment, in bytes before compression.
     #[serde(default = "default_segment_bytes")]
     pub segment_bytes: usize,
+    /// Where each publication is put, besides `public/`. Directories are below the repository's own, unless they are absolute.
+    #[serde(default)]
+    pub publish_to: Vec<Address>,
 }
 
 fn default_segment_bytes() -> usize {
@@ -99,6 +103,11 @@ impl Default for Expiry {
             timestamp: 2,
         }
     }
+}
+
+/// Where a bundle lies below `public/`.
+pub(crate) fn bundle_path(sha256: &str) -> String {
+    format!("bundles/sha256/{}/{sha256}", sha256.get(..2).unwrap_or("__"))
 }
 
 /// An opened working directory.
@@ -178,6 +187,15 @@ impl Repository {
     /// Source bundles of staged packages, content addressed.
     pub fn bundle_dir(&self) -> PathBuf {
         self.path.join("bundles")
+    }
+
+    /// Where each publication is put, besides [`Repository::public_dir`].
+    pub fn targets(&self) -> Vec<Address> {
+        let absolute = |address: &Address| match address {
+            Address::Directory(path) => Address::Directory(self.path.join(path)),
+            Address::Url(_) => address.clone(),
+        };
+        self.config.publish_to.iter().map(absolute).collect()
     }
 
     /// The static tree that clients read.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::files::{self, FileError};
+use crate::repository::bundle_path;
 
 /// Why the tree as a whole cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,11 @@ impl Tree {
             Some(bytes) => Ok(bytes.clone()),
             None => files::read(&self.public.join(path)),
         }
+    }
+
+    /// Whether a file is there.
+    pub fn has(&self, path: &str) -> bool {
+        self.overlay.contains_key(path) || self.public.join(path).is_file()
     }
 
     /// Reads a wanted file, at most one byte more than allowed.
@@ -191,8 +197,6 @@ fn verify_package(
 }
 
 fn hash_bundle(public: &Path, bundle: &BundleRef) -> Result<bool, FileError> {
-    let shard = bundle.sha256.get(..2).unwrap_or("__");
-    let path = public.join("bundles/sha256").join(shard).join(&bundle.sha256);
-    let (length, sha256) = files::hash(&path)?;
+    let (length, sha256) = files::hash(&public.join(bundle_path(&bundle.sha256)))?;
     Ok(length == bundle.length && sha256 == bundle.sha256)
 }

@@ -138,7 +138,7 @@ fn the_guide_to_publishing_runs() {
     };
     let one = "1 records, 1 manifests, 1 bundles verified\n";
     assert_eq!(of("verify"), [one; 3]);
-    assert_eq!(of("1.root.json"), [one]);
+    assert_eq!(of("1.root.json"), [one; 2]);
     let roles = of("roles");
     assert!(
         roles[0].contains("root\tversion 1\t") && roles[0].contains("\t2 of 3 keys\n"),

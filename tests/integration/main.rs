@@ -32,6 +32,7 @@ mod scan;
 mod schemas;
 mod signing;
 mod sync;
+mod targets;
 mod terminal;
 mod tuf_attacks;
 mod tuf_deltas;

@@ -84,6 +84,21 @@ pub fn upstream_dkms() -> PathBuf {
     dir().join("peers/dkms-3.2/usr/sbin/dkms")
 }
 
+/// nginx, which serves files and takes some.
+///
+/// # Panics
+/// When `scripts/setup.sh test` was not run.
+#[must_use]
+pub fn nginx() -> PathBuf {
+    let program = dir().join("peers/nginx/usr/sbin/nginx");
+    assert!(
+        program.is_file(),
+        "no {}: run `scripts/setup.sh test`",
+        program.display()
+    );
+    program
+}
+
 /// A Python that has python-tuf.
 pub fn python() -> PathBuf {
     dir().join("venv/bin/python")

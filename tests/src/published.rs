@@ -65,6 +65,7 @@ impl Published {
                 name: "made-up".to_owned(),
                 expires_days: Expiry::default(),
                 segment_bytes: 16 << 20,
+                publish_to: Vec::new(),
                 sandbox: dkms_engine::sandbox::Policy::default(),
             },
             root: one,

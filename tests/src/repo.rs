@@ -55,6 +55,7 @@ impl TestRepo {
                 name: "test".to_owned(),
                 expires_days,
                 segment_bytes: 16 << 20,
+                publish_to: Vec::new(),
                 sandbox: dkms_engine::sandbox::Policy::default(),
             },
             root: Quorum { threshold: 2, keys: 2 },

@@ -2,12 +2,14 @@
 
 use dkms_index::modalias::VendorId;
 
-use super::publish::tell;
+use super::publish::conclude;
+use super::push::ToArgs;
 use super::{Context, Failure, print};
 use crate::authority::{self, AuthorityError};
 use crate::init::Quorum;
 use crate::keys::PublicKey;
 use crate::publish::Published;
+use crate::push::Options;
 
 /// Lets a vendor sign manifests for its own devices: delegates its directory to a role, by the vendor's public keys or by new keys.
 #[derive(Debug, clap::Args)]
@@ -21,6 +23,8 @@ pub(super) struct Args {
     /// No key is made then.
     #[arg(long, value_name = "FILE|HEX")]
     public_key: Vec<String>,
+    #[command(flatten)]
+    to: ToArgs,
 }
 
 /// Gives a role new keys; for root, targets, snapshot and timestamp by a new root.
@@ -31,6 +35,8 @@ pub(super) struct RotateArgs {
     /// Signatures needed, and keys made; default: as many as before.
     #[arg(long, value_name = "M/N")]
     keys: Option<Quorum>,
+    #[command(flatten)]
+    to: ToArgs,
 }
 
 /// Lists the roles: version, expiry, threshold.
@@ -48,17 +54,14 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         let keys = keys.collect::<Result<Vec<_>, _>>().map_err(AuthorityError::from)?;
         authority::delegate_to(&repository, args.vendor, keys, args.keys, context.now)?
     };
-    tell(&report, context);
-    Ok(())
+    conclude(&repository, &report, &args.to, Options::default(), context)
 }
 
 /// Rotates.
 pub(super) fn run_rotate(args: RotateArgs, context: &Context) -> Result<(), Failure> {
-    tell(
-        &authority::rotate(&context.repository()?, &args.role, args.keys, context.now)?,
-        context,
-    );
-    Ok(())
+    let repository = context.repository()?;
+    let report = authority::rotate(&repository, &args.role, args.keys, context.now)?;
+    conclude(&repository, &report, &args.to, Options::default(), context)
 }
 
 /// Lists.

@@ -38,11 +38,13 @@ hints!(
     crate::intake::IntakeError,
     crate::init::InitError,
     crate::publish::PublishError,
+    crate::push::PushError,
     crate::recipe::RecipeError,
     crate::repository::RepositoryError,
     crate::scan::error::ScanError,
     crate::serve::ServeError,
     crate::stage::StageError,
+    crate::store::StoreError,
     dkms_engine::sandbox::NoSandbox,
 );
 

@@ -39,6 +39,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         sandbox: dkms_engine::sandbox::Policy::default(),
         expires_days: Expiry::default(),
         segment_bytes: args.segment_bytes as usize,
+        publish_to: Vec::new(),
     };
     let plan = Plan {
         config,

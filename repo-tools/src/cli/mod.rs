@@ -18,6 +18,7 @@ mod print;
 mod progress;
 mod propose;
 mod publish;
+mod push;
 mod revoke;
 mod scan;
 mod serve;

@@ -2,9 +2,11 @@
 
 use dkms_index::document::revocation::{Action, Revocation, Subject};
 
-use super::publish::tell;
+use super::publish::conclude;
+use super::push::ToArgs;
 use super::{Context, Failure};
 use crate::authority;
+use crate::push::Options;
 
 /// Denies a bundle, or versions of a package, on all machines; published at once with the online keys alone.
 #[derive(Debug, clap::Args)]
@@ -79,16 +81,14 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         reason: args.reason,
         action,
     };
-    tell(
-        &authority::revoke(&context.repository()?, revocation, context.now)?,
-        context,
-    );
-    Ok(())
+    let repository = context.repository()?;
+    let report = authority::revoke(&repository, revocation, context.now)?;
+    conclude(&repository, &report, &ToArgs::default(), Options::default(), context)
 }
 
 /// Takes a revocation back.
 pub(super) fn run_unrevoke(args: UnrevokeArgs, context: &Context) -> Result<(), Failure> {
-    let report = authority::unrevoke(&context.repository()?, &args.subject.into(), context.now)?;
-    tell(&report, context);
-    Ok(())
+    let repository = context.repository()?;
+    let report = authority::unrevoke(&repository, &args.subject.into(), context.now)?;
+    conclude(&repository, &report, &ToArgs::default(), Options::default(), context)
 }

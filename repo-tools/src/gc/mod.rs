@@ -1,13 +1,13 @@
 //! Removes published files that no client needs any more.
 //!
 //! Everything in the tree is immutable but `timestamp.json`, so old states stay until they are removed. What stays is
-//! what the kept snapshots name (`reach`): roles, manifests, segments of the index with their deltas, bundles. Roots
+//! what the kept snapshots name (`crate::reach`): roles, manifests, segments of the index with their deltas, bundles. Roots
 //! always stay, for a machine may come back after years and follow the chain from the one that it has. Files with
 //! other names than this program writes are left alone.
 
-mod reach;
+mod history;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,8 +17,10 @@ use walkdir::WalkDir;
 use crate::files::{self, FileError};
 use crate::lock::Lock;
 use crate::publish::PublishError;
+use crate::reach;
 use crate::repository::Repository;
 use crate::stage::{Stage, StageError};
+use crate::verify::Tree;
 
 /// What to keep besides the current state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,16 +87,16 @@ impl GcError {
 /// When it cannot be determined what is needed; then nothing is removed.
 pub fn find(repository: &Repository, _lock: &Lock, policy: Policy, now: Timestamp) -> Result<Collected, GcError> {
     let public = repository.public_dir();
-    let history = reach::history(&public)?;
+    let history = history::history(&public)?;
     let snapshots = kept(&history, policy, now);
-    let mut needed = BTreeSet::new();
+    let (tree, mut needed) = (Tree::at(&public), BTreeMap::new());
     for version in &snapshots {
         let is_current = history.first().is_some_and(|newest| newest.version == *version);
-        reach::needed_by(&public, *version, is_current, &mut needed)?;
+        reach::needed_by(&tree, *version, is_current, &mut needed)?;
     }
     let mut garbage = Vec::new();
     for (path, bytes) in ours(&public)? {
-        if !needed.contains(&path) {
+        if !needed.contains_key(&path) {
             let path = Path::new("public").join(path);
             garbage.push(Garbage { path, bytes });
         }
@@ -151,7 +153,7 @@ fn ours(public: &Path) -> Result<Vec<(String, u64)>, FileError> {
             let path = entry.path().strip_prefix(public).unwrap_or(entry.path());
             let Some(path) = path
                 .to_str()
-                .filter(|path| entry.file_type().is_file() && is_ours(path))
+                .filter(|path| entry.file_type().is_file() && reach::is_ours(path))
             else {
                 continue;
             };
@@ -160,18 +162,6 @@ fn ours(public: &Path) -> Result<Vec<(String, u64)>, FileError> {
         }
     }
     Ok(found)
-}
-
-/// Whether a path below `public/` is one that a publication could have made, and that can be superseded.
-fn is_ours(path: &str) -> bool {
-    let hash = |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let name = path.rsplit('/').next().unwrap_or(path);
-    match path.split_once('/') {
-        Some(("metadata", name)) => reach::versioned(name).is_some_and(|(_, role)| role != "root"),
-        Some(("targets", _)) => name.split_once('.').is_some_and(|(sha256, _)| hash(sha256)),
-        Some(("bundles", _)) => hash(name),
-        _ => false,
-    }
 }
 
 /// Bundles in the store that no staged package names.
@@ -189,7 +179,7 @@ fn unstaged_bundles(repository: &Repository) -> Result<Vec<Garbage>, GcError> {
         .flatten()
     {
         let inner = entry.path().strip_prefix(repository.path()).unwrap_or(entry.path());
-        let is_ours = inner.to_str().is_some_and(is_ours);
+        let is_ours = inner.to_str().is_some_and(reach::is_ours);
         if entry.file_type().is_file() && is_ours && !needed.contains(entry.path()) {
             garbage.push(Garbage {
                 path: inner.to_owned(),
@@ -229,21 +219,5 @@ mod tests {
         check(2, 2, &[5, 4]);
         check(9, 0, &[5, 4, 3, 2, 1]);
         check(1, 365, &[5, 4, 3, 2, 1]);
-    }
-
-    #[test]
-    fn only_what_we_made_can_be_garbage() {
-        let check = |path: &str, expected: bool| assert_eq!(is_ours(path), expected, "{path}");
-        let hash = "0".repeat(64);
-        check("metadata/3.index.json", true);
-        check("metadata/3.snapshot.json", true);
-        check("metadata/3.root.json", false);
-        check("metadata/timestamp.json", false);
-        check("metadata/index.html", false);
-        check(&format!("targets/curated/{hash}.x@1.json"), true);
-        check("targets/curated/readme.txt", false);
-        check(&format!("bundles/sha256/00/{hash}"), true);
-        check("bundles/sha256/00/robots.txt", false);
-        check("index.html", false);
     }
 }

@@ -3,18 +3,15 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dkms_support::chain;
 use reqwest::Client;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Runtime;
 
 use super::error::ImportError;
+use crate::http;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A server slower than this counts as silent.
 const SLOWEST_BYTES_PER_S: u64 = 4 << 10;
 
@@ -51,7 +48,7 @@ impl Fetcher {
                 url: mirror.clone(),
                 why,
             };
-            let client = client().map_err(failed)?;
+            let client = http::client(http::Purpose::default()).map_err(failed)?;
             let runtime = runtime.map_err(|error| failed(error.to_string()))?;
             Place::Server(mirror.clone(), client, runtime)
         } else {
@@ -110,21 +107,4 @@ async fn receive(client: &Client, url: &str, most_bytes: u64) -> Result<Vec<u8>,
         }
     }
     Ok(bytes)
-}
-
-fn client() -> Result<Client, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Client::builder()
-        .user_agent(concat!("dkms-repo/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(IDLE_TIMEOUT)
-        .tls_backend_preconfigured(tls)
-        .build()
-        .map_err(|error| chain(&error))
 }

@@ -7,16 +7,21 @@ use std::path::{Path, PathBuf};
 use dkms_index::document::BundleRef;
 
 use crate::files::{self, FileError};
+use crate::repository::bundle_path;
 use crate::stage::Stage;
+
+/// The path of a bundle below `public/`.
+pub(super) fn name(bundle: &BundleRef) -> String {
+    bundle_path(&bundle.sha256)
+}
 
 /// Where a bundle lies in the published tree.
 fn path(public: &Path, bundle: &BundleRef) -> PathBuf {
-    let shard = bundle.sha256.get(..2).unwrap_or("__");
-    public.join("bundles/sha256").join(shard).join(&bundle.sha256)
+    public.join(name(bundle))
 }
 
 /// Whether it was published before. It was checked then.
-fn is_published(public: &Path, bundle: &BundleRef) -> bool {
+pub(super) fn is_published(public: &Path, bundle: &BundleRef) -> bool {
     fs::metadata(path(public, bundle)).is_ok_and(|m| m.len() == bundle.length)
 }
 

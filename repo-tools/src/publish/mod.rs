@@ -13,9 +13,11 @@ pub mod state;
 pub mod trial_read;
 pub mod write;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::keys::{KeyError, KeyRing};
 use crate::lock::Lock;
 use crate::recovery;
@@ -23,7 +25,7 @@ use crate::repository::Repository;
 use crate::roles::{INDEX, REVOCATIONS, TARGETS};
 use crate::signed::SignError;
 use crate::stage::{Stage, StageError};
-use crate::verify::VerifyError;
+use crate::verify::{Tree, VerifyError};
 
 pub use release::Report;
 pub use state::Published;
@@ -134,6 +136,71 @@ pub fn publish_locked(
     extent: Extent,
     now: Timestamp,
 ) -> Result<Report, PublishError> {
+    let (content, release) = prepare(repository, extent, now)?;
+    let new_files = write::write(repository, &content, &release, now)?;
+    Ok(Report {
+        new_files,
+        ..release.report
+    })
+}
+
+/// What a publication would write.
+#[derive(Debug)]
+pub struct Prospect {
+    /// What it would report.
+    pub report: Report,
+    /// The files below `public/` that it would write, with their lengths.
+    pub files: BTreeMap<String, u64>,
+    /// The published tree as it would be; bundles that are new have no bytes in it.
+    pub tree: Tree,
+}
+
+/// Finds out what [`publish`] would write. Writes nothing and waits for nobody.
+///
+/// # Errors
+/// As [`publish`], also where keys are missing: whether they are needed is part of the answer.
+pub fn prospect(repository: &Repository, extent: Extent, now: Timestamp) -> Result<Prospect, PublishError> {
+    let (content, release) = prepare(repository, extent, now)?;
+    let public = repository.public_dir();
+    let mut files = BTreeMap::new();
+    for bundle in &content.bundles {
+        if !bundles::is_published(&public, bundle) {
+            files.insert(bundles::name(bundle), bundle.length);
+        }
+    }
+    let targets = content.files.into_iter();
+    let metadata = release.files.into_iter().chain(release.root);
+    let mut new = BTreeMap::new();
+    for (path, bytes) in targets {
+        let path = format!("targets/{path}");
+        if files::read_if_exists(&public.join(&path))?.is_none_or(|old| old != bytes) {
+            new.insert(path, bytes);
+        }
+    }
+    let new_files = files.len() + new.len();
+    new.extend(metadata.map(|(name, bytes)| (format!("metadata/{name}"), bytes)));
+    new.extend(
+        release
+            .timestamp
+            .map(|bytes| ("metadata/timestamp.json".to_owned(), bytes)),
+    );
+    files.extend(new.iter().map(|(path, bytes)| (path.clone(), bytes.len() as u64)));
+    Ok(Prospect {
+        report: Report {
+            new_files,
+            ..release.report
+        },
+        files,
+        tree: Tree::with_overlay(&public, new),
+    })
+}
+
+/// Makes and signs what differs from the published state.
+fn prepare(
+    repository: &Repository,
+    extent: Extent,
+    now: Timestamp,
+) -> Result<(content::Content, release::Release), PublishError> {
     let ring = KeyRing::load(&repository.keys_dir())?;
     let published = Published::load(&repository.public_dir())?;
     let content = match extent {
@@ -155,11 +222,7 @@ pub fn publish_locked(
         &repository.config().expires_days,
         now,
     )?;
-    let new_files = write::write(repository, &content, &release, now)?;
-    Ok(Report {
-        new_files,
-        ..release.report
-    })
+    Ok((content, release))
 }
 
 /// Whether a role signs hints or denials, and no manifests.
