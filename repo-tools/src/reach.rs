@@ -6,6 +6,7 @@ use std::io;
 use dkms_index::document::manifest::Manifest;
 use dkms_index::trust::scope::{BY_ID, CURATED};
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use crate::publish::PublishError;
 use crate::repository::bundle_path;
@@ -19,6 +20,19 @@ pub(crate) struct Named {
     pub(crate) length: Option<u64>,
     /// In hex.
     pub(crate) sha256: Option<String>,
+}
+
+impl Named {
+    /// Whether these are its bytes.
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
+        let has_length = self.length.is_none_or(|length| length == bytes.len() as u64);
+        has_length && self.sha256.as_ref().is_none_or(|sha256| *sha256 == sha256_of(bytes))
+    }
+}
+
+/// In hex.
+pub(crate) fn sha256_of(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// `3.index.json` taken apart.

@@ -14,7 +14,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use crate::publish::PublishError;
-use crate::reach;
+use crate::reach::{self, Named};
 use crate::signed::{self, Signed};
 use crate::store::{Found, Store, StoreError, TIMESTAMP, Written};
 use crate::verify::Tree;
@@ -247,7 +247,7 @@ fn superseded(tree: &Tree, wanted: &Wanted, there: &BTreeMap<String, u64>) -> Ve
 async fn write_all(
     tree: &Tree,
     store: &Store,
-    files: Vec<(String, state::Content)>,
+    files: Vec<(String, Named)>,
     options: Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(), PushError> {

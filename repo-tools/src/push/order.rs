@@ -1,13 +1,13 @@
 //! In which order files are written.
 
-use super::state::Content;
+use crate::reach::Named;
 use crate::store::TIMESTAMP;
 
 /// One step; each is done before the next one begins.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// These files, in any order.
-    Files(Vec<(String, Content)>),
+    Files(Vec<(String, Named)>),
     /// All that was written has to be durable now.
     Flush,
     /// The timestamp, of so many bytes, which makes all of it visible.
@@ -44,8 +44,8 @@ pub(super) fn root_version(path: &str) -> Option<u64> {
 /// Orders the files that are missing. With `is_bridged` the new timestamp is valid under the root that is there and under the new ones, so
 /// it comes before them, as on this disk; else machines are refused between the two, and the roots come first. No timestamp is written where it
 /// is there already.
-pub(super) fn plan(missing: Vec<(String, Content)>, is_bridged: bool, timestamp_bytes: Option<u64>) -> Plan {
-    let mut ranks: [Vec<(String, Content)>; 5] = Default::default();
+pub(super) fn plan(missing: Vec<(String, Named)>, is_bridged: bool, timestamp_bytes: Option<u64>) -> Plan {
+    let mut ranks: [Vec<(String, Named)>; 5] = Default::default();
     for file in missing {
         let rank = rank(&file.0);
         if let Some(files) = ranks.get_mut(rank) {
@@ -108,7 +108,7 @@ mod tests {
                 "metadata/3.index.json",
                 "bundles/sha256/00/x",
             ];
-            let content = Content {
+            let content = Named {
                 length: Some(1),
                 sha256: None,
             };

@@ -5,7 +5,6 @@ use std::fmt;
 
 use jiff::Timestamp as Time;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::PushError;
 use super::order::{is_root, root_version};
@@ -14,8 +13,6 @@ use crate::reach::{self, Named};
 use crate::signed::{self, RoleKeys, Root, Signed, Snapshot, Targets};
 use crate::store::TIMESTAMP;
 use crate::verify::Tree;
-
-pub(super) type Content = Named;
 
 /// Which state something is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -110,22 +107,10 @@ impl Conflict {
 #[derive(Debug)]
 pub(super) struct Wanted {
     /// Every file of it but the timestamp, and every root.
-    pub(super) files: BTreeMap<String, Content>,
+    pub(super) files: BTreeMap<String, Named>,
     pub(super) timestamp: Vec<u8>,
     pub(super) mark: Mark,
     signed: Signed<signed::Timestamp>,
-}
-
-impl Content {
-    /// Whether these are its bytes.
-    pub(super) fn is(&self, bytes: &[u8]) -> bool {
-        let has_length = self.length.is_none_or(|length| length == bytes.len() as u64);
-        has_length && self.sha256.as_ref().is_none_or(|sha256| *sha256 == sha256_of(bytes))
-    }
-}
-
-fn sha256_of(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 impl Wanted {
@@ -137,7 +122,7 @@ impl Wanted {
         let mut files = BTreeMap::new();
         reach::needed_by(tree, mark.snapshot, true, &mut files)?;
         if let Some(meta) = signed.signed.meta.get("snapshot.json") {
-            let content = Content {
+            let content = Named {
                 length: Some(meta.length),
                 sha256: meta.hashes.get("sha256").cloned(),
             };
@@ -148,9 +133,9 @@ impl Wanted {
             .take_while(|path| tree.has(path))
         {
             let bytes = tree.read(&path)?;
-            let content = Content {
+            let content = Named {
                 length: Some(bytes.len() as u64),
-                sha256: Some(sha256_of(&bytes)),
+                sha256: Some(reach::sha256_of(&bytes)),
             };
             files.insert(path, content);
         }
@@ -197,7 +182,7 @@ pub(super) enum Theirs {
     /// The state to be written.
     Current(Mark),
     /// A state that came before, with the metadata that it names, as far as it is still known here.
-    Former(Mark, BTreeMap<String, Content>),
+    Former(Mark, BTreeMap<String, Named>),
 }
 
 impl Theirs {
@@ -228,7 +213,7 @@ impl Theirs {
         let path = format!("metadata/{}.snapshot.json", theirs.snapshot);
         let mut known = BTreeMap::new();
         if tree.has(&path) {
-            let own = sha256_of(&tree.read(&path).map_err(PublishError::from)?);
+            let own = reach::sha256_of(&tree.read(&path).map_err(PublishError::from)?);
             let meta = signed.signed.meta.get("snapshot.json");
             if meta.and_then(|meta| meta.hashes.get("sha256")) != Some(&own) {
                 return Ok(Err(diverged));
