@@ -351,14 +351,14 @@ fn of_two_publishers_the_second_is_told_who_won() -> Result<()> {
     succeeds(&mut dkms_repo(path, &["publish", "--to", to]));
     repo.stage("moving", "2", "curated", &["usb:v1234p0002d*dc*dsc*dp*ic*isc*ip*in*"])?;
     repo.publish(0)?;
-    let newest = files(&repo.public().join("metadata")).into_iter().filter(|path| {
+    let mut newest = files(&repo.public().join("metadata")).into_iter().filter(|path| {
         path.to_string_lossy().ends_with(".snapshot.json")
             && !mirror
                 .join("metadata")
                 .join(path.file_name().unwrap_or_default())
                 .exists()
     });
-    let newest = newest.last().context("a new snapshot")?;
+    let newest = newest.next_back().context("a new snapshot")?;
     let name = newest.file_name().context("a name")?.to_string_lossy().into_owned();
     let bytes = fs::read(&newest)?;
     fs::write(mirror.join("metadata").join(&name), vec![b' '; bytes.len()])?;
