@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::expand::{self, arguments, expand, split};
+use super::expand::{self, arguments, expand, spelling, split};
 use super::lexer::{Macros, Token};
 
 /// How one bus writes its tables.
@@ -58,9 +58,9 @@ impl Values {
 
     /// Whether the entry ends the table: it sets nothing, or zero only.
     pub(super) fn is_end(&self) -> bool {
-        self.fields.values().all(|tokens| {
-            matches!(tokens.as_slice(), [] | [Token::Number(0)]) || *tokens == [Token::Text(String::new())]
-        })
+        self.fields
+            .values()
+            .all(|tokens| matches!(tokens.as_slice(), [] | [Token::Number(0)]) || *tokens == [Token::Text("".into())])
     }
 }
 
@@ -76,25 +76,25 @@ pub(super) fn parse(tokens: &[Token], layout: &Layout, macros: &Macros) -> Resul
     for item in split(&tokens) {
         match item {
             [] => {}
-            [Token::Punct('.'), Token::Ident(name), rest @ ..] => {
-                let Some(index) = layout.fields.iter().position(|field| field == name) else {
+            [Token::Punct('.'), field @ Token::Ident(name), rest @ ..] => {
+                let Some(index) = layout.fields.iter().position(|field| **field == **name) else {
                     continue;
                 };
                 // `.field[0] =`, as in MEI tables, or plain `.field =`.
                 let equals = rest
                     .iter()
                     .position(|token| token.is('='))
-                    .ok_or_else(|| name.clone())?;
+                    .ok_or_else(|| spelling(field))?;
                 values.fields.insert(layout.fields[index], rest[equals + 1..].to_vec());
                 position = index + 1;
             }
-            [Token::Ident(name), call @ ..] if call.first().is_some_and(|token| token.is('(')) => {
+            [called @ Token::Ident(name), call @ ..] if call.first().is_some_and(|token| token.is('(')) => {
                 let known = layout
                     .macros
                     .iter()
-                    .find(|m| m.name == name)
-                    .ok_or_else(|| name.clone())?;
-                let (arguments, _) = arguments(call).ok_or_else(|| name.clone())?;
+                    .find(|m| *m.name == **name)
+                    .ok_or_else(|| spelling(called))?;
+                let (arguments, _) = arguments(call).ok_or_else(|| spelling(called))?;
                 for (field, source) in known.sets {
                     values.fields.insert(*field, value(*source, &arguments));
                 }
@@ -118,14 +118,13 @@ pub(super) fn parse(tokens: &[Token], layout: &Layout, macros: &Macros) -> Resul
 
 fn value(source: Source, arguments: &[&[Token]]) -> Vec<Token> {
     let name = |index: usize| match arguments.get(index) {
-        Some([Token::Ident(name)]) => name.clone(),
-        Some([Token::Number(value)]) => value.to_string(),
+        Some([token @ (Token::Ident(_) | Token::Number(_))]) => spelling(token),
         _ => String::new(),
     };
     match source {
         Source::Argument(index) => arguments.get(index).map(|tokens| tokens.to_vec()).unwrap_or_default(),
         Source::Value(value) => vec![Token::Number(value)],
-        Source::Pasted(prefix, index) => vec![Token::Ident(format!("{prefix}{}", name(index)))],
-        Source::PastedBoth(prefix) => vec![Token::Ident(format!("{prefix}{}_{}", name(0), name(1)))],
+        Source::Pasted(prefix, index) => vec![Token::Ident(format!("{prefix}{}", name(index)).into())],
+        Source::PastedBoth(prefix) => vec![Token::Ident(format!("{prefix}{}_{}", name(0), name(1)).into())],
     }
 }

@@ -8,6 +8,8 @@ const MAX_TOKENS: usize = 400_000;
 const MAX_DEPTH: usize = 16;
 /// Bytes of a name that `##` makes.
 const MAX_NAME_BYTES: usize = 256;
+/// Bytes of a text that is put together, and of what is said of a token that is not known.
+const MAX_TEXT_BYTES: usize = 1024;
 
 /// `tokens` with the macros of the source put in. A macro below [`MAX_DEPTH`] others stays as it is.
 ///
@@ -23,7 +25,7 @@ fn expand_into(tokens: &[Token], macros: &Macros, depth: usize, out: &mut Vec<To
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
         at += 1;
-        macros.charge(1)?;
+        macros.charge(token.work())?;
         if out.len() >= MAX_TOKENS {
             return Err("macros that expand to too many tokens".to_owned());
         }
@@ -120,16 +122,17 @@ fn substitute(
     let mut out: Vec<Token> = Vec::new();
     for token in body {
         let parameter = match token {
-            Token::Ident(name) => parameters.iter().position(|p| p == name),
+            Token::Ident(name) => parameters.iter().position(|p| **p == **name),
             _ => None,
         };
         let put = match parameter.and_then(|index| arguments.get(index)) {
             Some(argument) => {
-                macros.charge(argument.len())?;
+                macros.charge(argument.len() + parameters.len() / 8)?;
                 argument.to_vec()
             }
             None => {
-                macros.charge(1)?;
+                // A name is compared with those of the parameters.
+                macros.charge(1 + parameters.len() / 8)?;
                 vec![token.clone()]
             }
         };
@@ -139,7 +142,7 @@ fn substitute(
                 if pasted.len() > MAX_NAME_BYTES {
                     return Err("names that ## makes too long".to_owned());
                 }
-                let pasted = Token::Ident(pasted);
+                let pasted = Token::Ident(pasted.into());
                 out.truncate(out.len() - 3);
                 out.push(pasted);
                 out.extend_from_slice(&put[1..]);
@@ -150,11 +153,11 @@ fn substitute(
     Ok(out)
 }
 
-fn spelling(token: &Token) -> String {
+/// The token as it is written, or as much of it as is worth reading.
+pub(super) fn spelling(token: &Token) -> String {
     match token {
-        Token::Ident(name) => name.clone(),
+        Token::Ident(text) | Token::Text(text) => text[..text.floor_char_boundary(MAX_TEXT_BYTES)].to_owned(),
         Token::Number(value) => value.to_string(),
-        Token::Text(text) => text.clone(),
         Token::Punct(c) => c.to_string(),
     }
 }
@@ -170,17 +173,19 @@ pub(super) fn number(tokens: &[Token], macros: &Macros) -> Result<u64, String> {
     }
 }
 
-/// The text of adjacent string constants, or the first thing that is none.
+/// The text of adjacent string constants, or the first thing that is none. No name of a device is longer than [`MAX_TEXT_BYTES`].
 pub(super) fn text(tokens: &[Token], macros: &Macros) -> Result<String, String> {
     let tokens = expand(tokens, macros)?;
-    tokens
-        .iter()
-        .filter(|token| !matches!(token, Token::Punct('(' | ')' | '{' | '}')))
-        .map(|token| match token {
-            Token::Text(text) => Ok(text.as_str()),
-            other => Err(spelling(other)),
-        })
-        .collect()
+    let mut joined = String::new();
+    for token in &tokens {
+        match token {
+            Token::Punct('(' | ')' | '{' | '}') => {}
+            Token::Text(text) if joined.len() + text.len() <= MAX_TEXT_BYTES => joined.push_str(text),
+            Token::Text(_) => return Err("texts that are too long".to_owned()),
+            other => return Err(spelling(other)),
+        }
+    }
+    Ok(joined)
 }
 
 /// Binary operators, loosest first.
@@ -274,7 +279,7 @@ fn cast(tokens: &[Token]) -> Option<&[Token]> {
     let end = tokens.iter().position(|token| token.is(')'))?;
     let all_types = tokens[..end]
         .iter()
-        .all(|token| matches!(token, Token::Ident(name) if TYPES.contains(&name.as_str())));
+        .all(|token| matches!(token, Token::Ident(name) if TYPES.contains(&&**name)));
     (end > 0 && all_types).then(|| &tokens[end + 1..])
 }
 

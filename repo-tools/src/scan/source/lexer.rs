@@ -1,17 +1,18 @@
 //! C source cut into tokens, as far as device tables need it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Token {
     /// A name or keyword.
-    Ident(String),
+    Ident(Arc<str>),
     /// An integer constant, suffixes dropped.
     Number(u64),
     /// A string constant, escapes kept as written.
-    Text(String),
+    Text(Arc<str>),
     /// Any other character.
     Punct(char),
 }
@@ -19,6 +20,14 @@ pub(super) enum Token {
 impl Token {
     pub(super) fn is(&self, punct: char) -> bool {
         *self == Self::Punct(punct)
+    }
+
+    /// The work of looking at it, in tokens of the usual length.
+    pub(super) fn work(&self) -> usize {
+        match self {
+            Self::Ident(name) => 1 + name.len() / 32,
+            _ => 1,
+        }
     }
 }
 
@@ -217,10 +226,10 @@ fn tokens_of(line: &str, tokens: &mut Vec<Token>) {
             (number(&rest[..end]), end)
         } else if is_name(first) {
             let end = rest.find(|c: char| !is_name(c)).unwrap_or(rest.len());
-            (Token::Ident(rest[..end].to_owned()), end)
+            (Token::Ident(rest[..end].into()), end)
         } else if first == '"' || first == '\'' {
             let end = closing(&rest[1..], first).map_or(rest.len(), |at| at + 1);
-            let text = Token::Text(rest[1..end].to_owned());
+            let text = Token::Text(rest[1..end].into());
             (text, (end + 1).min(rest.len()))
         } else {
             (Token::Punct(first), first.len_utf8())
@@ -249,7 +258,7 @@ fn number(text: &str) -> Token {
     } else {
         digits.parse()
     };
-    value.map_or_else(|_| Token::Ident(text.to_owned()), Token::Number)
+    value.map_or_else(|_| Token::Ident(text.into()), Token::Number)
 }
 
 #[cfg(test)]
@@ -260,7 +269,7 @@ mod tests {
         let shown: Vec<String> = lex(text, &mut Macros::default())
             .into_iter()
             .map(|token| match token {
-                Token::Ident(name) => name,
+                Token::Ident(name) => name.to_string(),
                 Token::Number(value) => value.to_string(),
                 Token::Text(text) => format!("{text:?}"),
                 Token::Punct(c) => c.to_string(),

@@ -131,7 +131,7 @@ fn table_calls(tokens: &[Token]) -> impl Iterator<Item = (usize, &str, &str)> {
             Token::Punct(','),
             Token::Ident(name),
             Token::Punct(')'),
-        ] if call == "MODULE_DEVICE_TABLE" => Some((at, bus.as_str(), name.as_str())),
+        ] if **call == *"MODULE_DEVICE_TABLE" => Some((at, &**bus, &**name)),
         _ => None,
     })
 }
@@ -140,8 +140,10 @@ fn table_calls(tokens: &[Token]) -> impl Iterator<Item = (usize, &str, &str)> {
 fn definition<'a>(tokens: &'a [Token], name: &str, macros: &Macros) -> Option<&'a [Token]> {
     // Comparing names is quicker than anything else that is counted.
     macros.charge(tokens.len() / 16).ok()?;
-    let named = |token: &Token| matches!(token, Token::Ident(found) if found == name);
+    let named = |token: &Token| matches!(token, Token::Ident(found) if **found == *name);
     (0..tokens.len()).rev().filter(|at| named(&tokens[*at])).find_map(|at| {
+        // Brackets are matched before it is known how far; none are when the limit is reached.
+        macros.charge(1).ok()?;
         let rest = tokens.get(at + 1..)?;
         let rest = match rest.first()? {
             token if token.is('[') => {
@@ -165,7 +167,7 @@ fn definition<'a>(tokens: &'a [Token], name: &str, macros: &Macros) -> Option<&'
     })
 }
 
-/// The work of making one pattern, in tokens.
+/// The work of making one pattern, in tokens, beside one for each byte of it.
 const PATTERN_WORK: usize = 20;
 
 fn read_table(file: &str, bus: &str, body: &[Token], macros: &Macros) -> Table {
@@ -184,7 +186,7 @@ fn read_table(file: &str, bus: &str, body: &[Token], macros: &Macros) -> Table {
     }
     for entry in split(body) {
         match entry_patterns(entry, known, macros) {
-            Ok(patterns) => match macros.charge(PATTERN_WORK * patterns.len()) {
+            Ok(patterns) => match macros.charge(patterns.iter().map(|pattern| PATTERN_WORK + pattern.len()).sum()) {
                 Ok(()) => table.patterns.extend(patterns),
                 Err(unknown) => drop(table.unknown.insert(unknown)),
             },
@@ -228,7 +230,7 @@ fn module_aliases(file: &str, tokens: &[Token], macros: &Macros) -> Option<Table
         unknown: BTreeSet::new(),
     };
     for (at, token) in tokens.iter().enumerate() {
-        if !matches!(token, Token::Ident(name) if name == "MODULE_ALIAS") {
+        if !matches!(token, Token::Ident(name) if **name == *"MODULE_ALIAS") {
             continue;
         }
         let rest = &tokens[at + 1..];

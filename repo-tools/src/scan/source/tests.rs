@@ -233,6 +233,20 @@ fn hostile_macros_are_bounded() {
         .map(|n| format!("MODULE_DEVICE_TABLE(pci, t{n});\n"))
         .collect();
     check(&tables, "where the table is defined");
+    // A table whose name is everywhere, each time with a bracket that is never closed.
+    let everywhere = format!("{} MODULE_DEVICE_TABLE(pci, t);", "t[ ".repeat(200_000));
+    check(&everywhere, "where the table is defined");
+    // Long names and texts that macros repeat.
+    let long = "n".repeat(400_000);
+    let table = "struct x t[] = { { A0 } };\nMODULE_DEVICE_TABLE(i2c, t);";
+    check(
+        &format!("#define L {long}\n#define A0 {}\n{table}", "L ".repeat(100_000)),
+        "n",
+    );
+    check(
+        &format!("#define L \"{long}\"\n#define A0 {}\n{table}", "L ".repeat(100_000)),
+        "texts that are too long",
+    );
 }
 
 #[test]
