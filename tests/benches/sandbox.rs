@@ -1,13 +1,13 @@
-//! What the sandbox costs: the programs of one build, make and strip, in the sandbox and without it.
+//! What the sandbox costs: the programs of one build, make and strip, which run in one, in the sandbox and without it.
 //!
 //! `cargo bench --bench sandbox`, as root (or where users may have namespaces). Each round is a process of its own, as each call of dkms
-//! is, so that finding out which layers there are is part of it. The least of the rounds counts.
+//! is. The first call after a boot tries whether bubblewrap works; those after it find the answer. The least of the rounds counts.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dkms_engine::command::Confined;
-use dkms_engine::sandbox::{Account, Layers, Limits, View};
+use dkms_engine::sandbox::{Account, Layers, Limits, View, remember_in};
 use dkms_tests::inputs;
 use dkms_tests::native::{Cost, Meter};
 
@@ -20,23 +20,27 @@ const SOURCE: &str = "#include <linux/module.h>\n\
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["run", mode, step, dir] => run(mode, step, Path::new(dir)),
+        ["run", mode, step, dir, answers] => run(mode, step, Path::new(dir), Path::new(answers)),
         _ => compare(),
     }
 }
 
-/// Runs the programs of `step` on the source in `dir`.
-fn run(mode: &str, step: &str, dir: &Path) {
+/// Runs the programs of `step` on the source in `dir`. The answer to the first trial is in `answers`.
+fn run(mode: &str, step: &str, dir: &Path, answers: &Path) {
+    if step != "first start" {
+        remember_in(answers);
+    }
     let [release, _] = inputs::kernels();
     let headers = inputs::headers(&release);
     let headers = headers.canonicalize().unwrap_or(headers);
-    let line = format!("make -s -C {} M={} modules", headers.display(), dir.display());
-    let commands = match step {
-        "start" => vec![Confined::new("true")],
-        _ => vec![
-            Confined::new("/bin/bash").args(["-c", &line]).dir(dir),
-            Confined::new("strip").arg("-g").arg(dir.join("one.ko")).dir(dir),
-        ],
+    let line = format!(
+        "make -s -C {} M={} modules && strip -g one.ko",
+        headers.display(),
+        dir.display()
+    );
+    let command = match step {
+        "build" => Confined::new("/bin/bash").args(["-c", &line]).dir(dir),
+        _ => Confined::new("true"),
     };
     let account = Account::reserve();
     let user = account.id();
@@ -47,15 +51,13 @@ fn run(mode: &str, step: &str, dir: &Path) {
             std::os::unix::fs::chown(entry.path(), user, user).unwrap_or_else(|e| panic!("chown: {e}"));
         }
     }
-    for command in commands {
-        let command = match mode {
-            "sandbox" => command.sandbox(view.clone()),
-            _ => command,
-        };
-        let output = command.output(1 << 20).unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.ended.status.success(), "{command:?}: {stderr}");
-    }
+    let command = match mode {
+        "sandbox" => command.sandbox(view),
+        _ => command,
+    };
+    let output = command.output(1 << 20).unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.ended.status.success(), "{command:?}: {stderr}");
 }
 
 fn compare() {
@@ -64,14 +66,16 @@ fn compare() {
         "| Work | sandbox wall | sandbox CPU | without wall | without CPU | CPU of the sandbox |\n|---|---|---|---|---|---|"
     );
     let meter = Meter::new();
+    let answers = tempfile::tempdir().unwrap_or_else(|e| panic!("temp dir: {e}"));
     for (name, step) in [
+        ("start of one program, the first after a boot", "first start"),
         ("start of one program", "start"),
         ("make of one file, and strip", "build"),
     ] {
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            with.push(cost(&meter, "sandbox", step));
-            without.push(cost(&meter, "plain", step));
+            with.push(cost(&meter, "sandbox", step, answers.path()));
+            without.push(cost(&meter, "plain", step, answers.path()));
         }
         let least = |costs| Cost::least(costs).unwrap_or_else(|| panic!("nothing was run"));
         let (with, without) = (least(with), least(without));
@@ -87,7 +91,7 @@ fn compare() {
 }
 
 /// One run in a process of its own, on a fresh source.
-fn cost(meter: &Meter, mode: &str, step: &str) -> Cost {
+fn cost(meter: &Meter, mode: &str, step: &str, answers: &Path) -> Cost {
     let dir = dkms_tests::sources::open_tempdir();
     let write = |name: &str, text: &str| {
         std::fs::write(dir.path().join(name), text).unwrap_or_else(|e| panic!("write {name}: {e}"));
@@ -98,7 +102,10 @@ fn cost(meter: &Meter, mode: &str, step: &str) -> Cost {
     let result: PathBuf = results.path().join("cost");
     let this = std::env::current_exe().unwrap_or_else(|e| panic!("{e}"));
     let (this, dir) = (this.display().to_string(), dir.path().display().to_string());
-    let words = meter.wrap(&result, &[&this, "run", mode, step, &dir]);
+    let words = meter.wrap(
+        &result,
+        &[&this, "run", mode, step, &dir, &answers.display().to_string()],
+    );
     let status = std::process::Command::new(&words[0]).args(&words[1..]).status();
     assert!(
         status.as_ref().is_ok_and(std::process::ExitStatus::success),

@@ -1,6 +1,7 @@
 //! A package that tries everything, in each of the programs that it may bring: it reaches nothing but its own build.
 
 mod neighbours;
+mod start;
 mod user;
 mod verbs;
 

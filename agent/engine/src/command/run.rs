@@ -15,7 +15,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::stop::{self, kill};
 use super::{Confined, Ended};
-use crate::sandbox::{Confinement, Exceeded, Info, Layers, View, Watch, start_restricted, wrap};
+use crate::sandbox::{Confinement, Exceeded, Info, Layers, View, Watch, forget, start_restricted, wrap};
 
 /// How long to wait for the remaining processes of a sandbox after they were killed.
 const SANDBOX_EXIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -250,6 +250,10 @@ fn start(confined: &Confined, stdin: Stdio, [stdout, stderr]: [Stdio; 2]) -> io:
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         Ok(((child, group, info), group))
     })?;
+    let is_wrapped = info.is_some();
     let all = info.and_then(Info::namespace);
+    if is_wrapped && all.is_none() {
+        forget();
+    }
     Ok(Started { child, group, all })
 }

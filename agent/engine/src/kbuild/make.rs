@@ -8,6 +8,7 @@ use super::diagnose::{Surroundings, diagnose};
 use super::error::BuildError;
 use super::job::{Job, io_error, read_log};
 use super::place::BuildSandbox;
+use super::strip::make_and_strip;
 use super::workspace::Workspace;
 use crate::command::Confined;
 use crate::conf::{ConfContext, DkmsConf};
@@ -127,15 +128,15 @@ impl Job<'_> {
         );
         self.step(Step::Make, &line);
         writeln!(log, "\nBuilding module(s)\n# command: {line}").map_err(io_error("write", log_path))?;
-        let command = sandbox.confine(
-            Confined::new("/bin/bash")
-                .args(["-c", &line])
-                .dir(place.path(&work.build)),
-        );
-        let ended = command.run_logged(log).map_err(|source| BuildError::Program {
-            program: "bash".into(),
-            source,
-        })?;
+        let specs = conf.modules_for(&self.kernel.release, Some(target.config()));
+        let command = make_and_strip(&line, place.path(&work.build), &specs, target);
+        let ended = sandbox
+            .confine(command)
+            .run_logged(log)
+            .map_err(|source| BuildError::Program {
+                program: "bash".into(),
+                source,
+            })?;
         if let Some(exceeded) = ended.exceeded.filter(|_| !ended.timed_out) {
             return Err(BuildError::Exceeded(exceeded));
         }

@@ -18,6 +18,7 @@ mod product;
 mod queue;
 mod retarget;
 mod sign;
+mod strip;
 mod workspace;
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The product of a build: its modules are stripped, checked, signed and compressed.
+//! The product of a build: its modules are found, checked, signed and compressed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +12,8 @@ use super::error::BuildError;
 use super::job::{Job, io_error};
 use super::key::depends_symvers;
 use super::place::BuildSandbox;
+use super::strip::{expected, strip_elsewhere};
 use super::workspace::Workspace;
-use crate::command::Confined;
 use crate::conf::{DkmsConf, ModuleSpec};
 use crate::event::{Event, Step};
 use crate::kernel::{Symbols, parse_symvers};
@@ -35,7 +35,7 @@ const MAX_EXTRAS: usize = 1000;
 const MAX_EXTRA_LEN: u64 = 64 << 20;
 
 impl Job<'_> {
-    /// Strips, checks, signs and compresses the modules that make built.
+    /// Finds, checks, signs and compresses the modules that make built.
     pub(super) fn collect(
         &self,
         work: &Workspace,
@@ -50,20 +50,7 @@ impl Job<'_> {
             .map(|spec| find_built(&build_dir, spec, &work.build))
             .collect::<Result<_, _>>()?;
         self.step(Step::Check, "");
-        let stripped = specs.iter().zip(&built).filter(|(spec, _)| spec.strip);
-        let to_strip: Vec<&PathBuf> = stripped.map(|(_, path)| path).collect();
-        if !to_strip.is_empty() {
-            let clang = target.config().is_enabled("CONFIG_CC_IS_CLANG");
-            let program = if clang { "llvm-strip" } else { "strip" };
-            // A file that cannot be stripped is reported by the check.
-            sandbox
-                .confine(Confined::new(program).arg("-g").args(to_strip).dir(&work.build))
-                .output(4096)
-                .map_err(|source| BuildError::Program {
-                    program: program.into(),
-                    source,
-                })?;
-        }
+        strip_elsewhere(specs, &built, &work.build, target, sandbox)?;
         let symvers = work.product.join("module/Module.symvers");
         let near = near_symvers(specs, &built);
         let own = own_symvers(&build_dir, &near, MAX_SYMVERS);
@@ -147,7 +134,7 @@ impl Job<'_> {
 /// Where a module was built: where the conf says, or else the only file of that name, which some Makefiles put elsewhere.
 fn find_built(build_dir: &OwnedFd, spec: &ModuleSpec, dir: &Path) -> Result<PathBuf, BuildError> {
     let name = format!("{}.ko", spec.built_name);
-    let expected = Path::new(&spec.built_location).join(&name);
+    let expected = expected(spec);
     match take::open(build_dir, &expected) {
         Ok(_) => return Ok(expected),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("take", dir)(error)),

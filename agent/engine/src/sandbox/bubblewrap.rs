@@ -202,7 +202,14 @@ impl Layout<'_> {
         args.add(["--perms", "0755", "--dir", "/etc"]);
         for name in ETC {
             let (source, dest) = (of("etc").join(name), format!("/etc/{name}"));
-            args.add([OsStr::new("--ro-bind-try"), source.as_os_str(), OsStr::new(&dest)]);
+            match self.link_into_usr(&source) {
+                // Each mount takes time, and a link none.
+                Some(target) => args.add([OsStr::new("--symlink"), target.as_os_str(), OsStr::new(&dest)]),
+                None if source.exists() => {
+                    args.add([OsStr::new("--ro-bind"), source.as_os_str(), OsStr::new(&dest)]);
+                }
+                None => {}
+            }
         }
         for dir in &self.hidden {
             args.add([OsStr::new("--tmpfs"), dir.as_os_str()]);
@@ -210,6 +217,14 @@ impl Layout<'_> {
         args.add(["--proc", "/proc"]);
         args.add(["--dev", "/dev"]);
         args.add(["--perms", "1777", "--size", &TMP_BYTES.to_string(), "--tmpfs", "/tmp"]);
+    }
+
+    /// Where the link `path` leads, if that is below /usr, which the sandbox has.
+    fn link_into_usr(&self, path: &Path) -> Option<PathBuf> {
+        let target = fs::read_link(path).ok()?;
+        let usr = fs::canonicalize(self.view.system.join("usr")).ok()?;
+        let is_inside = fs::canonicalize(path).ok()?.starts_with(usr);
+        is_inside.then_some(target)
     }
 
     fn add_binds(&self, args: &mut Arguments) {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Limits, View, bubblewrap, landlock, seccomp};
+use super::{Account, Limits, View, bubblewrap, landlock, remembered, seccomp};
 
 /// What keeps a program from the rest of the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -80,7 +80,15 @@ impl Layers {
     }
 
     fn probe() -> Layers {
-        let no_mount_namespace = try_mount_namespace().err();
+        let no_mount_namespace = if remembered::works() {
+            None
+        } else {
+            let tried = try_mount_namespace();
+            if tried.is_ok() {
+                remembered::keep();
+            }
+            tried.err()
+        };
         let landlock = landlock::is_available();
         let confinement = match (&no_mount_namespace, landlock) {
             (None, _) => Confinement::MountNamespace,

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::{Tree, TreeError};
 use crate::event::{Event, Sink};
 use crate::lock_file::{self, Holder};
+use crate::sandbox;
 
 /// The right to write into one tree. Readers need none and never wait.
 #[derive(Debug)]
@@ -41,6 +42,10 @@ impl Tree {
                 wait_for(&file, &path, sink).map_err(fail("lock"))?;
             }
             Err(error) => return Err(fail("lock")(error.into())),
+        }
+        // An image is no place for what is known of this machine.
+        if self.root().is_host() {
+            sandbox::remember_in(self.path());
         }
         Ok(TreeLock { _file: file })
     }

@@ -1,7 +1,7 @@
 //! `/var/lib/dkms` on disk: which sources are known, what was built of them, and what is installed.
 //!
 //! The layout is DKMS's own, so that other implementations read it. Our additions have names that those ignore:
-//! `.lock`, `.work/`, `.journal/`, `V/.failed/`, and `build.json` beside a build's log.
+//! `.lock`, `.sandbox`, `.work/`, `.journal/`, `V/.failed/`, and `build.json` beside a build's log.
 
 mod add;
 mod depends;
