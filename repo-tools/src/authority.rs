@@ -23,7 +23,7 @@ pub enum AuthorityError {
     #[error("{0} is delegated already")]
     Delegated(String),
     /// Other numbers of public keys than the quorum says.
-    #[error("--keys says {wanted} keys, and {given} public keys are given")]
+    #[error("the number of public keys is {given}, and --keys says {wanted}")]
     KeyCount {
         /// In the quorum.
         wanted: usize,

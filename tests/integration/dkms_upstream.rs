@@ -10,8 +10,13 @@ fn machine() -> Machine {
 /// Runs `dkms` and asks for its exit code. Answers what it said, on both outputs.
 fn dkms(machine: &Machine, code: i32, line: &str) -> String {
     let [k1, k2] = inputs::kernels();
-    let line = line.replace("K1", &k1).replace("K2", &k2);
-    let outcome = machine.dkms(&line.split_whitespace().collect::<Vec<_>>());
+    // Whole words: the names of temporary files may hold such letters.
+    let kernel = |word| match word {
+        "K1" => k1.as_str(),
+        "K2" => k2.as_str(),
+        other => other,
+    };
+    let outcome = machine.dkms(&line.split_whitespace().map(kernel).collect::<Vec<_>>());
     let said = format!("{}{}", outcome.stdout, outcome.stderr);
     assert_eq!(outcome.code, code, "dkms {line}\n{said}");
     said

@@ -121,7 +121,7 @@ impl ScriptConsent {
 
 /// A package has a script for root that the caller did not name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("run {directive} of {package} as root: it is not among the scripts that were allowed")]
+#[error("{directive} of {package} may not run as root: it is not among the scripts that were allowed")]
 pub struct ScriptNotAllowed {
     /// The package.
     pub package: DkmsId,

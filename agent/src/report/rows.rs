@@ -42,21 +42,24 @@ impl Rows<'_> {
     /// What is left out, one line each.
     pub(super) fn hidden_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
+        let them = |number| if number == 1 { "it" } else { "them" };
         if !self.unknown.is_empty() {
             let mut buses: Vec<&str> = self.unknown.iter().map(|one| one.device.subsystem.as_str()).collect();
             buses.sort_unstable();
             buses.dedup();
             lines.push(format!(
-                "and {} without a known driver, on {} (--all shows them)",
+                "and {} without a known driver, on {} (--all shows {})",
                 count(self.unknown.len(), "device"),
-                buses.join(", ")
+                buses.join(", "),
+                them(self.unknown.len())
             ));
         }
         if self.without_need > 0 {
             let verb = if self.without_need == 1 { "needs" } else { "need" };
             lines.push(format!(
-                "and {} that {verb} no driver (--all shows them)",
-                count(self.without_need, "device")
+                "and {} that {verb} no driver (--all shows {})",
+                count(self.without_need, "device"),
+                them(self.without_need)
             ));
         }
         lines
@@ -217,7 +220,7 @@ mod tests {
             devices(),
             false,
             &["works Webcam ×2 1532:0099"],
-            &["and 1 device that needs no driver (--all shows them)"],
+            &["and 1 device that needs no driver (--all shows it)"],
         );
         let unknown = "unknown Webcam 1532:0099";
         let works = "works Webcam 1532:0099";

@@ -68,8 +68,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     match failed {
         0 => Ok(()),
         _ => Err(Failure::new(format!(
-            "{failed} of {} packages were not added",
-            args.paths.len()
+            "{failed} of {} not added",
+            print::count(args.paths.len(), "package was", "packages were")
         ))),
     }
 }

@@ -54,6 +54,10 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
     let word = if args.dry_run { "would remove" } else { "removed" };
     let states = collected.snapshots.len();
-    print::note(&format!("{word} {files} files ({bytes} bytes); {states} states stay"));
+    print::note(&format!(
+        "{word} {} ({bytes} bytes); {}",
+        print::count(files, "file", "files"),
+        print::count(states, "state stays", "states stay")
+    ));
     Ok(())
 }

@@ -42,7 +42,7 @@ pub enum InstallError {
         kept: Vec<Kept>,
     },
     /// It has a script that may not run.
-    #[error("install {}", .0.package)]
+    #[error("{} cannot be installed", .0.package)]
     ScriptNotAllowed(#[source] ScriptNotAllowed),
     /// PRE_INSTALL failed.
     #[error("{package} cannot be installed")]

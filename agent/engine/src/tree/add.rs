@@ -35,7 +35,7 @@ pub enum AddError {
     #[error("there is no dkms.conf in {}", .0.display())]
     NoConf(PathBuf),
     /// No directory at all.
-    #[error("add {}: there is no such directory", .0.display())]
+    #[error("{} cannot be added: there is no such directory", .0.display())]
     NoDirectory(PathBuf),
     /// Its dkms.conf is not usable.
     #[error("the source {} cannot be added", .dir.display())]
@@ -47,7 +47,7 @@ pub enum AddError {
         source: ConfError,
     },
     /// Its source directory would have the name of one of the kernel's packages.
-    #[error("add {package}: {} is a directory of the distribution's kernel packages", .dir.display())]
+    #[error("{package} cannot be added: {} is a directory of the distribution's kernel packages", .dir.display())]
     Reserved {
         /// The package.
         package: DkmsId,
@@ -55,7 +55,7 @@ pub enum AddError {
         dir: PathBuf,
     },
     /// Another package has the directory that it would have.
-    #[error("add {package}: {owner} has the same source directory {}", .dir.display())]
+    #[error("{package} cannot be added: {owner} has the same source directory {}", .dir.display())]
     SharedPlace {
         /// The package.
         package: DkmsId,
@@ -65,7 +65,7 @@ pub enum AddError {
         dir: PathBuf,
     },
     /// The directory in its place is not its own source.
-    #[error("add {package}: {} is not its source: {why}", .dir.display())]
+    #[error("{package} cannot be added: {} is not its source: {why}", .dir.display())]
     Foreign {
         /// The package.
         package: DkmsId,
@@ -78,7 +78,7 @@ pub enum AddError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// It has a POST_ADD that may not run.
-    #[error("add {}", .0.package)]
+    #[error("{} cannot be added", .0.package)]
     ScriptNotAllowed(#[source] ScriptNotAllowed),
     /// POST_ADD failed.
     #[error(transparent)]

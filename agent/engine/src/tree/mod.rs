@@ -52,7 +52,7 @@ pub enum TreeError {
         tree: PathBuf,
     },
     /// The package is known, but the link to its source is gone.
-    #[error("use {package}: the link {} to its source is missing", .link.display())]
+    #[error("{package} cannot be used: the link {} to its source is missing", .link.display())]
     NoLink {
         /// The package.
         package: DkmsId,

@@ -28,7 +28,7 @@ pub enum SignError {
         stderr: String,
     },
     /// The signature could not be written.
-    #[error("append the signature to {}", .module.display())]
+    #[error("the signature cannot be appended to {}", .module.display())]
     Append {
         /// The module.
         module: PathBuf,
@@ -37,7 +37,7 @@ pub enum SignError {
         source: io::Error,
     },
     /// One half of a key pair is there. Nothing that exists is overwritten: it may be enrolled, and may have no copy.
-    #[error("use the signing key: {} is there, {} is not", .there.display(), .missing.display())]
+    #[error("the signing key cannot be used: {} is there, {} is not", .there.display(), .missing.display())]
     HalfPair {
         /// The half that is there.
         there: PathBuf,
@@ -49,7 +49,7 @@ pub enum SignError {
         is_named: bool,
     },
     /// Key and certificate belong to different pairs.
-    #[error("use the signing key: the certificate {} is not of the key {}", .certificate.display(), .key.display())]
+    #[error("the signing key cannot be used: the certificate {} is not of the key {}", .certificate.display(), .key.display())]
     Mismatch {
         /// The key.
         key: PathBuf,
@@ -63,7 +63,7 @@ pub enum SignError {
         dir: PathBuf,
     },
     /// framework.conf names files that do not exist, most likely by a typing error. No pair is made there by itself.
-    #[error("use the signing key: framework.conf names {} not exist: {}", files_that_do(.missing), settings(.missing))]
+    #[error("the signing key cannot be used: framework.conf names {} not exist: {}", files_that_do(.missing), settings(.missing))]
     NamedMissing {
         /// The settings, with the paths that they name.
         missing: Vec<(&'static str, PathBuf)>,

@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "use the signing key: framework.conf names files that do not exist: mok_signing_key={}, mok_certificate={}",
+                "the signing key cannot be used: framework.conf names files that do not exist: mok_signing_key={}, mok_certificate={}",
                 at("key").display(),
                 at("certificate").display()
             )
