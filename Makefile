@@ -32,12 +32,14 @@ lint: ## formatting, lints and links of the API documentation, warnings as error
 
 test: lint ## every test but the long suites
 	@scripts/setup.sh test
+	@scripts/deny.sh offline
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
 
 test-full: test ## the long suites too
 	@scripts/setup.sh full
 	$(CARGO) test --locked --workspace --features dkms-tests/full --test full
+	$(CARGO) test --locked --workspace --release --test mutations
 	@scripts/setup.sh fuzz
 	@scripts/fuzz.sh --runs 20000
 	@scripts/deny.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets of fuzz/: inputs are made from the seeds in fixtures/fuzz, and each has to keep the limits of
-# fuzz/src/lib.rs. An input that does not is kept in target/fuzz/findings, and the script fails.
+# tests/fuzz/src/limits.rs. An input that does not is kept in target/fuzz/findings, and the script fails.
 #
 #   scripts/fuzz.sh [--seconds N | --runs N] [TARGET…]
 #
@@ -38,7 +38,7 @@ for target in "${targets[@]}"; do
   [ -d "$seeds" ] || die "there are no seeds in $seeds" "put at least one input there"
   mkdir -p "$corpus" "$findings"
   log=target/fuzz/$target.log
-  # The limit on memory covers C libraries and the program itself, that on time what hangs; both are finer in fuzz/src/lib.rs.
+  # The limit on memory covers C libraries and the program itself, that on time what hangs; both are finer in tests/fuzz/src/limits.rs.
   options=(-max_len=1048575 -timeout=20 -rss_limit_mb=512 -print_final_stats=1 "-artifact_prefix=$findings/")
   if [ -n "$runs" ]; then
     # The same inputs in each run.

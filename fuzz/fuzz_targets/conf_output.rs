@@ -1,19 +1,4 @@
 //! What the evaluation of a dkms.conf printed.
 #![no_main]
 
-use std::path::Path;
-
-use dkms_engine::conf::{self, ConfContext};
-use dkms_fuzz::bounded;
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|input: &[u8]| {
-    let context = ConfContext::without_kernel("6.1.0-1-amd64", "x86_64");
-    bounded(input, || {
-        if let Some(conf) = conf::read_output(input, &context) {
-            conf.excluded("6.1.0-1-amd64", None);
-            conf.modules_for("6.1.0-1-amd64", None);
-            conf.make_command(Path::new("/usr/src/linux"), Path::new("/var/lib/dkms/x/1/build"));
-        }
-    });
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dkms_fuzz_targets::conf_output(input));

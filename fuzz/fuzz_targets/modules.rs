@@ -1,10 +1,4 @@
 //! Built kernel modules.
 #![no_main]
 
-use dkms_engine::ko::ModuleInfo;
-use dkms_fuzz::bounded;
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|input: &[u8]| {
-    bounded(input, || drop(ModuleInfo::parse(input)));
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dkms_fuzz_targets::modules(input));

@@ -27,6 +27,10 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             "dkms-tests",
             BTreeSet::from(["dkms-index", "dkms-engine", "dkms-fetch", "dkms-repo"]),
         ),
+        (
+            "dkms-fuzz-targets",
+            BTreeSet::from(["dkms-index", "dkms-engine", "dkms-fetch", "dkms-repo"]),
+        ),
     ])
 }
 
