@@ -18,7 +18,14 @@ d}' "$3" >"$1.part"
 }
 
 for unit in *.service.in *.timer.in; do put "$lib/systemd/system/${unit%.in}" 644 "$unit"; done
-for script in run first-boot hotplug recover boot-trial; do put "$root$prefix/libexec/dkms-fetch/$script" 755 "$script.in"; done
+for script in run first-boot hotplug recover boot-trial new-kernel; do put "$root$prefix/libexec/dkms-fetch/$script" 755 "$script.in"; done
+for dir in postinst.d header_postinst.d; do put "$root/etc/kernel/$dir/zz-dkms-fetch" 755 zz-dkms-fetch.in; done
+put "$root/usr/lib/kernel/install.d/95-dkms-fetch.install" 755 95-dkms-fetch.install.in
+put "$root/usr/share/initramfs-tools/hooks/dkms-fetch" 755 initramfs-tools.in
+put "$root/usr/lib/dracut/modules.d/90dkms-fetch/module-setup.sh" 755 dracut-module.in
+put "$root/usr/lib/initcpio/install/dkms-fetch" 644 mkinitcpio.in
+# Nothing but apt reads it.
+put "$root/etc/apt/apt.conf.d/70dkms-fetch" 644 70dkms-fetch.in
 put "$lib/systemd/system-preset/60-dkms-fetch.preset" 644 60-dkms-fetch.preset
 put "$lib/systemd/catalog/dkms-fetch.catalog" 644 dkms-fetch.catalog
 put "$lib/udev/rules.d/85-dkms-fetch.rules" 644 85-dkms-fetch.rules

@@ -220,6 +220,7 @@ fetch_drivers() {
 
 # Debian's dkms, to compare with: unpacked, not installed, since its hooks would act on this machine's kernels.
 fetch_peers() {
+  local name
   if [ ! -x "$inputs/peers/dkms/usr/sbin/dkms" ]; then
     private_apt
     say "setup: unpacking Debian's dkms into target/inputs/peers"
@@ -235,10 +236,18 @@ fetch_peers() {
     rm -rf "$inputs/peers/nginx" && dpkg-deb -x "$inputs"/peers/nginx-debs/nginx_*.deb "$inputs/peers/nginx.part"
     rm -rf "$inputs/peers/nginx-debs" && mv "$inputs/peers/nginx.part" "$inputs/peers/nginx"
   fi
-  if ! "$inputs/venv/bin/python" -c 'import tuf, prometheus_client, pykickstart, ansible, moto, flask_cors' 2>/dev/null; then
-    say "setup: installing python-tuf, prometheus_client, pykickstart, ansible-core and moto by pip into target/inputs/venv"
+  for name in cloud-init initramfs-tools-core; do
+    [ ! -d "$inputs/peers/$name" ] || continue
+    private_apt
+    say "setup: unpacking Debian's $name into target/inputs/peers"
+    download "$inputs/peers/$name.debs" "$name"
+    rm -rf "$inputs/peers/$name.part" && dpkg-deb -x "$inputs/peers/$name.debs"/*.deb "$inputs/peers/$name.part"
+    mv "$inputs/peers/$name.part" "$inputs/peers/$name"
+  done
+  if ! "$inputs/venv/bin/python" -c 'import tuf, prometheus_client, pykickstart, ansible, moto, flask_cors, jsonschema, configobj, oauthlib, jsonpatch' 2>/dev/null; then
+    say "setup: installing python-tuf, prometheus_client, pykickstart, ansible-core, moto and what cloud-init needs by pip into target/inputs/venv"
     rm -rf "$inputs/venv"
-    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' 'prometheus_client>=0.20,<1' 'pykickstart>=3,<4' 'ansible-core>=2.15,<3' 'moto[s3]>=5.2,<6' 'flask>=3,<4' 'flask-cors>=4,<7' >&2 ||
+    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' 'prometheus_client>=0.20,<1' 'pykickstart>=3,<4' 'ansible-core>=2.15,<3' 'moto[s3]>=5.2,<6' 'flask>=3,<4' 'flask-cors>=4,<7' 'jsonschema>=4,<5' 'configobj>=5,<6' 'oauthlib>=3,<4' 'jsonpatch>=1,<2' >&2 ||
       die "pip could not install python-tuf and the others" "is the network up? try again"
   fi
 }

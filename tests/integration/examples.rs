@@ -28,7 +28,7 @@ fn text(output: &Output) -> String {
 }
 
 /// Our command lines in an example: our own parser takes them.
-fn assert_commands_are_ours(example: &Path) {
+fn assert_commands_are_ours(example: &Path, commands: usize) {
     let text = fs::read_to_string(example).expect("readable");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let mut found = 0;
@@ -36,7 +36,10 @@ fn assert_commands_are_ours(example: &Path) {
         let Some((_, words)) = command.split_once("dkms-fetch ") else {
             continue;
         };
-        if !(words.starts_with("repo add") || words.starts_with("--auto")) {
+        if !(["repo add", "--auto", "plan"]
+            .iter()
+            .any(|start| words.starts_with(start)))
+        {
             continue;
         }
         found += 1;
@@ -54,7 +57,7 @@ fn assert_commands_are_ours(example: &Path) {
         let said = String::from_utf8_lossy(&run.stderr);
         assert!(said.contains("hint:") && !said.contains("Usage:"), "{words}: {said}");
     }
-    assert_eq!(found, 2, "{text}");
+    assert_eq!(found, commands, "{text}");
 }
 
 #[test]
@@ -66,7 +69,7 @@ fn the_kickstart_file_is_valid() {
         .output()
         .expect("ksvalidator runs");
     assert!(run.status.success(), "{}", text(&run));
-    assert_commands_are_ours(&file);
+    assert_commands_are_ours(&file, 2);
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn the_preseed_file_is_valid() {
         "{}",
         text(&run)
     );
-    assert_commands_are_ours(&file);
+    assert_commands_are_ours(&file, 2);
 }
 
 #[test]
@@ -129,4 +132,121 @@ fn the_ansible_role_says_what_it_would_do_does_it_and_then_changes_nothing() {
     assert!(said.contains("changed=0"), "{said}");
     let said = play(&[]);
     assert!(said.contains("changed=0") && said.contains("failed=0"), "{said}");
+}
+
+/// cloud-init of Debian, unpacked: its own check of user data.
+fn cloud_init_schema(file: &Path) {
+    let run = Command::new(inputs::python())
+        .args(["-m", "cloudinit.cmd.main", "schema", "--config-file"])
+        .arg(file)
+        .env(
+            "PYTHONPATH",
+            inputs::peer("cloud-init").join("usr/lib/python3/dist-packages"),
+        )
+        .output()
+        .expect("cloud-init runs");
+    assert!(
+        run.status.success() && text(&run).contains("Valid cloud-config"),
+        "{}",
+        text(&run)
+    );
+}
+
+#[test]
+fn the_user_data_of_cloud_init_and_autoinstall_is_valid() {
+    let file = example("cloud-init/user-data.yaml");
+    cloud_init_schema(&file);
+    // The words of its command are a list.
+    let words = fs::read_to_string(&file).expect("readable");
+    assert!(words.contains("[dkms-fetch, repo, add, "), "{words}");
+    // cloud-init checks that there is an autoinstall of a version that it knows; what is in it is for Ubuntu's installer.
+    let file = example("autoinstall/user-data.yaml");
+    cloud_init_schema(&file);
+    assert_commands_are_ours(&file, 2);
+    // The check would find a mistake.
+    let dir = tempfile::tempdir().expect("a directory");
+    let wrong = dir.path().join("wrong.yaml");
+    fs::write(&wrong, "#cloud-config\nruncmd: {a: b}\n").expect("a file");
+    let run = Command::new(inputs::python())
+        .args(["-m", "cloudinit.cmd.main", "schema", "--config-file"])
+        .arg(&wrong)
+        .env(
+            "PYTHONPATH",
+            inputs::peer("cloud-init").join("usr/lib/python3/dist-packages"),
+        )
+        .output()
+        .expect("cloud-init runs");
+    assert!(!run.status.success(), "{}", text(&run));
+}
+
+/// Scripts that other systems run: sound shell, and commands that our parser takes.
+#[test]
+fn the_scripts_of_fai_and_maas_are_sound() {
+    for (name, commands) in [("fai/DKMSFETCH.sh", 2), ("maas/50-dkms-fetch.sh", 2)] {
+        let file = example(name);
+        let checked = Command::new("bash").arg("-n").arg(&file).output().expect("bash runs");
+        assert!(checked.status.success(), "{}", text(&checked));
+        assert_commands_are_ours(&file, commands);
+    }
+    // MAAS reads what is between the two lines as YAML.
+    let script = fs::read_to_string(example("maas/50-dkms-fetch.sh")).expect("readable");
+    let (_, rest) = script
+        .split_once("# --- Start MAAS 1.0 script metadata ---\n")
+        .expect("a beginning");
+    let (metadata, _) = rest
+        .split_once("# --- End MAAS 1.0 script metadata ---")
+        .expect("an end");
+    let metadata: String = metadata
+        .lines()
+        .map(|line| format!("{}\n", line.trim_start_matches("# ")))
+        .collect();
+    let read = "import sys, yaml; found = yaml.safe_load(sys.stdin); print(found['script_type'], found['name'])";
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("metadata"), &metadata).expect("a file");
+    let run = Command::new(inputs::python())
+        .args(["-c", read])
+        .stdin(fs::File::open(dir.path().join("metadata")).expect("a file"))
+        .output()
+        .expect("python runs");
+    assert!(
+        text(&run).starts_with("commissioning 50-dkms-fetch\n"),
+        "{}",
+        text(&run)
+    );
+}
+
+/// The hook prepares an image for machines that are not there, as mmdebstrap and mkosi call it.
+#[test]
+fn the_hook_of_image_builders_installs_drivers_into_the_image() {
+    let story = Story::with_driver();
+    fs::remove_file(story.path("etc/dkms-fetch/repos.d/test.toml")).expect("a file");
+    let bin = tempfile::tempdir().expect("a directory");
+    std::os::unix::fs::symlink(ours(), bin.path().join("dkms-fetch")).expect("a link");
+    let hook = |arguments: &[&Path], image: Option<&Path>| {
+        let mut command = Command::new(example("mmdebstrap/customize-dkms-fetch"));
+        command
+            .args(arguments)
+            .env(
+                "PATH",
+                format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.path().display()),
+            )
+            .env("DKMS_FETCH_URL", story.own_mirror())
+            .env(
+                "DKMS_FETCH_FINGERPRINT",
+                hex::encode(Sha256::digest(story.repo.pinned().expect("a root"))),
+            )
+            .env("DKMS_FETCH_DEVICES", story.device_list());
+        if let Some(image) = image {
+            command.env("BUILDROOT", image);
+        }
+        command.output().expect("it runs")
+    };
+    let root = story.path("");
+    let run = hook(&[&root], None);
+    assert!(run.status.success(), "{}", text(&run));
+    assert!(story.module("edu").is_file());
+    // mkosi: its first argument is a word, and the image is in the environment. The repository is there already.
+    fs::remove_dir_all(story.path("etc/dkms-fetch/repos.d")).expect("a directory");
+    let run = hook(&[Path::new("final")], Some(&root));
+    assert!(run.status.success(), "{}", text(&run));
 }

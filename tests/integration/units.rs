@@ -128,13 +128,19 @@ fn first_boot(has_medium: bool) -> String {
 #[test]
 fn the_first_boot_mounts_a_medium_and_uses_it() {
     let plain = first_boot(false);
-    assert!(plain.ends_with("run --network-budget 300\n"), "{plain}");
+    assert!(
+        plain.ends_with("run --network-budget 300 --install-toolchain\n"),
+        "{plain}"
+    );
     let with = first_boot(true);
     assert!(
         with.contains("mount -o ro,nosuid,nodev,noexec labels/DKMSFETCH medium\n"),
         "{with}"
     );
-    assert!(with.ends_with("run --network-budget 300 --medium medium\n"), "{with}");
+    assert!(
+        with.ends_with("run --network-budget 300 --install-toolchain --medium medium\n"),
+        "{with}"
+    );
 }
 
 /// What systemd says of the units as they are installed. Debian's own units, which they name, are not all here.
@@ -171,4 +177,112 @@ fn systemd_finds_nothing_wrong() {
     let said = String::from_utf8_lossy(&output.stderr);
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("dkms")).collect();
     assert!(output.status.success() && ours.is_empty(), "{said}");
+}
+
+/// A machine on which a kernel is installed: the script as it is installed, with a program in place of dkms-fetch that only says how it was
+/// called.
+struct Kernels {
+    dir: tempfile::TempDir,
+}
+
+impl Kernels {
+    fn new(has_repository: bool) -> Self {
+        let kernels = Self {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+        };
+        for dir in ["bin", "modules/6.1.0", "modules/6.12.0", "run", "repos.d"] {
+            fs::create_dir_all(kernels.path(dir)).expect("a directory");
+        }
+        if has_repository {
+            fs::write(kernels.path("repos.d/a.toml"), "").expect("a file");
+        }
+        let program = format!("#!/bin/sh\necho \"$*\" >>{}\nexit 8\n", kernels.path("log"));
+        fs::write(kernels.path("bin/dkms-fetch"), program).expect("a program");
+        let made = Command::new("chmod")
+            .args(["755", &kernels.path("bin/dkms-fetch")])
+            .status();
+        assert!(made.expect("chmod runs").success());
+        let script = unit("new-kernel.in")
+            .replace("@bin@", &kernels.path("bin"))
+            .replace("/lib/modules", &kernels.path("modules"))
+            .replace("/etc/dkms-fetch/repos.d", &kernels.path("repos.d"))
+            .replace("/usr/share/dkms-fetch/repos.d", "/nowhere");
+        fs::write(kernels.path("new-kernel"), script).expect("a script");
+        kernels
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// Runs the script, and returns how the program was called in this run.
+    fn call(&self, word: &str, is_within_apt: bool) -> String {
+        let _ = fs::remove_file(self.path("log"));
+        let mut command = Command::new("/bin/sh");
+        command
+            .args([&self.path("new-kernel"), word])
+            .env("DKMS_FETCH_RUN", self.path("run"))
+            .env("DKMS_FETCH_APT_CONF", "/dev/null");
+        if is_within_apt {
+            command.env("DPKG_FRONTEND_LOCKED", "true");
+        }
+        assert!(
+            command.status().expect("sh runs").success(),
+            "it never fails an installation"
+        );
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_kernel_that_is_installed_gets_its_drivers_and_is_checked() {
+    let auto = |kernel: &str| format!("--auto --kernel {kernel} --network-budget 30 --install-toolchain=false\n");
+    let kernels = Kernels::new(true);
+    let both = |kernel: &str| format!("{}check-kernel {kernel}\n", auto(kernel));
+    assert_eq!(kernels.call("6.12.0", false), both("6.12.0"));
+    assert_eq!(kernels.call("6.99.0", false), "", "its modules are gone");
+    // apt calls dpkg several times, and the hook of the image and of the headers.
+    for kernel in ["6.12.0", "6.1.0", "6.12.0"] {
+        assert_eq!(kernels.call(kernel, true), "");
+    }
+    assert_eq!(kernels.call("run", false), both("6.1.0") + &both("6.12.0"));
+    assert_eq!(kernels.call("run", false), "");
+    assert_eq!(Kernels::new(false).call("6.12.0", false), "check-kernel 6.12.0\n");
+}
+
+/// The real apt reads the file, and runs the script after dpkg.
+#[test]
+fn apt_runs_the_hook_after_dpkg() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let installed = Command::new(inputs::workspace().join("scripts/install-units.sh"))
+        .arg(dir.path())
+        .arg("/usr")
+        .status()
+        .expect("bash");
+    assert!(installed.success());
+    let conf = dir.path().join("etc/apt/apt.conf.d/70dkms-fetch");
+    let output = Command::new("apt-config")
+        .arg("dump")
+        .env("APT_CONFIG", &conf)
+        .output()
+        .expect("apt-config");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && shown.contains("/usr/libexec/dkms-fetch/new-kernel run"),
+        "{output:?}"
+    );
+    for hook in [
+        "etc/kernel/postinst.d/zz-dkms-fetch",
+        "etc/kernel/header_postinst.d/zz-dkms-fetch",
+        "usr/lib/kernel/install.d/95-dkms-fetch.install",
+        "usr/libexec/dkms-fetch/new-kernel",
+    ] {
+        let checked = Command::new("sh").arg("-n").arg(dir.path().join(hook)).status();
+        assert!(checked.expect("sh").success(), "{hook}");
+        // Where the package is removed and not purged, the hook does nothing.
+        if hook.starts_with("etc/") {
+            let run = Command::new("sh").arg(dir.path().join(hook)).arg("6.1.0").status();
+            assert!(run.expect("sh").success(), "{hook}");
+        }
+    }
 }

@@ -99,6 +99,23 @@ pub fn nginx() -> PathBuf {
     program
 }
 
+/// A package of Debian that is unpacked and not installed.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn peer(name: &str) -> PathBuf {
+    let path = dir().join("peers").join(name);
+    assert!(path.is_dir(), "{} is missing: scripts/setup.sh test", path.display());
+    path
+}
+
+/// The functions of initramfs-tools that hooks use.
+#[must_use]
+pub fn initramfs_functions() -> PathBuf {
+    peer("initramfs-tools-core").join("usr/share/initramfs-tools/hook-functions")
+}
+
 /// A Python that has python-tuf.
 pub fn python() -> PathBuf {
     dir().join("venv/bin/python")

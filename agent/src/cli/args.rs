@@ -73,6 +73,18 @@ pub struct Common {
     /// Take what is there from a medium that `media make` wrote; it is verified like what a server sends
     #[arg(long, global = true, value_name = "DIR", help_heading = "Mode")]
     pub medium: Option<PathBuf>,
+    /// Whether to install what a build lacks (headers, compiler, make) by apt [default: as `toolchain` of config.toml says, else false];
+    /// `toolchain = "never"` goes before this
+    #[arg(
+        long,
+        global = true,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Mode"
+    )]
+    pub install_toolchain: Option<bool>,
     /// Wait for metadata of the repositories this long in all [default: 90, or `metadata_s` of config.toml]
     #[arg(long, global = true, value_name = "SECONDS", help_heading = "Mode")]
     pub network_budget: Option<Seconds>,
@@ -158,6 +170,12 @@ pub enum Command {
     },
     /// Say which devices that work now will have no driver under another kernel, before it is booted (exit code 8)
     CheckKernel {
+        /// The kernel's release
+        #[arg(value_name = "RELEASE")]
+        release: String,
+    },
+    /// Print the installed modules that the initramfs of a kernel has to have: its generator asks for them
+    InitramfsModules {
         /// The kernel's release
         #[arg(value_name = "RELEASE")]
         release: String,

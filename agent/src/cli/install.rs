@@ -5,10 +5,11 @@ use super::context::Context;
 use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::view::View;
-use super::{packages, runtime, work};
+use super::{initramfs, packages, recover, runtime, toolchain, work};
 use crate::apply::{Done, End, Goal};
 use crate::device::Device;
 use crate::exit::Exit;
+use crate::initramfs::Seen;
 use crate::plan;
 use crate::report::progress::print_json;
 use crate::state::records::Records;
@@ -36,7 +37,7 @@ pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<E
         Records::open(&context.paths)?
     };
     if !check {
-        work::recover(context, &records)?;
+        recover::take_back(context, &records)?;
     }
     let transport = sync::transport(context);
     let runtime = runtime()?;
@@ -59,6 +60,10 @@ pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<E
     let mut report = view.report(context, "install", &index)?;
     let mut all = Done::default();
     let mut surveys = std::mem::take(&mut view.surveys);
+    if !check {
+        toolchain::provide(context, &view, &records, &mut surveys, |_| true)?;
+    }
+    let seen = Seen::of(&view.tree);
     let work = if check {
         None
     } else {
@@ -101,6 +106,11 @@ pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<E
             all.attempts.extend(done.attempts);
         }
         report.kernels.push(kernel);
+    }
+    drop(work);
+    if !check {
+        initramfs::renew(context, &view.tree, &seen);
+        toolchain::take_away(context);
     }
     report.changed = report.kernels.iter().any(|kernel| !kernel.packages.is_empty());
     let exit = match work::exit_of_work(&all) {

@@ -13,6 +13,7 @@ pub mod failure;
 mod fetch;
 mod history;
 mod hold;
+mod initramfs;
 mod install;
 mod media;
 mod mok;
@@ -27,6 +28,7 @@ mod rollback;
 mod search;
 mod status;
 mod sync;
+mod toolchain;
 mod view;
 mod work;
 
@@ -161,6 +163,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::Fetch { packages }) => fetch::run(context, packages),
         Some(Command::Install { packages, reload }) => install::run(context, packages, *reload),
         Some(Command::Remove { packages, hold }) => remove::run(context, packages, *hold),
+        Some(Command::InitramfsModules { release }) => initramfs::list(context, release),
         Some(Command::CheckKernel { release }) => check_kernel::run(context, release),
         Some(Command::Recover) => recover::run(context),
         Some(Command::Status) => status::run(context),

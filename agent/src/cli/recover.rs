@@ -5,7 +5,7 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::rollback;
-use super::work::{self, Recovered};
+use super::work;
 use crate::apply;
 use crate::exit::Exit;
 use crate::report::Document;
@@ -18,7 +18,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         Recovered::default()
     } else {
         let _lock = context.writer()?;
-        work::recover(context, &Records::open(&context.paths)?)?
+        take_back(context, &Records::open(&context.paths)?)?
     };
     let has_changed = !quarantined.is_empty() || !undone.is_empty();
     let exit = if has_changed && context.options.detailed_exitcode {
@@ -69,4 +69,30 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         print_note("no driver stopped this machine when it was loaded for the first time");
     }
     Ok(exit)
+}
+
+/// What was taken back before a run begins.
+#[derive(Default)]
+pub(super) struct Recovered {
+    /// Versions that stopped this machine when they were loaded for the first time.
+    pub(super) quarantined: Vec<Quarantined>,
+    /// What was undone because boots ended early.
+    pub(super) undone: Vec<rollback::Step>,
+}
+
+/// Takes back what was being loaded for the first time when this machine stopped, and what kept it from starting; ends a rollback that was
+/// killed. Mostly there is nothing.
+pub(super) fn take_back(context: &Context, records: &Records) -> Result<Recovered, Failure> {
+    let undone = rollback::undo_trial(context, records)?;
+    rollback::resume(context, records)?;
+    let mut recovered = Recovered {
+        undone,
+        ..Recovered::default()
+    };
+    if !records.first_loads()?.is_empty() || apply::has_first_load_file(context.root()) {
+        let tree = context.tree()?;
+        let work = work::begin(context, &tree, records)?;
+        recovered.quarantined = work.worker().recover()?;
+    }
+    Ok(recovered)
 }

@@ -11,10 +11,11 @@ use super::context::Context;
 use super::failure::Failure;
 use super::nearest::nearest;
 use super::view::View;
-use super::{packages, work};
+use super::{initramfs, packages, work};
 use crate::apply::{self, Loader, Unloaded};
 use crate::device;
 use crate::exit::Exit;
+use crate::initramfs::Seen;
 use crate::report::Document;
 use crate::report::progress::{ProgressEvent, print_json, print_text};
 use crate::state::records::{Hold, Records};
@@ -41,6 +42,7 @@ pub(super) fn run(context: &Context, names: &[String], hold: bool) -> Result<Exi
     let _run = context.writer()?;
     let records = Records::open(&context.paths)?;
     let work = work::begin(context, &tree, &records)?;
+    let seen = Seen::of(&tree);
     let worker = work.worker();
     let mut session = worker.removal_session();
     let mut unloaded = Unloaded::default();
@@ -66,6 +68,7 @@ pub(super) fn run(context: &Context, names: &[String], hold: bool) -> Result<Exi
         changed(context)
     };
     drop(work);
+    initramfs::renew(context, &tree, &seen);
     if !hold {
         warn_of_return(context, &found, &records);
     }

@@ -13,11 +13,12 @@ use super::context::Context;
 use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::view::View;
-use super::{runtime, work};
+use super::{initramfs, runtime, work};
 use crate::apply::{self, Done, Goal, Loader, Unloaded, Worker};
 use crate::candidate::Offer;
 use crate::device::{self, Device};
 use crate::exit::Exit;
+use crate::initramfs::Seen;
 use crate::plan;
 use crate::report::Document;
 use crate::report::progress::{ProgressEvent, print_json, print_note, print_text};
@@ -291,6 +292,7 @@ fn carry_out(
     steps: &[Step],
     why: &str,
 ) -> Result<bool, Failure> {
+    let seen = Seen::of(tree);
     let mut session = worker.removal_session();
     let mut unloaded = Unloaded::default();
     let mut put_back = Vec::new();
@@ -331,6 +333,7 @@ fn carry_out(
         apply::load_again(&worker.loader, &names, &unloaded, &context.reporter);
     }
     apply::load_kernel_drivers(&worker.loader, &unloaded.modaliases);
+    initramfs::renew(context, tree, &seen);
     Ok(unloaded.in_use)
 }
 

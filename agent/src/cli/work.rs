@@ -7,16 +7,15 @@ use dkms_engine::tree::{Tree, TreeLock};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::rollback;
 use super::sync::Opened;
-use crate::apply::{self, Attempt, AttemptedRemoval, Cause, Done, End, Loader, Obtain, RemovalOutcome, Worker};
+use crate::apply::{Attempt, AttemptedRemoval, Cause, Done, End, Loader, Obtain, RemovalOutcome, Worker};
 use crate::candidate::Rejected;
 use crate::exit::Exit;
 use crate::fetch::Store;
 use crate::plan::{Decision, Plan, Removal};
 use crate::report::progress::path_in_root;
 use crate::report::{InstallStatus, KernelReport, PackageReport, RemovalReport, RemovalStatus};
-use crate::state::records::{Quarantined, Records};
+use crate::state::records::Records;
 use crate::survey::Machine;
 use crate::verdict::Verdict;
 
@@ -37,32 +36,6 @@ pub(super) fn begin<'a>(context: &'a Context, tree: &'a Tree, records: &'a Recor
         lock,
         records,
     })
-}
-
-/// What was taken back before a run begins.
-#[derive(Default)]
-pub(super) struct Recovered {
-    /// Versions that stopped this machine when they were loaded for the first time.
-    pub(super) quarantined: Vec<Quarantined>,
-    /// What was undone because boots ended early.
-    pub(super) undone: Vec<rollback::Step>,
-}
-
-/// Takes back what was being loaded for the first time when this machine stopped, and what kept it from starting; ends a rollback that was
-/// killed. Mostly there is nothing.
-pub(super) fn recover(context: &Context, records: &Records) -> Result<Recovered, Failure> {
-    let undone = rollback::undo_trial(context, records)?;
-    rollback::resume(context, records)?;
-    let mut recovered = Recovered {
-        undone,
-        ..Recovered::default()
-    };
-    if !records.first_loads()?.is_empty() || apply::has_first_load_file(context.root()) {
-        let tree = context.tree()?;
-        let work = begin(context, &tree, records)?;
-        recovered.quarantined = work.worker().recover()?;
-    }
-    Ok(recovered)
 }
 
 impl Work<'_> {

@@ -43,6 +43,10 @@ pub struct Policy {
     pub rings: Vec<String>,
     /// The target whose boot ends the trial of what was installed.
     pub healthy_target: HealthyTarget,
+    /// Whether a run may install what a build lacks; where nothing is said, only one with `--install-toolchain`.
+    pub toolchain: Option<Toolchain>,
+    /// Whether what was installed for builds stays.
+    pub toolchain_keep: Keep,
     /// How long servers may keep a run waiting.
     pub network: Network,
 }
@@ -60,6 +64,26 @@ impl Policy {
         } else {
             Expiry::Enforce
         }
+    }
+}
+
+/// Whether a run may install headers, a compiler and make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Toolchain {
+    /// It may.
+    Install,
+    /// It may not, whatever the command line says.
+    Never,
+}
+
+/// Whether what was installed for builds stays: it does where nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Keep(pub bool);
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self(true)
     }
 }
 

@@ -7,6 +7,7 @@ mod already_served;
 mod build_depends;
 mod choose;
 mod installed;
+mod retired;
 mod revoked;
 mod tree_name;
 
@@ -19,6 +20,7 @@ use crate::verdict::Verdict;
 pub use already_served::already_served;
 pub use build_depends::Dependencies;
 pub use installed::InstalledPackage;
+pub use retired::{Retired, find_retired};
 pub use revoked::{KeptInstall, Removal, RevokedInstalls, find_revoked};
 
 use build_depends::BuildGraph;

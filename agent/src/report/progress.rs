@@ -52,6 +52,27 @@ pub enum ProgressEvent {
         /// Its name.
         module: String,
     },
+    /// Packages of the distribution are installed because a build lacks them; with `--check`, they would be.
+    Toolchain {
+        /// Whether nothing is written, as `--check` asks.
+        check: bool,
+        /// `NAME VERSION` of each.
+        packages: Vec<String>,
+        /// What is downloaded, in bytes, where nothing of it is there.
+        download_bytes: u64,
+        /// What they take on the disk, in bytes.
+        disk_bytes: u64,
+    },
+    /// Packages that were installed for builds are removed again.
+    ToolchainRemoved {
+        /// Their names.
+        packages: Vec<String>,
+    },
+    /// The initramfs of a kernel is made again, because drivers in it have changed.
+    Initramfs {
+        /// The release of the kernel.
+        kernel: String,
+    },
     /// A package is put in quarantine: it is not tried again by itself.
     Quarantined {
         /// The package.
@@ -161,6 +182,31 @@ impl Reporter {
             }
             ProgressEvent::Fetched { package } => {
                 self.end(&package.to_string(), Style::new(), "fetched", &package.to_string())
+            }
+            ProgressEvent::Toolchain {
+                check,
+                packages,
+                download_bytes,
+                disk_bytes,
+            } => {
+                let what = if check { "would install" } else { "installing" };
+                let text = format!(
+                    "by apt, for builds: {} ({} KiB to download, {} KiB on disk)",
+                    packages.join(", "),
+                    download_bytes.div_ceil(1024),
+                    disk_bytes.div_ceil(1024)
+                );
+                self.line(Style::new(), what, &text);
+            }
+            ProgressEvent::ToolchainRemoved { packages } => {
+                self.line(
+                    Style::new(),
+                    "removed",
+                    &format!("by apt, after the builds: {}", packages.join(", ")),
+                );
+            }
+            ProgressEvent::Initramfs { kernel } => {
+                self.line(Style::new(), "updating", &format!("the initramfs of kernel {kernel}"));
             }
             ProgressEvent::Loading { module } => self.line(Style::new(), "loading", &module),
             ProgressEvent::Quarantined {

@@ -82,6 +82,11 @@ impl Paths {
         self.lib.join("mok-request.json")
     }
 
+    /// The note of what was installed for builds by the distribution's package manager.
+    pub fn toolchain(&self) -> PathBuf {
+        self.lib.join("toolchain.json")
+    }
+
     /// The newest verified metadata of a repository, byte for byte as it was served.
     pub fn trust(&self, repository: &Name) -> PathBuf {
         self.lib.join("trust").join(repository.as_str())

@@ -9,6 +9,7 @@ mod modes;
 mod repositories;
 mod revoked;
 mod rollback;
+mod toolchain;
 mod trial;
 mod trust;
 mod words;

@@ -1,0 +1,325 @@
+//! apt, asked first what it would do, and then told to do just that.
+
+use std::io;
+use std::time::Duration;
+
+use dkms_engine::command::Confined;
+use dkms_engine::root::Root;
+
+use super::ToolchainError;
+
+/// What is kept of a program's output.
+const OUTPUT_MAX_BYTES: u64 = 4 << 20;
+/// How long apt may take to bring its lists up to date, and to download.
+const NETWORK_LIMIT: Duration = Duration::from_secs(1800);
+/// How long it may take for what needs no network.
+const LOCAL_LIMIT: Duration = Duration::from_secs(120);
+
+/// apt on a machine or an image.
+pub struct Apt<'a> {
+    root: &'a Root,
+    offline: bool,
+}
+
+/// A package that apt would install.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name, with the architecture where that is a foreign one.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// What apt would install.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Installation {
+    /// The packages, in its order.
+    pub packages: Vec<Candidate>,
+    /// Their archives, in bytes.
+    pub download_bytes: u64,
+    /// What they take on the disk, in bytes.
+    pub disk_bytes: u64,
+}
+
+/// What `apt-get -s` says that it would do.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Simulation {
+    installs: Vec<Candidate>,
+    upgrades: Vec<String>,
+    removals: Vec<String>,
+}
+
+impl Simulation {
+    /// Its lines: `Inst NAME [INSTALLED] (VERSION ARCHIVE [ARCH])`, `Remv NAME [INSTALLED]`.
+    fn parse(text: &str) -> Self {
+        let mut simulation = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next(), words.next()) {
+                (Some("Inst"), Some(name), Some(version)) => match version.strip_prefix('(') {
+                    Some(version) => simulation.installs.push(Candidate {
+                        name: name.to_owned(),
+                        version: version.trim_end_matches(')').to_owned(),
+                    }),
+                    None => simulation.upgrades.push(name.to_owned()),
+                },
+                (Some("Remv"), Some(name), _) => simulation.removals.push(name.to_owned()),
+                _ => {}
+            }
+        }
+        simulation
+    }
+}
+
+impl<'a> Apt<'a> {
+    /// The apt of `root`. One that works offline uses no network.
+    pub fn of(root: &'a Root, offline: bool) -> Self {
+        Self { root, offline }
+    }
+
+    /// Whether it is there: an image is served by this machine's.
+    pub fn is_there(&self) -> bool {
+        dkms_engine::command::find_program(&Root::host(), "apt-get").is_some()
+            && self.root.join("/var/lib/dpkg/status").exists()
+    }
+
+    /// A command of apt on the root. Packages of an image are configured inside it, by dpkg.
+    fn command(&self, program: &str) -> Confined {
+        let mut command = Confined::new(program).env("DEBIAN_FRONTEND", "noninteractive");
+        if !self.root.is_host() {
+            let dir = self.root.path().display();
+            command = command.args([
+                "-o".to_owned(),
+                format!("Dir={dir}"),
+                "-o".to_owned(),
+                format!("Dir::State::status={dir}/var/lib/dpkg/status"),
+                "-o".to_owned(),
+                format!("DPkg::Options::=--root={dir}"),
+            ]);
+        }
+        command
+    }
+
+    /// A command that only asks: it writes neither a log nor a cache.
+    fn question(&self, program: &str) -> Confined {
+        self.command(program).args([
+            "-o",
+            "Dir::Log::Planner=/dev/null",
+            "-o",
+            "Dir::Cache::pkgcache=",
+            "-o",
+            "Dir::Cache::srcpkgcache=",
+        ])
+    }
+
+    /// Runs it, and returns what it printed.
+    fn run(&self, command: &Confined, shown: &str) -> Result<String, ToolchainError> {
+        let failed = |message: String| ToolchainError::Failed {
+            command: shown.to_owned(),
+            message,
+        };
+        let output = command
+            .output(OUTPUT_MAX_BYTES)
+            .map_err(|error: io::Error| failed(error.to_string()))?;
+        if output.ended.timed_out {
+            return Err(failed("it took too long and was ended".to_owned()));
+        }
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.ended.status.success() {
+            return Ok(stdout);
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("E: ")).collect();
+        let missing = |line: &&str| {
+            let after = line.split_once("Unable to locate package ").map(|(_, name)| name);
+            let quoted = || {
+                line.split_once("Package '")
+                    .and_then(|(_, rest)| rest.split('\'').next())
+            };
+            after.or_else(quoted).map(str::to_owned)
+        };
+        let missing: Vec<String> = errors.iter().filter_map(missing).collect();
+        if !missing.is_empty() {
+            return Err(ToolchainError::NotOffered { packages: missing });
+        }
+        let message = errors.first().copied().or_else(|| stderr.lines().last());
+        Err(failed(message.unwrap_or("it says nothing").chars().take(300).collect()))
+    }
+
+    /// Brings its lists up to date.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn update(&self) -> Result<(), ToolchainError> {
+        if self.offline {
+            return Ok(());
+        }
+        let command = self
+            .command("apt-get")
+            .args(["update", "-q", "-o", "APT::Update::Error-Mode=any"])
+            .time_limit(NETWORK_LIMIT);
+        self.run(&command, "apt-get update").map(drop)
+    }
+
+    /// What would be installed for `names`, with all that they need and nothing that is only recommended.
+    ///
+    /// # Errors
+    /// When it does not know one, or would have to remove or upgrade another package.
+    pub fn plan(&self, names: &[String]) -> Result<Installation, ToolchainError> {
+        let command = self
+            .question("apt-get")
+            .args(["-s", "install", "--no-install-recommends", "--no-upgrade", "--"])
+            .args(names)
+            .time_limit(LOCAL_LIMIT);
+        let said = self.run(&command, &format!("apt-get -s install {}", names.join(" ")))?;
+        let simulation = Simulation::parse(&said);
+        if !simulation.removals.is_empty() {
+            return Err(ToolchainError::WouldRemove {
+                wanted: names.to_vec(),
+                packages: simulation.removals,
+            });
+        }
+        if !simulation.upgrades.is_empty() {
+            return Err(ToolchainError::WouldUpgrade {
+                wanted: names.to_vec(),
+                packages: simulation.upgrades,
+            });
+        }
+        let mut installation = Installation {
+            packages: simulation.installs,
+            ..Installation::default()
+        };
+        if installation.packages.is_empty() {
+            return Ok(installation);
+        }
+        let command = self
+            .question("apt-cache")
+            .args(["show", "--"])
+            .args(installation.exact())
+            .time_limit(LOCAL_LIMIT);
+        for line in self.run(&command, "apt-cache show")?.lines() {
+            let number = |field: &str| {
+                line.strip_prefix(field)
+                    .and_then(|text| text.trim().parse::<u64>().ok())
+            };
+            installation.download_bytes += number("Size:").unwrap_or_default();
+            installation.disk_bytes += number("Installed-Size:").unwrap_or_default() * 1024;
+        }
+        Ok(installation)
+    }
+
+    /// Installs just that: other versions, or more, would be refused.
+    ///
+    /// # Errors
+    /// When apt does.
+    pub fn install(&self, installation: &Installation) -> Result<(), ToolchainError> {
+        let exact = installation.exact();
+        let shown = format!("apt-get install {}", exact.join(" "));
+        let words = [
+            "install",
+            "-y",
+            "-q",
+            "--no-install-recommends",
+            "--no-remove",
+            "--no-upgrade",
+            "-o",
+            "DPkg::Lock::Timeout=120",
+        ];
+        if !self.offline {
+            let download = self
+                .command("apt-get")
+                .args(words)
+                .arg("--download-only")
+                .arg("--")
+                .args(&exact);
+            self.run(&download.time_limit(NETWORK_LIMIT), &shown)?;
+        }
+        // All is there now; dpkg is not ended in the middle of its work.
+        let mut install = self.command("apt-get").args(words);
+        if self.offline {
+            install = install.arg("--no-download");
+        }
+        let install = install.arg("--").args(&exact);
+        self.run(&install.uninterruptible(), &shown).map(drop)
+    }
+
+    /// Which of these are installed.
+    ///
+    /// # Errors
+    /// When dpkg cannot be run.
+    pub fn installed(&self, names: &[String]) -> Result<Vec<String>, ToolchainError> {
+        let admin = self.root.join("/var/lib/dpkg");
+        let query = Confined::new("dpkg-query")
+            .arg(format!("--admindir={}", admin.display()))
+            .args(["-W", "-f", "${Package} ${db:Status-Status}\n", "--"])
+            .args(names)
+            .time_limit(LOCAL_LIMIT);
+        // It fails where it does not know one of them, and lists the others.
+        let output = query.output(OUTPUT_MAX_BYTES).map_err(|error| ToolchainError::Failed {
+            command: "dpkg-query".to_owned(),
+            message: error.to_string(),
+        })?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let installed = text.lines().filter_map(|line| line.strip_suffix(" installed"));
+        Ok(installed.map(str::to_owned).collect())
+    }
+
+    /// Removes packages, unless others would have to go with them.
+    ///
+    /// # Errors
+    /// When another package needs one, or apt fails.
+    pub fn remove(&self, names: &[String]) -> Result<(), ToolchainError> {
+        let shown = format!("apt-get remove {}", names.join(" "));
+        let command = self.question("apt-get").args(["-s", "remove", "--"]).args(names);
+        let simulation = Simulation::parse(&self.run(&command.time_limit(LOCAL_LIMIT), &shown)?);
+        let mut others = simulation.removals;
+        others.retain(|name| !names.contains(name));
+        others.extend(simulation.upgrades);
+        others.extend(simulation.installs.into_iter().map(|one| one.name));
+        if !others.is_empty() {
+            return Err(ToolchainError::Needed {
+                packages: names.to_vec(),
+                by: others,
+            });
+        }
+        let command = self
+            .command("apt-get")
+            .args(["remove", "-y", "-q", "-o", "DPkg::Lock::Timeout=120", "--"])
+            .args(names);
+        self.run(&command.uninterruptible(), &shown).map(drop)
+    }
+}
+
+impl Installation {
+    /// `NAME=VERSION` of each.
+    fn exact(&self) -> Vec<String> {
+        let exact = |one: &Candidate| format!("{}={}", one.name, one.version);
+        self.packages.iter().map(exact).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_apt_would_do() {
+        let text = "NOTE: This is only a simulation!\n\
+                    Reading package lists...\n\
+                    Inst linux-kbuild-6.1 (6.1.148-1 Debian:12.12/oldstable [amd64])\n\
+                    Inst libc6 [2.36-9] (2.36-9+deb12u13 Debian:12.12/oldstable [amd64]) []\n\
+                    Remv gcc-11 [11.3.0-12]\n\
+                    Inst local:i386 (1)\n\
+                    Conf linux-kbuild-6.1 (6.1.148-1 Debian:12.12/oldstable [amd64])\n";
+        let one = |name: &str, version: &str| Candidate {
+            name: name.into(),
+            version: version.into(),
+        };
+        let expected = Simulation {
+            installs: vec![one("linux-kbuild-6.1", "6.1.148-1"), one("local:i386", "1")],
+            upgrades: vec!["libc6".into()],
+            removals: vec!["gcc-11".into()],
+        };
+        assert_eq!(Simulation::parse(text), expected);
+    }
+}

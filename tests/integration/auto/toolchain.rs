@@ -1,0 +1,211 @@
+//! A run that may install what a build lacks. The real apt and dpkg work on the image's own database, with an archive of small packages of
+//! ours; nothing of this machine changes.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dkms_tests::story::Story;
+
+/// A machine without headers, with an apt of its own whose lists are empty.
+struct Bare {
+    story: Story,
+    archive: PathBuf,
+    /// Where the link to the headers leads.
+    headers: PathBuf,
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.env("LC_ALL", "C").output().expect("the program starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}\n{stderr}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+impl Bare {
+    fn new() -> Self {
+        let story = Story::with_driver();
+        let link = story.path(&format!("lib/modules/{}/build", story.kernel));
+        let headers = fs::read_link(&link).expect("a link");
+        fs::remove_file(&link).expect("a link");
+        let archive = story.path("archive");
+        for dir in [
+            "archive",
+            "etc/apt/apt.conf.d",
+            "etc/apt/preferences.d",
+            "var/lib/apt/lists/partial",
+            "var/cache/apt/archives/partial",
+            "var/log/apt",
+            "var/lib/dpkg/info",
+            "var/lib/dpkg/updates",
+        ] {
+            fs::create_dir_all(story.path(dir)).expect("a directory");
+        }
+        story.write("var/lib/dpkg/status", "");
+        story.write("etc/os-release", "ID=debian\n");
+        story.write(
+            "etc/apt/sources.list",
+            &format!("deb [trusted=yes] file:{} ./\n", archive.display()),
+        );
+        Self {
+            story,
+            archive,
+            headers,
+        }
+    }
+
+    fn headers_package(&self) -> String {
+        format!("linux-headers-{}", self.story.kernel)
+    }
+
+    /// Puts a package into the archive; `control` are further fields of it.
+    fn offer(&self, name: &str, version: &str, control: &str, fill: impl FnOnce(&Path)) -> PathBuf {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::create_dir(dir.path().join("DEBIAN")).expect("a directory");
+        let text = format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\n\
+             Installed-Size: 2000\nDescription: a test\n{control}"
+        );
+        fs::write(dir.path().join("DEBIAN/control"), text).expect("a file");
+        fill(dir.path());
+        let deb = self.archive.join(format!("{name}_{version}_all.deb"));
+        run(Command::new("dpkg-deb")
+            .args(["--build", "--root-owner-group"])
+            .arg(dir.path())
+            .arg(&deb));
+        let list = run(Command::new("dpkg-scanpackages")
+            .args(["--multiversion", "."])
+            .current_dir(&self.archive));
+        fs::write(self.archive.join("Packages"), list).expect("a list");
+        deb
+    }
+
+    /// The headers as a package that needs another one.
+    fn offer_headers(&self, control: &str) {
+        self.offer("tiny-kbuild", "1.0", "", |_| {});
+        let needs = format!("Depends: tiny-kbuild\n{control}");
+        self.offer(&self.headers_package(), "6.1-1", &needs, |dir| {
+            let modules = dir.join("lib/modules").join(&self.story.kernel);
+            fs::create_dir_all(&modules).expect("a directory");
+            symlink(&self.headers, modules.join("build")).expect("a link");
+        });
+    }
+
+    /// Installs a package by dpkg, as an administrator would.
+    fn install(&self, deb: &Path) {
+        let root = self.story.path("");
+        run(Command::new("dpkg")
+            .arg(format!("--root={}", root.display()))
+            .arg("-i")
+            .arg(deb));
+    }
+
+    /// The packages that are installed.
+    fn installed(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.story.path("var/lib/dpkg/status")).expect("a status");
+        let paragraphs = text
+            .split("\n\n")
+            .filter(|one| one.contains("Status: install ok installed"));
+        let name = |one: &str| {
+            one.lines()
+                .find_map(|line| line.strip_prefix("Package: ").map(str::to_owned))
+        };
+        let mut names: Vec<String> = paragraphs.filter_map(name).collect();
+        names.sort();
+        names
+    }
+
+    fn configure(&self, text: &str) {
+        self.story.write("etc/dkms-fetch/config.toml", text);
+    }
+}
+
+#[test]
+fn what_a_build_lacks_is_installed_and_taken_away_again() {
+    let bare = Bare::new();
+    bare.offer_headers("");
+    let headers = bare.headers_package();
+    let without = bare.story.auto(&[]);
+    without.assert(5, &[&format!("apt-get install {headers}")]);
+    assert_eq!(bare.installed(), [""; 0]);
+    bare.configure("toolchain = \"never\"\n");
+    bare.story.auto(&["--install-toolchain"]).assert(5, &[]);
+    assert_eq!(bare.installed(), [""; 0]);
+
+    bare.configure("toolchain_keep = false\n");
+    let run = bare.story.auto(&["--install-toolchain"]);
+    let said = format!("installing by apt, for builds: tiny-kbuild 1.0, {headers} 6.1-1 (");
+    run.assert(0, &[&said, " KiB to download, 4000 KiB on disk)", "installed edu 1.0"]);
+    run.assert(0, &["removed by apt, after the builds: ", "tiny-kbuild"]);
+    assert!(bare.story.module("edu").is_file());
+    assert_eq!(bare.installed(), [""; 0]);
+    assert!(!bare.story.path("var/lib/dkms-fetch/toolchain.json").exists());
+    // Nothing is to be built: nothing is installed.
+    let again = bare.story.auto(&["--install-toolchain"]);
+    assert!(!again.stderr.contains("apt"), "{}", again.stderr);
+
+    // The lists are there now: `--check` can say what it would be, and writes nothing.
+    bare.story.run(&["remove", "edu"]).assert(0, &[]);
+    let before = bare.story.files();
+    let check = bare.story.auto(&["--install-toolchain", "--check"]);
+    check.assert(0, &["would install by apt, for builds: tiny-kbuild 1.0"]);
+    bare.story.assert_unchanged(&before);
+}
+
+#[test]
+fn what_others_came_to_need_stays() {
+    let bare = Bare::new();
+    bare.offer_headers("");
+    bare.configure("toolchain = \"install\"\n");
+    let headers = bare.headers_package();
+    bare.story.auto(&[]).assert(0, &["installed edu 1.0"]);
+    assert_eq!(bare.installed(), [headers.clone(), "tiny-kbuild".to_owned()]);
+    let user = bare.offer("user", "1.0", "Depends: tiny-kbuild\n", |_| {});
+    bare.install(&user);
+    bare.configure("toolchain_keep = false\n");
+    let run = bare.story.auto(&[]);
+    run.assert(0, &["stay installed: user would have to be changed with them"]);
+    assert_eq!(bare.installed(), [headers, "tiny-kbuild".to_owned(), "user".to_owned()]);
+    assert!(bare.story.path("var/lib/dkms-fetch/toolchain.json").exists());
+}
+
+#[test]
+fn nothing_else_is_removed_or_upgraded() {
+    for (control, expected) in [
+        ("Conflicts: precious\n", "apt would have to remove precious for "),
+        ("Breaks: precious (<< 2)\n", "apt would have to upgrade precious for "),
+    ] {
+        let bare = Bare::new();
+        let precious = bare.offer("precious", "1.0", "", |_| {});
+        bare.install(&precious);
+        bare.offer("precious", "2.0", "", |_| {});
+        bare.offer_headers(control);
+        bare.configure("toolchain = \"install\"\n");
+        let run = bare.story.auto(&[]);
+        run.assert(
+            5,
+            &[
+                expected,
+                "nothing was installed",
+                "look at it: apt-get install -s linux-headers-",
+            ],
+        );
+        assert_eq!(bare.installed(), ["precious"]);
+        let status = fs::read_to_string(bare.story.path("var/lib/dpkg/status")).expect("a status");
+        assert!(status.contains("Version: 1.0"), "{status}");
+    }
+}
+
+#[test]
+fn what_apt_does_not_have_is_told() {
+    let bare = Bare::new();
+    bare.offer("other", "1.0", "", |_| {});
+    bare.configure("toolchain = \"install\"\n");
+    let run = bare.story.auto(&[]);
+    run.assert(5, &["apt offers no package linux-headers-", "apt-get update; where "]);
+    fs::remove_dir_all(bare.story.path("var/lib/dpkg")).expect("a directory");
+    bare.story
+        .auto(&[])
+        .assert(5, &["installed by apt only, and this system has no apt"]);
+}
