@@ -272,6 +272,14 @@ fn apt_runs_the_hook_after_dpkg() {
         "{output:?}"
     );
     for hook in [
+        "usr/lib/dracut/modules.d/90dkms-fetch/module-setup.sh",
+        "usr/lib/initcpio/install/dkms-fetch",
+    ] {
+        let checked = Command::new("bash").arg("-n").arg(dir.path().join(hook)).status();
+        assert!(checked.expect("bash").success(), "{hook}");
+    }
+    for hook in [
+        "usr/share/initramfs-tools/hooks/dkms-fetch",
         "etc/kernel/postinst.d/zz-dkms-fetch",
         "etc/kernel/header_postinst.d/zz-dkms-fetch",
         "usr/lib/kernel/install.d/95-dkms-fetch.install",
