@@ -26,7 +26,10 @@ ln -sfn ../bin/dkms-fetch "$sbin/dkms"
 install -m 644 docs/man/*.5 "$share/man/man5/"
 install -m 644 docs/examples/*.toml "$share/doc/dkms-fetch/examples/"
 install -m 644 docs/examples/repos.d/*.toml "$share/doc/dkms-fetch/examples/repos.d/"
-cp -r docs/examples/{cron,openrc,ansible,kickstart,preseed,cloud-init,autoinstall,mmdebstrap,fai,maas} "$share/doc/dkms-fetch/examples/"
+cp -r docs/examples/{cron,openrc,ansible,kickstart,preseed,cloud-init,autoinstall,mmdebstrap,fai,maas,signers} "$share/doc/dkms-fetch/examples/"
+# What `dkms-repo import recipes NAME` finds.
+install -d "$share/dkms-repo/recipes"
+install -m 644 repo-tools/recipes/* "$share/dkms-repo/recipes/"
 install -d "$share/bash-completion/completions" "$share/fish/vendor_completions.d"
 # Beside that of dkms, wherever this distribution's zsh looks.
 zsh=$(dirname "$(find "$share/zsh" -name _dkms)")

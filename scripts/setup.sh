@@ -33,7 +33,7 @@ demo_packages=(udev)
 # What the tests run besides: recorded devices, the peers' libraries and what they call (ps), Python for python-tuf, the programs
 # that make and read packages of distributions, and systemd for systemd-analyze.
 test_packages=(systemd umockdev groff-base libkmod-dev python3 python3-venv openssl patch zstd procps
-  dpkg-dev rpm zip git gnupg gpgv apt-utils xorriso)
+  dpkg-dev rpm zip git gnupg gpgv apt-utils xorriso softhsm2 opensc)
 # A machine to boot in: the emulator, and what its disk is made with.
 e2e_packages=(mmdebstrap debian-archive-keyring e2fsprogs kmod binutils)
 

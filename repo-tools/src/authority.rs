@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::files::{self, FileError};
 use crate::init::{self, Quorum};
-use crate::keys::{KeyError, KeyRing, PublicKey, write_public};
+use crate::keys::{KeyError, PublicKey, write_public};
 use crate::publish::release::{Request, release};
 use crate::publish::{Extent, PublishError, Published, Report, content, publish_locked, write};
 use crate::recovery;
@@ -114,11 +114,7 @@ pub fn delegate_to(
     }
     let threshold = quorum.map_or(1, |quorum| quorum.threshold);
     let role = roles::of_vendor(vendor);
-    let (keys, role_keys) = init::with_threshold(keys, threshold)?;
-    let twice = (1..role_keys.keyids.len()).find(|&at| role_keys.keyids[..at].contains(&role_keys.keyids[at]));
-    if let Some(at) = twice {
-        return Err(AuthorityError::SameKey(role_keys.keyids[at].clone()));
-    }
+    let (keys, role_keys) = distinct(init::with_threshold(keys, threshold)?)?;
     for (number, id) in (1..).zip(&role_keys.keyids) {
         // So that later messages name the file that is needed.
         write_public(&repository.keys_dir(), &format!("{role}-{number}"), &keys[id])?;
@@ -127,6 +123,15 @@ pub fn delegate_to(
     let paths = roles::paths_of_scope(&roles::scope_of_vendor(vendor));
     init::add_delegation(&mut delegations, &role, &paths, keys, role_keys);
     publish_delegations(repository, &published, delegations, now)
+}
+
+/// The same keys, if each is another one: one key twice would count for two.
+fn distinct((keys, role_keys): (init::KeysById, RoleKeys)) -> Result<(init::KeysById, RoleKeys), AuthorityError> {
+    let ids = &role_keys.keyids;
+    match (1..ids.len()).find(|&at| ids[..at].contains(&ids[at])) {
+        Some(at) => Err(AuthorityError::SameKey(ids[at].clone())),
+        None => Ok((keys, role_keys)),
+    }
 }
 
 /// What is published, if the vendor has no role in it.
@@ -205,20 +210,44 @@ pub fn rotate(
     quorum: Option<Quorum>,
     now: Timestamp,
 ) -> Result<Report, AuthorityError> {
+    rotate_to(repository, role, Vec::new(), quorum, now)
+}
+
+/// As [`rotate`], with these keys instead of new ones, if there are any. Those that have to sign now must be at hand.
+pub fn rotate_to(
+    repository: &Repository,
+    role: &str,
+    given: Vec<PublicKey>,
+    quorum: Option<Quorum>,
+    now: Timestamp,
+) -> Result<Report, AuthorityError> {
     let _lock = recovery::lock(repository.path())?;
     let published = Published::load(&repository.public_dir())?;
     let content = content::Content::default();
-    let quorum = |old: &RoleKeys| {
-        quorum.unwrap_or(Quorum {
-            threshold: old.threshold,
-            keys: old.keyids.len(),
-        })
+    // Public keys that are given say how many there are.
+    let new_keys = |old: &RoleKeys| -> Result<_, AuthorityError> {
+        if given.is_empty() {
+            let asked = quorum.unwrap_or(Quorum {
+                threshold: old.threshold,
+                keys: old.keyids.len(),
+            });
+            return Ok(init::generate(&repository.keys_dir(), role, asked)?);
+        }
+        let wanted = quorum.map_or(given.len(), |quorum| quorum.keys);
+        if wanted != given.len() {
+            return Err(AuthorityError::KeyCount {
+                wanted,
+                given: given.len(),
+            });
+        }
+        let threshold = quorum.map_or(old.threshold.min(wanted), |quorum| quorum.threshold);
+        distinct(init::with_threshold(given.clone(), threshold)?)
     };
     if TOP_LEVEL.contains(&role) {
         let mut root = published.root.signed.clone();
         let old_root_keys = root.roles["root"].clone();
-        old_root_keys.check_at_hand("root", &KeyRing::load(&repository.keys_dir())?)?;
-        let (keys, role_keys) = init::generate(&repository.keys_dir(), role, quorum(&root.roles[role]))?;
+        old_root_keys.check_at_hand("root", &repository.keys()?)?;
+        let (keys, role_keys) = new_keys(&root.roles[role])?;
         root.roles.insert(role.to_owned(), role_keys);
         root.keys.extend(keys);
         let used: Vec<String> = root.roles.values().flat_map(|r| r.keyids.clone()).collect();
@@ -226,7 +255,7 @@ pub fn rotate(
         root.version += 1;
         root.expires = expiry(now, repository.config().expires_days.root);
         let own_keys = root.roles["root"].clone();
-        let ring = KeyRing::load(&repository.keys_dir())?;
+        let ring = repository.keys()?;
         let root = Signed::sign("root", root, &[&old_root_keys, &own_keys], &ring)?;
         let request = Request {
             content: &content,
@@ -240,14 +269,14 @@ pub fn rotate(
     let old = delegations.roles.iter().find(|d| d.name == role).cloned();
     let old = old.ok_or_else(|| AuthorityError::UnknownRole(role.to_owned()))?;
     check_targets_keys(repository, &published)?;
-    let (keys, role_keys) = init::generate(&repository.keys_dir(), role, quorum(&old.keys))?;
+    let (keys, role_keys) = new_keys(&old.keys)?;
     init::add_delegation(&mut delegations, role, &old.paths.join(""), keys, role_keys);
     publish_delegations(repository, &published, delegations, now)
 }
 
 /// Whether `targets` can be signed, before new keys are generated.
 fn check_targets_keys(repository: &Repository, published: &Published) -> Result<(), AuthorityError> {
-    let ring = KeyRing::load(&repository.keys_dir())?;
+    let ring = repository.keys()?;
     Ok(published.root.signed.roles[TARGETS].check_at_hand(TARGETS, &ring)?)
 }
 
@@ -291,7 +320,7 @@ fn carry_out(
     request: Request<'_>,
     now: Timestamp,
 ) -> Result<Report, PublishError> {
-    let ring = KeyRing::load(&repository.keys_dir())?;
+    let ring = repository.keys()?;
     let content = request.content;
     let release = release(
         Some(published),

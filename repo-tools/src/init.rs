@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::files;
-use crate::keys::{self, KeyError, KeyRing, PublicKey};
+use crate::keys::{self, KeyError, KeyRing, PublicKey, Secrets};
 use crate::publish::release::{Request, release};
 use crate::publish::{PublishError, content, write};
 use crate::recovery;
@@ -58,6 +59,8 @@ pub struct Plan {
     pub targets: Quorum,
     /// Keys of curated.
     pub curated: Quorum,
+    /// Where the passphrases of keys come from that are there already.
+    pub secrets: Arc<Secrets>,
 }
 
 /// Why no repository was made.
@@ -120,17 +123,17 @@ pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitErr
             TARGETS => plan.targets,
             _ => one,
         };
-        let (keys, role_keys) = take_or_generate(&dir, role, quorum)?;
+        let (keys, role_keys) = take_or_generate(&dir, role, quorum, &plan.secrets)?;
         root.keys.extend(keys);
         root.roles.insert(role.to_owned(), role_keys);
     }
     let mut delegations = Delegations::default();
     for role in DELEGATED {
         let quorum = if role == CURATED { plan.curated } else { one };
-        let (keys, role_keys) = take_or_generate(&dir, role, quorum)?;
+        let (keys, role_keys) = take_or_generate(&dir, role, quorum, &plan.secrets)?;
         add_delegation(&mut delegations, role, &roles::paths_of_scope(role), keys, role_keys);
     }
-    let ring = KeyRing::load(&dir)?;
+    let ring = KeyRing::open(&dir, Arc::clone(&plan.secrets))?;
     let root_keys = root.roles["root"].clone();
     let root = Signed::sign("root", root, &[&root_keys], &ring)?;
 
@@ -151,15 +154,18 @@ pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitErr
 }
 
 /// Public keys by key id.
-type KeysById = BTreeMap<String, PublicKey>;
+pub(crate) type KeysById = BTreeMap<String, PublicKey>;
 
 /// The first keys of a role, `<role>-1.pem` and on; those that are not there are made.
-fn take_or_generate(dir: &Path, role: &str, quorum: Quorum) -> Result<(KeysById, RoleKeys), KeyError> {
+fn take_or_generate(
+    dir: &Path,
+    role: &str,
+    quorum: Quorum,
+    secrets: &Secrets,
+) -> Result<(KeysById, RoleKeys), KeyError> {
     let key = |n: usize| {
         let name = format!("{role}-{n}");
-        let path = dir.join(format!("{name}.pem"));
-        if path.exists() {
-            let public = PublicKey::of(&keys::read_key(&path)?);
+        if let Some(public) = keys::existing(dir, &name, secrets)? {
             keys::write_public(dir, &name, &public)?;
             return Ok(public);
         }

@@ -2,21 +2,32 @@
 //!
 //! A key belongs to a role because the signed metadata says so, not because of its file's name; the name is
 //! for people. Keys that are offline are not loaded; the public half that stays beside them, `<name>.pub`, lets an error name
-//! the file that is needed.
+//! the file that is needed. A file may be encrypted by a passphrase ([`Secrets`]), and a key may be one that only another program has:
+//! `<name>.signer` (`program`).
+
+mod program;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, KeypairBytes};
+use ed25519_dalek::pkcs8::KeypairBytes;
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use pkcs8::der::zeroize::Zeroizing;
+use pkcs8::spki::DecodePublicKey;
+use pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::canonical::{CanonicalError, canonical};
 use crate::files::{self, FileError};
+
+pub use secrets::{Passphrase, Secrets, VARIABLE};
+
+use program::Program;
 
 /// Why keys could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +49,38 @@ pub enum KeyError {
         /// Its permissions.
         mode: u32,
     },
+    /// The passphrase does not fit.
+    #[error("{} cannot be decrypted: the passphrase is wrong, or the encryption is not one of PKCS#8 (PBES2)", .0.display())]
+    Passphrase(PathBuf),
+    /// Nobody was there to be asked.
+    #[error("{} is encrypted, and no passphrase was given", .0.display())]
+    NoPassphrase(PathBuf),
+    /// Anybody could use the key.
+    #[error("the new passphrase is empty")]
+    EmptyPassphrase,
+    /// A slip of the fingers would make the key useless.
+    #[error("the two passphrases differ")]
+    TwoPassphrases,
+    /// It is no text.
+    #[error("the passphrase in {0} is not UTF-8")]
+    NotText(String),
+    /// It has a passphrase already.
+    #[error("{} is encrypted already", .0.display())]
+    Encrypted(PathBuf),
+    /// The public half beside it is that of another key.
+    #[error("{} is not the private half of the key in the .pub file beside it", .0.display())]
+    OtherHalf(PathBuf),
+    /// A program that signs could not be used, or did not give a signature.
+    #[error("cannot sign by {}: {why}", path.display())]
+    Signer {
+        /// `NAME.signer`.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Others could name another program.
+    #[error("{} can be written by others than its owner", .0.display())]
+    Writable(PathBuf),
     /// No randomness, or the key could not be written in its format.
     #[error("no key could be made: {0}")]
     Make(String),
@@ -73,6 +116,21 @@ impl KeyError {
                 "`chmod 600 {}`, and rotate the key if somebody may have read it",
                 path.display()
             )),
+            Self::Passphrase(_) | Self::NoPassphrase(_) => Some(format!(
+                "give it on a terminal, by --passphrase-file, --passphrase-fd, or in {VARIABLE}"
+            )),
+            Self::EmptyPassphrase | Self::TwoPassphrases => Some("choose one and try again; nothing was changed".to_owned()),
+            Self::NotText(_) => Some("give it in UTF-8, on one line".to_owned()),
+            Self::Encrypted(path) => Some(format!(
+                "to change its passphrase: `openssl pkcs8 -topk8 -scrypt -in {0} -out {0}.new`",
+                path.display()
+            )),
+            Self::OtherHalf(path) => Some(format!("bring the right file, or remove {}", path.with_extension("pub").display())),
+            Self::Signer { .. } => Some(
+                "run its command by hand: it gets what is to be signed on standard input and gives the signature on standard output"
+                    .to_owned(),
+            ),
+            Self::Writable(path) => Some(format!("look whether it names the right program, then `chmod 644 {}`", path.display())),
             Self::Make(_) | Self::Id(_) => None,
             Self::Exists(path) => Some(format!("move {} away if it is not needed any more", path.display())),
             Self::File(e) => e.hint(),
@@ -141,6 +199,11 @@ impl PublicKey {
             .ok_or_else(malformed)
     }
 
+    /// The key in hex.
+    fn hex(&self) -> &str {
+        &self.keyval.public
+    }
+
     fn of_verifying(key: &VerifyingKey) -> Self {
         let public = hex::encode(key.to_bytes());
         Self {
@@ -168,13 +231,24 @@ pub struct Signature {
     pub sig: String,
 }
 
+/// Who has a private key.
+enum Holder {
+    /// This program.
+    Plain(Box<SigningKey>),
+    /// This program, once it has the passphrase of the file.
+    Encrypted(PathBuf, PublicKey),
+    /// Another program.
+    Program(Program),
+}
+
 /// The private keys that are at hand, by key id.
 #[derive(Default)]
 pub struct KeyRing {
-    keys: BTreeMap<String, SigningKey>,
+    keys: BTreeMap<String, Holder>,
     /// Names of files by key id, also of keys that are not at hand.
     names: BTreeMap<String, String>,
     dir: PathBuf,
+    secrets: Arc<Secrets>,
 }
 
 impl std::fmt::Debug for KeyRing {
@@ -184,8 +258,20 @@ impl std::fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Reads all `*.pem` of a directory; an absent directory has none.
+    /// As [`KeyRing::open`], for keys that are not encrypted, or whose passphrase is in the environment or asked for.
+    ///
+    /// # Errors
+    /// As [`KeyRing::open`].
     pub fn load(dir: &Path) -> Result<Self, KeyError> {
+        Self::open(dir, Arc::default())
+    }
+
+    /// Reads all `*.pem` and `*.signer` of a directory; an absent directory has none. A file that is encrypted is decrypted when its key
+    /// is needed.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, or others could read or change it.
+    pub fn open(dir: &Path, secrets: Arc<Secrets>) -> Result<Self, KeyError> {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -198,6 +284,7 @@ impl KeyRing {
         };
         let mut ring = Self {
             dir: dir.to_owned(),
+            secrets,
             ..Self::default()
         };
         for entry in entries {
@@ -207,9 +294,13 @@ impl KeyRing {
             };
             let public = match path.extension().and_then(|e| e.to_str()) {
                 Some("pem") => {
-                    let key = read_key(&path)?;
-                    let public = PublicKey::of(&key);
-                    ring.keys.insert(public.key_id()?, key);
+                    let public = ring.add_file(&path)?;
+                    Some(public)
+                }
+                Some("signer") => {
+                    let program = Program::read(&path, name)?;
+                    let public = program.public().clone();
+                    ring.keys.insert(public.key_id()?, Holder::Program(program));
                     Some(public)
                 }
                 // Used only for names in messages, so errors are ignored.
@@ -223,6 +314,21 @@ impl KeyRing {
             }
         }
         Ok(ring)
+    }
+
+    /// Adds the key of a file, decrypted only where it is not known otherwise which key it is.
+    fn add_file(&mut self, path: &Path) -> Result<PublicKey, KeyError> {
+        let text = read_private(path)?;
+        let public = path.with_extension("pub");
+        let (public, holder) = if is_encrypted(&text) && public.exists() {
+            let public = PublicKey::read(&public.to_string_lossy())?;
+            (public.clone(), Holder::Encrypted(path.to_owned(), public))
+        } else {
+            let key = decode(path, &text, &self.secrets)?;
+            (PublicKey::of(&key), Holder::Plain(Box::new(key)))
+        };
+        self.keys.insert(public.key_id()?, holder);
+        Ok(public)
     }
 
     /// The directory that it was read from.
@@ -243,19 +349,33 @@ impl KeyRing {
         self.keys.contains_key(key_id)
     }
 
-    /// Signs with one of the keys at hand.
-    pub fn sign(&self, key_id: &str, message: &[u8]) -> Option<Signature> {
-        let key = self.keys.get(key_id)?;
-        Some(Signature {
+    /// Signs with one of the keys at hand; none where it is not.
+    ///
+    /// # Errors
+    /// When it cannot be decrypted, or the program that has it gives no signature by it.
+    pub fn sign(&self, key_id: &str, message: &[u8]) -> Result<Option<Signature>, KeyError> {
+        let signature = match self.keys.get(key_id) {
+            None => return Ok(None),
+            Some(Holder::Plain(key)) => key.sign(message).to_bytes(),
+            Some(Holder::Encrypted(path, public)) => {
+                let key = decode(path, &read_private(path)?, &self.secrets)?;
+                if PublicKey::of(&key) != *public {
+                    return Err(KeyError::OtherHalf(path.clone()));
+                }
+                key.sign(message).to_bytes()
+            }
+            Some(Holder::Program(program)) => program.sign(message)?,
+        };
+        Ok(Some(Signature {
             keyid: key_id.to_owned(),
-            sig: hex::encode(key.sign(message).to_bytes()),
-        })
+            sig: hex::encode(signature),
+        }))
     }
 }
 
 /// Whether there is a key of this name, here or offline.
 pub fn is_known(dir: &Path, name: &str) -> bool {
-    ["pem", "pub"]
+    ["pem", "pub", "signer"]
         .iter()
         .any(|kind| dir.join(format!("{name}.{kind}")).exists())
 }
@@ -279,13 +399,9 @@ pub fn generate(dir: &Path, name: &str) -> Result<PublicKey, KeyError> {
     }
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| KeyError::Make(e.to_string()))?;
-    // Without the public half, which OpenSSL before 3.0 does not read.
-    let pem = KeypairBytes {
-        secret_key: seed,
-        public_key: None,
-    }
-    .to_pkcs8_pem(LineEnding::LF)
-    .map_err(|e| KeyError::Make(e.to_string()))?;
+    let pem = without_public(&seed)
+        .to_pkcs8_pem(LineEnding::LF)
+        .map_err(|e| KeyError::Make(e.to_string()))?;
     files::write_atomic_mode(&path, pem.as_bytes(), 0o600)?;
     let public = PublicKey::of(&SigningKey::from_bytes(&seed));
     write_public(dir, name, &public)?;
@@ -301,8 +417,50 @@ pub fn write_public(dir: &Path, name: &str, public: &PublicKey) -> Result<(), Ke
     Ok(())
 }
 
+/// The public half of a key that is there already under this name, as a file or with a program; none where there is none.
+///
+/// # Errors
+/// When it cannot be read or decrypted.
+pub fn existing(dir: &Path, name: &str, secrets: &Secrets) -> Result<Option<PublicKey>, KeyError> {
+    let (file, signer) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.signer")));
+    if file.exists() {
+        return Ok(Some(PublicKey::of(&decode(&file, &read_private(&file)?, secrets)?)));
+    }
+    if signer.exists() {
+        return Ok(Some(Program::read(&signer, name)?.public().clone()));
+    }
+    Ok(None)
+}
+
+/// Encrypts a key file with a passphrase, in its place.
+///
+/// # Errors
+/// When it is encrypted already, or cannot be read or written.
+pub fn encrypt(path: &Path, secrets: &Secrets) -> Result<(), KeyError> {
+    let text = read_private(path)?;
+    if is_encrypted(&text) {
+        return Err(KeyError::Encrypted(path.to_owned()));
+    }
+    let key = decode(path, &text, secrets)?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    write_public(path.parent().unwrap_or(Path::new(".")), &name, &PublicKey::of(&key))?;
+    let passphrase = secrets.choose(path)?;
+    let pem = without_public(&key.to_bytes())
+        .to_pkcs8_encrypted_pem(passphrase.as_bytes(), LineEnding::LF)
+        .map_err(|error| KeyError::Make(error.to_string()))?;
+    Ok(files::write_atomic_mode(path, pem.as_bytes(), 0o600)?)
+}
+
+/// Without the public half, which OpenSSL before 3.0 does not read.
+fn without_public(seed: &[u8; 32]) -> KeypairBytes {
+    KeypairBytes {
+        secret_key: *seed,
+        public_key: None,
+    }
+}
+
 /// Reads one key file, if only its owner can.
-pub fn read_key(path: &Path) -> Result<SigningKey, KeyError> {
+fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     use std::os::unix::fs::PermissionsExt;
 
     let metadata = fs::metadata(path).map_err(FileError::on("read", path))?;
@@ -314,7 +472,20 @@ pub fn read_key(path: &Path) -> Result<SigningKey, KeyError> {
         });
     }
     let text = String::from_utf8(files::read(path)?).map_err(|_| KeyError::Malformed(path.to_owned()))?;
-    SigningKey::from_pkcs8_pem(&text).map_err(|_| KeyError::Malformed(path.to_owned()))
+    Ok(Zeroizing::new(text))
+}
+
+fn is_encrypted(text: &str) -> bool {
+    text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+}
+
+fn decode(path: &Path, text: &str, secrets: &Secrets) -> Result<SigningKey, KeyError> {
+    if is_encrypted(text) {
+        return secrets.open(path, |passphrase| {
+            SigningKey::from_pkcs8_encrypted_pem(text, passphrase.as_bytes()).ok()
+        });
+    }
+    SigningKey::from_pkcs8_pem(text).map_err(|_| KeyError::Malformed(path.to_owned()))
 }
 
 #[cfg(test)]
@@ -332,8 +503,8 @@ mod tests {
         assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o700);
         let ring = KeyRing::load(&keys).unwrap();
         assert!(ring.holds(&public.key_id().unwrap()));
-        assert!(ring.sign(&public.key_id().unwrap(), b"x").is_some());
-        assert!(ring.sign("other", b"x").is_none());
+        assert!(ring.sign(&public.key_id().unwrap(), b"x").unwrap().is_some());
+        assert!(ring.sign("other", b"x").unwrap().is_none());
         assert!(matches!(generate(&keys, "root-1"), Err(KeyError::Exists(_))));
     }
 
@@ -342,7 +513,10 @@ mod tests {
         use ed25519_dalek::pkcs8::EncodePublicKey;
         let dir = tempfile::tempdir().unwrap();
         let public = generate(dir.path(), "vendor").unwrap();
-        let key = read_key(&dir.path().join("vendor.pem")).unwrap().verifying_key();
+        let path = dir.path().join("vendor.pem");
+        let key = decode(&path, &read_private(&path).unwrap(), &Secrets::default())
+            .unwrap()
+            .verifying_key();
         let digits = hex::encode(key.to_bytes());
         let write = |name: &str, text: &str| {
             let path = dir.path().join(name);

@@ -23,6 +23,8 @@
 //! - [`init`], [`authority`]: keys and roles, from the first root on.
 //! - [`publish`]: staged packages become signed, static files.
 //! - [`push`]: the published tree is put where machines read it: into one of the [`store`]s.
+//! - [`mirror`]: a published tree is copied from one place to another, and verified on the way. [`diff`]: what differs between two states.
+//! - [`expiry`]: which signatures have expired, or soon will.
 //! - [`export`]: a package version becomes a package of a distribution, .deb or .rpm.
 //! - [`gc`]: removes what no client needs any more.
 //! - [`verify`]: checks the published tree as a client does. [`serve`]: serves it over HTTP.
@@ -32,6 +34,8 @@ mod canonical;
 pub mod cli;
 #[cfg(test)]
 mod crash_tests;
+pub mod diff;
+pub mod expiry;
 pub mod export;
 pub mod files;
 pub mod gc;
@@ -43,6 +47,7 @@ pub mod intake;
 pub mod keys;
 pub mod lint;
 pub mod lock;
+pub mod mirror;
 pub mod package;
 pub mod publish;
 pub mod push;

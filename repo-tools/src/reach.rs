@@ -104,8 +104,14 @@ fn named(length: u64, sha256: Option<&String>) -> Named {
     }
 }
 
-fn is_manifest(target: &str) -> bool {
+/// Whether a target path is that of a manifest.
+pub(crate) fn is_manifest(target: &str) -> bool {
     target.starts_with(BY_ID) || target.split_once('/').is_some_and(|(dir, _)| dir == CURATED)
+}
+
+/// Whether a path below `public/` is that of a manifest.
+pub(crate) fn is_manifest_file(path: &str) -> bool {
+    path.strip_prefix("targets/").is_some_and(is_manifest)
 }
 
 /// A document of the tree.

@@ -29,6 +29,17 @@ pub enum RecipeError {
     /// There is none.
     #[error("{0:?} has no recipes")]
     None(PathBuf),
+    /// No recipe has this name.
+    #[error(
+        "{name:?} is no file or directory, and no recipe of that name is in {}",
+        list(places)
+    )]
+    Unknown {
+        /// As it was given.
+        name: PathBuf,
+        /// Where recipes were looked for.
+        places: Vec<PathBuf>,
+    },
 }
 
 impl RecipeError {
@@ -37,6 +48,9 @@ impl RecipeError {
         Some(match self {
             Self::Read { .. } => "a recipe's patches lie beside it".to_owned(),
             Self::Invalid { .. } => "docs/publishing.md has the keys of a recipe".to_owned(),
+            Self::Unknown { .. } => {
+                "give the path of a recipe or of a directory of them, or one of the names there".to_owned()
+            }
             Self::None(_) => "give a directory with files NAME.toml".to_owned(),
         })
     }
@@ -130,6 +144,52 @@ impl Recipe {
     }
 }
 
+fn list(places: &[PathBuf]) -> String {
+    let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    places.join(", ")
+}
+
+/// Where the recipes are that come with this program: beside it, as `make install` and packages put them, then in the usual places.
+pub fn shared_places() -> Vec<PathBuf> {
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|program| Some(program.parent()?.parent()?.join("share")));
+    let shares = beside
+        .into_iter()
+        .chain(["/usr/local/share", "/usr/share"].map(PathBuf::from));
+    let mut places: Vec<PathBuf> = Vec::new();
+    for place in shares.map(|share| share.join("dkms-repo/recipes")) {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
+}
+
+/// The recipes that `wanted` stands for: all of a directory, one file, or one by its name in the first of `places` that has it.
+///
+/// # Errors
+/// When there is none.
+pub fn find(wanted: &Path, places: &[PathBuf]) -> Result<Vec<PathBuf>, RecipeError> {
+    if wanted.is_dir() {
+        return recipes(wanted);
+    }
+    if wanted.is_file() {
+        return Ok(vec![wanted.to_owned()]);
+    }
+    let mut parts = wanted.components();
+    let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    let file = format!("{}.toml", wanted.display());
+    let found = places
+        .iter()
+        .map(|place| place.join(&file))
+        .find(|path| is_name && path.is_file());
+    found.map(|path| vec![path]).ok_or_else(|| RecipeError::Unknown {
+        name: wanted.to_owned(),
+        places: places.to_vec(),
+    })
+}
+
 /// The recipes in a directory, by name.
 ///
 /// # Errors
@@ -151,4 +211,36 @@ pub fn recipes(dir: &Path) -> Result<Vec<PathBuf>, RecipeError> {
         return Err(RecipeError::None(dir.to_owned()));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_are_found_by_path_and_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+        for (place, name) in [(&first, "a"), (&second, "a"), (&second, "b")] {
+            fs::create_dir_all(place).unwrap();
+            fs::write(place.join(format!("{name}.toml")), "").unwrap();
+        }
+        let places = [dir.path().join("absent"), first.clone(), second.clone()];
+        let find = |wanted: &Path| find(wanted, &places).map_err(|error| error.to_string());
+        assert_eq!(find(Path::new("a")), Ok(vec![first.join("a.toml")]));
+        assert_eq!(find(Path::new("b")), Ok(vec![second.join("b.toml")]));
+        assert_eq!(find(&second.join("a.toml")), Ok(vec![second.join("a.toml")]));
+        assert_eq!(find(&second), Ok(vec![second.join("a.toml"), second.join("b.toml")]));
+        let unknown = find(Path::new("c")).unwrap_err();
+        assert!(
+            unknown.contains("\"c\" is no file") && unknown.contains("absent"),
+            "{unknown}"
+        );
+        assert!(find(Path::new("../second/b")).is_err());
+        assert!(
+            shared_places()
+                .iter()
+                .any(|place| place.ends_with("share/dkms-repo/recipes"))
+        );
+    }
 }

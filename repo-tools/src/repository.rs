@@ -1,11 +1,13 @@
 //! A repository's working directory: where its parts lie, and `repo.toml`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dkms_engine::sandbox;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
+use crate::keys::{KeyError, KeyRing, Secrets};
 use crate::store::Address;
 
 /// The file that makes a directory a repository.
@@ -115,6 +117,7 @@ pub(crate) fn bundle_path(sha256: &str) -> String {
 pub struct Repository {
     path: PathBuf,
     config: Config,
+    secrets: Arc<Secrets>,
 }
 
 impl Repository {
@@ -129,7 +132,28 @@ impl Repository {
         Ok(Self {
             path: path.to_owned(),
             config,
+            secrets: Arc::default(),
         })
+    }
+
+    /// With another place for the passphrases of its keys.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Arc<Secrets>) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// The private keys that are at hand.
+    ///
+    /// # Errors
+    /// When a file is no key, or not only for its owner.
+    pub fn keys(&self) -> Result<KeyRing, KeyError> {
+        KeyRing::open(&self.keys_dir(), Arc::clone(&self.secrets))
+    }
+
+    /// Where passphrases come from.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Lays out an empty repository: the directories and `repo.toml`. Keys and roles are made by `init`.
@@ -144,6 +168,7 @@ impl Repository {
         let repository = Self {
             path: path.to_owned(),
             config,
+            secrets: Arc::default(),
         };
         for dir in [
             repository.staging_dir(),

@@ -91,6 +91,19 @@ impl Tree {
         }
     }
 
+    /// A tree of these files alone.
+    pub fn in_memory(files: BTreeMap<String, Vec<u8>>) -> Self {
+        // There is no process 0, and so never anything below this path.
+        Self::with_overlay(Path::new("/proc/0"), files)
+    }
+
+    /// The same tree with these files, too.
+    #[must_use]
+    pub fn with_more(mut self, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
+        self.overlay.extend(files);
+        self
+    }
+
     /// Reads a whole file that must be there.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
         match self.overlay.get(path) {

@@ -3,6 +3,7 @@
 mod chain;
 pub mod columns;
 mod file;
+pub mod openmetrics;
 pub mod terminal;
 
 pub use chain::chain;

@@ -138,6 +138,8 @@ fn make_install_puts_everything_where_it_is_looked_for() {
         "share/man/man5/dkms-fetch-repos.5",
         "share/man/man5/dkms-repo.toml.5",
         "share/doc/dkms-fetch/examples/config.toml",
+        "share/doc/dkms-fetch/examples/signers/pkcs11",
+        "share/dkms-repo/recipes/xone.toml",
         "share/doc/dkms-fetch/examples/repos.d/drivers.toml",
         "share/bash-completion/completions/dkms",
         "share/bash-completion/completions/dkms-fetch",
@@ -154,6 +156,33 @@ fn make_install_puts_everything_where_it_is_looked_for() {
     // The link is the program, and it is dkms.
     let said = run(Command::new(to.path().join("opt/drivers/sbin/dkms")).arg("--version"));
     assert!(String::from_utf8_lossy(&said.stdout).starts_with("dkms-3."));
+    // The installed program finds its recipes by their names, and says where it looked.
+    let repository = to.path().join("repository");
+    let program = to.path().join("opt/drivers/bin/dkms-repo");
+    run(Command::new(&program).args(["init"]).arg(&repository));
+    let outcome = Command::new(&program)
+        .arg("-C")
+        .arg(&repository)
+        .args(["import", "recipes", "no-such-driver"])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
+    let place = to.path().join("opt/drivers/share/dkms-repo/recipes");
+    assert!(
+        said.contains("no recipe of that name is in") && said.contains(&place.display().to_string()),
+        "{said}"
+    );
+    // One that nobody tried is passed over, so that nothing is fetched here.
+    std::fs::write(
+        place.join("local.toml"),
+        "summary = \"x\"\ngit = \"https://example.org/x\"\nrevision = \"v1\"\nunchecked = \"new\"\n",
+    )
+    .expect("write");
+    let outcome = run(Command::new(&program)
+        .arg("-C")
+        .arg(&repository)
+        .args(["import", "recipes", "local"]));
+    assert!(String::from_utf8_lossy(&outcome.stderr).contains("local.toml: it is unchecked"));
     // A second time nothing is in the way, and what the administrator wrote stays.
     std::fs::write(to.path().join("etc/dkms/framework.conf"), "mine\n").expect("write");
     install(to.path(), "/opt/drivers");

@@ -112,6 +112,24 @@ impl Archive {
     }
 }
 
+/// What `import debian --dry-run --json` prints for an archive with one package.
+pub(crate) fn what_would_be_added() -> String {
+    let (archive, repo) = (Archive::new(), TestRepo::new().expect("a repository"));
+    archive.put(&inputs::deb("ddcci-dkms_0.4.2"));
+    archive.index(&[]);
+    let mirror = format!("file://{}", archive.dir.path().display());
+    let output = archive.import(&repo, &mirror, &["--dry-run", "--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn a_dry_run_lists_what_would_be_added() {
+    let list: serde_json::Value = serde_json::from_str(&what_would_be_added()).expect("JSON");
+    assert_eq!(list[0]["package"], "ddcci-dkms", "{list}");
+    assert_eq!(list[0]["version"], "0.4.2-4", "{list}");
+}
+
 fn listed(repo: &TestRepo) -> Vec<String> {
     let packages = dkms_repo::stage::Stage::of(&repo.repository).list().expect("readable");
     packages

@@ -166,7 +166,11 @@ fn repo(schemas: &mut Schemas) {
     let there = dir.path().join("there").display().to_string();
     check("repo-publish", &["publish", "--delegate", "--to", &there]);
     check("repo-publish", &["publish", "--dry-run", "--delete", "--to", &there]);
+    check("repo-diff", &["diff"]);
+    let mirror = dir.path().join("mirror").display().to_string();
+    check("repo-mirror", &["mirror", &there, &mirror]);
     check("repo-publish", &["timestamp"]);
+    check("repo-expiry", &["expiry"]);
     check("repo-publish", &["rotate", "timestamp"]);
     check(
         "repo-publish",
@@ -181,8 +185,11 @@ fn repo(schemas: &mut Schemas) {
     check("repo-gc", &["gc", "--dry-run"]);
     check("repo-verify", &["verify"]);
     check("repo-publish", &["revoke", "qemu-edu", "--reason", "it hangs"]);
+    check("repo-diff", &["diff", &there]);
     check("repo-publish", &["unrevoke", "qemu-edu"]);
     check("repo-show", &["unstage", "qemu-edu@1.0"]);
+
+    schemas.check("repo-import-debian", &crate::import::what_would_be_added());
 
     let mut server = command(&["serve", "--port", "0"])
         .stdout(Stdio::piped())

@@ -71,6 +71,7 @@ impl Published {
             root: one,
             targets: one,
             curated: one,
+            secrets: Default::default(),
         };
         dkms_repo::init::init(dir.path(), &plan, now).expect("a new repository");
         Self {

@@ -61,6 +61,7 @@ impl TestRepo {
             root: Quorum { threshold: 2, keys: 2 },
             targets: one,
             curated: one,
+            secrets: Default::default(),
         };
         let path = dir.path().join("repo");
         init(&path, &plan, now)?;

@@ -35,6 +35,10 @@ pub(super) struct RotateArgs {
     /// Signatures needed, and keys made; default: as many as before.
     #[arg(long, value_name = "M/N")]
     keys: Option<Quorum>,
+    /// Take this public key (ed25519) instead of making one, such as that of a token: 64 hex digits, or a file with them or with PEM. May be
+    /// repeated. What signs by it has to be at hand, as a file or as NAME.signer.
+    #[arg(long, value_name = "FILE|HEX")]
+    public_key: Vec<String>,
     #[command(flatten)]
     to: ToArgs,
 }
@@ -50,17 +54,27 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         let quorum = args.keys.unwrap_or(Quorum { threshold: 1, keys: 1 });
         authority::delegate(&repository, args.vendor, quorum, context.now)?
     } else {
-        let keys = args.public_key.iter().map(|source| PublicKey::read(source));
-        let keys = keys.collect::<Result<Vec<_>, _>>().map_err(AuthorityError::from)?;
+        let keys = public_keys(&args.public_key)?;
         authority::delegate_to(&repository, args.vendor, keys, args.keys, context.now)?
     };
     conclude(&repository, &report, &args.to, Options::default(), context)
 }
 
+fn public_keys(sources: &[String]) -> Result<Vec<PublicKey>, AuthorityError> {
+    let keys = sources.iter().map(|source| PublicKey::read(source));
+    Ok(keys.collect::<Result<Vec<_>, _>>()?)
+}
+
 /// Rotates.
 pub(super) fn run_rotate(args: RotateArgs, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
-    let report = authority::rotate(&repository, &args.role, args.keys, context.now)?;
+    let report = authority::rotate_to(
+        &repository,
+        &args.role,
+        public_keys(&args.public_key)?,
+        args.keys,
+        context.now,
+    )?;
     conclude(&repository, &report, &args.to, Options::default(), context)
 }
 

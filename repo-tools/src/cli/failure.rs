@@ -36,6 +36,7 @@ hints!(
     crate::gc::GcError,
     crate::ingest::IngestError,
     crate::intake::IntakeError,
+    crate::keys::KeyError,
     crate::init::InitError,
     crate::publish::PublishError,
     crate::push::PushError,
@@ -65,6 +66,26 @@ impl Hint for crate::import::ImportError {
 
     fn is_refusal(&self) -> bool {
         crate::import::ImportError::is_refusal(self)
+    }
+}
+
+impl Hint for crate::mirror::MirrorError {
+    fn hint(&self) -> Option<String> {
+        crate::mirror::MirrorError::hint(self)
+    }
+
+    fn is_refusal(&self) -> bool {
+        crate::mirror::MirrorError::is_refusal(self)
+    }
+}
+
+impl Hint for crate::diff::DiffError {
+    fn hint(&self) -> Option<String> {
+        crate::diff::DiffError::hint(self)
+    }
+
+    fn is_refusal(&self) -> bool {
+        crate::diff::DiffError::is_refusal(self)
     }
 }
 

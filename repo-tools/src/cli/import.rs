@@ -73,9 +73,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
 /// lacks to be a package.
 #[derive(Debug, clap::Args)]
 struct RecipesArgs {
-    /// A directory of recipes, or one recipe.
-    #[arg(value_name = "DIR")]
-    path: PathBuf,
+    /// A directory of recipes, one recipe, or the name of one that came with this program, such as xone; may be repeated.
+    #[arg(required = true, value_name = "DIR|NAME")]
+    recipes: Vec<PathBuf>,
     /// Also those that nobody has tried.
     #[arg(long)]
     unchecked: bool,
@@ -91,11 +91,12 @@ fn from_recipes(args: &RecipesArgs, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
     context.require_sandbox(&repository, args.sandbox)?;
     let stage = Stage::of(&repository);
-    let paths = if args.path.is_file() {
-        vec![args.path.clone()]
-    } else {
-        recipe::recipes(&args.path)?
-    };
+    let mut paths = Vec::new();
+    for wanted in &args.recipes {
+        paths.extend(recipe::find(wanted, &recipe::shared_places())?);
+    }
+    paths.sort();
+    paths.dedup();
     let intake = Intake::on_this_machine(Vendors::of(&repository));
     let turn = Mutex::new(());
     let results = side_by_side(&paths, |path| -> Result<Option<Added>, Failure> {
@@ -170,14 +171,11 @@ fn debian(args: &DebianArgs, context: &Context) -> Result<(), Failure> {
         .collect();
     print::note(&format!("{found} packages in the archive, {} of them new", new.len()));
     if args.dry_run {
-        let lines = new
-            .iter()
-            .map(|package| format!("{} {}", package.package, package.version));
         if context.json {
-            lines.for_each(|line| print::note(&line));
-            print::json(&serde_json::json!([]));
+            print::json(&new);
         } else {
-            lines.for_each(|line| print::line(&line));
+            new.iter()
+                .for_each(|package| print::line(&format!("{} {}", package.package, package.version)));
         }
         return Ok(());
     }

@@ -46,6 +46,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         root: args.root,
         targets: args.targets,
         curated: args.curated,
+        secrets: context.secrets(),
     };
     let pinned = init(dir, &plan, context.now)?;
     if context.json {

@@ -6,13 +6,17 @@
 mod add;
 mod completions;
 mod delegate;
+mod diff;
+mod expiry;
 mod failure;
 mod gc;
 mod import;
 mod init;
+mod keys;
 mod lint;
 mod list;
 mod make;
+mod mirror;
 mod offer;
 mod print;
 mod progress;
@@ -29,6 +33,7 @@ mod verify;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use dkms_engine::sandbox::{self, Policy};
@@ -36,6 +41,7 @@ use dkms_engine::usage_error;
 
 pub use failure::{Failure, Hint};
 
+use crate::keys::{Passphrase, Secrets};
 use crate::repository::Repository;
 
 const EXIT_CODES: &str = "\
@@ -43,6 +49,7 @@ Exit codes:
   0  done
   1  failed: the message says what, on what and why
   2  the command line was wrong
+  3  expiry: a signature has expired or soon will
   4  trust refused: a signature, hash, version or scope is not as it must be";
 
 /// Makes and keeps a signed repository of DKMS driver packages.
@@ -62,6 +69,12 @@ pub struct Cli {
     /// Print lists and results as JSON.
     #[arg(long, global = true)]
     json: bool,
+    /// Read the passphrase of encrypted keys from the first line of this file; default: the variable DKMS_REPO_PASSPHRASE, or the terminal.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "passphrase_fd")]
+    passphrase_file: Option<PathBuf>,
+    /// Read it from this file descriptor.
+    #[arg(long, global = true, value_name = "NUMBER")]
+    passphrase_fd: Option<u32>,
     #[command(subcommand)]
     command: Command,
 }
@@ -84,10 +97,14 @@ enum Command {
     OemSets(offer::OemSetsArgs),
     Unstage(offer::UnstageArgs),
     Publish(publish::Args),
+    Diff(diff::Args),
+    Mirror(mirror::Args),
     Timestamp(publish::TimestampArgs),
     Delegate(delegate::Args),
     Rotate(delegate::RotateArgs),
     Roles(delegate::RolesArgs),
+    Expiry(expiry::Args),
+    EncryptKey(keys::Args),
     Revoke(revoke::Args),
     Unrevoke(revoke::UnrevokeArgs),
     Gc(gc::Args),
@@ -101,6 +118,7 @@ enum Command {
 #[derive(Debug)]
 pub struct Context {
     repo: PathBuf,
+    secrets: Arc<Secrets>,
     /// Print lists and results as JSON.
     pub json: bool,
     /// The time of this run, read once.
@@ -110,7 +128,12 @@ pub struct Context {
 impl Context {
     /// Opens the repository that `--repo` names.
     pub fn repository(&self) -> Result<Repository, Failure> {
-        Ok(Repository::open(&self.repo)?)
+        Ok(Repository::open(&self.repo)?.with_secrets(self.secrets()))
+    }
+
+    /// Where passphrases come from.
+    fn secrets(&self) -> Arc<Secrets> {
+        Arc::clone(&self.secrets)
     }
 
     /// Checks that packages can be confined here. `asked` is the option of this run, which overrides `repo.toml`.
@@ -151,7 +174,13 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    let passphrase = match (cli.passphrase_file, cli.passphrase_fd) {
+        (Some(path), _) => Passphrase::File(path),
+        (None, Some(number)) => Passphrase::Descriptor(number),
+        (None, None) => Passphrase::Ask,
+    };
     let context = Context {
+        secrets: Arc::new(Secrets::from(passphrase)),
         repo: cli.repo,
         json: cli.json,
         now: jiff::Timestamp::now(),
@@ -171,10 +200,22 @@ pub fn main() -> ExitCode {
         Command::Unstage(args) => offer::run_unstage(args, &context),
         Command::Init(args) => init::run(args, &context),
         Command::Publish(args) => publish::run(args, &context),
+        Command::Diff(args) => diff::run(args, &context),
+        Command::Mirror(args) => mirror::run(args, &context),
         Command::Timestamp(args) => publish::run_timestamp(args, &context),
         Command::Delegate(args) => delegate::run(args, &context),
         Command::Rotate(args) => delegate::run_rotate(args, &context),
         Command::Roles(args) => delegate::run_roles(args, &context),
+        Command::EncryptKey(args) => keys::run(&args, &context),
+        Command::Expiry(args) => {
+            return match expiry::run(&args, &context) {
+                Ok(code) => code,
+                Err(failure) => {
+                    failure.print();
+                    failure.exit_code()
+                }
+            };
+        }
         Command::Revoke(args) => revoke::run(args, &context),
         Command::Unrevoke(args) => revoke::run_unrevoke(args, &context),
         Command::Gc(args) => gc::run(args, &context),

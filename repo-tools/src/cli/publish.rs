@@ -41,6 +41,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         dry_run: args.dry_run,
         delete: args.delete,
         take_over: args.take_over,
+        replace: false,
     };
     if args.dry_run {
         return foresee(&repository, &args.to, options, context);

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Context, Failure};
-use crate::push::{self, Options, Progress, PushError, Pushed};
+use crate::push::{self, Options, Progress, PushError, Pushed, Source};
 use crate::recovery;
 use crate::repository::Repository;
 use crate::store::{Address, Store};
@@ -80,7 +80,9 @@ fn push_one(tree: &Tree, address: &Address, options: Options, context: &Context)
     };
     let store = store.map_err(PushError::from)?;
     let bar = Bar::new(store.address(), options.dry_run || context.json);
-    let pushed = runtime.block_on(push::push(tree, &store, options, &|progress| bar.take(progress)));
+    let pushed = runtime.block_on(push::push(&Source::of(tree), &store, options, &|progress| {
+        bar.take(progress)
+    }));
     bar.finish();
     Ok(pushed?)
 }
@@ -115,14 +117,14 @@ pub(super) fn tell(pushed: &[Pushed], is_dry_run: bool) {
 }
 
 /// Progress on a terminal, or a line at the beginning.
-struct Bar {
+pub(super) struct Bar {
     bar: Option<ProgressBar>,
     target: String,
     is_quiet: bool,
 }
 
 impl Bar {
-    fn new(target: &str, is_quiet: bool) -> Self {
+    pub(super) fn new(target: &str, is_quiet: bool) -> Self {
         let bar = (std::io::stderr().is_terminal() && !is_quiet).then(|| {
             let bar = ProgressBar::new(0);
             if let Ok(style) = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes} {elapsed} {wide_msg}") {
@@ -138,7 +140,7 @@ impl Bar {
         }
     }
 
-    fn take(&self, progress: Progress) {
+    pub(super) fn take(&self, progress: Progress) {
         match (progress, &self.bar) {
             (Progress::Begins { bytes, .. }, Some(bar)) => bar.set_length(bytes),
             (Progress::Begins { files, bytes }, None) if !self.is_quiet && files > 0 => {
@@ -149,7 +151,7 @@ impl Bar {
         }
     }
 
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -51,6 +51,7 @@ fn init(path: &Path) {
         root: Quorum { threshold: 2, keys: 2 },
         targets: quorum,
         curated: quorum,
+        secrets: Default::default(),
     };
     match init::init(path, &plan, now()) {
         Ok(_) | Err(init::InitError::Exists(_)) => {}

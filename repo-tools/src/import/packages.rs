@@ -28,7 +28,7 @@ const TOOLS: [&str; 1] = ["dh-dkms"];
 const ENTRY_MAX_BYTES: usize = 8 << 20;
 
 /// A package that an archive has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(serde::Serialize, Debug, Clone, PartialEq, Eq)]
 pub struct Offered {
     /// Its name in the distribution.
     pub package: String,

@@ -122,8 +122,12 @@ pub fn revocations(repository: &Repository) -> Result<Revocations, PublishError>
 }
 
 /// Aliases to be taken out of matching: `overrides.json` of the working directory, a list that people write.
+pub fn override_list(repository: &Repository) -> Result<Vec<OverrideRecord>, PublishError> {
+    Ok(source(repository, "overrides.json")?.unwrap_or_default())
+}
+
 fn overrides(repository: &Repository, problems: &mut Problems) -> Result<Vec<Record>, PublishError> {
-    let overrides: Vec<OverrideRecord> = source(repository, "overrides.json")?.unwrap_or_default();
+    let overrides = override_list(repository)?;
     let records: Vec<Record> = overrides.into_iter().map(Record::Override).collect();
     for problem in records.iter().flat_map(Record::problems) {
         problems.push("overrides.json", Reason::Entry(problem));

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::files::{self, FileError};
-use crate::keys::{KeyError, KeyRing};
+use crate::keys::KeyError;
 use crate::lock::Lock;
 use crate::recovery;
 use crate::repository::Repository;
@@ -201,7 +201,7 @@ fn prepare(
     extent: Extent,
     now: Timestamp,
 ) -> Result<(content::Content, release::Release), PublishError> {
-    let ring = KeyRing::load(&repository.keys_dir())?;
+    let ring = repository.keys()?;
     let published = Published::load(&repository.public_dir())?;
     let content = match extent {
         Extent::All => content::of_stage(repository, &Stage::of(repository), &published)?,

@@ -27,7 +27,7 @@ pub use state::{Conflict, Mark};
 /// Requests at the same time.
 const AT_ONCE: usize = 8;
 /// What a document of a repository may have at most, read from a place that anybody may have written.
-const MOST_BYTES: u64 = 64 << 20;
+pub(crate) const MOST_BYTES: u64 = 64 << 20;
 
 /// Why nothing was put there, or not all.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,9 @@ pub enum PushError {
     /// A file of the published tree is not what the metadata says.
     #[error("{0} in the published tree is damaged")]
     Damaged(String),
+    /// A file of another mirror is not what the metadata says.
+    #[error("{0} is missing, or is not what the signed metadata says")]
+    Source(String),
     /// Files cannot be removed where it is not known which there are.
     #[error("{0} has no lists of its files, so what is no longer needed cannot be found")]
     NoLists(String),
@@ -62,6 +65,9 @@ impl PushError {
             Self::Damaged(_) => {
                 Some("`dkms-repo verify` finds all that is damaged; restore public/ from a mirror of it".to_owned())
             }
+            Self::Source(_) => {
+                Some("copy from another mirror; the same command goes on where this one ended".to_owned())
+            }
             Self::NoLists(_) => Some("leave --delete out: files that nothing names do no harm".to_owned()),
             Self::Store(error) => error.hint(),
             Self::Publish(error) => error.hint(),
@@ -78,6 +84,8 @@ pub struct Options {
     pub delete: bool,
     /// Replace metadata that another publisher wrote and never made visible.
     pub take_over: bool,
+    /// Replace whatever state is there, also a newer one. Machines that saw that refuse this one.
+    pub replace: bool,
 }
 
 /// A file, and its length.
@@ -118,17 +126,61 @@ pub enum Progress {
     Wrote(u64),
 }
 
-/// Brings `store` up to the state of `tree`.
+/// What is to be put somewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The published tree.
+    pub tree: &'a Tree,
+    /// Where the bundles are that the tree does not have.
+    pub bundles: Option<&'a Store>,
+    /// Whether manifests may be missing; their bundles are then not wanted.
+    pub is_partial: bool,
+}
+
+impl<'a> Source<'a> {
+    /// A whole tree.
+    pub fn of(tree: &'a Tree) -> Self {
+        Self {
+            tree,
+            bundles: None,
+            is_partial: false,
+        }
+    }
+
+    /// A file, if it is what is known of it.
+    async fn read(&self, path: &str, content: &Named) -> Result<Vec<u8>, PushError> {
+        if let Some(store) = self.bundles.filter(|_| !self.tree.has(path)) {
+            let wrong = || PushError::Source(format!("{}/{path}", store.address()));
+            let found = match store.read(path, content.length.unwrap_or(MOST_BYTES)).await {
+                Err(StoreError::TooLarge { .. }) => return Err(wrong()),
+                found => found?,
+            };
+            return found
+                .map(|found| found.bytes)
+                .filter(|bytes| content.is(bytes))
+                .ok_or_else(wrong);
+        }
+        let bytes = self.tree.read(path).map_err(PublishError::from)?;
+        if content.is(&bytes) {
+            Ok(bytes)
+        } else {
+            Err(PushError::Damaged(path.to_owned()))
+        }
+    }
+}
+
+/// Brings `store` up to the state of `source`.
 ///
 /// # Errors
 /// When somebody else wrote there, or the store fails; machines then see what they saw before.
 pub async fn push(
-    tree: &Tree,
+    source: &Source<'_>,
     store: &Store,
     options: Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Pushed, PushError> {
-    let wanted = Wanted::of(tree)?;
+    let tree = source.tree;
+    let wanted = Wanted::of(tree, source.is_partial)?;
     let conflict = |why: Conflict| PushError::Conflict {
         target: store.address().to_owned(),
         why,
@@ -137,7 +189,11 @@ pub async fn push(
         .await?
         .map_or(Ok(()), |why| Err(conflict(why)))?;
     let before = store.read(TIMESTAMP, MOST_BYTES).await?;
-    let theirs = Theirs::of(tree, &wanted, before.as_ref().map(|found| &found.bytes[..]))?.map_err(conflict)?;
+    let theirs = match Theirs::of(tree, &wanted, before.as_ref().map(|found| &found.bytes[..]))? {
+        Ok(theirs) => theirs,
+        Err(_) if options.replace => Theirs::Nothing,
+        Err(why) => return Err(conflict(why)),
+    };
     let there = present(&wanted, store).await?;
     let mut missing = Vec::new();
     for (path, file) in &wanted.files {
@@ -184,7 +240,7 @@ pub async fn push(
     }
     for phase in plan.phases {
         match phase {
-            Phase::Files(files) => write_all(tree, store, files, options, progress).await?,
+            Phase::Files(files) => write_all(source, store, files, options, progress).await?,
             Phase::Flush => store.flush()?,
             Phase::Timestamp(bytes) => {
                 if let Some(why) = make_visible(&wanted, store, before.as_ref()).await? {
@@ -245,17 +301,14 @@ fn superseded(tree: &Tree, wanted: &Wanted, there: &BTreeMap<String, u64>) -> Ve
 }
 
 async fn write_all(
-    tree: &Tree,
+    source: &Source<'_>,
     store: &Store,
     files: Vec<(String, Named)>,
     options: Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(), PushError> {
     let writes = stream::iter(files).map(|(path, content)| async move {
-        let bytes = tree.read(&path).map_err(PublishError::from)?;
-        if !content.is(&bytes) {
-            return Err(PushError::Damaged(path));
-        }
+        let bytes = source.read(&path, &content).await?;
         let length = bytes.len() as u64;
         if path.starts_with("metadata/") && !options.take_over {
             let written = store.write_new(&path, bytes).await?;

@@ -92,7 +92,7 @@ impl Conflict {
             }
             Self::Gone => "if nobody else publishes there, the same command again writes all of it".to_owned(),
             Self::Diverged { .. } | Self::Quicker { .. } => format!(
-                "take that state over with `dkms-repo mirror {target} public --from public/metadata/1.root.json` in the repository's \
+                "take that state over with `dkms-repo mirror {target} public --replace` in the repository's \
                  directory, and publish again: what is staged here is then signed as the state after it"
             ),
             Self::Leftover(_) => {
@@ -114,13 +114,14 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// The current state of a tree.
-    pub(super) fn of(tree: &Tree) -> Result<Self, PublishError> {
+    /// The current state of a tree. Where it is a partial one, manifests that it does not have are not wanted, nor their bundles.
+    pub(super) fn of(tree: &Tree, is_partial: bool) -> Result<Self, PublishError> {
         let timestamp = tree.read(TIMESTAMP)?;
         let signed: Signed<signed::Timestamp> = reach::must(tree, TIMESTAMP)?;
         let mark = Mark::of(&signed);
         let mut files = BTreeMap::new();
-        reach::needed_by(tree, mark.snapshot, true, &mut files)?;
+        reach::needed_by(tree, mark.snapshot, !is_partial, &mut files)?;
+        files.retain(|path, _| !is_partial || !reach::is_manifest_file(path) || tree.has(path));
         if let Some(meta) = signed.signed.meta.get("snapshot.json") {
             let content = Named {
                 length: Some(meta.length),

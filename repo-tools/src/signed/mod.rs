@@ -11,7 +11,7 @@ pub use body::{
 };
 
 use crate::canonical::{CanonicalError, canonical};
-use crate::keys::{KeyRing, Signature};
+use crate::keys::{KeyError, KeyRing, Signature};
 
 /// A metadata file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Signed<T> {
 }
 
 /// Why metadata was not signed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// Too few of a role's keys are at hand.
     #[error("too few keys to sign role {role}: {held} of its keys are at hand, {threshold} are needed")]
@@ -39,6 +39,9 @@ pub enum SignError {
         /// Where they belong.
         keys_dir: PathBuf,
     },
+    /// A key could not be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The metadata cannot be written as canonical JSON.
     #[error("the metadata of role {role} cannot be signed: {source}")]
     Canonical {
@@ -65,6 +68,7 @@ impl SignError {
                 keys_dir.display(),
                 missing.join(", ")
             )),
+            Self::Key(error) => error.hint(),
             Self::Canonical { .. } => {
                 Some("correct the published metadata, or restore public/ from a mirror, and publish again".to_owned())
             }
@@ -99,7 +103,7 @@ impl<T: Body> Signed<T> {
             authority.check_at_hand(role, ring)?;
             for id in &authority.keyids {
                 if !signatures.iter().any(|s| s.keyid == *id) {
-                    signatures.extend(ring.sign(id, &message));
+                    signatures.extend(ring.sign(id, &message)?);
                 }
             }
         }
@@ -114,7 +118,7 @@ impl<T: Body> Signed<T> {
         let message = message(role, &self.signed)?;
         for id in &authority.keyids {
             if !self.signatures.iter().any(|s| s.keyid == *id) {
-                self.signatures.extend(ring.sign(id, &message));
+                self.signatures.extend(ring.sign(id, &message)?);
             }
         }
         let signed = |id: &&String| self.signatures.iter().any(|s| s.keyid == **id);

@@ -85,6 +85,11 @@ impl Store {
         &self.address
     }
 
+    /// Whether reading from it is quick.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.place, Place::Directory(_))
+    }
+
     /// A file of at most `most_bytes`; none where there is no such file.
     ///
     /// # Errors
