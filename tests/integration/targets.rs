@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result};
 use dkms_repo::repository::Expiry;
 use dkms_repo::stage::Stage;
+use dkms_tests::inputs;
 use dkms_tests::nginx::Nginx;
 use dkms_tests::process::said;
 use dkms_tests::published::{copy_of, files};
@@ -427,6 +429,84 @@ fn nginx_takes_a_publication_and_serves_it() -> Result<()> {
         assert_ne!(timestamp()?, before, "{command:?}");
         assert_eq!(synced(&repo, &nginx.url("by-name/"))?, 4, "{command:?}");
     }
+    Ok(())
+}
+
+/// A WebDAV server ends with the value.
+struct WebDav(Child);
+
+impl Drop for WebDav {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_webdav_server_takes_a_publication_and_lists_it() -> Result<()> {
+    let (repo, dir) = (repository()?, tempfile::tempdir()?);
+    let path = repo.repository.path();
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let server = Command::new(inputs::python())
+        .args([
+            "-c",
+            "from wsgidav.server.server_cli import run; run()",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--auth",
+            "anonymous",
+            "--root",
+        ])
+        .arg(dir.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let _server = WebDav(server);
+    patiently("the WebDAV server", || TcpStream::connect(("127.0.0.1", port)).ok());
+    // Its directories are made by requests of their own, and it refuses one that is there.
+    let target = format!("http://127.0.0.1:{port}/deep/below");
+    succeeds(&mut dkms_repo(path, &["publish", "--to", &target]));
+    let there = dir.path().join("deep/below");
+    assert_eq!(
+        installable(&mut Client::new(repo.pinned()?), &Mirror::of(&there)?, &repo)?,
+        3
+    );
+    assert_eq!(synced(&repo, &format!("{target}/"))?, 3);
+    next_state(&repo)?;
+    fs::remove_dir_all(Stage::of(&repo.repository).package_dir("moving", "1.0+dfsg~rc1"))?;
+    repo.publish(0)?;
+    let second = json(&succeeds(&mut dkms_repo(path, &["--json", "publish", "--to", &target])));
+    assert!(
+        second["to"][0]["written"]
+            .as_array()
+            .is_some_and(|files| files.len() < 8),
+        "{second}"
+    );
+    succeeds(&mut dkms_repo(path, &["gc", "--keep", "1", "--older-than", "0"]));
+    let deleted = json(&succeeds(&mut dkms_repo(
+        path,
+        &["--json", "publish", "--delete", "--to", &target],
+    )));
+    assert!(
+        deleted["to"][0]["deleted"]
+            .as_array()
+            .is_some_and(|files| !files.is_empty()),
+        "{deleted}"
+    );
+    let again = json(&succeeds(&mut dkms_repo(
+        path,
+        &["--json", "publish", "--delete", "--to", &target],
+    )));
+    assert_eq!(
+        (&again["to"][0]["written"], &again["to"][0]["deleted"]),
+        (&Value::Array(Vec::new()), &Value::Array(Vec::new()))
+    );
+    assert_eq!(
+        installable(&mut Client::new(repo.pinned()?), &Mirror::of(&there)?, &repo)?,
+        3
+    );
     Ok(())
 }
 

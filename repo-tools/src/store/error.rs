@@ -8,14 +8,14 @@ use crate::files::FileError;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A request failed, after it was tried again where that can help.
-    #[error("cannot {what} {address}: {source}")]
+    #[error("cannot {what} {address}: {}", first_line(cause))]
     Object {
         /// What was being done: `read`, `write`, …
         what: &'static str,
         /// The file, or the whole store.
         address: String,
         /// Why.
-        source: Box<Cause>,
+        cause: Box<Cause>,
     },
     /// The settings in the environment cannot be used.
     #[error("cannot use {address}: {why}")]
@@ -45,7 +45,7 @@ impl StoreError {
     /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Object { address, source, .. } => of_cause(address, source),
+            Self::Object { address, cause, .. } => of_cause(address, cause),
             Self::Settings { .. } => {
                 Some("docs/publishing.md has the variables of the environment that are read".to_owned())
             }
@@ -53,6 +53,14 @@ impl StoreError {
             Self::File(error) => error.hint(),
         }
     }
+}
+
+/// Servers answer with whole pages; the first line says what it is about.
+fn first_line(cause: &Cause) -> String {
+    const MOST: usize = 400;
+    let text = cause.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(MOST).collect()
 }
 
 fn of_cause(address: &str, cause: &Cause) -> Option<String> {

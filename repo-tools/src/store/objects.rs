@@ -1,6 +1,6 @@
 //! Object stores, and servers that take PUT.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
@@ -9,6 +9,7 @@ use object_store::{
     Attribute, Attributes, Error, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutOptions, PutPayload,
     UpdateVersion,
 };
+use tokio::sync::Mutex;
 use url::Url;
 
 use super::address::HTTP;
@@ -23,6 +24,8 @@ pub(super) struct Objects {
     address: String,
     /// Whether it is a plain server, which may have no lists.
     is_plain: bool,
+    /// Directories of a plain server that are there. Two requests that make the same one at the same time refuse each other.
+    made: Mutex<BTreeSet<String>>,
 }
 
 /// How a store tells one content of a file from the next.
@@ -51,6 +54,7 @@ impl Objects {
             prefix,
             address: url.as_str().trim_end_matches('/').to_owned(),
             is_plain,
+            made: Mutex::default(),
         })
     }
 
@@ -64,7 +68,7 @@ impl Objects {
         move |source| StoreError::Object {
             what,
             address,
-            source: Box::new(source),
+            cause: Box::new(source),
         }
     }
 
@@ -180,10 +184,17 @@ impl Objects {
             attributes: attributes(path),
             ..PutOptions::default()
         };
-        self.store
-            .put_opts(&location, PutPayload::from(bytes), options)
-            .await
-            .map(drop)
+        let payload = PutPayload::from(bytes);
+        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        if self.is_plain {
+            let mut made = self.made.lock().await;
+            if !made.contains(dir) {
+                self.store.put_opts(&location, payload, options).await?;
+                made.insert(dir.to_owned());
+                return Ok(());
+            }
+        }
+        self.store.put_opts(&location, payload, options).await.map(drop)
     }
 }
 
