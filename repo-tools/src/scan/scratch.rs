@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use dkms_engine::sandbox::take;
+
 use crate::files::{self, FileError};
 
 const PREFIX: &str = "dkms-repo-scan-";
@@ -73,9 +75,8 @@ fn is_left_over(directory: &Path) -> io::Result<bool> {
     if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
         return Ok(false);
     }
-    let alive = directory.join(ALIVE);
-    let is_file = fs::symlink_metadata(&alive)?.is_file();
-    Ok(is_file && File::open(&alive)?.try_lock().is_ok())
+    let alive = take::open(take::open_dir(directory)?, Path::new(ALIVE))?;
+    Ok(alive.try_lock().is_ok())
 }
 
 #[cfg(test)]
