@@ -7,8 +7,8 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use dkms_native::{Cost, Meter};
 use dkms_tests::dkms::ours;
-use dkms_tests::native::{Cost, Meter};
 use dkms_tests::published::Published;
 use dkms_tests::{inputs, sources};
 use jiff::Timestamp;

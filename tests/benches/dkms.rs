@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use dkms_native::{Cost, Meter};
 use dkms_tests::dkms::{Hello, Machine, Program, prebuilt};
 use dkms_tests::inputs;
-use dkms_tests::native::{Cost, Meter};
 
 /// How often work is repeated that can be.
 const ROUNDS: usize = 5;

@@ -14,7 +14,7 @@ use dkms_index::pattern::Pattern;
 use dkms_repo::publish::segments;
 use dkms_tests::matcher::Matcher;
 use dkms_tests::synthetic::{Synthetic, device_for};
-use dkms_tests::{inputs, kernel_aliases, native};
+use dkms_tests::{inputs, kernel_aliases};
 
 const MILLION: usize = 1_000_000;
 
@@ -138,7 +138,7 @@ fn beside_libkmod() {
             .cloned()
             .collect();
         let list: String = devices.iter().map(|device| format!("{device}\n")).collect();
-        let kmod = match native::time_kmod(&directory, &list, 200) {
+        let kmod = match dkms_native::time_kmod(&directory, &list, 200) {
             Ok((ns, _)) => format!("{:>10.1} µs", ns / 1000.0),
             Err(why) => format!("not measured: {why}"),
         };

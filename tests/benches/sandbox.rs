@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dkms_engine::command::Confined;
 use dkms_engine::sandbox::{Account, Layers, Limits, View, remember_in};
+use dkms_native::{Cost, Meter};
 use dkms_tests::inputs;
-use dkms_tests::native::{Cost, Meter};
 
 const ROUNDS: usize = 15;
 

@@ -224,6 +224,6 @@ fn a_kernel_built_by_clang_gets_llvm() {
     let called = format!("make KERNELRELEASE={k1} LLVM=1 -C ");
     assert!(log.lines().any(|line| line.starts_with(&called)), "{log}");
     // It is llvm-strip that has the module in its hands.
-    machine.write_program("bin/llvm-strip", "#!/bin/sh\nrm \"$2\"\n");
-    dkms(&machine, 10, "build hello/1 -k K1 --force");
+    machine.write_program("bin/llvm-strip", "#!/bin/sh\nrm \"$3\"\n");
+    dkms(&machine, 7, "build hello/1 -k K1 --force");
 }

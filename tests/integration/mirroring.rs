@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result};
-use dkms_repo::repository::Expiry;
 use dkms_repo::stage::Stage;
 use dkms_tests::nginx::Nginx;
-use dkms_tests::process::said;
+use dkms_tests::process::{fails, said, succeeds};
 use dkms_tests::published::{copy_of, files};
 use dkms_tests::repo::{Client, Mirror, TestRepo};
 use serde_json::Value;
@@ -19,38 +18,12 @@ fn dkms_repo(repo: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-#[track_caller]
-fn succeeds(command: &mut Command) -> Output {
-    let output = command.output().expect("dkms-repo runs");
-    assert!(output.status.success(), "{command:?}\n{}", said(&output));
-    output
-}
-
-#[track_caller]
-fn fails(command: &mut Command, code: i32, words: &[&str]) {
-    let output = command.output().expect("dkms-repo runs");
-    let text = said(&output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    words
-        .iter()
-        .for_each(|word| assert!(text.contains(word), "{word:?} is not in\n{text}"));
-}
-
 fn json(output: &Output) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn repository() -> Result<TestRepo> {
-    TestRepo::at(jiff::Timestamp::now(), Expiry::default())?.fill()
-}
-
 fn next_state(repo: &TestRepo, version: &str) -> Result<()> {
-    repo.stage(
-        "moving",
-        version,
-        "curated",
-        &["usb:v1234p0001d*dc*dsc*dp*ic*isc*ip*in*"],
-    )?;
+    repo.stage_moving(version)?;
     repo.publish(0)?;
     Ok(())
 }
@@ -67,7 +40,7 @@ fn bundles(path: &Path) -> usize {
 
 #[test]
 fn a_mirror_is_verified_whole_and_brought_up_to_date() -> Result<()> {
-    let (nginx, repo) = (Nginx::start(), repository()?);
+    let (nginx, repo) = (Nginx::start(), TestRepo::of_today()?);
     let path = repo.repository.path();
     next_state(&repo, "1.0+dfsg~rc1")?;
     dkms_repo::authority::rotate(&repo.repository, "timestamp", None, repo.now)?;
@@ -126,7 +99,7 @@ fn a_mirror_is_verified_whole_and_brought_up_to_date() -> Result<()> {
         1,
         &["it does not come after that", "--replace"],
     );
-    let stranger = repository()?;
+    let stranger = TestRepo::of_today()?;
     let root = stranger.public().join("metadata/1.root.json");
     let root = root.to_str().context("UTF-8")?;
     fails(
@@ -159,7 +132,7 @@ fn a_mirror_is_verified_whole_and_brought_up_to_date() -> Result<()> {
 
 #[test]
 fn a_mirror_can_have_some_packages() -> Result<()> {
-    let repo = repository()?;
+    let repo = TestRepo::of_today()?;
     let path = repo.repository.path();
     let public = repo.public();
     let public = public.to_str().context("UTF-8")?;
@@ -199,7 +172,7 @@ fn a_mirror_can_have_some_packages() -> Result<()> {
 /// The way out that a publisher is told who came second.
 #[test]
 fn the_second_of_two_publishers_goes_on_from_the_state_of_the_first() -> Result<()> {
-    let repo = repository()?;
+    let repo = TestRepo::of_today()?;
     let path = repo.repository.path();
     let dir = tempfile::tempdir()?;
     let target = dir.path().join("target");
@@ -231,7 +204,7 @@ fn the_second_of_two_publishers_goes_on_from_the_state_of_the_first() -> Result<
 
 #[test]
 fn what_differs_is_told() -> Result<()> {
-    let repo = repository()?;
+    let repo = TestRepo::of_today()?;
     let path = repo.repository.path();
     let before = copy_of(&repo.public());
     let before = before.path().to_str().context("UTF-8")?;
@@ -276,7 +249,7 @@ fn what_differs_is_told() -> Result<()> {
     assert_eq!(changes, ["changed", "removed", "added"]);
     assert_eq!(back["unrevoked"][0]["reason"], "it burns");
     // A published state is verified.
-    let stranger = repository()?;
+    let stranger = TestRepo::of_today()?;
     let theirs = stranger.public();
     fails(
         &mut dkms_repo(path, &["diff", theirs.to_str().context("UTF-8")?]),

@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use dkms_repo::repository::Expiry;
 use dkms_tests::inputs;
-use dkms_tests::process::{run, said};
+use dkms_tests::process::{self, run, said, succeeds};
 use dkms_tests::repo::TestRepo;
 
 const PASSPHRASE: &str = "correct horse ü";
@@ -23,35 +23,9 @@ fn dkms_repo(repo: &Path, arguments: &[&str]) -> Command {
 }
 
 #[track_caller]
-fn succeeds(command: &mut Command) -> Output {
-    let output = command.output().expect("dkms-repo runs");
-    assert!(output.status.success(), "{command:?}\n{}", said(&output));
-    output
-}
-
-#[track_caller]
 fn fails(command: &mut Command, words: &[&str]) {
-    let output = command.output().expect("dkms-repo runs");
-    let text = said(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    words
-        .iter()
-        .for_each(|word| assert!(text.contains(word), "{word:?} is not in\n{text}"));
+    let text = process::fails(command, 1, words);
     assert!(!text.contains(PASSPHRASE), "{text}");
-}
-
-fn repository() -> Result<TestRepo> {
-    TestRepo::at(jiff::Timestamp::now(), Expiry::default())?.fill()
-}
-
-fn stage(repo: &TestRepo, version: &str) -> Result<()> {
-    repo.stage(
-        "moving",
-        version,
-        "curated",
-        &["usb:v1234p0001d*dc*dsc*dp*ic*isc*ip*in*"],
-    )?;
-    Ok(())
 }
 
 fn key(repo: &TestRepo, file: &str) -> PathBuf {
@@ -66,7 +40,7 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
 
 #[test]
 fn keys_can_have_a_passphrase() -> Result<()> {
-    let repo = repository()?;
+    let repo = TestRepo::of_today()?;
     let path = repo.repository.path();
     let dir = tempfile::tempdir()?;
     let (good, bad) = (dir.path().join("good"), dir.path().join("bad"));
@@ -99,7 +73,7 @@ fn keys_can_have_a_passphrase() -> Result<()> {
 
     // What does not need it is not asked for it.
     succeeds(&mut dkms_repo(path, &["timestamp"]));
-    stage(&repo, "1")?;
+    repo.stage_moving("1")?;
     let before = repo.mirror()?;
     fails(
         &mut dkms_repo(path, &["publish"]),
@@ -126,9 +100,9 @@ fn keys_can_have_a_passphrase() -> Result<()> {
     );
     assert_eq!(repo.mirror()?, before);
     succeeds(&mut dkms_repo(path, &["--passphrase-file", good, "publish"]));
-    stage(&repo, "2")?;
+    repo.stage_moving("2")?;
     succeeds(dkms_repo(path, &["publish"]).env("DKMS_REPO_PASSPHRASE", PASSPHRASE));
-    stage(&repo, "3")?;
+    repo.stage_moving("3")?;
     // By a descriptor, and by a person who mistypes once.
     let program = assert_cmd::cargo::cargo_bin("dkms-repo");
     let line = format!(
@@ -137,7 +111,7 @@ fn keys_can_have_a_passphrase() -> Result<()> {
         path.display()
     );
     run(Command::new("bash").args(["-ec", &line]));
-    stage(&repo, "4")?;
+    repo.stage_moving("4")?;
     let line = format!("'{}' -C '{}' publish", program.display(), path.display());
     let typed =
         format!("(sleep 2; echo wrong; sleep 2; echo '{PASSPHRASE}'; sleep 2) | script -qefc \"{line}\" /dev/null");
@@ -154,7 +128,7 @@ fn keys_can_have_a_passphrase() -> Result<()> {
     assert!(text.contains("curated\tversion"), "{text}");
     // A file of another key.
     fs::copy(key(&repo, "index-1.pub"), key(&repo, "curated-1.pub"))?;
-    stage(&repo, "5")?;
+    repo.stage_moving("5")?;
     let output = dkms_repo(path, &["--passphrase-file", good, "publish"]).output()?;
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
 
@@ -191,7 +165,7 @@ fn hand_over(repo: &TestRepo, secret: &Path) -> Result<()> {
 
 #[test]
 fn a_program_can_sign() -> Result<()> {
-    let repo = repository()?;
+    let repo = TestRepo::of_today()?;
     let path = repo.repository.path();
     let dir = tempfile::tempdir()?;
     let secret = dir.path().join("elsewhere.pem");
@@ -210,18 +184,18 @@ fn a_program_can_sign() -> Result<()> {
     let public = public.to_str().context("UTF-8")?;
     succeeds(&mut dkms_repo(path, &["rotate", "curated", "--public-key", public]));
     fs::remove_file(key(&repo, "curated-1.pem"))?;
-    stage(&repo, "1")?;
+    repo.stage_moving("1")?;
     succeeds(&mut dkms_repo(path, &["publish"]));
     succeeds(&mut dkms_repo(path, &["verify"]));
     // In hex, too; it is told which key it is.
     program(&format!(
         "[ \"$DKMS_REPO_KEY\" = curated-2 ]\n({signing}) | od -An -v -tx1 | tr -d ' \\n'; echo"
     ))?;
-    stage(&repo, "2")?;
+    repo.stage_moving("2")?;
     succeeds(&mut dkms_repo(path, &["publish"]));
     succeeds(&mut dkms_repo(path, &["verify"]));
 
-    stage(&repo, "3")?;
+    repo.stage_moving("3")?;
     let before = repo.mirror()?;
     let refused = |body: &str, words: &[&str]| -> Result<()> {
         program(body)?;
@@ -272,7 +246,7 @@ fn a_program_can_sign() -> Result<()> {
 /// The example for a PKCS #11 token, with one in software.
 #[test]
 fn a_token_signs_by_the_example() -> Result<()> {
-    let repo = repository()?;
+    let repo = TestRepo::of_today()?;
     let path = repo.repository.path();
     let dir = tempfile::tempdir()?;
     fs::create_dir(dir.path().join("tokens"))?;
@@ -342,7 +316,7 @@ fn a_token_signs_by_the_example() -> Result<()> {
     };
     succeeds(&mut with_token(&["rotate", "curated", "--public-key", public]));
     fs::remove_file(key(&repo, "curated-1.pem"))?;
-    stage(&repo, "1")?;
+    repo.stage_moving("1")?;
     fails(
         with_token(&["publish"]).env("PKCS11_PIN", "9999"),
         &["cannot sign by ", "it failed"],
@@ -354,7 +328,7 @@ fn a_token_signs_by_the_example() -> Result<()> {
 
 #[test]
 fn a_timer_learns_what_expires() -> Result<()> {
-    let fresh = repository()?;
+    let fresh = TestRepo::of_today()?;
     let output = succeeds(&mut dkms_repo(fresh.repository.path(), &["expiry"]));
     assert!(
         said(&output).starts_with("timestamp\tversion 3\tuntil "),

@@ -7,11 +7,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result};
-use dkms_repo::repository::Expiry;
 use dkms_repo::stage::Stage;
 use dkms_tests::inputs;
 use dkms_tests::nginx::Nginx;
-use dkms_tests::process::said;
+use dkms_tests::process::{self, said};
 use dkms_tests::published::{copy_of, files};
 use dkms_tests::repo::{Client, Mirror, TestRepo};
 use dkms_tests::s3::{BUCKET, S3};
@@ -47,20 +46,14 @@ fn address(prefix: &str) -> String {
 
 #[track_caller]
 fn succeeds(command: &mut Command) -> Output {
-    let output = command.output().expect("dkms-repo runs");
-    assert!(output.status.success(), "{command:?}\n{}", said(&output));
+    let output = process::succeeds(command);
     assert!(!said(&output).contains(SECRET), "{}", said(&output));
     output
 }
 
 #[track_caller]
 fn fails(command: &mut Command, words: &[&str]) {
-    let output = command.output().expect("dkms-repo runs");
-    let text = said(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    for word in words {
-        assert!(text.contains(word), "{word:?} is not in\n{text}");
-    }
+    let text = process::fails(command, 1, words);
     assert!(!text.contains(SECRET), "{text}");
 }
 
@@ -68,19 +61,9 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// A repository of today, for the program reads the clock.
-fn repository() -> Result<TestRepo> {
-    TestRepo::at(jiff::Timestamp::now(), Expiry::default())?.fill()
-}
-
 /// Stages and publishes one more package, whose version has letters that addresses escape.
 fn next_state(repo: &TestRepo) -> Result<()> {
-    repo.stage(
-        "moving",
-        "1.0+dfsg~rc1",
-        "curated",
-        &["usb:v1234p0001d*dc*dsc*dp*ic*isc*ip*in*"],
-    )?;
+    repo.stage_moving("1.0+dfsg~rc1")?;
     repo.publish(0)?;
     Ok(())
 }
@@ -136,7 +119,7 @@ fn rank(path: &str) -> usize {
 
 #[test]
 fn a_publication_is_put_to_s3_in_order_and_only_once() -> Result<()> {
-    let (s3, repo) = (S3::start(), repository()?);
+    let (s3, repo) = (S3::start(), TestRepo::of_today()?);
     let path = repo.repository.path();
     let target = address("linux/drivers");
     s3.hold(0, "before");
@@ -231,7 +214,7 @@ fn a_publication_is_put_to_s3_in_order_and_only_once() -> Result<()> {
 
 #[test]
 fn killed_at_any_write_it_is_the_old_state_or_the_new_one() -> Result<()> {
-    let (s3, repo) = (S3::start(), repository()?);
+    let (s3, repo) = (S3::start(), TestRepo::of_today()?);
     let path = repo.repository.path();
     let old = copy_of(path);
     next_state(&repo)?;
@@ -285,7 +268,7 @@ fn killed_at_any_write_it_is_the_old_state_or_the_new_one() -> Result<()> {
 
 #[test]
 fn of_two_publishers_the_second_is_told_who_won() -> Result<()> {
-    let (s3, repo) = (S3::start(), repository()?);
+    let (s3, repo) = (S3::start(), TestRepo::of_today()?);
     let target = address("shared");
     let path = repo.repository.path();
     succeeds(&mut to_s3(&s3, path, &["publish", "--to", &target]));
@@ -374,7 +357,7 @@ fn of_two_publishers_the_second_is_told_who_won() -> Result<()> {
         4
     );
     // Another repository is never overwritten.
-    let stranger = repository()?;
+    let stranger = TestRepo::of_today()?;
     fails(
         &mut dkms_repo(stranger.repository.path(), &["publish", "--take-over", "--to", to]),
         &["another repository is there: its first root is not ours"],
@@ -384,7 +367,7 @@ fn of_two_publishers_the_second_is_told_who_won() -> Result<()> {
 
 #[test]
 fn nginx_takes_a_publication_and_serves_it() -> Result<()> {
-    let (nginx, repo) = (Nginx::start(), repository()?);
+    let (nginx, repo) = (Nginx::start(), TestRepo::of_today()?);
     let path = repo.repository.path();
     let target = nginx.url("drivers");
     // By PUT alone: this nginx has no lists.
@@ -444,7 +427,7 @@ impl Drop for WebDav {
 
 #[test]
 fn a_webdav_server_takes_a_publication_and_lists_it() -> Result<()> {
-    let (repo, dir) = (repository()?, tempfile::tempdir()?);
+    let (repo, dir) = (TestRepo::of_today()?, tempfile::tempdir()?);
     let path = repo.repository.path();
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let server = Command::new(inputs::python())
@@ -512,7 +495,7 @@ fn a_webdav_server_takes_a_publication_and_lists_it() -> Result<()> {
 
 #[test]
 fn what_was_collected_here_is_deleted_there_if_asked() -> Result<()> {
-    let repo = repository()?;
+    let repo = TestRepo::of_today()?;
     let path = repo.repository.path();
     let dir = tempfile::tempdir()?;
     let to = dir.path().to_str().context("UTF-8")?;
@@ -546,7 +529,7 @@ fn what_was_collected_here_is_deleted_there_if_asked() -> Result<()> {
 
 #[test]
 fn a_target_that_cannot_be_used_is_an_error_that_says_why() -> Result<()> {
-    let (s3, repo) = (S3::start(), repository()?);
+    let (s3, repo) = (S3::start(), TestRepo::of_today()?);
     let path = repo.repository.path();
     let usage = |to: &str, words: &[&str]| -> Result<()> {
         let output = dkms_repo(path, &["publish", "--to", to]).output()?;

@@ -9,22 +9,25 @@ use std::process::Command;
 use dkms_engine::root::Root;
 use dkms_fetch::config::Config;
 use dkms_tests::inputs;
+use dkms_tests::process::run;
 
 fn unit(name: &str) -> String {
     let path = inputs::workspace().join("agent/units").join(name);
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// A directory with the units, hooks and settings as they are installed.
+fn installed() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let script = inputs::workspace().join("scripts/install-units.sh");
+    run(Command::new(script).arg(dir.path()).arg("/usr"));
+    dir
+}
+
 /// The settings as installed are all switched off.
 #[test]
 fn the_installed_settings_change_nothing() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let installed = Command::new(inputs::workspace().join("scripts/install-units.sh"))
-        .arg(dir.path())
-        .arg("/usr")
-        .status()
-        .expect("bash");
-    assert!(installed.success());
+    let dir = installed();
     let text = fs::read_to_string(dir.path().join("etc/dkms-fetch/config.toml")).expect("settings");
     assert!(text.contains("\n# deny = "), "{text}");
     let config = Config::read(&Root::at(dir.path())).expect("good settings");
@@ -146,13 +149,7 @@ fn the_first_boot_mounts_a_medium_and_uses_it() {
 /// What systemd says of the units as they are installed. Debian's own units, which they name, are not all here.
 #[test]
 fn systemd_finds_nothing_wrong() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let installed = Command::new(inputs::workspace().join("scripts/install-units.sh"))
-        .arg(dir.path())
-        .arg("/usr")
-        .status()
-        .expect("bash");
-    assert!(installed.success());
+    let dir = installed();
     let units = dir.path().join("usr/lib/systemd/system");
     let mut names: Vec<_> = fs::read_dir(&units)
         .expect("units")
@@ -253,13 +250,7 @@ fn a_kernel_that_is_installed_gets_its_drivers_and_is_checked() {
 /// The real apt reads the file, and runs the script after dpkg.
 #[test]
 fn apt_runs_the_hook_after_dpkg() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let installed = Command::new(inputs::workspace().join("scripts/install-units.sh"))
-        .arg(dir.path())
-        .arg("/usr")
-        .status()
-        .expect("bash");
-    assert!(installed.success());
+    let dir = installed();
     let conf = dir.path().join("etc/apt/apt.conf.d/70dkms-fetch");
     let output = Command::new("apt-config")
         .arg("dump")

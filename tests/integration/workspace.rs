@@ -13,6 +13,7 @@ use dkms_tests::inputs;
 fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     BTreeMap::from([
         ("dkms-support", BTreeSet::new()),
+        ("dkms-native", BTreeSet::new()),
         ("dkms-index", BTreeSet::new()),
         ("dkms-engine", BTreeSet::from(["dkms-support"])),
         (
@@ -25,11 +26,11 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ),
         (
             "dkms-tests",
-            BTreeSet::from(["dkms-index", "dkms-engine", "dkms-fetch", "dkms-repo"]),
+            BTreeSet::from(["dkms-index", "dkms-engine", "dkms-fetch", "dkms-repo", "dkms-native"]),
         ),
         (
             "dkms-fuzz-targets",
-            BTreeSet::from(["dkms-index", "dkms-engine", "dkms-fetch", "dkms-repo"]),
+            BTreeSet::from(["dkms-index", "dkms-engine", "dkms-fetch", "dkms-repo", "dkms-native"]),
         ),
     ])
 }

@@ -4,7 +4,6 @@ pub mod dkms;
 pub mod inputs;
 pub mod kernel_aliases;
 pub mod matcher;
-pub mod native;
 pub mod nginx;
 pub mod peer;
 pub mod process;

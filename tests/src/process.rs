@@ -12,6 +12,32 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
+/// Runs a program that is to succeed.
+///
+/// # Panics
+/// When it cannot be started or fails.
+#[track_caller]
+pub fn succeeds(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(output.status.success(), "{command:?}\n{}", said(&output));
+    output
+}
+
+/// Runs a program that is to end with `code` and to print all of `words`. Gives what it printed.
+///
+/// # Panics
+/// When it cannot be started, or ends or prints otherwise.
+#[track_caller]
+pub fn fails(command: &mut Command, code: i32, words: &[&str]) -> String {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(code), "{command:?}\n{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in\n{text}");
+    }
+    text
+}
+
 /// What a program printed on both outputs.
 #[must_use]
 pub fn said(output: &Output) -> String {

@@ -27,6 +27,23 @@ pub struct TestRepo {
 }
 
 impl TestRepo {
+    /// A filled, published repository of today, for programs that read the clock.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn of_today() -> Result<Self> {
+        Self::at(Timestamp::now(), Lifetimes::default())?.fill()
+    }
+
+    /// Stages a version of one more package.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn stage_moving(&self, version: &str) -> Result<()> {
+        let aliases = ["usb:v1234p0001d*dc*dsc*dp*ic*isc*ip*in*"];
+        self.stage("moving", version, "curated", &aliases).map(|_| ())
+    }
+
     /// An empty, published repository: root 2 of 2.
     ///
     /// # Errors

@@ -5,8 +5,6 @@
 
 mod limits;
 mod mutate;
-#[path = "../../src/native/mod.rs"]
-pub mod native;
 mod targets;
 
 pub use limits::INPUT_MAX_BYTES;

@@ -3,10 +3,10 @@
 use std::sync::{LazyLock, Mutex};
 
 use crate::bounded;
-use crate::native::Fnmatch;
 use dkms_index::keys::KeyBuilder;
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::Pattern;
+use dkms_native::Fnmatch;
 
 static FNMATCH: LazyLock<Mutex<Fnmatch>> = LazyLock::new(|| Mutex::new(Fnmatch::start()));
 /// glibc's matcher takes exponential time for many stars; longer inputs are only tried on ours.
