@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use dkms_engine::command::{Confined, find_program};
 use dkms_engine::package::KernelId;
 use dkms_engine::root::Root;
-use dkms_engine::tree::Tree;
+use dkms_engine::tree::{RecordedModule, Tree};
 
 /// The kernel's modules on which drivers of disks and of what is between disks and file systems depend.
 const STORAGE: [&str; 12] = [
@@ -34,33 +34,27 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// What is kept of its output.
 const OUTPUT_MAX_BYTES: u64 = 1 << 20;
 
+/// The names of the modules on the list of a kernel, in order.
+pub fn modules(tree: &Tree, kernel: &KernelId) -> BTreeSet<String> {
+    listed(tree, kernel).into_iter().map(|module| module.name).collect()
+}
+
 /// The modules that packages have installed for a kernel and that its initramfs has to have: those that depend on the kernel's code for
 /// storage, and all of a package whose dkms.conf has `REMAKE_INITRD=yes`.
-pub fn modules(tree: &Tree, kernel: &KernelId) -> Vec<String> {
-    let mut installed = BTreeSet::new();
-    let mut asked_for = BTreeSet::new();
+fn listed(tree: &Tree, kernel: &KernelId) -> Vec<RecordedModule> {
+    let mut modules = Vec::new();
     for package in tree.packages().iter().filter(|one| tree.is_installed(one, kernel)) {
-        let names = tree
-            .recorded_modules(package, kernel)
-            .into_iter()
-            .map(|module| module.name);
         let conf = fs::read_to_string(tree.source_dir(package).join("dkms.conf")).unwrap_or_default();
-        if asks(&conf) {
-            asked_for.extend(names);
-        } else {
-            installed.extend(names);
-        }
+        let is_asked_for = asks(&conf);
+        let recorded = tree.recorded_modules(package, kernel).into_iter();
+        modules.extend(recorded.map(|module| (module, is_asked_for)));
     }
-    if !installed.is_empty() {
+    if modules.iter().any(|(_, is_asked_for)| !is_asked_for) {
         let dep = tree.modules_dir(&kernel.release).join("modules.dep");
         let of_storage = for_storage(&fs::read_to_string(dep).unwrap_or_default());
-        asked_for.extend(
-            installed
-                .into_iter()
-                .filter(|name| of_storage.contains(&in_kernel(name))),
-        );
+        modules.retain(|(module, is_asked_for)| *is_asked_for || of_storage.contains(&in_kernel(&module.name)));
     }
-    asked_for.into_iter().collect()
+    modules.into_iter().map(|(module, _)| module).collect()
 }
 
 /// Whether a dkms.conf asks for it. The line is read as it stands there: nothing is evaluated for it.
@@ -110,21 +104,17 @@ impl Seen {
     pub fn of(tree: &Tree) -> Self {
         let mut kernels = BTreeMap::new();
         for kernel in tree.installed_kernels() {
-            let wanted = modules(tree, &kernel);
             let mut files = Vec::new();
-            for package in tree.packages().iter().filter(|one| tree.is_installed(one, &kernel)) {
-                for module in tree.recorded_modules(package, &kernel) {
-                    let path = tree.installed_file(&module, &kernel);
-                    let Some(path) = path.filter(|_| wanted.contains(&module.name)) else {
-                        continue;
-                    };
-                    if let Ok(about) = fs::metadata(&path) {
-                        files.push(SeenFile {
-                            path,
-                            length: about.len(),
-                            modified: about.modified().ok(),
-                        });
-                    }
+            for module in listed(tree, &kernel) {
+                let Some(path) = tree.installed_file(&module, &kernel) else {
+                    continue;
+                };
+                if let Ok(about) = fs::metadata(&path) {
+                    files.push(SeenFile {
+                        path,
+                        length: about.len(),
+                        modified: about.modified().ok(),
+                    });
                 }
             }
             if !files.is_empty() {

@@ -108,13 +108,12 @@ pub fn delegate_to(
     let _lock = recovery::lock(repository.path())?;
     let published = not_delegated(repository, vendor)?;
     check_targets_keys(repository, &published)?;
-    let (wanted, given) = (quorum.map_or(keys.len(), |quorum| quorum.keys), keys.len());
-    if wanted != given {
-        return Err(AuthorityError::KeyCount { wanted, given });
-    }
-    let threshold = quorum.map_or(1, |quorum| quorum.threshold);
+    let one_of_all = Quorum {
+        threshold: 1,
+        keys: keys.len(),
+    };
     let role = roles::of_vendor(vendor);
-    let (keys, role_keys) = distinct(init::with_threshold(keys, threshold)?)?;
+    let (keys, role_keys) = given_keys(keys, quorum.unwrap_or(one_of_all))?;
     for (number, id) in (1..).zip(&role_keys.keyids) {
         // So that later messages name the file that is needed.
         write_public(&repository.keys_dir(), &format!("{role}-{number}"), &keys[id])?;
@@ -125,8 +124,13 @@ pub fn delegate_to(
     publish_delegations(repository, &published, delegations, now)
 }
 
-/// The same keys, if each is another one: one key twice would count for two.
-fn distinct((keys, role_keys): (init::KeysById, RoleKeys)) -> Result<(init::KeysById, RoleKeys), AuthorityError> {
+/// The keys of a role, if there are as many as the quorum says and each is another one: one key twice would count for two.
+fn given_keys(keys: Vec<PublicKey>, quorum: Quorum) -> Result<(init::KeysById, RoleKeys), AuthorityError> {
+    let (wanted, given) = (quorum.keys, keys.len());
+    if wanted != given {
+        return Err(AuthorityError::KeyCount { wanted, given });
+    }
+    let (keys, role_keys) = init::with_threshold(keys, quorum.threshold)?;
     let ids = &role_keys.keyids;
     match (1..ids.len()).find(|&at| ids[..at].contains(&ids[at])) {
         Some(at) => Err(AuthorityError::SameKey(ids[at].clone())),
@@ -233,15 +237,11 @@ pub fn rotate_to(
             });
             return Ok(init::generate(&repository.keys_dir(), role, asked)?);
         }
-        let wanted = quorum.map_or(given.len(), |quorum| quorum.keys);
-        if wanted != given.len() {
-            return Err(AuthorityError::KeyCount {
-                wanted,
-                given: given.len(),
-            });
-        }
-        let threshold = quorum.map_or(old.threshold.min(wanted), |quorum| quorum.threshold);
-        distinct(init::with_threshold(given.clone(), threshold)?)
+        let as_before = Quorum {
+            threshold: old.threshold.min(given.len()),
+            keys: given.len(),
+        };
+        given_keys(given.clone(), quorum.unwrap_or(as_before))
     };
     if TOP_LEVEL.contains(&role) {
         let mut root = published.root.signed.clone();

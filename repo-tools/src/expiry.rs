@@ -42,26 +42,8 @@ pub fn lifetimes(
     now: Timestamp,
 ) -> Result<Vec<Lifetime>, PublishError> {
     let published = Published::load(&repository.public_dir())?;
-    let top = [
-        ("root", published.root.signed.version, published.root.signed.expires),
-        (
-            "snapshot",
-            published.snapshot.signed.version,
-            published.snapshot.signed.expires,
-        ),
-        (
-            "timestamp",
-            published.timestamp.signed.version,
-            published.timestamp.signed.expires,
-        ),
-    ];
-    let delegated = published
-        .roles
-        .iter()
-        .map(|(role, signed)| (role.as_str(), signed.signed.version, signed.signed.expires));
-    let mut lifetimes: Vec<Lifetime> = top
-        .into_iter()
-        .chain(delegated)
+    let mut lifetimes: Vec<Lifetime> = published
+        .signed()
         .map(|(role, version, expires)| {
             let days = i64::from(lifetime_days(role, &repository.config().expires_days));
             let soon = within_days.map_or(SignedDuration::from_hours(days * 24 / 3), |days| {

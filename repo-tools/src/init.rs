@@ -17,6 +17,7 @@ use dkms_index::trust::scope::CURATED;
 
 use crate::roles::{self, DELEGATED, TARGETS, TOP_LEVEL};
 use crate::signed::{Delegation, Delegations, RoleKeys, Root, SPEC_VERSION, SignError, Signed, expiry};
+use crate::store::FIRST_ROOT;
 
 /// `m/n`: m of n keys have to sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +151,7 @@ pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitErr
     write::write(&repository, &content, &release, now)?;
     // Written last: its presence says that the repository is complete.
     repository.save_config()?;
-    Ok(repository.public_dir().join("metadata/1.root.json"))
+    Ok(repository.public_dir().join(FIRST_ROOT))
 }
 
 /// Public keys by key id.

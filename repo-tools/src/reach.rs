@@ -23,6 +23,14 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    /// A file of this length and, in hex, this hash.
+    pub(crate) fn of(length: u64, sha256: Option<&String>) -> Self {
+        Self {
+            length: Some(length),
+            sha256: sha256.cloned(),
+        }
+    }
+
     /// Whether these are its bytes.
     pub(crate) fn is(&self, bytes: &[u8]) -> bool {
         let has_length = self.length.is_none_or(|length| length == bytes.len() as u64);
@@ -74,7 +82,7 @@ pub(crate) fn needed_by(
         let path = format!("metadata/{}.{file}", meta.version);
         // A role that an earlier snapshot named in this version named the same then.
         if needed
-            .insert(path.clone(), named(meta.length, meta.hashes.get("sha256")))
+            .insert(path.clone(), Named::of(meta.length, meta.hashes.get("sha256")))
             .is_some()
         {
             continue;
@@ -84,24 +92,20 @@ pub(crate) fn needed_by(
         };
         for (target, entry) in &role.signed.targets {
             let path = format!("targets/{}", entry.file_path(target));
-            let known = needed.insert(path.clone(), named(entry.length, entry.hashes.get("sha256")));
+            let known = needed.insert(path.clone(), Named::of(entry.length, entry.hashes.get("sha256")));
             if known.is_none() && is_manifest(target) {
                 let manifest = read::<Manifest>(tree, &path, is_current)?;
                 needed.extend(manifest.map(|m| {
                     let bundle = m.bundle;
-                    (bundle_path(&bundle.sha256), named(bundle.length, Some(&bundle.sha256)))
+                    (
+                        bundle_path(&bundle.sha256),
+                        Named::of(bundle.length, Some(&bundle.sha256)),
+                    )
                 }));
             }
         }
     }
     Ok(())
-}
-
-fn named(length: u64, sha256: Option<&String>) -> Named {
-    Named {
-        length: Some(length),
-        sha256: sha256.cloned(),
-    }
 }
 
 /// Whether a target path is that of a manifest.

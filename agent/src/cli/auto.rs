@@ -169,15 +169,20 @@ fn retire(
     // What was installed now is looked at too.
     let new = view.machine.survey(&survey.kernel.release, &view.tree, &noted)?;
     let old = view.machine.survey(running, &view.tree, &noted)?;
+    let retired = find_retired(&new.installed, &new.claims, &old.claims);
+    if retired.is_empty() {
+        *survey = new;
+        return Ok(());
+    }
     let held = records.holds()?;
     let worker = work.worker();
     let mut session = worker.removal_session();
-    for retired in find_retired(&new.installed, &new.claims, &old.claims) {
-        let Retired {
-            name,
-            dkms_version,
-            module,
-        } = &retired;
+    for Retired {
+        name,
+        dkms_version,
+        module,
+    } in &retired
+    {
         let is_ours = noted
             .iter()
             .any(|one| one.package == *name && one.dkms_version == *dkms_version);

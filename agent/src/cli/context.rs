@@ -17,6 +17,7 @@ use super::failure::Failure;
 use crate::candidate::Rules;
 use crate::config::{self, Config};
 use crate::device::{self, Device};
+use crate::exit::Exit;
 use crate::host::{self, Host};
 use crate::lock::RunLock;
 use crate::report::progress::{ProgressEvent, Reporter};
@@ -102,6 +103,15 @@ impl Context {
     /// How long the run has taken, in milliseconds.
     pub(super) fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How a run that succeeded ends: whether it changed something counts only where that was asked for.
+    pub(super) fn exit(&self, changed: bool) -> Exit {
+        if changed && self.options.detailed_exitcode {
+            Exit::Changed
+        } else {
+            Exit::Converged
+        }
     }
 
     /// The root directory.

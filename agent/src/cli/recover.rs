@@ -21,11 +21,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         take_back(context, &Records::open(&context.paths)?)?
     };
     let has_changed = !quarantined.is_empty() || !undone.is_empty();
-    let exit = if has_changed && context.options.detailed_exitcode {
-        Exit::Changed
-    } else {
-        Exit::Converged
-    };
+    let exit = context.exit(has_changed);
     if context.options.json {
         let undone: Vec<_> = undone.iter().map(rollback::document).collect();
         let body = json!({ "check": check, "quarantined": quarantined, "undone": undone });

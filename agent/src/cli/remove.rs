@@ -37,7 +37,7 @@ pub(super) fn run(context: &Context, names: &[String], hold: bool) -> Result<Exi
     }
     require_unneeded(context, &tree, &found)?;
     if context.options.check {
-        return Ok(finish(context, &found, "would remove", changed(context)));
+        return Ok(finish(context, &found, "would remove", context.exit(true)));
     }
     let _run = context.writer()?;
     let records = Records::open(&context.paths)?;
@@ -65,7 +65,7 @@ pub(super) fn run(context: &Context, names: &[String], hold: bool) -> Result<Exi
     let exit = if unloaded.in_use {
         Exit::Pending
     } else {
-        changed(context)
+        context.exit(true)
     };
     drop(work);
     initramfs::renew(context, &tree, &seen);
@@ -137,14 +137,6 @@ fn finish(context: &Context, packages: &[DkmsId], done: &str, exit: Exit) -> Exi
     exit
 }
 
-fn changed(context: &Context) -> Exit {
-    if context.options.detailed_exitcode {
-        Exit::Changed
-    } else {
-        Exit::Converged
-    }
-}
-
 /// The versions in the tree that a person means: by the tree's version or the index's.
 fn find(tree: &Tree, records: &Records, text: &str) -> Result<Vec<DkmsId>, Failure> {
     let (mut name, wanted) = packages::parse(text);
@@ -184,6 +176,11 @@ fn unload_running(context: &Context, tree: &Tree, package: &DkmsId, kernels: &[K
     if tree.installed_version(&package.module, kernel).as_ref() != Some(&package.version) {
         return Ok(Unloaded::default());
     }
+    unload(context, tree, package, kernel)
+}
+
+/// Takes the modules of a build out of the running kernel, which is this one.
+pub(super) fn unload(context: &Context, tree: &Tree, package: &DkmsId, kernel: &KernelId) -> Result<Unloaded, Failure> {
     let modules = tree.recorded_modules(package, kernel);
     let modules: Vec<String> = modules.into_iter().map(|module| module.name).collect();
     let devices = device::scan()?;

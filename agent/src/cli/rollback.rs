@@ -13,10 +13,10 @@ use super::context::Context;
 use super::failure::Failure;
 use super::sync::{self, Opened};
 use super::view::View;
-use super::{initramfs, runtime, work};
-use crate::apply::{self, Done, Goal, Loader, Unloaded, Worker};
+use super::{initramfs, remove, runtime, work};
+use crate::apply::{self, Done, Goal, Unloaded, Worker};
 use crate::candidate::Offer;
-use crate::device::{self, Device};
+use crate::device::Device;
 use crate::exit::Exit;
 use crate::initramfs::Seen;
 use crate::plan;
@@ -61,7 +61,7 @@ pub(super) fn run(context: &Context, entry: Option<u32>) -> Result<Exit, Failure
     if check {
         let steps = steps(context, &tree, &records, entry)?;
         require_all(&steps)?;
-        return Ok(finish(context, entry, &steps, changed(context, &steps)));
+        return Ok(finish(context, entry, &steps, context.exit(!steps.is_empty())));
     }
     let work = work::begin(context, &tree, &records)?;
     let steps = steps(context, &tree, &records, entry)?;
@@ -77,7 +77,7 @@ pub(super) fn run(context: &Context, entry: Option<u32>) -> Result<Exit, Failure
         Exit::Converged | Exit::Pending => {
             let in_use = carry_out(context, &worker, &tree, &records, &steps, &why(entry))?;
             match work::exit_of_work(&fetched) {
-                Exit::Converged if !in_use => changed(context, &steps),
+                Exit::Converged if !in_use => context.exit(!steps.is_empty()),
                 _ => Exit::Pending,
             }
         }
@@ -342,29 +342,11 @@ fn unload(context: &Context, tree: &Tree, package: &DkmsId, kernel: &KernelId) -
     if context.host.running.as_ref() != Some(&kernel.release) {
         return Ok(Unloaded::default());
     }
-    let modules = tree.recorded_modules(package, kernel);
-    let modules: Vec<String> = modules.into_iter().map(|module| module.name).collect();
-    let devices = device::scan()?;
-    let loader = Loader::default();
-    Ok(apply::unload(
-        &loader,
-        context.root(),
-        &modules,
-        &devices,
-        &context.reporter,
-    ))
+    remove::unload(context, tree, package, kernel)
 }
 
 fn why(entry: u32) -> String {
     format!("taken back to entry {entry} of the history")
-}
-
-fn changed(context: &Context, steps: &[Step]) -> Exit {
-    if context.options.detailed_exitcode && !steps.is_empty() {
-        Exit::Changed
-    } else {
-        Exit::Converged
-    }
 }
 
 /// What a step changes, for JSON.

@@ -181,11 +181,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
             detail: String::new(),
         })?;
     }
-    let exit = if changed && context.options.detailed_exitcode {
-        Exit::Changed
-    } else {
-        Exit::Converged
-    };
+    let exit = context.exit(changed);
     if context.options.json {
         let repositories = context.index()?.summaries()?;
         print_json(&Document::new("sync", exit, Answer { changed, repositories }));

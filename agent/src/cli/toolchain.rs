@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::failure::Failure;
 use super::view::View;
-use crate::config::{Keep, Toolchain};
+use crate::config::Toolchain;
 use crate::report::progress::ProgressEvent;
 use crate::state::records::Records;
 use crate::survey::Survey;
@@ -64,7 +64,7 @@ pub(super) fn preview(context: &Context, survey: &Survey) {
 
 /// Takes away what was installed, this time or before, unless it is to stay.
 pub(super) fn take_away(context: &Context) {
-    if context.config.policy.toolchain_keep == Keep(true) {
+    if context.config.policy.toolchain_keep != Some(false) {
         return;
     }
     match toolchain::take_away(&apt(context), &context.paths.toolchain()) {

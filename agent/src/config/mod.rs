@@ -21,7 +21,7 @@ use crate::files;
 pub use directories::VENDOR_DIR;
 pub use network::{Network, Seconds};
 pub(crate) use policy::glob_matches;
-pub use policy::{HealthyTarget, Keep, Policy, PolicyRule, Toolchain};
+pub use policy::{HealthyTarget, Policy, PolicyRule, Toolchain};
 pub(crate) use repository::mirror;
 pub use repository::{Name, Repository};
 

@@ -45,8 +45,8 @@ pub struct Policy {
     pub healthy_target: HealthyTarget,
     /// Whether a run may install what a build lacks; where nothing is said, only one with `--install-toolchain`.
     pub toolchain: Option<Toolchain>,
-    /// Whether what was installed for builds stays.
-    pub toolchain_keep: Keep,
+    /// Whether what was installed for builds stays: it does where nothing is said.
+    pub toolchain_keep: Option<bool>,
     /// How long servers may keep a run waiting.
     pub network: Network,
 }
@@ -75,16 +75,6 @@ pub enum Toolchain {
     Install,
     /// It may not, whatever the command line says.
     Never,
-}
-
-/// Whether what was installed for builds stays: it does where nothing is said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct Keep(pub bool);
-
-impl Default for Keep {
-    fn default() -> Self {
-        Self(true)
-    }
 }
 
 /// The systemd target that a healthy boot reaches.

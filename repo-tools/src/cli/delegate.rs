@@ -83,19 +83,10 @@ pub(super) fn run_roles(_: RolesArgs, context: &Context) -> Result<(), Failure> 
     let published = Published::load(&context.repository()?.public_dir())?;
     let delegations = published.delegations();
     let mut rows = Vec::new();
-    for (role, keys) in &published.root.signed.roles {
-        let (version, expires) = match role.as_str() {
-            "root" => (published.root.signed.version, published.root.signed.expires),
-            "snapshot" => (published.snapshot.signed.version, published.snapshot.signed.expires),
-            "timestamp" => (published.timestamp.signed.version, published.timestamp.signed.expires),
-            _ => continue,
-        };
-        rows.push((role.as_str(), version, Some(expires), Some(keys)));
-    }
-    for (role, signed) in &published.roles {
-        let delegated = delegations.roles.iter().find(|d| d.name == *role).map(|d| &d.keys);
+    for (role, version, expires) in published.signed() {
+        let delegated = delegations.roles.iter().find(|d| d.name == role).map(|d| &d.keys);
         let keys = delegated.or_else(|| published.root.signed.roles.get(role));
-        rows.push((role.as_str(), signed.signed.version, Some(signed.signed.expires), keys));
+        rows.push((role, version, Some(expires), keys));
     }
     // Delegated, and nothing is signed yet.
     for delegation in &delegations.roles {

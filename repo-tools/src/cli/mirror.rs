@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use dkms_index::modalias::VendorId;
 
-use super::push::{Bar, runtime, tell};
+use super::push::{Bar, open_target, runtime, tell};
 use super::{Context, Failure, print};
 use crate::files;
 use crate::mirror::{Choice, mirror};
 use crate::push::Options;
-use crate::store::{Address, Store};
+use crate::store::{Address, FIRST_ROOT, Store};
 
 /// Copies a published repository, whole or in part, and verifies it on the way as a machine would.
 ///
@@ -68,11 +68,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         replace: args.replace,
     };
     let from = Store::open(&args.source)?;
-    let to = if args.dry_run {
-        Store::open(&args.target)?
-    } else {
-        Store::open_to_write(&args.target)?
-    };
+    let to = open_target(&args.target, args.dry_run)?;
     let bar = Bar::new(to.address(), args.dry_run || context.json);
     let copied = runtime()?.block_on(mirror(
         &from,
@@ -103,5 +99,5 @@ pub(super) fn pinned_root(given: Option<&Path>, context: &Context) -> Result<Vec
             "give the root that machines have pinned: --from ROOT.JSON, or the repository's directory: -C DIR",
         )
     })?;
-    Ok(files::read(&repository.public_dir().join("metadata/1.root.json"))?)
+    Ok(files::read(&repository.public_dir().join(FIRST_ROOT))?)
 }

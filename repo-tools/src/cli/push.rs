@@ -8,7 +8,7 @@ use super::{Context, Failure};
 use crate::push::{self, Options, Progress, PushError, Pushed, Source};
 use crate::recovery;
 use crate::repository::Repository;
-use crate::store::{Address, Store};
+use crate::store::{Address, Store, StoreError};
 use crate::verify::Tree;
 
 /// Where else a publication goes.
@@ -73,18 +73,22 @@ pub(super) fn push_tree(
 
 fn push_one(tree: &Tree, address: &Address, options: Options, context: &Context) -> Result<Pushed, Failure> {
     let runtime = runtime()?;
-    let store = if options.dry_run {
-        Store::open(address)
-    } else {
-        Store::open_to_write(address)
-    };
-    let store = store.map_err(PushError::from)?;
+    let store = open_target(address, options.dry_run).map_err(PushError::from)?;
     let bar = Bar::new(store.address(), options.dry_run || context.json);
     let pushed = runtime.block_on(push::push(&Source::of(tree), &store, options, &|progress| {
         bar.take(progress)
     }));
     bar.finish();
     Ok(pushed?)
+}
+
+/// Opens a target. A dry run makes no directory, and waits for nobody.
+pub(super) fn open_target(address: &Address, is_dry_run: bool) -> Result<Store, StoreError> {
+    if is_dry_run {
+        Store::open(address)
+    } else {
+        Store::open_to_write(address)
+    }
 }
 
 /// What requests run on.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Context, Failure, print};
+use crate::store::FIRST_ROOT;
 use crate::verify::verify;
 
 /// Verifies the published tree as a client would: all signatures, manifests and bundles.
@@ -22,7 +23,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         Some(public) => public,
         None => context.repository()?.public_dir(),
     };
-    let root = args.from.unwrap_or_else(|| public.join("metadata/1.root.json"));
+    let root = args.from.unwrap_or_else(|| public.join(FIRST_ROOT));
     let verified = verify(&public, &root, context.now)?;
     if context.json {
         print::json(&verified);

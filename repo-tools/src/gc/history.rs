@@ -17,11 +17,7 @@ use crate::verify::Tree;
 pub(super) fn history(public: &Path) -> Result<Vec<Past>, PublishError> {
     let metadata = public.join("metadata");
     let timestamp: Signed<signed::Timestamp> = reach::must(&Tree::at(public), "metadata/timestamp.json")?;
-    let current = timestamp
-        .signed
-        .meta
-        .get("snapshot.json")
-        .map_or(0, |meta| meta.version);
+    let current = timestamp.signed.snapshot_version();
     let mut versions = Vec::new();
     for entry in fs::read_dir(&metadata).map_err(FileError::on("list", &metadata))? {
         let name = entry.map_err(FileError::on("list", &metadata))?.file_name();

@@ -43,11 +43,7 @@ impl Choice {
     }
 
     fn takes(&self, package: &PackageRecord) -> bool {
-        let patterns: Vec<Pattern> = package
-            .patterns
-            .iter()
-            .filter_map(|text| Pattern::parse(text).ok())
-            .collect();
+        let mut patterns = package.patterns.iter().filter_map(|text| Pattern::parse(text).ok());
         let of_bus = |pattern: &Pattern| {
             let bus = pattern.bus();
             self.buses.iter().any(|wanted| bus == Some(wanted.as_bytes()))
@@ -56,7 +52,7 @@ impl Choice {
         let is_open = self.buses.is_empty() && self.vendors.is_empty() && self.packages.is_empty();
         let is_for = is_open
             || self.packages.contains(&package.name)
-            || patterns.iter().any(|pattern| of_bus(pattern) || of_vendor(pattern));
+            || patterns.any(|pattern| of_bus(&pattern) || of_vendor(&pattern));
         is_for && self.builds(package)
     }
 

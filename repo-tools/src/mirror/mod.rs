@@ -19,7 +19,7 @@ use crate::publish::PublishError;
 use crate::push::{self, Options, Progress, PushError, Pushed, Source};
 use crate::reach::{self, Named};
 use crate::signed::{self, Signed, Snapshot, Targets};
-use crate::store::{Store, StoreError, TIMESTAMP};
+use crate::store::{FIRST_ROOT, Store, StoreError, TIMESTAMP};
 use crate::verify::Tree;
 
 pub use choice::Choice;
@@ -137,8 +137,7 @@ pub async fn read_state(
         source,
     };
     // The first root is part of a mirror, also where a later one is pinned.
-    let first = "metadata/1.root.json";
-    gathered.fetch(first, push::MOST_BYTES).await?;
+    gathered.fetch(FIRST_ROOT, push::MOST_BYTES).await?;
     let mut refresh = Refresh::start(pinned_root, Kept::new(), now, expiry).map_err(trust)?;
     while let Some(want) = refresh.want() {
         let bytes = gathered.fetch(&want.path, want.max_bytes).await?;
@@ -220,17 +219,10 @@ async fn gather(
     is_all: bool,
 ) -> Result<Tree, MirrorError> {
     let timestamp: Signed<signed::Timestamp> = reach::must(&tree, TIMESTAMP)?;
-    let version = timestamp
-        .signed
-        .meta
-        .get("snapshot.json")
-        .map_or(0, |meta| meta.version);
+    let version = timestamp.signed.snapshot_version();
     let snapshot: Signed<Snapshot> = reach::must(&tree, &format!("metadata/{version}.snapshot.json"))?;
     let roles = snapshot.signed.meta.iter().map(|(file, meta)| {
-        let content = Named {
-            length: Some(meta.length),
-            sha256: meta.hashes.get("sha256").cloned(),
-        };
+        let content = Named::of(meta.length, meta.hashes.get("sha256"));
         (format!("metadata/{}.{file}", meta.version), content)
     });
     let tree = add(from, to, tree, roles.collect()).await?;
@@ -239,10 +231,7 @@ async fn gather(
         let role: Signed<Targets> = reach::must(&tree, &format!("metadata/{}.{file}", meta.version))?;
         for (target, entry) in &role.signed.targets {
             if is_all || !reach::is_manifest(target) || manifests.contains(target.as_str()) {
-                let content = Named {
-                    length: Some(entry.length),
-                    sha256: entry.hashes.get("sha256").cloned(),
-                };
+                let content = Named::of(entry.length, entry.hashes.get("sha256"));
                 targets.push((format!("targets/{}", entry.file_path(target)), content));
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use jiff::Timestamp as Time;
 use serde::de::DeserializeOwned;
 
 use super::PublishError;
@@ -29,7 +30,7 @@ impl Published {
         let metadata = public.join("metadata");
         let root = read(&metadata, &format!("{}.root.json", newest_root(&metadata)?))?;
         let timestamp: Signed<Timestamp> = read(&metadata, "timestamp.json")?;
-        let version = timestamp.signed.meta.get("snapshot.json").map_or(0, |m| m.version);
+        let version = timestamp.signed.snapshot_version();
         let snapshot: Signed<Snapshot> = read(&metadata, &format!("{version}.snapshot.json"))?;
         let mut roles = BTreeMap::new();
         for (file, meta) in &snapshot.signed.meta {
@@ -44,6 +45,20 @@ impl Published {
             snapshot,
             timestamp,
         })
+    }
+
+    /// Every role that has signed something, with the version and the end of the lifetime of that: those of the root, then `targets` and all
+    /// that it delegates to.
+    pub fn signed(&self) -> impl Iterator<Item = (&str, u64, Time)> {
+        let (root, snapshot, timestamp) = (&self.root.signed, &self.snapshot.signed, &self.timestamp.signed);
+        let roles = self.roles.iter().map(|(role, signed)| (role.as_str(), &signed.signed));
+        [
+            ("root", root.version, root.expires),
+            ("snapshot", snapshot.version, snapshot.expires),
+            ("timestamp", timestamp.version, timestamp.expires),
+        ]
+        .into_iter()
+        .chain(roles.map(|(role, signed)| (role, signed.version, signed.expires)))
     }
 
     /// Whom `targets` delegates to.

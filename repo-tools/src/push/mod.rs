@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::publish::PublishError;
 use crate::reach::{self, Named};
 use crate::signed::{self, Signed};
-use crate::store::{Found, Store, StoreError, TIMESTAMP, Written};
+use crate::store::{FIRST_ROOT, Found, Store, StoreError, TIMESTAMP, Written};
 use crate::verify::Tree;
 
 use order::Phase;
@@ -257,8 +257,8 @@ pub async fn push(
 
 /// Another first root is another repository, whose machines would refuse everything of ours.
 async fn check_root(wanted: &Wanted, store: &Store) -> Result<Option<Conflict>, StoreError> {
-    let found = store.read("metadata/1.root.json", MOST_BYTES).await?;
-    let first = wanted.files.get("metadata/1.root.json");
+    let found = store.read(FIRST_ROOT, MOST_BYTES).await?;
+    let first = wanted.files.get(FIRST_ROOT);
     Ok(match (found, first) {
         (Some(found), Some(first)) if !first.is(&found.bytes) => Some(Conflict::OtherRepository),
         _ => None,

@@ -30,11 +30,7 @@ impl Mark {
     pub fn of(timestamp: &Signed<signed::Timestamp>) -> Self {
         Self {
             timestamp: timestamp.signed.version,
-            snapshot: timestamp
-                .signed
-                .meta
-                .get("snapshot.json")
-                .map_or(0, |meta| meta.version),
+            snapshot: timestamp.signed.snapshot_version(),
             issued: timestamp.signed.issued,
         }
     }
@@ -122,11 +118,8 @@ impl Wanted {
         let mut files = BTreeMap::new();
         reach::needed_by(tree, mark.snapshot, !is_partial, &mut files)?;
         files.retain(|path, _| !is_partial || !reach::is_manifest_file(path) || tree.has(path));
-        if let Some(meta) = signed.signed.meta.get("snapshot.json") {
-            let content = Named {
-                length: Some(meta.length),
-                sha256: meta.hashes.get("sha256").cloned(),
-            };
+        if let Some(meta) = signed.signed.snapshot() {
+            let content = Named::of(meta.length, meta.hashes.get("sha256"));
             files.insert(format!("metadata/{}.snapshot.json", meta.version), content);
         }
         for path in (1..)
@@ -134,10 +127,7 @@ impl Wanted {
             .take_while(|path| tree.has(path))
         {
             let bytes = tree.read(&path)?;
-            let content = Named {
-                length: Some(bytes.len() as u64),
-                sha256: Some(reach::sha256_of(&bytes)),
-            };
+            let content = Named::of(bytes.len() as u64, Some(&reach::sha256_of(&bytes)));
             files.insert(path, content);
         }
         Ok(Self {
@@ -215,7 +205,7 @@ impl Theirs {
         let mut known = BTreeMap::new();
         if tree.has(&path) {
             let own = reach::sha256_of(&tree.read(&path).map_err(PublishError::from)?);
-            let meta = signed.signed.meta.get("snapshot.json");
+            let meta = signed.signed.snapshot();
             if meta.and_then(|meta| meta.hashes.get("sha256")) != Some(&own) {
                 return Ok(Err(diverged));
             }

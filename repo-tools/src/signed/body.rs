@@ -205,6 +205,18 @@ pub struct Timestamp {
     pub meta: BTreeMap<String, Meta>,
 }
 
+impl Timestamp {
+    /// What it says of the snapshot; none where somebody else wrote something else.
+    pub fn snapshot(&self) -> Option<&Meta> {
+        self.meta.get("snapshot.json")
+    }
+
+    /// The version of the snapshot; 0 where it names none.
+    pub fn snapshot_version(&self) -> u64 {
+        self.snapshot().map_or(0, |meta| meta.version)
+    }
+}
+
 fn sha256(bytes: &[u8]) -> BTreeMap<String, String> {
     BTreeMap::from([("sha256".to_owned(), hex::encode(Sha256::digest(bytes)))])
 }

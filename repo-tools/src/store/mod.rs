@@ -21,6 +21,9 @@ use objects::Objects;
 /// The one file that changes under its name.
 pub const TIMESTAMP: &str = "metadata/timestamp.json";
 
+/// The first root: which repository it is.
+pub const FIRST_ROOT: &str = "metadata/1.root.json";
+
 /// A place with files by path, such as `metadata/timestamp.json`.
 #[derive(Debug)]
 pub struct Store {
