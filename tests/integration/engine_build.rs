@@ -16,7 +16,7 @@ use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::recovery::lock_and_recover;
 use dkms_engine::root::Root;
 use dkms_engine::script::ScriptConsent;
-use dkms_engine::tree::{AddOptions, Filter, State, Tree, TreeLock};
+use dkms_engine::tree::{AddOptions, Authority, Filter, State, Tree, TreeLock};
 use dkms_tests::{inputs, sources};
 
 /// Trees of their own on the running system, and the two kernels.
@@ -255,6 +255,46 @@ fn real_packages_on_both_kernels_are_read_by_dkms() {
         .filter(|entry| entry.path().to_string_lossy().contains(".ko") || entry.file_name() == "updates")
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn who_signed_a_source_is_noted_until_it_is_removed_or_replaced() {
+    let world = World::new();
+    let lock = world.lock();
+    let by_hand = world.add(&lock, &sources::own("edu"));
+    let signer = Authority::Signer("main by-id/pci-10ec".into());
+    let options = AddOptions {
+        authority: signer.clone(),
+        ..AddOptions::default()
+    };
+    let ctx = ConfContext::for_kernel(&world.kernels[0]);
+    let add = || {
+        let added = world
+            .tree
+            .add_directory(&lock, &sources::own("hello"), &ctx, &options, &());
+        added.expect("adds").package
+    };
+    let signed = add();
+    assert_eq!(world.tree.authority(&by_hand), Some(Authority::Administrator));
+    assert_eq!(world.tree.authority(&signed), Some(signer.clone()));
+    // Debian's dkms passes the note over.
+    let mut lines = world.status();
+    lines.sort();
+    assert_eq!(lines, world.dkms_status());
+    assert_eq!(lines.len(), 2, "{lines:?}");
+
+    // Another source in its place is not what was signed.
+    world
+        .tree
+        .replace_source(&lock, &signed, &sources::own("hello"))
+        .expect("replaces");
+    assert_eq!(world.tree.authority(&signed), Some(Authority::Administrator));
+    world.tree.note_authority(&lock, &signed, &signer).expect("notes");
+    let dir = world.tree.version_dir(&signed);
+    assert!(world.session(&lock).remove(&signed, &[]).expect("removes"));
+    assert!(!dir.exists());
+    assert_eq!(world.add(&lock, &sources::own("hello")), signed);
+    assert_eq!(world.tree.authority(&signed), Some(Authority::Administrator));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use dkms_engine::install::Session as InstallSession;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::sandbox::take::remove_tree;
 use dkms_engine::script::ScriptConsent;
-use dkms_engine::tree::{AddError, AddOptions};
+use dkms_engine::tree::{AddError, AddOptions, Authority};
 use dkms_support::chain;
 
 use super::authority;
@@ -53,8 +53,10 @@ pub(super) fn add(
     let there = tree.source_tree().join(package.dashed());
     let is_there = fs::symlink_metadata(&there).is_ok();
     let is_same = is_there && same_tree(obtained.source.path(), &there).unwrap_or(false);
+    let authority = signer(offer);
     if is_same && tree.is_added(package) {
         session.allow_scripts(package, scripts);
+        note_signer(worker, package, &authority)?;
         return Ok(Origin::Existing);
     }
     if !is_same {
@@ -73,6 +75,7 @@ pub(super) fn add(
         scripts: ScriptConsent::Named([(package.clone(), scripts.clone())].into()),
         // In this tree a package of another role has its name.
         called: (package.module != offer.name).then(|| package.clone()),
+        authority,
     };
     session.allow_scripts(package, scripts);
     let context = tree.context(package, kernel);
@@ -103,6 +106,25 @@ pub(super) fn add(
     };
     remove_unused(worker, package, origin);
     Err(failure)
+}
+
+/// Who signed a package: roles of different repositories have different keys, whatever their directories are called.
+fn signer(offer: &OfferId) -> Authority {
+    Authority::Signer(format!("{} {}", offer.repository, offer.scope))
+}
+
+/// Notes who signed a source that is in the tree already, if this program put it there: an earlier version of it made no such notes.
+fn note_signer(worker: &Worker<'_>, package: &DkmsId, authority: &Authority) -> Result<(), Failure> {
+    let ours = worker.records.source_of(&package.dashed());
+    let is_ours = ours.map_err(|error| state_failure(&error))?.is_some();
+    if !is_ours || worker.tree.authority(package).as_ref() == Some(authority) {
+        return Ok(());
+    }
+    let noted = worker.tree.note_authority(worker.lock, package, authority);
+    noted.map_err(|error| Failure {
+        hint: error.hint(),
+        ..Failure::of(Cause::Machine, chain(&error))
+    })
 }
 
 /// Takes the other source of `package` out of the tree, if this program put it there.

@@ -187,9 +187,21 @@ fn packages_of_one_name_of_two_vendors_are_both_installed() {
     story
         .run(&["status"])
         .assert(0, &["edu 1.0 kernel", "edu.pci-10ec 999 kernel"]);
+    // Who signed is noted where only root writes.
+    let note = |package: &str| story.path(&format!("var/lib/dkms/{package}/.authority"));
+    let noted = |package: &str| fs::read_to_string(note(package)).expect("a note");
+    assert_eq!(noted("edu/1.0"), "test by-id/pci-1234\n");
+    assert_eq!(noted("edu.pci-10ec/999"), "test by-id/pci-10ec\n");
     story
         .auto(&["--detailed-exitcode"])
         .assert(0, &["2 devices: 2 installed"]);
+    // What an earlier version added has none, and gets it when it is installed again.
+    fs::remove_file(note("edu/1.0")).expect("a note");
+    let mark = format!("var/lib/dkms/edu/kernel-{}-{}", story.kernel, std::env::consts::ARCH);
+    fs::remove_file(story.path(&mark)).expect("a mark");
+    fs::remove_file(story.module("edu")).expect("a module");
+    story.auto(&[]).assert(0, &["2 devices: 2 installed"]);
+    assert_eq!(noted("edu/1.0"), "test by-id/pci-1234\n");
     story
         .run(&["remove", "edu.pci-10ec"])
         .assert(0, &["removed edu.pci-10ec/999"]);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Tree, TreeError, TreeLock};
+use super::{Authority, Tree, TreeError, TreeLock};
 use crate::conf::{
     ConfContext, ConfError, ConfProblem, ConfWarning, DkmsConf, FirstEvaluation, WrittenFile, evaluate_first,
 };
@@ -125,6 +125,8 @@ pub struct AddOptions {
     pub scripts: ScriptConsent,
     /// What a directory's package is called, in place of what its dkms.conf says.
     pub called: Option<DkmsId>,
+    /// Who answers for the source.
+    pub authority: Authority,
 }
 
 /// A source that is now known.
@@ -248,12 +250,15 @@ impl Tree {
         conf.tell_warnings(&self.source_tree().join(package.dashed()), sink);
         let write = || -> io::Result<()> {
             fs::create_dir_all(dir.join("build"))?;
+            // Before the link, so that no source is ever without its note.
+            self.write_authority(package, &options.authority)?;
             symlink(&target, dir.join("source"))?;
             sync_dir(&dir)
         };
         if let Err(error) = write() {
             // The first error is the one that is reported.
             let _ = remove_any(&dir.join("source"));
+            let _ = self.write_authority(package, &Authority::Administrator);
             remove_empty_dirs(&dir.join("build"), self.path());
             return Err(TreeError::io("create", &dir)(error).into());
         }

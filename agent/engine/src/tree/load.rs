@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::add::replace_dir;
-use super::{Tree, TreeError, TreeLock};
+use super::{Authority, Tree, TreeError, TreeLock};
 use crate::conf::{ConfContext, evaluate_first};
 use crate::fsutil::{copy_tree, remove_any, replace_path, sync_dir, sync_tree};
 use crate::package::{DkmsId, KernelId};
@@ -71,6 +71,9 @@ impl Tree {
     /// When files cannot be read or written; the old source stays then.
     pub fn replace_source(&self, _lock: &TreeLock, package: &DkmsId, from: &Path) -> Result<(), TreeError> {
         let to = self.source_tree().join(package.dashed());
+        // Whoever signed the old source has not signed this one.
+        self.write_authority(package, &Authority::Administrator)
+            .map_err(TreeError::io("change the authority of", &to))?;
         replace_dir(from, &to).map_err(TreeError::io("copy the source to", &to))?;
         // A package that had only a conf gets the link that others have.
         let link = self.source_link(package);

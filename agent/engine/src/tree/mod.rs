@@ -1,9 +1,10 @@
 //! `/var/lib/dkms` on disk: which sources are known, what was built of them, and what is installed.
 //!
 //! The layout is DKMS's own, so that other implementations read it. Our additions have names that those ignore:
-//! `.lock`, `.sandbox`, `.work/`, `.journal/`, `V/.failed/`, and `build.json` beside a build's log.
+//! `.lock`, `.sandbox`, `.work/`, `.journal/`, `V/.failed/`, `V/.authority`, and `build.json` beside a build's log.
 
 mod add;
+mod authority;
 mod depends;
 mod load;
 mod lock;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use add::sweep_unfinished;
 pub use add::{AddError, AddOptions, Added};
+pub use authority::Authority;
 pub use lock::TreeLock;
 pub use record::{BuildKey, BuildRecord, FailureRecord, Mark, RecordedModule};
 pub use status::{Failure, Filter, State, Status, WeakStatus};

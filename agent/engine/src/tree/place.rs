@@ -121,7 +121,7 @@ mod tests {
             let options = AddOptions {
                 force,
                 scripts: crate::script::ScriptConsent::None,
-                called: None,
+                ..AddOptions::default()
             };
             self.tree
                 .add_directory(&lock, dir, &self.tree.context(&nothing, &kernel), &options, &())

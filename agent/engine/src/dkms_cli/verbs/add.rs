@@ -56,7 +56,7 @@ fn add(session: &Session, lock: &TreeLock, subject: &Subject) -> Result<DkmsId, 
     let options = AddOptions {
         force: session.settings.force,
         scripts: ScriptConsent::All,
-        called: None,
+        ..AddOptions::default()
     };
     let (tree, screen, context) = (&session.tree, &session.screen, context(session));
     let added = match subject {

@@ -199,7 +199,7 @@ fn register(session: &Session, lock: &TreeLock, package: &DkmsId, unpacked: &Unp
     let options = AddOptions {
         force: session.settings.force,
         scripts: ScriptConsent::All,
-        called: None,
+        ..AddOptions::default()
     };
     let added = if unpacked.has_source {
         tree.add_directory(lock, &unpacked.conf_dir, &context(session), &options, &session.screen)
