@@ -357,3 +357,30 @@ fn packages_and_kernels_call_the_glue() {
     assert_eq!(state(&machine), "");
     assert_eq!(machine.snapshot().files("modules").count(), 0);
 }
+
+#[test]
+fn match_installs_what_others_need_first() {
+    let machine = machine();
+    let first = Hello::quick("zfirst", "1");
+    // It needs what comes after it by name.
+    let second = Hello::quick("asecond", "1").with("BUILD_DEPENDS[0]=zfirst");
+    for package in [&first, &second] {
+        package.put(&machine);
+        dkms(&machine, 0, &format!("install {}/1 -k K1", package.name));
+    }
+    let [k1, k2] = inputs::kernels();
+    let outcome = machine.dkms(&["match", "--templatekernel", &k1, "-k", &k2]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let line = |part: &str| {
+        let mut lines = outcome.stderr.lines();
+        lines
+            .position(|line| line.starts_with(part))
+            .unwrap_or_else(|| panic!("{part}: {}", outcome.stderr))
+    };
+    let of = |name: &str, state: &str| format!("{name}/1 for {k2} ({}): {state}", std::env::consts::ARCH);
+    assert!(
+        line(&of("zfirst", "installed")) < line(&of("asecond", "building")),
+        "{}",
+        outcome.stderr
+    );
+}

@@ -6,6 +6,9 @@ use std::path::Path;
 use super::{Fact, Machine, Outcome, Snapshot};
 use crate::inputs;
 
+/// What follows the path of a file that both have in the column of ours.
+const OTHER_CONTENT: &str = ", other content";
+
 /// One thing that the two programs did differently.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
@@ -27,6 +30,12 @@ impl Difference {
         places
             .iter()
             .any(|place| self.debian.starts_with(place) || self.ours.starts_with(place))
+    }
+
+    /// The path of a file that both have, with other content.
+    #[must_use]
+    pub fn of_content(&self) -> Option<&str> {
+        self.ours.strip_suffix(OTHER_CONTENT)
     }
 
     /// As a row of the document, without the reason.
@@ -212,7 +221,7 @@ fn on_disk(debian: &Snapshot, ours: &Snapshot, known: &Documented) -> Vec<(Strin
             (Some(Fact::Link(debian)), Some(Fact::Link(ours))) => {
                 (format!("{path} -> {debian}"), format!("{path} -> {ours}"))
             }
-            (Some(_), Some(_)) => (path.clone(), format!("{path}, other content")),
+            (Some(_), Some(_)) => (path.clone(), format!("{path}{OTHER_CONTENT}")),
             (debian, _) => {
                 covered = Some(path);
                 if debian.is_some() {

@@ -47,6 +47,10 @@ impl Scenario<'_> {
             });
             codes.push(((*step).to_owned(), [outcomes[0].code, outcomes[1].code]));
             for difference in compare(self.name, step, [(&debian, &outcomes[0]), (&ours, &outcomes[1])], known) {
+                if let Some(path) = difference.of_content() {
+                    self.keep(&debian, "peer", path);
+                    self.keep(&ours, "ours", path);
+                }
                 let difference = placeholders(difference);
                 // What lies on disk differently stays so; it is told once.
                 if !difference.is_on_disk() || seen.insert((difference.debian.clone(), difference.ours.clone())) {
@@ -63,6 +67,20 @@ impl Scenario<'_> {
         Comparison {
             codes,
             differences: found,
+        }
+    }
+
+    /// Keeps a file that differs in the build directory, below `different`, to be examined.
+    fn keep(&self, machine: &Machine, whose: &str, path: &str) {
+        let into = inputs::workspace().join("target/different").join(self.name).join(whose);
+        let from = machine.path(path);
+        let kept = std::fs::create_dir_all(&into).and_then(|()| {
+            let name = from.file_name().unwrap_or_default();
+            std::fs::copy(&from, into.join(name))
+        });
+        match kept {
+            Ok(_) => eprintln!("{path} is kept in {}", into.display()),
+            Err(error) => eprintln!("{path} cannot be kept in {}: {error}", into.display()),
         }
     }
 

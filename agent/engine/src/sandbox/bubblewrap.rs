@@ -4,9 +4,10 @@
 //! then changes to that user. Started by another user, it makes a user namespace and the user does not change.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -15,12 +16,17 @@ use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::seccomp;
-use super::system::{ETC, HIDDEN, TOPS};
+use super::system::{DEVICES, ETC, HIDDEN, TOPS};
 use super::view::{Access, Bind, View};
 
 /// Descriptors of bubblewrap: numbers far above those that programs open.
 const SECCOMP_FD: i32 = 200;
 const INFO_FD: i32 = 201;
+/// The first of those that bubblewrap copies files from. The jobserver has some below.
+const FILES_FD: i32 = 210;
+
+/// The largest file, in bytes, that is copied into a sandbox rather than mounted: ld.so.cache has some 200 KiB on a desktop.
+const MAX_COPY_LEN: u64 = 1 << 20;
 
 /// Bytes of the private /tmp: it takes memory.
 const TMP_BYTES: u64 = 1 << 30;
@@ -47,7 +53,18 @@ pub(crate) fn wrap(
 ) -> io::Result<Wrapped> {
     let mut words = view.limits.prlimit(view.user());
     words.push("bwrap".into());
-    words.extend(arguments(view, dir));
+    let arguments = arguments(view, dir);
+    words.extend(arguments.words);
+    fds.extend(
+        arguments
+            .files
+            .into_iter()
+            .zip(FILES_FD..)
+            .map(|(file, child_fd)| FdMapping {
+                parent_fd: file.into(),
+                child_fd,
+            }),
+    );
     if let Some(bytes) = seccomp::filter_bytes() {
         words.extend(["--seccomp".into(), SECCOMP_FD.to_string().into()]);
         fds.push(FdMapping {
@@ -94,7 +111,7 @@ impl Info {
     /// A descriptor that becomes readable when the last process of the namespace has ended (pidfd_open(2) of its first one).
     pub(crate) fn namespace(self) -> Option<OwnedFd> {
         let mut text = String::new();
-        fs::File::from(self.0).take(4096).read_to_string(&mut text).ok()?;
+        File::from(self.0).take(4096).read_to_string(&mut text).ok()?;
         let first = Pid::from_raw(child_pid(&text)?)?;
         pidfd_open(first, PidfdFlags::empty()).ok()
     }
@@ -108,7 +125,7 @@ fn child_pid(json: &str) -> Option<i32> {
 
 fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     let fd = memfd_create("seccomp", MemfdFlags::CLOEXEC)?;
-    fs::File::from(fd.try_clone()?).write_all(bytes)?;
+    File::from(fd.try_clone()?).write_all(bytes)?;
     seek(&fd, SeekFrom::Start(0))?;
     Ok(fd)
 }
@@ -135,7 +152,7 @@ fn drop_to(user: u32) -> Vec<OsString> {
 }
 
 /// The arguments that make the sandbox.
-fn arguments(view: &View, dir: &Path) -> Vec<OsString> {
+fn arguments(view: &View, dir: &Path) -> Arguments {
     let mut args = Arguments::default();
     for flag in [
         "--unshare-pid",
@@ -163,7 +180,7 @@ fn arguments(view: &View, dir: &Path) -> Vec<OsString> {
     layout.add_links(&mut args);
     layout.close(&mut args);
     args.add([OsStr::new("--chdir"), dir.as_os_str()]);
-    args.0
+    args
 }
 
 /// A view with what the file system says about it, looked up once for one call of bubblewrap.
@@ -202,21 +219,35 @@ impl Layout<'_> {
         args.add(["--perms", "0755", "--dir", "/etc"]);
         for name in ETC {
             let (source, dest) = (of("etc").join(name), format!("/etc/{name}"));
-            match self.link_into_usr(&source) {
-                // Each mount takes time, and a link none.
-                Some(target) => args.add([OsStr::new("--symlink"), target.as_os_str(), OsStr::new(&dest)]),
-                None if source.exists() => {
-                    args.add([OsStr::new("--ro-bind"), source.as_os_str(), OsStr::new(&dest)]);
-                }
-                None => {}
+            // Each mount takes time: a link takes none, and a copy of a small file little.
+            if let Some(target) = self.link_into_usr(&source) {
+                args.add([OsStr::new("--symlink"), target.as_os_str(), OsStr::new(&dest)]);
+            } else if let Some(file) = small_public_file(&source) {
+                args.add_copy(file, &dest);
+            } else if source.exists() {
+                args.add([OsStr::new("--ro-bind"), source.as_os_str(), OsStr::new(&dest)]);
             }
         }
         for dir in &self.hidden {
             args.add([OsStr::new("--tmpfs"), dir.as_os_str()]);
         }
         args.add(["--proc", "/proc"]);
-        args.add(["--dev", "/dev"]);
+        self.add_devices(args);
         args.add(["--perms", "1777", "--size", &TMP_BYTES.to_string(), "--tmpfs", "/tmp"]);
+    }
+
+    /// The devices that programs expect, and the names of their open files. No terminal: bubblewrap's own `--dev` has them, and each mount
+    /// takes time.
+    fn add_devices(&self, args: &mut Arguments) {
+        args.add(["--perms", "0755", "--tmpfs", "/dev"]);
+        for name in DEVICES {
+            let dev = format!("/dev/{name}");
+            args.add(["--dev-bind-try", &dev, &dev]);
+        }
+        let open = [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")];
+        for (name, fd) in open {
+            args.add(["--symlink", &format!("/proc/self/fd{fd}"), &format!("/dev/{name}")]);
+        }
     }
 
     /// Where the link `path` leads, if that is below /usr, which the sandbox has.
@@ -271,7 +302,7 @@ impl Layout<'_> {
             .ancestors()
             .skip(1)
             .take_while(|dir| self.is_writable_place(dir) && !is_mounted(dir))
-            .filter(|dir| *dir != Path::new("/") && !args.0.iter().any(|word| word == dir.as_os_str()))
+            .filter(|dir| *dir != Path::new("/") && !args.words.iter().any(|word| word == dir.as_os_str()))
             .collect();
         missing.reverse();
         for dir in missing {
@@ -308,12 +339,31 @@ fn usual(path: &Path) -> &Path {
 }
 
 #[derive(Default)]
-struct Arguments(Vec<OsString>);
+struct Arguments {
+    words: Vec<OsString>,
+    /// What is copied into the sandbox, in the order of their descriptors from [`FILES_FD`] on.
+    files: Vec<File>,
+}
 
 impl Arguments {
     fn add<const N: usize>(&mut self, words: [impl AsRef<OsStr>; N]) {
-        self.0.extend(words.iter().map(|word| word.as_ref().to_owned()));
+        self.words.extend(words.iter().map(|word| word.as_ref().to_owned()));
     }
+
+    /// Puts a copy of `file` at `dest`, which everybody can read.
+    fn add_copy(&mut self, file: File, dest: &str) {
+        let fd = (FILES_FD..).nth(self.files.len()).unwrap_or(FILES_FD).to_string();
+        self.add(["--perms", "0644", "--file", &fd, dest]);
+        self.files.push(file);
+    }
+}
+
+/// The file at `path`, if it may be copied for the user of a build: a regular one that everybody can read.
+fn small_public_file(path: &Path) -> Option<File> {
+    let is_fit = |meta: &fs::Metadata| meta.is_file() && meta.len() <= MAX_COPY_LEN && meta.mode() & 0o004 != 0;
+    fs::metadata(path).ok().filter(is_fit)?;
+    let file = File::open(path).ok()?;
+    file.metadata().is_ok_and(|meta| is_fit(&meta)).then_some(file)
 }
 
 /// A /lib in which `modules` can be made, where the system has none and /lib is a link into the read-only /usr: links to all its entries.
@@ -354,6 +404,7 @@ mod tests {
             .write_as("/tmp", "/work")
             .link("/work", "/lib/modules/6.1/build");
         let words: Vec<String> = arguments(&view, Path::new("/work"))
+            .words
             .iter()
             .map(|word| word.to_string_lossy().into_owned())
             .collect();

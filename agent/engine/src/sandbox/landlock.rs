@@ -14,14 +14,11 @@ use landlock::{
 use rustix::thread::UnshareFlags;
 
 use super::seccomp;
-use super::system::{ETC, HIDDEN};
+use super::system::{DEVICES, ETC, HIDDEN};
 use super::view::{self, View};
 
 /// The newest set of rights that is asked for; an older kernel applies those that it supports.
 const NEWEST: ABI = ABI::V6;
-
-/// The devices that programs expect.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Whether this kernel has Landlock, and it is on.
 pub(super) fn is_available() -> bool {

@@ -26,5 +26,8 @@ pub(super) const ETC: [&str; 19] = [
     "python3",
 ];
 
+/// The devices that programs expect.
+pub(super) const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+
 /// Directories below /usr that hold other packages' sources and modules: empty in the sandbox except for what a view adds.
 pub(super) const HIDDEN: [&str; 2] = ["src", "lib/modules"];

@@ -1,9 +1,12 @@
 //! `match`: install for one kernel what is installed for another.
 
+use crate::conf::evaluate;
 use crate::dkms_cli::exit::Exit;
+use crate::dkms_cli::order::{Wanted, order};
 use crate::dkms_cli::request::Kernels;
 use crate::dkms_cli::session::Session;
 use crate::kbuild::MissingDepends;
+use crate::package::{DkmsId, KernelId};
 use crate::tree::{Filter, State};
 
 use super::build::Job;
@@ -43,22 +46,57 @@ pub(in crate::dkms_cli) fn run(session: &Session, template: &str, kernels: &Kern
         ));
         return Exit::OK;
     }
-    let jobs: Vec<Job> = kernels
-        .iter()
-        .flat_map(|kernel| {
-            packages.iter().map(|package| Job {
-                package: package.clone(),
-                kernel: kernel.clone(),
-                anew: false,
-                missing_depends: MissingDepends::Ignore,
-            })
-        })
-        .collect();
     let mut run = Run::new(session, &lock);
-    let exit = run
-        .build_and_install(&jobs)
-        .iter()
-        .fold(Exit::OK, |exit, done| exit.and(done.exit));
+    let mut exit = Exit::OK;
+    for wave in waves(session, &packages, &kernels) {
+        let jobs: Vec<Job> = wave.into_iter().map(job).collect();
+        for done in run.build_and_install(&jobs) {
+            exit = exit.and(done.exit);
+        }
+    }
     let followed = run.follow();
     exit.and(followed).and(run.finish())
+}
+
+fn job((package, kernel): (DkmsId, KernelId)) -> Job {
+    Job {
+        package,
+        kernel,
+        anew: false,
+        missing_depends: MissingDepends::Ignore,
+    }
+}
+
+/// The packages for each kernel, in waves: each after those that its BUILD_DEPENDS names. Packages that need each other are in the last
+/// wave, and their builds show what they lack.
+fn waves(session: &Session, packages: &[DkmsId], kernels: &[KernelId]) -> Vec<Vec<(DkmsId, KernelId)>> {
+    let mut waves: Vec<Vec<(DkmsId, KernelId)>> = Vec::new();
+    let is_elsewhere = |name: &str| !packages.iter().any(|package| package.module == name);
+    for kernel in kernels {
+        let wanted: Vec<Wanted> = packages
+            .iter()
+            .map(|package| wanted(session, package, kernel))
+            .collect();
+        let order = order(&wanted, is_elsewhere, |_| true);
+        let last: Vec<DkmsId> = order.impossible.into_iter().map(|(package, _)| package).collect();
+        for (number, wave) in order.waves.into_iter().chain([last]).enumerate() {
+            if waves.len() == number {
+                waves.push(Vec::new());
+            }
+            waves[number].extend(wave.into_iter().map(|package| (package, kernel.clone())));
+        }
+    }
+    waves.retain(|wave| !wave.is_empty());
+    waves
+}
+
+/// A package with its BUILD_DEPENDS for the kernel. A conf that cannot be evaluated names none: its build reports the error.
+fn wanted(session: &Session, package: &DkmsId, kernel: &KernelId) -> Wanted {
+    let context = session.tree.kernel_context(kernel);
+    let context = context.of_package(&package.module, &package.version);
+    let conf = evaluate(&session.tree.source_dir(package), &context);
+    Wanted {
+        package: package.clone(),
+        depends: conf.map(|conf| conf.build_depends).unwrap_or_default(),
+    }
 }
