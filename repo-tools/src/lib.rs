@@ -7,6 +7,7 @@
 //! keys/            private keys, mode 0600, one PKCS#8 PEM file each
 //! staging/         packages that were added and scanned              [`stage`]
 //! bundles/sha256/  their source bundles, content addressed           [`stage`]
+//! kernels/         kernels and compilers of Debian, unpacked          [`kernels`]
 //! public/          the static tree that clients read
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! - [`package`]: a source and what is known about it become the two staged documents.
 //! - [`lint`]: what a publisher should know before signing.
 //! - [`scan`]: which devices a source claims, and on which kernels it builds.
+//! - [`kernels`]: kernels and compilers of Debian, by the name of a suite, for [`scan`].
 //! - [`init`], [`authority`]: keys and roles, from the first root on.
 //! - [`publish`]: staged packages become signed, static files.
 //! - [`push`]: the published tree is put where machines read it: into one of the [`store`]s.
@@ -44,6 +46,7 @@ pub mod import;
 pub mod ingest;
 pub mod init;
 pub mod intake;
+pub mod kernels;
 pub mod keys;
 pub mod lint;
 pub mod lock;

@@ -1,124 +1,41 @@
 //! `import debian`: a small archive, made and signed by Debian's own tools, served from a directory and over HTTP.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use dkms_tests::apt::AptArchive;
 use dkms_tests::process::{run, said};
 use dkms_tests::published::Mirror;
 use dkms_tests::repo::TestRepo;
 use dkms_tests::{inputs, sources};
 
-/// An apt archive with the suite `stable` and the component `main`, and a key.
-struct Archive {
-    dir: tempfile::TempDir,
+/// A package with a name like that of a driver and nothing in it.
+fn put_empty(archive: &AptArchive) {
+    let tree = archive.path("empty");
+    fs::create_dir_all(&tree).expect("created");
+    archive.put_made(&tree, "Package: old-dkms\nVersion: 1\nArchitecture: all\n");
 }
 
-impl Archive {
-    fn new() -> Self {
-        let archive = Self {
-            dir: sources::open_tempdir(),
-        };
-        for dir in ["pool/main", "dists/stable/main/binary-amd64", "gpg"] {
-            fs::create_dir_all(archive.path(dir)).expect("created");
-        }
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        fs::set_permissions(archive.path("gpg"), private).expect("chmod");
-        let words = [
-            "--batch",
-            "--passphrase",
-            "",
-            "--quick-gen-key",
-            "Archive <a@example.org>",
-            "ed25519",
-            "sign",
-            "never",
-        ];
-        archive.gpg(&words);
-        archive.gpg(&["--export", "--output", &archive.text("keyring.gpg")]);
-        archive
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().expect("UTF-8").to_owned()
-    }
-
-    fn gpg(&self, words: &[&str]) {
-        run(Command::new("gpg")
-            .args(["--quiet", "--homedir"])
-            .arg(self.path("gpg"))
-            .args(words));
-    }
-
-    /// Puts a package into the pool.
-    fn put(&self, deb: &Path) {
-        fs::copy(deb, self.path("pool/main").join(deb.file_name().expect("a name"))).expect("copied");
-    }
-
-    /// A package with a name like that of a driver and nothing in it.
-    fn put_empty(&self) {
-        let tree = self.path("empty");
-        fs::create_dir_all(tree.join("DEBIAN")).expect("created");
-        let control = "Package: old-dkms\nVersion: 1\nArchitecture: all\nMaintainer: a <a@example.org>\nDescription: transition\n";
-        fs::write(tree.join("DEBIAN/control"), control).expect("written");
-        run(Command::new("dpkg-deb")
-            .args(["--build", "--root-owner-group"])
-            .arg(&tree)
-            .arg(self.path("pool/main/old-dkms_1_all.deb")));
-    }
-
-    /// Makes the index anew and signs it.
-    fn index(&self, more: &[&str]) {
-        let index = "dists/stable/main/binary-amd64/Packages";
-        let packages = run(Command::new("apt-ftparchive")
-            .args(["packages", "pool/main"])
-            .current_dir(self.dir.path()));
-        fs::write(self.path(index), packages).expect("written");
-        run(Command::new("xz").args(["--keep", "--force"]).arg(self.path(index)));
-        let _ = fs::remove_file(self.path("dists/stable/InRelease"));
-        let _ = fs::remove_file(self.path("dists/stable/Release"));
-        let mut release = Command::new("apt-ftparchive");
-        release
-            .args(["-o", "APT::FTPArchive::Release::Suite=stable"])
-            .args(more)
-            .args(["release", "dists/stable"]);
-        let release = run(release.current_dir(self.dir.path()));
-        fs::write(self.path("dists/stable/Release"), release).expect("written");
-        self.gpg(&[
-            "--batch",
-            "--yes",
-            "--clearsign",
-            "--output",
-            &self.text("dists/stable/InRelease"),
-            &self.text("dists/stable/Release"),
-        ]);
-    }
-
-    fn import(&self, repo: &TestRepo, mirror: &str, more: &[&str]) -> Output {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin("dkms-repo"));
-        command
-            .arg("-C")
-            .arg(repo.repository.path())
-            .args(["import", "debian", "--mirror", mirror, "--keyring"]);
-        command
-            .arg(self.path("keyring.gpg"))
-            .args(more)
-            .output()
-            .expect("it runs")
-    }
+fn import(archive: &AptArchive, repo: &TestRepo, mirror: &str, more: &[&str]) -> Output {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("dkms-repo"));
+    command
+        .arg("-C")
+        .arg(repo.repository.path())
+        .args(["import", "debian", "--mirror", mirror, "--keyring"]);
+    command
+        .arg(archive.path("keyring.gpg"))
+        .args(more)
+        .output()
+        .expect("it runs")
 }
 
 /// What `import debian --dry-run --json` prints for an archive with one package.
 pub(crate) fn what_would_be_added() -> String {
-    let (archive, repo) = (Archive::new(), TestRepo::new().expect("a repository"));
+    let (archive, repo) = (AptArchive::new(), TestRepo::new().expect("a repository"));
     archive.put(&inputs::deb("ddcci-dkms_0.4.2"));
     archive.index(&[]);
-    let mirror = format!("file://{}", archive.dir.path().display());
-    let output = archive.import(&repo, &mirror, &["--dry-run", "--json"]);
+    let mirror = format!("file://{}", archive.dir().display());
+    let output = import(&archive, &repo, &mirror, &["--dry-run", "--json"]);
     assert!(output.status.success(), "{}", said(&output));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -140,22 +57,22 @@ fn listed(repo: &TestRepo) -> Vec<String> {
 
 #[test]
 fn a_signed_archive_is_taken_whole_and_again() {
-    let archive = Archive::new();
+    let archive = AptArchive::new();
     let repo = TestRepo::new().expect("a repository");
     archive.put(&inputs::deb("ddcci-dkms_0.4.2"));
     archive.put(&inputs::deb("ddcci-dkms_0.4.5"));
-    archive.put_empty();
+    put_empty(&archive);
     archive.index(&["-o", "APT::FTPArchive::Release::ValidTime=86400"]);
-    let server = Mirror::of(archive.dir.path());
+    let server = Mirror::of(archive.dir());
     let mirror = server.url();
-    let dry = archive.import(&repo, &mirror, &["--dry-run"]);
+    let dry = import(&archive, &repo, &mirror, &["--dry-run"]);
     assert!(
         dry.status.success() && said(&dry).contains("3 packages in the archive, 3 of them new"),
         "{}",
         said(&dry)
     );
     assert_eq!(listed(&repo), [""; 0]);
-    let first = archive.import(&repo, &mirror, &[]);
+    let first = import(&archive, &repo, &mirror, &[]);
     assert!(first.status.success(), "{}", said(&first));
     assert!(
         said(&first).contains("passed over old-dkms 1: it has no source"),
@@ -168,7 +85,7 @@ fn a_signed_archive_is_taken_whole_and_again() {
     archive.put(&inputs::deb("langford-dkms_0.0.20130228-6.3"));
     archive.index(&[]);
     let _ = server.asked();
-    let again = archive.import(&repo, &mirror, &["--json"]);
+    let again = import(&archive, &repo, &mirror, &["--json"]);
     assert!(again.status.success(), "{}", said(&again));
     let asked = server.asked();
     assert!(!asked.iter().any(|path| path.contains("ddcci")), "{asked:?}");
@@ -177,20 +94,20 @@ fn a_signed_archive_is_taken_whole_and_again() {
     assert_eq!(rows[0]["name"], "langford");
     // The same from a directory.
     let other = TestRepo::new().expect("a repository");
-    let output = archive.import(&other, &format!("file://{}", archive.dir.path().display()), &[]);
+    let output = import(&archive, &other, &format!("file://{}", archive.dir().display()), &[]);
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(listed(&other), listed(&repo));
 }
 
 #[test]
 fn an_archive_that_is_not_what_was_signed_is_refused() {
-    let archive = Archive::new();
+    let archive = AptArchive::new();
     let repo = TestRepo::new().expect("a repository");
     archive.put(&inputs::deb("ddcci-dkms_0.4.2"));
     archive.index(&[]);
-    let mirror = format!("file://{}", archive.dir.path().display());
+    let mirror = format!("file://{}", archive.dir().display());
     let check = |more: &[&str], code: i32, expected: &str| {
-        let output = archive.import(&repo, &mirror, more);
+        let output = import(&archive, &repo, &mirror, more);
         let said = said(&output);
         assert_eq!(output.status.code(), Some(code), "{expected}: {said}");
         assert!(said.contains(expected) && said.contains("hint: "), "{expected}: {said}");
@@ -240,7 +157,7 @@ fn an_archive_that_is_not_what_was_signed_is_refused() {
         fs::read(archive.path("dists/stable/Release")).expect("readable"),
     );
     check(&[], 4, "is not signed by a key of");
-    let other = Archive::new();
+    let other = AptArchive::new();
     other.put(&inputs::deb("ddcci-dkms_0.4.2"));
     other.index(&[]);
     put_back(release, fs::read(other.path(release)).expect("readable"));
@@ -249,7 +166,7 @@ fn an_archive_that_is_not_what_was_signed_is_refused() {
     let mut around = b"Suite: evil\nSHA256:\n 00 0 main/binary-amd64/Packages.xz\n\n".to_vec();
     around.extend(&whole);
     put_back(release, around);
-    let output = archive.import(&repo, &mirror, &["--dry-run"]);
+    let output = import(&archive, &repo, &mirror, &["--dry-run"]);
     assert!(
         said(&output).contains("1 packages in the archive") || output.status.code() == Some(4),
         "{}",

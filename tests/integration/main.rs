@@ -30,6 +30,7 @@ mod publishing;
 mod report;
 mod sandbox;
 mod scan;
+mod scan_suites;
 mod schemas;
 mod signing;
 mod signing_keys;

@@ -1,5 +1,6 @@
 //! Support code of the integration tests: the real inputs, look-ups to compare with, and how to run our programs on them.
 
+pub mod apt;
 pub mod dkms;
 pub mod inputs;
 pub mod kernel_aliases;

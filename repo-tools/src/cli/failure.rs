@@ -69,6 +69,16 @@ impl Hint for crate::import::ImportError {
     }
 }
 
+impl Hint for crate::kernels::KernelsError {
+    fn hint(&self) -> Option<String> {
+        crate::kernels::KernelsError::hint(self)
+    }
+
+    fn is_refusal(&self) -> bool {
+        crate::kernels::KernelsError::is_refusal(self)
+    }
+}
+
 impl Hint for crate::mirror::MirrorError {
     fn hint(&self) -> Option<String> {
         crate::mirror::MirrorError::hint(self)

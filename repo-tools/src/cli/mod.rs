@@ -12,6 +12,7 @@ mod failure;
 mod gc;
 mod import;
 mod init;
+mod kernels;
 mod keys;
 mod lint;
 mod list;

@@ -9,14 +9,17 @@ use dkms_engine::sandbox::Policy;
 use dkms_index::document::record::{BuildFact, BuildOutcome};
 use serde_json::json;
 
+use super::kernels::{self, ArchiveArgs, Asked};
 use super::progress::Progress;
 use super::table::{self, Cell, Tone};
 use super::{Context, Failure, print};
+use crate::kernels::Ready;
 use crate::lint::{self, Problem};
 use crate::package::Vendors;
+use crate::repository::Repository;
 use crate::scan::facts::{self, KernelFacts, Results, Trial};
 use crate::scan::save::{ResultWriter, Scanned};
-use crate::scan::trial::{BuildRoot, log_file};
+use crate::scan::trial::{BuildRoot, Target, log_file};
 use crate::stage::{Stage, StagedPackage};
 
 /// Builds the staged packages for real kernels, and records what they claim and where they build.
@@ -28,9 +31,12 @@ pub(super) struct Args {
     /// The packages to scan, as NAME or NAME@VERSION; all if none is given.
     #[arg(value_name = "PACKAGE")]
     packages: Vec<String>,
-    /// Build for this kernel; may be repeated. All kernels with headers if none is given.
-    #[arg(short, long = "kernel", value_name = "RELEASE")]
+    /// Build for this kernel, or with debian:SUITE,SUITE for the current ones of these suites, such as trixie-backports, by the compiler of the
+    /// suite; these are fetched and unpacked. May be repeated. All kernels with headers if none is given.
+    #[arg(short, long = "kernel", value_name = "RELEASE|debian:SUITE")]
     kernels: Vec<String>,
+    #[command(flatten)]
+    archive: ArchiveArgs,
     /// Look for kernel headers in this root first; may be repeated.
     #[arg(long = "root", default_value = "/", value_name = "DIR")]
     roots: Vec<PathBuf>,
@@ -53,7 +59,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let staged = stage.list()?;
     let packages = select(&staged, &args.packages)?;
     let roots: Vec<Root> = args.roots.iter().map(|path| root(path)).collect();
-    let build_root = BuildRoot::new(&roots, &args.kernels)?;
+    let (build_root, _in_use) = build_root(&roots, &args, &repository, context)?;
     let kernels = build_root.kernels().to_vec();
     let date = context.now.to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
     let save = ResultWriter::new(&stage, &staged, &kernels, &date, &vendors);
@@ -87,6 +93,29 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         None => Ok(()),
         Some(text) => Err(Failure::new(text).with_hint("remove the cause and run the same command again")),
     }
+}
+
+/// The place for the builds, and the kernels that were fetched for it, which stay for as long as they are held.
+fn build_root(
+    roots: &[Root],
+    args: &Args,
+    repository: &Repository,
+    context: &Context,
+) -> Result<(BuildRoot, Vec<Ready>), Failure> {
+    if args.kernels.is_empty() {
+        return Ok((BuildRoot::new(roots, &[])?, Vec::new()));
+    }
+    let asked = kernels::asked(&args.kernels)?;
+    let ready = kernels::fetch(&asked, &args.archive, repository, context.now)?;
+    let targets = asked.iter().filter_map(|asked| match asked {
+        Asked::Release(release) => Some(Target::Release(release.clone())),
+        Asked::Suite(suite) => {
+            let ready = ready.iter().find(|ready| ready.suite == *suite)?;
+            Some(Target::System(ready.dir.clone(), ready.release.clone()))
+        }
+    });
+    let targets: Vec<Target> = targets.collect();
+    Ok((BuildRoot::for_targets(roots, &targets)?, ready))
 }
 
 /// What is missing in the results: `inconclusive` trial builds, and packages whose results were `lost`.

@@ -12,15 +12,25 @@ use sha2::{Digest, Sha256};
 
 pub use error::ImportError;
 pub use packages::Offered;
+pub(crate) use packages::{offered, paragraph};
 
 use fetch::Fetcher;
-use packages::INDEXES;
+use packages::{Compression, INDEXES};
 use release::Release;
 
 /// The largest InRelease that is read; those of Debian have 200 kB.
 const RELEASE_MAX_BYTES: u64 = 16 << 20;
 /// The largest index of packages, packed and unpacked; that of Debian's main has 50 MB.
 const INDEX_MAX_BYTES: u64 = 512 << 20;
+
+/// The index of a suite, whose signature was right.
+#[derive(Debug)]
+pub(crate) struct Suite {
+    name: String,
+    release: Release,
+    /// SHA-256 of the file.
+    pub(crate) digest: String,
+}
 
 /// An apt archive, and whose signature counts.
 #[derive(Debug)]
@@ -52,44 +62,74 @@ impl<'a> Archive<'a> {
         arch: &str,
         now: Timestamp,
     ) -> Result<Vec<Offered>, ImportError> {
-        let place = format!("dists/{suite}/InRelease");
-        let signed = self.fetcher.get(&place, RELEASE_MAX_BYTES)?;
-        let url = self.fetcher.address(&place);
-        let release = Release::verified(&signed, &url, self.keyring, now)?;
+        let suite = self.suite(suite, Some(now))?;
         let mut all = Vec::new();
         for component in components {
-            all.extend(self.component(&release, suite, component, arch)?);
+            for (bytes, compression, url) in self.indexes(&suite, component, arch)? {
+                all.extend(packages::dkms_packages(&bytes, compression, &url)?);
+            }
         }
         Ok(all)
     }
 
-    fn component(
+    /// The signed index of a suite. Without a time, it may have expired.
+    ///
+    /// # Errors
+    /// When it is not there, is not signed by a key of the keyring, or has expired at `now`.
+    pub(crate) fn suite(&self, name: &str, now: Option<Timestamp>) -> Result<Suite, ImportError> {
+        let place = format!("dists/{name}/InRelease");
+        let signed = self.fetcher.get(&place, RELEASE_MAX_BYTES)?;
+        let url = self.fetcher.address(&place);
+        Ok(Suite {
+            name: name.to_owned(),
+            release: Release::verified(&signed, &url, self.keyring, now)?,
+            digest: hex::encode(Sha256::digest(&signed)),
+        })
+    }
+
+    /// Hands over the text of each entry of a component's index, once its hash is right.
+    ///
+    /// # Errors
+    /// When the index is not there or is not what its hash says, and what `take` says is wrong with it.
+    pub(crate) fn each_entry(
         &self,
-        release: &Release,
-        suite: &str,
+        suite: &Suite,
         component: &str,
         arch: &str,
-    ) -> Result<Vec<Offered>, ImportError> {
+        take: &mut dyn FnMut(&str) -> Result<(), String>,
+    ) -> Result<(), ImportError> {
+        for (bytes, compression, url) in self.indexes(suite, component, arch)? {
+            packages::each_entry(&bytes, compression, &url, take)?;
+        }
+        Ok(())
+    }
+
+    /// The verified indexes of a component, with their addresses.
+    fn indexes(
+        &self,
+        suite: &Suite,
+        component: &str,
+        arch: &str,
+    ) -> Result<Vec<(Vec<u8>, Compression, String)>, ImportError> {
         let mut found = Vec::new();
-        let mut there = false;
-        // Packages for all architectures are in the index of each, or in one of their own.
-        for arch in [arch, "all"] {
+        // Packages for all architectures are in the index of each, or in one of their own. Debian has both, and brings only the first up to
+        // date.
+        let apart = (!suite.release.has_all_everywhere).then_some("all");
+        for arch in [arch].into_iter().chain(apart) {
             let index = |ending: &str| format!("{component}/binary-{arch}/Packages{ending}");
-            let listed = INDEXES
-                .iter()
-                .find_map(|(ending, compression)| Some((index(ending), *compression, release.file(&index(ending))?)));
+            let listed = INDEXES.iter().find_map(|(ending, compression)| {
+                Some((index(ending), *compression, suite.release.file(&index(ending))?))
+            });
             let Some((path, compression, (sha256, length))) = listed else {
                 continue;
             };
-            there = true;
-            let place = format!("dists/{suite}/{path}");
+            let place = format!("dists/{}/{path}", suite.name);
             let bytes = self.verified(&place, length, sha256)?;
-            let url = self.fetcher.address(&place);
-            found.extend(packages::dkms_packages(&bytes, compression, &url)?);
+            found.push((bytes, compression, self.fetcher.address(&place)));
         }
-        if !there {
+        if found.is_empty() {
             return Err(ImportError::NoIndex {
-                url: self.fetcher.address(&format!("dists/{suite}")),
+                url: self.fetcher.address(&format!("dists/{}", suite.name)),
                 component: component.to_owned(),
                 arch: arch.to_owned(),
             });

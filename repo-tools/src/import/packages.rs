@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use deb822_fast::Deb822;
+use deb822_fast::{Deb822, Paragraph};
 
 use super::error::ImportError;
 
@@ -44,6 +44,28 @@ pub struct Offered {
 
 /// All *-dkms packages of an index.
 pub(super) fn dkms_packages(bytes: &[u8], compression: Compression, url: &str) -> Result<Vec<Offered>, ImportError> {
+    let mut found = Vec::new();
+    each_entry(bytes, compression, url, &mut |entry| {
+        // Most entries are not worth parsing.
+        let name = entry
+            .lines()
+            .find_map(|line| line.strip_prefix("Package:"))
+            .map(str::trim);
+        if name.is_some_and(|name| name.ends_with("-dkms") && !TOOLS.contains(&name)) {
+            found.push(offered(&paragraph(entry)?)?);
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Hands over the text of each entry of an index. Its error says what is wrong with the index.
+pub(super) fn each_entry(
+    bytes: &[u8],
+    compression: Compression,
+    url: &str,
+    take: &mut dyn FnMut(&str) -> Result<(), String>,
+) -> Result<(), ImportError> {
     let index = |why: String| ImportError::Index {
         url: url.to_owned(),
         why,
@@ -54,18 +76,10 @@ pub(super) fn dkms_packages(bytes: &[u8], compression: Compression, url: &str) -
         Compression::None => Box::new(bytes),
     };
     let mut stream = BufReader::new(stream.take(super::INDEX_MAX_BYTES));
-    let mut found = Vec::new();
     while let Some(entry) = next_entry(&mut stream).map_err(|error| index(error.to_string()))? {
-        // Most entries are not worth parsing.
-        let name = entry
-            .lines()
-            .find_map(|line| line.strip_prefix("Package:"))
-            .map(str::trim);
-        if name.is_some_and(|name| name.ends_with("-dkms") && !TOOLS.contains(&name)) {
-            found.push(offered(&entry).map_err(index)?);
-        }
+        take(&entry).map_err(index)?;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The lines up to an empty one.
@@ -91,11 +105,19 @@ fn next_entry(stream: &mut impl BufRead) -> io::Result<Option<String>> {
     }
 }
 
-fn offered(entry: &str) -> Result<Offered, String> {
+/// The fields of an entry.
+pub(crate) fn paragraph(entry: &str) -> Result<Paragraph, String> {
     let parsed: Deb822 = entry
         .parse()
         .map_err(|_| "it has an entry that is no list of fields".to_owned())?;
-    let fields = parsed.iter().next().ok_or("it has an empty entry")?;
+    parsed
+        .into_iter()
+        .next()
+        .ok_or_else(|| "it has an empty entry".to_owned())
+}
+
+/// The package that an entry is about.
+pub(crate) fn offered(fields: &Paragraph) -> Result<Offered, String> {
     let field = |name: &str| {
         let value = fields.get(name).map(|value| value.trim().to_owned());
         value.ok_or_else(|| format!("an entry has no field {name}"))

@@ -19,11 +19,18 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 pub(super) struct Release {
     /// SHA-256 and length by path.
     files: BTreeMap<String, (String, u64)>,
+    /// Whether the indexes of each architecture have the packages for all architectures, too, as it may say.
+    pub(super) has_all_everywhere: bool,
 }
 
 impl Release {
-    /// Checks the signature with `gpgv` and reads what it covers, and nothing else of the file.
-    pub(super) fn verified(signed: &[u8], url: &str, keyring: &Path, now: Timestamp) -> Result<Self, ImportError> {
+    /// Checks the signature with `gpgv` and reads what it covers, and nothing else of the file. Without a time, it may have expired.
+    pub(super) fn verified(
+        signed: &[u8],
+        url: &str,
+        keyring: &Path,
+        now: Option<Timestamp>,
+    ) -> Result<Self, ImportError> {
         let keyring_error = |source| ImportError::Keyring {
             path: keyring.to_owned(),
             source,
@@ -63,14 +70,14 @@ impl Release {
         Self::read(&String::from_utf8_lossy(&text), url, now)
     }
 
-    fn read(text: &str, url: &str, now: Timestamp) -> Result<Self, ImportError> {
+    fn read(text: &str, url: &str, now: Option<Timestamp>) -> Result<Self, ImportError> {
         let index = |why: &str| ImportError::Index {
             url: url.to_owned(),
             why: why.to_owned(),
         };
         let text: Deb822 = text.parse().map_err(|_| index("it is not a list of fields"))?;
         let fields = text.iter().next().ok_or_else(|| index("it is empty"))?;
-        if let Some(until) = fields.get("Valid-Until") {
+        if let (Some(until), Some(now)) = (fields.get("Valid-Until"), now) {
             // Debian writes UTC, which RFC 2822 does not have.
             let date = until.trim().replace(" UTC", " +0000");
             let last = DateTimeParser::new()
@@ -96,7 +103,11 @@ impl Release {
                 .map_err(|_| index(&format!("it has the line {line:?}")))?;
             files.insert((*path).to_owned(), (sha256.to_ascii_lowercase(), length));
         }
-        Ok(Self { files })
+        let unsupported = fields.get("No-Support-for-Architecture-all").unwrap_or_default();
+        Ok(Self {
+            files,
+            has_all_everywhere: unsupported.split_whitespace().any(|index| index == "Packages"),
+        })
     }
 
     /// SHA-256 and length of a file.
@@ -113,11 +124,14 @@ mod tests {
     fn an_index_has_files_and_an_end() {
         let now: Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
         let text = "Suite: stable\nValid-Until: Sun, 07 Jan 2024 00:00:00 UTC\nSHA256:\n AB 12 main/binary-amd64/Packages.xz\n";
-        let release = Release::read(text, "u", now).unwrap();
+        let release = Release::read(text, "u", Some(now)).unwrap();
         assert_eq!(release.file("main/binary-amd64/Packages.xz"), Some(("ab", 12)));
         assert_eq!(release.file("main"), None);
+        assert!(!release.has_all_everywhere);
+        let modern = format!("No-Support-for-Architecture-all: Packages\n{text}");
+        assert!(Release::read(&modern, "u", None).unwrap().has_all_everywhere);
         let check = |text: &str, now: &str, expected: &str| {
-            let error = Release::read(text, "u", now.parse().unwrap()).unwrap_err();
+            let error = Release::read(text, "u", now.parse().ok()).unwrap_err();
             assert_eq!(error.to_string(), expected);
         };
         check(
@@ -125,6 +139,7 @@ mod tests {
             "2024-01-08T00:00:00Z",
             "u was good until Sun, 07 Jan 2024 00:00:00 UTC",
         );
+        assert!(Release::read(text, "u", None).is_ok(), "where that may be");
         check(
             "Suite: x\n",
             "2024-01-01T00:00:00Z",

@@ -8,7 +8,7 @@ use super::error::Problem;
 const MEMORY_LOG2: u32 = 27;
 
 /// `packed` as a plain stream, whatever it is compressed with, cut with an error after `limit` bytes.
-pub(super) fn open<'a>(packed: &'a [u8], limit: u64) -> Result<impl Read + 'a, Problem> {
+pub(crate) fn open<'a>(packed: &'a [u8], limit: u64) -> Result<impl Read + 'a, Problem> {
     let malformed = |error: io::Error| Problem::Malformed(error.to_string());
     let stream: Box<dyn Read + 'a> = match packed {
         [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(packed)),

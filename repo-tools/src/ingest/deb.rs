@@ -94,7 +94,7 @@ fn text_of(tree: &RawTree, path: &str) -> Option<String> {
 }
 
 /// The content of the member whose name is `stem`, or `stem` and a suffix.
-fn member<'a>(ar: &'a [u8], stem: &str) -> Result<&'a [u8], Problem> {
+pub(crate) fn member<'a>(ar: &'a [u8], stem: &str) -> Result<&'a [u8], Problem> {
     let mut rest = ar
         .strip_prefix(AR_MAGIC)
         .ok_or_else(|| malformed("not an ar archive"))?;

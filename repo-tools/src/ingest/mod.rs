@@ -28,6 +28,8 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub use bundle::Bundle;
+pub(crate) use compress::open as decompress;
+pub(crate) use deb::member as deb_member;
 pub use error::{IngestError, Problem};
 pub use origin::{Declared, Origin};
 pub use tree::{Entry, Limits, SourceTree};

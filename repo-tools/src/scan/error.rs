@@ -34,7 +34,7 @@ impl ScanError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Kernel(error) => error.hint(),
-            Self::NoKernels => Some("install kernel headers, such as `apt-get install linux-headers-amd64`".to_owned()),
+            Self::NoKernels => Some("install kernel headers, such as `apt-get install linux-headers-amd64`, or name Debian's by --kernel debian:trixie".to_owned()),
             Self::Tree(error) => error.hint(),
             Self::Replaced => Some("run the same command again".to_owned()),
             Self::Stage(error) => error.hint(),

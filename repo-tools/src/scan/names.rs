@@ -19,6 +19,7 @@ impl StableNames {
         let headers = format!("/lib/modules/{}/build", kernel.release);
         let mut names = vec![
             (text(&kernel.headers), headers.clone()),
+            (headers_inside(kernel), headers.clone()),
             (text(&kernel.modules_dir.join("build")), headers),
             (text(tree.root().path()), String::new()),
             (text(kernel.root.path()), String::new()),
@@ -38,6 +39,14 @@ impl StableNames {
             .fold(text.to_owned(), |text, (own, stable)| replace_path(&text, own, stable));
         without_build_directory(&text)
     }
+}
+
+/// What the headers are called in the system of another kernel; nothing elsewhere.
+fn headers_inside(kernel: &KernelTarget) -> String {
+    let inside = kernel
+        .chroot()
+        .and_then(|system| kernel.headers.strip_prefix(system).ok());
+    inside.map_or_else(String::new, |path| format!("/{}", path.display()))
 }
 
 /// Replaces `from` where it is a whole path or the beginning of one.

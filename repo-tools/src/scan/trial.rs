@@ -22,8 +22,41 @@ use super::tracker::Tracker;
 use crate::files::FileError;
 use crate::stage::{Stage, StagedPackage};
 
-/// A place for trial builds: an empty root that borrows headers and compiler of this machine. This machine's own DKMS
-/// settings are not read. It is removed when dropped.
+/// A kernel to build for.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// By the compiler of this machine.
+    Release(String),
+    /// By the programs of the system in a directory, which has its headers, too.
+    System(PathBuf, String),
+}
+
+impl Target {
+    fn release(&self) -> &str {
+        match self {
+            Self::Release(release) | Self::System(_, release) => release,
+        }
+    }
+
+    fn options(&self, roots: &[Root]) -> Result<KernelOptions, KernelError> {
+        let (headers, system) = match self {
+            Self::Release(release) => (find(roots, release)?.headers, None),
+            Self::System(dir, release) => {
+                let system = Root::at(dir);
+                let headers = system.join(format!("/lib/modules/{release}/build"));
+                (headers, Some(system.path().to_owned()))
+            }
+        };
+        Ok(KernelOptions {
+            source_dir: Some(headers),
+            system,
+            ..KernelOptions::default()
+        })
+    }
+}
+
+/// A place for trial builds: an empty root that borrows headers and compiler of this machine, or of another system. This machine's own
+/// DKMS settings are not read. It is removed when dropped.
 #[derive(Debug)]
 pub struct BuildRoot {
     scratch: Scratch,
@@ -39,25 +72,30 @@ impl BuildRoot {
     /// When a kernel has no headers, or no scratch space can be had.
     pub fn new(roots: &[Root], releases: &[String]) -> Result<Self, ScanError> {
         let found = || roots.iter().flat_map(KernelTarget::all).map(|kernel| kernel.release);
-        let mut releases: Vec<String> = match releases {
+        let releases: Vec<String> = match releases {
             [] => found().collect(),
             given => given.to_vec(),
         };
-        let mut seen = BTreeSet::new();
-        releases.retain(|release| seen.insert(release.clone()));
-        if releases.is_empty() {
+        let targets: Vec<Target> = releases.into_iter().map(Target::Release).collect();
+        Self::for_targets(roots, &targets)
+    }
+
+    /// Prepares to build for `targets`. Of two with the same release the first one counts.
+    ///
+    /// # Errors
+    /// When a kernel has no headers, or no scratch space can be had.
+    pub fn for_targets(roots: &[Root], targets: &[Target]) -> Result<Self, ScanError> {
+        if targets.is_empty() {
             return Err(ScanError::NoKernels);
         }
         let scratch = Scratch::new()?;
-        let kernels: Vec<Arc<KernelTarget>> = releases
+        let mut seen = BTreeSet::new();
+        let kernels: Vec<Arc<KernelTarget>> = targets
             .iter()
-            .map(|release| {
-                let found = find(roots, release)?;
-                let options = KernelOptions {
-                    source_dir: Some(found.headers),
-                    ..KernelOptions::default()
-                };
-                KernelTarget::find(&Root::at(scratch.path()), release, &options).map(Arc::new)
+            .filter(|target| seen.insert(target.release()))
+            .map(|target| {
+                let options = target.options(roots)?;
+                KernelTarget::find(&Root::at(scratch.path()), target.release(), &options).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
         let facts = kernels

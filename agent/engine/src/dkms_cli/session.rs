@@ -97,6 +97,7 @@ impl Session {
             source_dir: self.settings.kernel_source_dir.as_deref().map(absolute),
             config: self.settings.kernel_config.as_deref().map(absolute),
             install_tree: Some(self.framework.install_tree.clone()),
+            system: None,
         }
     }
 

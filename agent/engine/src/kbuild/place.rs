@@ -28,9 +28,10 @@ pub(super) struct Place {
 impl Place {
     /// Root builds as another user where that user can read the headers, and as root elsewhere.
     pub(super) fn of(tree: &Tree, kernel: &KernelTarget, work: &Workspace) -> Place {
+        // A tree outside of an image is not seen in a chroot of it. In a view of another system that was named it is.
         let chroot = kernel
             .chroot()
-            .filter(|root| tree.path().starts_with(root))
+            .filter(|root| kernel.system.is_some() || tree.path().starts_with(root))
             .map(Path::to_owned);
         let closed = if Layers::here().confinement == Confinement::MountNamespace {
             // The sandbox shows the headers themselves: directories above them do not count.

@@ -78,6 +78,9 @@ pub struct KernelOptions {
     pub config: Option<PathBuf>,
     /// The directory that holds `RELEASE/` inside the root; `/lib/modules` if not set.
     pub install_tree: Option<PathBuf>,
+    /// The directory of another system, on the running one: its programs build, and nothing of it is run outside of the sandbox. The
+    /// headers in `source_dir` are part of it.
+    pub system: Option<PathBuf>,
 }
 
 /// A kernel that modules can be built for. Reading it costs a few files; Module.symvers and the compiler are read when needed.
@@ -101,6 +104,8 @@ pub struct KernelTarget {
     pub modules_dir: PathBuf,
     /// The distribution of the root.
     pub distribution: Distribution,
+    /// The system whose programs build for it, where that is neither the root nor the running one.
+    pub(crate) system: Option<PathBuf>,
     config: KernelConfig,
     symbols: OnceLock<Symbols>,
     toolchain: OnceLock<Toolchain>,
@@ -171,6 +176,7 @@ impl KernelTarget {
             root: root.clone(),
             modules_dir,
             distribution,
+            system: options.system.clone(),
             config,
             symbols: OnceLock::new(),
             toolchain: OnceLock::new(),
@@ -212,8 +218,11 @@ impl KernelTarget {
         self.toolchain.get_or_init(|| Toolchain::of(self))
     }
 
-    /// The directory that `make` must run in: Some when the root brings headers and a toolchain of its own.
+    /// The directory that `make` must run in: Some when another system was named, or the root brings headers and a toolchain of its own.
     pub fn chroot(&self) -> Option<&Path> {
+        if let Some(system) = &self.system {
+            return Some(system);
+        }
         let has = |name| crate::command::find_program(&self.root, name).is_some();
         let own = !self.root.is_host()
             && !self.borrowed

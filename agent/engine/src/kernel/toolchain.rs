@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::KernelTarget;
 use crate::command::{Confined, find_program};
 use crate::root::Root;
+use crate::sandbox::{Account, Limits, View};
 
 /// The compiler for one kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,10 @@ impl Toolchain {
         let cc = named
             .filter(|name| find_program(&tools, name).is_some())
             .unwrap_or_else(|| fallback.to_owned());
-        let present = compiler_version(&tools, &cc);
+        let present = match &kernel.system {
+            Some(_) => confined_version(&tools, &cc),
+            None => compiler_version(&tools, &cc),
+        };
         Toolchain {
             cc,
             wanted,
@@ -59,14 +63,22 @@ impl Toolchain {
 
 /// The first line of `cc --version` in `root`.
 pub fn compiler_version(root: &Root, cc: &str) -> Option<String> {
+    asked_for_version(root, cc, |command| {
+        command.chroot((!root.is_host()).then(|| root.path()))
+    })
+}
+
+/// The same of a system that is not trusted to run here: in the sandbox.
+fn confined_version(system: &Root, cc: &str) -> Option<String> {
+    let view = View::new(system.path(), Account::reserve(), Limits::evaluation());
+    asked_for_version(system, cc, |command| command.sandbox(view))
+}
+
+fn asked_for_version(root: &Root, cc: &str, confine: impl FnOnce(Confined) -> Confined) -> Option<String> {
     let program = find_program(root, cc)?;
     let program = root.inside(&program).unwrap_or(program);
-    let output = Confined::new(program)
-        .arg("--version")
-        .chroot((!root.is_host()).then(|| root.path()))
-        .time_limit(Duration::from_secs(10))
-        .output(4096)
-        .ok()?;
+    let command = Confined::new(program).arg("--version");
+    let output = confine(command).time_limit(Duration::from_secs(10)).output(4096).ok()?;
     let line = String::from_utf8_lossy(&output.stdout)
         .lines()
         .next()?

@@ -1,0 +1,131 @@
+//! Kernels that the command line names by suites of Debian.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+
+use super::{Failure, print};
+use crate::kernels::{Cache, News, Ready, Source, Suite, ready};
+use crate::repository::Repository;
+
+/// Where the kernels of suites come from, and where they are kept.
+#[derive(Debug, clap::Args)]
+pub(super) struct ArchiveArgs {
+    /// The archive of debian:SUITE: the address before dists/, https://, http:// or file://.
+    #[arg(long, value_name = "URL", default_value = "https://deb.debian.org/debian")]
+    mirror: String,
+    /// The keys that may sign its index, as a file of gpgv.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    )]
+    keyring: PathBuf,
+    /// Take an index that has expired, as those of archives of the past have.
+    #[arg(long)]
+    allow_expired_index: bool,
+    /// Where kernels of suites are unpacked; default: kernels in the repository's directory.
+    #[arg(long, value_name = "DIR")]
+    kernel_cache: Option<PathBuf>,
+}
+
+/// A kernel of the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// By its release.
+    Release(String),
+    /// The current one of a suite.
+    Suite(Suite),
+}
+
+/// Reads the arguments of `--kernel`.
+pub(super) fn asked(arguments: &[String]) -> Result<Vec<Asked>, Failure> {
+    let mut all = Vec::new();
+    for argument in arguments {
+        match Suite::parse(argument) {
+            None => all.push(Asked::Release(argument.clone())),
+            Some(suites) => all.extend(suites?.into_iter().map(Asked::Suite)),
+        }
+    }
+    Ok(all)
+}
+
+/// Fetches the kernels of all suites among those that are asked for.
+pub(super) fn fetch(
+    asked: &[Asked],
+    args: &ArchiveArgs,
+    repository: &Repository,
+    now: Timestamp,
+) -> Result<Vec<Ready>, Failure> {
+    let suites: Vec<Suite> = asked
+        .iter()
+        .filter_map(|asked| match asked {
+            Asked::Suite(suite) => Some(suite.clone()),
+            Asked::Release(_) => None,
+        })
+        .collect();
+    let source = Source {
+        mirror: &args.mirror,
+        keyring: &args.keyring,
+        now,
+        allow_expired: args.allow_expired_index,
+    };
+    let dir = args.kernel_cache.clone();
+    let cache = Cache::at(dir.unwrap_or_else(|| repository.path().join("kernels")));
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::hidden();
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes} {elapsed}") {
+            bar.set_style(style);
+        }
+        bar
+    });
+    Ok(ready(&suites, &source, &cache, &|news| tell(news, bar.as_ref()))?)
+}
+
+fn tell(news: &News<'_>, bar: Option<&ProgressBar>) {
+    match news {
+        News::Offline { suite, date, why } => print::note(&format!(
+            "warning: {why}; debian:{} is taken as it was on {date}",
+            suite.name()
+        )),
+        News::Fetching {
+            suite,
+            release,
+            packages,
+            bytes,
+        } => {
+            print::note(&format!(
+                "debian:{}: fetching kernel {release} and its compiler, {packages} packages of {} MB",
+                suite.name(),
+                bytes.div_ceil(1_000_000)
+            ));
+            if let Some(bar) = bar {
+                bar.set_length(*bytes);
+                bar.reset();
+                bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+            }
+        }
+        News::Unpacked(bytes) => bar.into_iter().for_each(|bar| bar.inc(*bytes)),
+        News::Done => bar.into_iter().for_each(|bar| {
+            bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_by_release_and_by_suite() {
+        let names = ["6.1.0-50-amd64", "debian:bookworm,sid"].map(str::to_owned);
+        let suite = |name: &str| Suite::parse(&format!("debian:{name}")).and_then(Result::ok);
+        let suites = ["bookworm", "sid"].map(|name| suite(name).expect("a suite")[0].clone());
+        let [bookworm, sid] = suites.map(Asked::Suite);
+        let expected = vec![Asked::Release("6.1.0-50-amd64".to_owned()), bookworm, sid];
+        assert_eq!(asked(&names).ok(), Some(expected));
+        assert!(asked(&["suse:leap".to_owned()]).is_err());
+    }
+}
