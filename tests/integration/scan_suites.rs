@@ -1,6 +1,7 @@
 //! `scan --kernel debian:SUITE`: a small signed archive with a real kernel's headers and a real compiler, and archives that are not what they
 //! should be.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -49,6 +50,70 @@ fn copy_tree(from: &Path, to: &Path) {
     run(Command::new("cp").arg("-a").arg(from).arg(to));
 }
 
+/// The files of a kernel's headers that a build of `source` reads, from the root of the kernel on: those that make's record of a build says,
+/// and what kbuild itself is made of. All of them would be ten times as many.
+fn headers_read(source: &Path, release: &str) -> BTreeSet<PathBuf> {
+    let scratch = tempfile::tempdir().expect("a directory");
+    copy_tree(source, scratch.path());
+    let build = scratch.path().join(source.file_name().expect("a name"));
+    let headers = inputs::headers(release).canonicalize().expect("it is there");
+    run(Command::new("make")
+        .args(["-s", "-C"])
+        .arg(&headers)
+        .arg(format!("M={}", build.display()))
+        .arg("modules"));
+    let root = inputs::kernel_root(release).canonicalize().expect("it is there");
+    let mut read = BTreeSet::new();
+    let mut add = |path: PathBuf| {
+        // Some names have `..` in them.
+        let path = path.canonicalize().unwrap_or(path);
+        if let Ok(inside) = path.strip_prefix(&root)
+            && path.is_file()
+        {
+            read.insert(inside.to_owned());
+        }
+    };
+    for entry in fs::read_dir(&build).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|extension| extension == "cmd") {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            text.split_whitespace().for_each(|word| add(headers.join(word)));
+        }
+    }
+    let beside = headers.parent().expect("a directory");
+    let common = beside.join(format!(
+        "{}-common",
+        headers
+            .to_str()
+            .and_then(|name| name.rsplit_once('-'))
+            .expect("a flavour")
+            .0
+    ));
+    let is_kbuild = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_make = name.starts_with("Makefile") || name.starts_with("Kbuild") || name.starts_with('.');
+        is_make
+            || [
+                "Module.symvers",
+                "auto.conf",
+                "autoconf.h",
+                "kernel.release",
+                "utsrelease.h",
+                "compile.h",
+            ]
+            .contains(&&*name)
+    };
+    for top in [&headers, &common] {
+        for entry in walkdir::WalkDir::new(top) {
+            let path = entry.expect("readable").into_path();
+            if is_kbuild(&path) {
+                add(path);
+            }
+        }
+    }
+    read
+}
+
 fn which(name: &str) -> PathBuf {
     let path = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(name));
     path.into_iter()
@@ -70,9 +135,22 @@ fn put_kernel(archive: &AptArchive, release: &str, mark: &Path) {
     let tree = |name: &str| archive.path("trees").join(name);
     let headers = format!("linux-headers-{release}");
     let input = inputs::kernel_root(release);
-    fs::create_dir_all(tree(&headers).join("usr")).expect("created");
-    for dir in ["usr/src", "usr/lib"] {
-        copy_tree(&input.join(dir), &tree(&headers).join("usr"));
+    for file in headers_read(&sources::own("edu"), release) {
+        copy(&input.join(&file), &tree(&headers).join(&file));
+    }
+    copy_tree(&input.join("usr/lib"), &tree(&headers).join("usr"));
+    for entry in walkdir::WalkDir::new(input.join("usr/src")).max_depth(2) {
+        // Links to kbuild's programs.
+        let path = entry.expect("readable").into_path();
+        if path.is_symlink() {
+            copy_tree(
+                &path,
+                tree(&headers)
+                    .join(path.strip_prefix(&input).expect("below"))
+                    .parent()
+                    .expect("a directory"),
+            );
+        }
     }
     let modules = tree(&headers).join("lib/modules").join(release);
     fs::create_dir_all(&modules).expect("created");
