@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use super::{Failure, print};
@@ -104,13 +104,12 @@ fn tell(news: &News<'_>, bar: Option<&ProgressBar>) {
             if let Some(bar) = bar {
                 bar.set_length(*bytes);
                 bar.reset();
-                bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+                bar.set_draw_target(ProgressDrawTarget::stderr());
             }
         }
         News::Unpacked(bytes) => bar.into_iter().for_each(|bar| bar.inc(*bytes)),
-        News::Done => bar.into_iter().for_each(|bar| {
-            bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-        }),
+        // The bar of the next suite begins anew.
+        News::Done => bar.into_iter().for_each(ProgressBar::finish_and_clear),
     }
 }
 
