@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use dkms_repo::repository::Expiry;
@@ -195,7 +196,16 @@ fn a_program_can_sign() -> Result<()> {
     succeeds(&mut dkms_repo(path, &["publish"]));
     succeeds(&mut dkms_repo(path, &["verify"]));
 
+    // What it leaves behind with its pipes open holds nobody up.
+    program(&format!("sleep 600 2>/dev/null & echo $! >\"$0.pid\"\n{signing}"))?;
     repo.stage_moving("3")?;
+    let begun = Instant::now();
+    succeeds(&mut dkms_repo(path, &["publish"]));
+    assert!(begun.elapsed() < Duration::from_secs(300), "{:?}", begun.elapsed());
+    let left = fs::read_to_string(dir.path().join("sign.pid"))?;
+    succeeds(Command::new("kill").arg(left.trim()));
+
+    repo.stage_moving("4")?;
     let before = repo.mirror()?;
     let refused = |body: &str, words: &[&str]| -> Result<()> {
         program(body)?;

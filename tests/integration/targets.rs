@@ -548,6 +548,11 @@ fn a_target_that_cannot_be_used_is_an_error_that_says_why() -> Result<()> {
     );
     let mut plain = to_s3(&s3, path, &["publish", "--to", &address("x")]);
     fails(plain.env_remove("AWS_ALLOW_HTTP"), &["AWS_ALLOW_HTTP=true"]);
+    let mut nobody = dkms_repo(path, &["publish", "--to", &address("x")]);
+    fails(
+        nobody.env("AWS_EC2_METADATA_DISABLED", "true"),
+        &["no credentials are set", "hint: credentials are read from AWS_ACCESS_KEY_ID"],
+    );
     let mut token = dkms_repo(path, &["publish", "--to", "http://192.0.2.1/x"]);
     fails(
         token.env("DKMS_REPO_HTTP_TOKEN", SECRET),

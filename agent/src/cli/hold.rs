@@ -46,8 +46,11 @@ fn change(
         .iter()
         .map(|text| match packages::resolve(text, &known) {
             Ok(name) => Ok(name.to_owned()),
-            // Which packages there are is not known without an index.
-            Err(_) if index.repositories().next().is_none() => Ok(packages::parse(text).0.to_owned()),
+            // Which packages a repository has is not known before its index is there.
+            Err(_) if index.repositories().next().is_none() => {
+                context.require_repository()?;
+                Ok(packages::parse(text).0.to_owned())
+            }
             Err(failure) => Err(failure),
         })
         .collect::<Result<_, _>>()?;

@@ -54,8 +54,11 @@ pub(super) fn run(context: &Context, entry: Option<u32>) -> Result<Exit, Failure
         Records::open(&context.paths)?
     };
     let Some(entry) = goal(&records, entry)? else {
+        if context.options.json {
+            return Ok(finish(context, 0, &[], Exit::Converged));
+        }
         print_note("no run has changed what is installed");
-        return Ok(finish(context, 0, &[], Exit::Converged));
+        return Ok(Exit::Converged);
     };
     let tree = context.tree()?;
     if check {

@@ -3,7 +3,8 @@
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -16,6 +17,8 @@ use crate::files::{self, FileError};
 const PATIENCE_S: u64 = 300;
 /// A signature in hex has 128 bytes, and a line feed.
 const MOST_BYTES: u64 = 4096;
+/// How long the answer of a program that has ended is waited for. It is in the pipe already.
+const LATE: Duration = Duration::from_secs(1);
 
 /// `NAME.signer`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -104,30 +107,39 @@ impl Program {
             .spawn()?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let message = message.to_vec();
-        // A program that answers before it has read all would block both.
-        let writer = std::thread::spawn(move || match input {
-            Some(mut input) => input.write_all(&message),
-            None => Ok(()),
-        });
-        let reader = std::thread::spawn(move || {
-            let mut answer = Vec::new();
-            match output {
-                Some(output) => output.take(MOST_BYTES).read_to_end(&mut answer).map(|_| answer),
-                None => Ok(answer),
-            }
-        });
+        // A program that answers before it has read all would block both. Neither thread is waited for: what the program leaves may keep
+        // its pipes open.
+        std::thread::spawn(move || input.map(|mut input| input.write_all(&message)));
+        let (sender, chunks) = mpsc::channel();
+        std::thread::spawn(move || output.map(|output| send_all(output, &sender)));
         let status = wait(&mut child)?;
-        let answer = reader
-            .join()
-            .map_err(|_| io::Error::other("its answer could not be read"))??;
-        // One that hashes its input by itself may close it early.
-        let _ = writer.join();
+        let answer = collect(&chunks);
         if status.success() {
             Ok(answer)
         } else {
             Err(io::Error::other(format!("it failed ({status})")))
         }
     }
+}
+
+/// Sends what can be read, in pieces.
+fn send_all(output: ChildStdout, sender: &mpsc::Sender<Vec<u8>>) {
+    let mut output = output.take(MOST_BYTES);
+    let mut piece = [0; 512];
+    while let Ok(len @ 1..) = output.read(&mut piece) {
+        if sender.send(piece[..len].to_vec()).is_err() {
+            return;
+        }
+    }
+}
+
+/// What a program that has ended wrote: all until the pipe is closed, or until nothing more comes.
+fn collect(pieces: &mpsc::Receiver<Vec<u8>>) -> Vec<u8> {
+    let mut answer = Vec::new();
+    while let Ok(piece) = pieces.recv_timeout(LATE) {
+        answer.extend(piece);
+    }
+    answer
 }
 
 fn wait(child: &mut Child) -> io::Result<std::process::ExitStatus> {

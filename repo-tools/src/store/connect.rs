@@ -32,6 +32,11 @@ pub(super) fn connect(url: &Url) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let scheme = url.scheme();
     let connector = Connector { authorization: None };
     if S3.contains(&scheme) {
+        if !may_ask_cloud() {
+            return Err(StoreError::NoCredentials {
+                address: url.to_string(),
+            });
+        }
         let builder = AmazonS3Builder::from_env().with_url(url.as_str()).with_retry(retry());
         return Ok(Arc::new(
             builder.with_http_connector(connector).build().map_err(failed)?,
@@ -63,6 +68,22 @@ pub(super) fn connect(url: &Url) -> Result<Arc<dyn ObjectStore>, StoreError> {
         .with_retry(retry())
         .with_http_connector(Connector { authorization });
     Ok(Arc::new(builder.build().map_err(failed)?))
+}
+
+/// The variables with which S3's library does not ask the address of a cloud's own machines for credentials.
+const S3_CREDENTIALS: [&str; 5] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_SKIP_SIGNATURE",
+];
+
+/// Whether credentials are set, or the address of a cloud may be asked for them. The variable is that of Amazon's own programs.
+fn may_ask_cloud() -> bool {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_off = std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+    !is_off || S3_CREDENTIALS.iter().any(is_set)
 }
 
 /// A person waits; what takes longer is told, and the same command goes on later.

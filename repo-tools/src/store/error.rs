@@ -25,6 +25,12 @@ pub enum StoreError {
         /// Why.
         why: String,
     },
+    /// No credentials are set, and the address of a cloud may not be asked for them.
+    #[error("cannot use {address}: no credentials are set, and AWS_EC2_METADATA_DISABLED forbids to ask the machine's cloud for them")]
+    NoCredentials {
+        /// The store.
+        address: String,
+    },
     /// More than is read.
     #[error("{address} has more than {most_bytes} bytes")]
     TooLarge {
@@ -49,6 +55,7 @@ impl StoreError {
             Self::Settings { .. } => {
                 Some("docs/publishing.md has the variables of the environment that are read".to_owned())
             }
+            Self::NoCredentials { address } => Some(credentials(address).to_owned()),
             Self::TooLarge { .. } | Self::Name(_) => Some("it is not a repository, or it is damaged".to_owned()),
             Self::File(error) => error.hint(),
         }
@@ -86,7 +93,8 @@ fn credentials(address: &str) -> &'static str {
     let scheme = address.split("://").next().unwrap_or_default();
     match scheme {
         "s3" | "s3a" => {
-            "credentials are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; AWS_REGION and AWS_ENDPOINT say where"
+            "credentials are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and without them from the machine's cloud unless \
+             AWS_EC2_METADATA_DISABLED is true; AWS_REGION and AWS_ENDPOINT say where"
         }
         "gs" => {
             "credentials are read from the file that GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS names"

@@ -28,6 +28,13 @@ fn one_line_leads_from_nothing_to_a_driver() {
         ],
     );
     let dir = story.repo.repository.path().display().to_string();
+    // Nobody has a package of any name, and no run has changed anything.
+    story
+        .run(&["hold", "edu"])
+        .assert(2, &["no repository is configured", "hint: dkms-fetch repo add URL"]);
+    let back = story.run(&["rollback", "--last"]);
+    back.assert(0, &["no run has changed what is installed"]);
+    assert!(!back.stderr.contains("entry 0"), "{}", back.stderr);
     let added = story.run(&["repo", "add", &dir, "--fingerprint", &fingerprint, "--name", "acme"]);
     added.assert(
         0,
