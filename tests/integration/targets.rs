@@ -551,7 +551,10 @@ fn a_target_that_cannot_be_used_is_an_error_that_says_why() -> Result<()> {
     let mut nobody = dkms_repo(path, &["publish", "--to", &address("x")]);
     fails(
         nobody.env("AWS_EC2_METADATA_DISABLED", "true"),
-        &["no credentials are set", "hint: credentials are read from AWS_ACCESS_KEY_ID"],
+        &[
+            "no credentials are set",
+            "hint: credentials are read from AWS_ACCESS_KEY_ID",
+        ],
     );
     let mut token = dkms_repo(path, &["publish", "--to", "http://192.0.2.1/x"]);
     fails(

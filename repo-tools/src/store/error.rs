@@ -26,7 +26,9 @@ pub enum StoreError {
         why: String,
     },
     /// No credentials are set, and the address of a cloud may not be asked for them.
-    #[error("cannot use {address}: no credentials are set, and AWS_EC2_METADATA_DISABLED forbids to ask the machine's cloud for them")]
+    #[error(
+        "cannot use {address}: no credentials are set, and AWS_EC2_METADATA_DISABLED forbids to ask the machine's cloud for them"
+    )]
     NoCredentials {
         /// The store.
         address: String,
