@@ -37,6 +37,7 @@ mod signing_keys;
 mod sync;
 mod targets;
 mod terminal;
+mod together;
 mod tuf_attacks;
 mod tuf_deltas;
 mod tuf_interop;

@@ -68,6 +68,7 @@ impl Round<'_, '_, '_> {
     pub(super) fn run(mut self, obtain: &mut Obtain<'_, '_>, runtime: &Runtime) -> Result<Vec<Attempt>, StateError> {
         let options = BuildOptions {
             run_state: Arc::clone(&self.worker.run_state),
+            together: true,
             ..BuildOptions::new(self.worker.now)
         };
         let queue = BuildQueue::default();

@@ -83,6 +83,11 @@ pub(super) fn without_bash(dir: &Path, ctx: &ConfContext) -> Option<Result<DkmsC
     Some(typed(&raw, dir, ctx, ""))
 }
 
+/// The dkms.conf of the source directory `dir`, where it is a plain and valid one: as [`evaluate`], without a bash.
+pub(crate) fn evaluate_plain(dir: &Path, ctx: &ConfContext) -> Option<DkmsConf> {
+    without_bash(dir, ctx)?.ok()
+}
+
 /// The outcome of one evaluation.
 pub(super) struct Attempt {
     pub(super) result: Result<DkmsConf, ConfError>,

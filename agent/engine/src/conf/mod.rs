@@ -19,6 +19,7 @@ mod writing;
 
 pub use context::{ConfContext, Directive, override_files};
 pub use error::{ConfError, ConfProblem};
+pub(crate) use evaluate::evaluate_plain;
 pub use evaluate::{evaluate, read_output, read_plain};
 pub use exclusive::{Exclusion, Exclusive};
 pub(crate) use model::placeholder_hint;

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::error::BuildError;
+use super::queue::Alone;
 use super::sign::Signers;
 use super::{BuildOptions, BuildRequest};
 use crate::command::Jobserver;
@@ -29,6 +30,8 @@ pub(super) struct Job<'a> {
     pub(super) log: Option<String>,
     /// What the build is made from, once that is known.
     pub(super) key: Option<BuildKey>,
+    /// Why it is built by itself.
+    pub(super) alone: Alone,
 }
 
 impl Job<'_> {

@@ -8,7 +8,7 @@ use super::diagnose::{Surroundings, diagnose};
 use super::error::BuildError;
 use super::job::{Job, io_error, read_log};
 use super::place::BuildSandbox;
-use super::strip::make_and_strip;
+use super::strip::{make_and_strip, to_strip};
 use super::workspace::Workspace;
 use crate::command::Confined;
 use crate::conf::{ConfContext, DkmsConf};
@@ -129,7 +129,7 @@ impl Job<'_> {
         self.step(Step::Make, &line);
         writeln!(log, "\nBuilding module(s)\n# command: {line}").map_err(io_error("write", log_path))?;
         let specs = conf.modules_for(&self.kernel.release, Some(target.config()));
-        let command = make_and_strip(&line, place.path(&work.build), &specs, target);
+        let command = make_and_strip(&line, place.path(&work.build), &to_strip(&specs), target);
         let ended = sandbox
             .confine(command)
             .run_logged(log)

@@ -1,5 +1,6 @@
 //! Building: from a source and a kernel to checked and signed modules in the tree.
 //!
+//! Plain packages of one authority are compiled together, by one make. Each of the others takes these steps:
 //! copy → patch → PRE_BUILD → make → strip → check → sign → compress → POST_BUILD → store. Every build has a directory of its own, and the
 //! last good build stays until the new one replaces it in one step. Builds run in parallel, each with a share of the make jobs. A failure
 //! is a value: one broken package never stops the others.
@@ -14,11 +15,13 @@ mod make;
 mod once;
 mod one;
 mod place;
+mod plain;
 mod product;
 mod queue;
 mod retarget;
 mod sign;
 mod strip;
+mod together;
 mod workspace;
 
 use std::path::PathBuf;
@@ -40,6 +43,9 @@ pub use sign::{KeyPair, NewKeys, SignError, Signer, certificate_path, ensure_key
 pub(crate) use sign::{enrolment, warn_of_shared_key};
 
 use self::jobs::Jobs;
+use self::plain::Plain;
+use self::queue::{Alone, Company, Request, Work};
+use self::together::Shared;
 use crate::conf::{Directive, Exclusion};
 use crate::event::{Event, Sink};
 use crate::framework::processors;
@@ -105,6 +111,8 @@ pub struct BuildOptions {
     pub sign: bool,
     /// Run PRE_BUILD and POST_BUILD.
     pub run_scripts: bool,
+    /// Compile plain packages of one authority by one make.
+    pub together: bool,
     /// The time that goes into logs and records.
     pub now: Timestamp,
     /// Values and warnings that all builds of a run share; so do clones.
@@ -112,13 +120,14 @@ pub struct BuildOptions {
 }
 
 impl BuildOptions {
-    /// All processors, an hour for each make, signatures and scripts as the package has them.
+    /// All processors, an hour for each make, signatures and scripts as the package has them, each package by itself.
     pub fn new(now: Timestamp) -> BuildOptions {
         BuildOptions {
             jobs: processors(),
             time_limit: Duration::from_secs(3600),
             sign: true,
             run_scripts: true,
+            together: false,
             now,
             run_state: Arc::default(),
         }
@@ -229,19 +238,67 @@ pub fn build_queued(
         for worker in 0..workers {
             let (jobs, signers) = (&jobs, &signers);
             scope.spawn(move || {
-                while let Some((index, request)) = queue.next(|| jobs.rest(worker)) {
-                    let outcome = match jobs.begin(worker) {
-                        Ok(jobserver) => one::build(tree, lock, &request, options, signers, &jobserver, sink),
-                        Err(error) => one::failed_to_start(&request, error),
-                    };
-                    jobs.end(worker);
-                    report(&request, &outcome, sink);
-                    ended(index, outcome);
+                let tell = |number: usize, request: &BuildRequest, outcome: BuildOutcome| {
+                    report(request, &outcome, sink);
+                    ended(number, outcome);
+                };
+                let company = |request: &BuildRequest| options.together.then(|| company(tree, request))?;
+                while let Some(work) = queue.next(|| jobs.rest(worker), company) {
+                    let jobserver = jobs.begin(worker);
+                    match (work, &jobserver) {
+                        (
+                            Work::One(Request {
+                                number, request, alone, ..
+                            }),
+                            Ok(jobserver),
+                        ) => {
+                            let alone = alone.unwrap_or_default();
+                            let outcome = one::build(tree, lock, &request, options, signers, jobserver, alone, sink);
+                            jobs.end(worker);
+                            tell(number, &request, outcome);
+                        }
+                        (Work::Together(requests, work), Ok(jobserver)) => {
+                            let shared = Shared {
+                                tree,
+                                lock,
+                                options,
+                                signers,
+                                jobserver,
+                                sink,
+                            };
+                            let left = together::build(&shared, requests, &tell);
+                            jobs.end(worker);
+                            work.give_back(left);
+                        }
+                        (Work::One(Request { number, request, .. }), Err(error)) => {
+                            tell(number, &request, one::failed_to_start(&request, error));
+                        }
+                        (Work::Together(mut requests, work), Err(_)) => {
+                            requests
+                                .iter_mut()
+                                .for_each(|request| request.alone = Some(Alone::default()));
+                            work.give_back(requests);
+                        }
+                    }
                 }
                 jobs.rest(worker);
             });
         }
     });
+}
+
+/// What decides with which others a request may be compiled; None where it is compiled by itself.
+fn company(tree: &Tree, request: &BuildRequest) -> Option<Company> {
+    let plain = Plain::of(tree, request, &one::context(tree, request)).ok()?;
+    Some(Company {
+        authority: tree.authority(&request.package)?,
+        modules: plain
+            .makefile
+            .modules
+            .iter()
+            .map(|name| name.replace('-', "_"))
+            .collect(),
+    })
 }
 
 fn report(request: &BuildRequest, outcome: &BuildOutcome, sink: &dyn Sink) {

@@ -9,6 +9,7 @@ use super::job::{Job, io_error, read_log};
 use super::key::{Freshness, freshness};
 use super::place::{BuildSandbox, Place};
 use super::product::take_extras;
+use super::queue::Alone;
 use super::retarget::lead_to_headers;
 use super::sign::Signers;
 use super::workspace::Workspace;
@@ -25,7 +26,8 @@ use crate::tree::{BuildKey, BuildRecord, FailureRecord, RecordedModule, Tree, Tr
 /// How many lines of a log go into a failure.
 const TAIL_LINES: usize = 15;
 
-pub(super) fn failed_to_start(request: &BuildRequest, error: io::Error) -> BuildOutcome {
+pub(super) fn failed_to_start(request: &BuildRequest, error: &io::Error) -> BuildOutcome {
+    let error = io::Error::new(error.kind(), error.to_string());
     BuildOutcome::Failed(BuildFailure {
         package: request.package.clone(),
         kernel: request.kernel_id(),
@@ -36,6 +38,10 @@ pub(super) fn failed_to_start(request: &BuildRequest, error: io::Error) -> Build
 }
 
 /// Builds what `request` asks for, unless it is there already.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of a build, each borrowed in its own way"
+)]
 pub(super) fn build(
     tree: &Tree,
     lock: &TreeLock,
@@ -43,11 +49,12 @@ pub(super) fn build(
     options: &BuildOptions,
     signers: &Signers<'_>,
     jobserver: &Jobserver,
+    alone: Alone,
     sink: &dyn Sink,
 ) -> BuildOutcome {
     let (package, kernel) = (&request.package, request.kernel_id());
     let ctx = context(tree, request);
-    if let Some(built) = current(tree, lock, request, &kernel, &ctx) {
+    if let Some(built) = current(tree, lock, request, &ctx) {
         return BuildOutcome::Current(built);
     }
     let mut job = Job {
@@ -60,6 +67,7 @@ pub(super) fn build(
         sink,
         log: None,
         key: None,
+        alone,
     };
     match job.run(ctx) {
         Ok(End::Built(built)) => BuildOutcome::Built(built),
@@ -73,7 +81,7 @@ pub(super) fn build(
 }
 
 /// The context of the conf, with the paths of the tree.
-fn context(tree: &Tree, request: &BuildRequest) -> ConfContext {
+pub(super) fn context(tree: &Tree, request: &BuildRequest) -> ConfContext {
     let root = tree.root();
     ConfContext {
         dkms_tree: tree.path().to_owned(),
@@ -90,14 +98,8 @@ fn context(tree: &Tree, request: &BuildRequest) -> ConfContext {
 }
 
 /// The build that is there, if it need not be made again. One of another implementation is taken as it is.
-fn current(
-    tree: &Tree,
-    lock: &TreeLock,
-    request: &BuildRequest,
-    kernel: &KernelId,
-    ctx: &ConfContext,
-) -> Option<Built> {
-    let package = &request.package;
+pub(super) fn current(tree: &Tree, lock: &TreeLock, request: &BuildRequest, ctx: &ConfContext) -> Option<Built> {
+    let (package, kernel) = (&request.package, &request.kernel_id());
     if request.force || !tree.is_built(package, kernel) {
         return None;
     }
@@ -161,7 +163,18 @@ impl Job<'_> {
         if result.is_err() {
             self.log = Some(read_log(&log_path));
         }
-        let modules = result?;
+        self.keep(&work, &conf, key, result?).map(End::Built)
+    }
+
+    /// Stores the product with its record.
+    pub(super) fn keep(
+        &self,
+        work: &Workspace,
+        conf: &DkmsConf,
+        key: BuildKey,
+        modules: Vec<RecordedModule>,
+    ) -> Result<Built, BuildError> {
+        let (tree, package) = (self.tree, &self.request.package);
         let record = BuildRecord {
             modules: modules.clone(),
             key,
@@ -176,14 +189,14 @@ impl Job<'_> {
                 .map_err(io_error("write", &work.product))?;
         }
         let dir = self
-            .store(&work)
+            .store(work)
             .map_err(io_error("store the build in", &tree.built_dir(package, &self.kernel)))?;
-        Ok(End::Built(Built {
+        Ok(Built {
             package: package.clone(),
             kernel: self.kernel.clone(),
             modules,
             dir,
-        }))
+        })
     }
 
     /// Whether the packages that BUILD_DEPENDS names are installed. One that is only built is not enough: a module that is installed without
@@ -247,14 +260,7 @@ impl Job<'_> {
             &log,
         )?;
         self.make(work, conf, ctx, &sandbox, &log, log_path)?;
-        let specs = conf.modules_for(&self.kernel.release, Some(self.request.kernel.config()));
-        let modules = self.collect(work, conf, &specs, &sandbox)?;
-        // As upstream does, for those who examine the build later.
-        let config = &self.request.kernel.config_file;
-        if config.is_file() {
-            let to = work.product.join("log").join(config.file_name().unwrap_or_default());
-            fs::copy(config, &to).map_err(io_error("copy the configuration to", &to))?;
-        }
+        let modules = self.take_modules(work, conf, &sandbox)?;
         if conf.scripts.post_build.is_some() {
             work.make_stage(user).map_err(io_error("make", &work.stage))?;
             sandbox.add_writable(&work.stage);
@@ -266,6 +272,24 @@ impl Job<'_> {
                 &log,
             )?;
             take_extras(&work.stage, &work.product).map_err(io_error("copy", &work.stage))?;
+        }
+        Ok(modules)
+    }
+
+    /// Takes the modules that make left in the build directory.
+    pub(super) fn take_modules(
+        &self,
+        work: &Workspace,
+        conf: &DkmsConf,
+        sandbox: &BuildSandbox<'_>,
+    ) -> Result<Vec<RecordedModule>, BuildError> {
+        let specs = conf.modules_for(&self.kernel.release, Some(self.request.kernel.config()));
+        let modules = self.collect(work, conf, &specs, sandbox)?;
+        // As upstream does, for those who examine the build later.
+        let config = &self.request.kernel.config_file;
+        if config.is_file() {
+            let to = work.product.join("log").join(config.file_name().unwrap_or_default());
+            fs::copy(config, &to).map_err(io_error("copy the configuration to", &to))?;
         }
         Ok(modules)
     }
@@ -282,7 +306,7 @@ impl Job<'_> {
         });
     }
 
-    fn start_log(&self, path: &Path) -> io::Result<File> {
+    pub(super) fn start_log(&self, path: &Path) -> io::Result<File> {
         let mut log = File::options().create(true).append(true).open(path)?;
         let KernelId { release, arch } = &self.kernel;
         let (version, package, now) = (crate::VERSION_TEXT, &self.request.package, self.options.now);
@@ -290,6 +314,9 @@ impl Job<'_> {
             log,
             "DKMS ({version}) make.log for {package} for kernel {release} ({arch})\n{now}"
         )?;
+        if let Some(why) = &self.alone.0 {
+            writeln!(log, "compiled by itself: {why}")?;
+        }
         Ok(log)
     }
 
@@ -307,7 +334,7 @@ impl Job<'_> {
     }
 
     /// Keeps the log and the reason of a failed build.
-    fn remember(&self, error: BuildError) -> BuildFailure {
+    pub(super) fn remember(&self, error: BuildError) -> BuildFailure {
         let (package, kernel) = (&self.request.package, &self.kernel);
         let mut failure = BuildFailure {
             package: package.clone(),

@@ -54,6 +54,15 @@ impl Place {
         }
     }
 
+    /// This system, for a compiler and a user of its own.
+    pub(super) fn of_compiler() -> Place {
+        Place {
+            chroot: None,
+            account: Account::reserve(),
+            closed: None,
+        }
+    }
+
     /// The user of the build; None for our own.
     pub(super) fn user(&self) -> Option<u32> {
         self.account.id()
@@ -122,17 +131,41 @@ impl<'a> BuildSandbox<'a> {
 
 /// The environment of the programs of a build, beside the variables that all scripts of a package get.
 fn variables(job: &Job<'_>, place: &Place, work: &Workspace, symvers: &[PathBuf]) -> Vec<(OsString, OsString)> {
+    let mut variables: Vec<(OsString, OsString)> = Vec::new();
+    let mut set = |name: &str, value: OsString| variables.push((name.into(), value));
+    set("dkms_tree", place.path(&work.tree).into());
+    if !symvers.is_empty() {
+        let paths: Vec<String> = symvers
+            .iter()
+            .map(|path| place.path(path).display().to_string())
+            .collect();
+        set("KBUILD_EXTRA_SYMBOLS", paths.join(" ").into());
+    }
+    if Layers::here().confinement != Confinement::MountNamespace {
+        set("TMPDIR", place.path(&work.tmp).into());
+    }
+    let prefix_map = job.prefix_map(&place.path(&work.build));
+    variables.extend(compiler_variables(job, place, &prefix_map));
+    variables
+}
+
+impl Job<'_> {
+    /// The option by which compilers name the build directory `build` as the source's.
+    pub(super) fn prefix_map(&self, build: &Path) -> String {
+        let package = self.request.package.dashed();
+        format!("-ffile-prefix-map={}=/usr/src/{package}", build.display())
+    }
+}
+
+/// The environment of kbuild and compilers, with the administrator's part of it last.
+fn compiler_variables(job: &Job<'_>, place: &Place, prefix_maps: &str) -> Vec<(OsString, OsString)> {
     let target = &job.request.kernel;
     let mut variables: Vec<(OsString, OsString)> = Vec::new();
     let mut set = |name: &str, value: OsString| variables.push((name.into(), value));
-    let prefix_map = format!(
-        "-ffile-prefix-map={}=/usr/src/{}",
-        place.path(&work.build).display(),
-        job.request.package.dashed()
-    );
-    set("KCFLAGS", prefix_map.clone().into());
-    set("KAFLAGS", prefix_map.into());
-    set("dkms_tree", place.path(&work.tree).into());
+    set("KCFLAGS", prefix_maps.into());
+    set("KAFLAGS", prefix_maps.into());
+    // With it kbuild asks pahole for type information in an order that does not depend on threads (scripts/Makefile.btf).
+    set("KBUILD_BUILD_TIMESTAMP", "1970-01-01".into());
     set("kernel_source_dir", place.path(&target.headers).into());
     set("parallel_jobs", job.options.jobs.to_string().into());
     let toolchain = target.toolchain();
@@ -148,20 +181,32 @@ fn variables(job: &Job<'_>, place: &Place, work: &Workspace, symvers: &[PathBuf]
         set("LD", LLD.into());
         set("KERNEL_LD", LLD.into());
     }
-    if !symvers.is_empty() {
-        let paths: Vec<String> = symvers
-            .iter()
-            .map(|path| place.path(path).display().to_string())
-            .collect();
-        set("KBUILD_EXTRA_SYMBOLS", paths.join(" ").into());
-    }
-    if Layers::here().confinement != Confinement::MountNamespace {
-        set("TMPDIR", place.path(&work.tmp).into());
-    }
     for (name, value) in job.options.run_state.environment(job.tree, job.sink) {
         set(name, value.into());
     }
     variables
+}
+
+/// Confines a make over several packages, whose directories lie in `top`. It sees kbuild, the compiler and these directories.
+pub(super) fn confine_together(
+    job: &Job<'_>,
+    place: &Place,
+    top: &Path,
+    prefix_maps: &str,
+    command: Confined,
+) -> Confined {
+    let target = &job.request.kernel;
+    let limits = Limits::build(job.options.time_limit, job.options.jobs);
+    let source = target.modules_dir.join("source").canonicalize().ok();
+    let config = target.config_file.canonicalize();
+    let view = View::new(Path::new("/"), place.account.clone(), limits)
+        .kernel(&target.release, &target.headers, source.as_deref())
+        .read(config.unwrap_or_else(|_| target.config_file.clone()))
+        .write(top);
+    let command = command.sandbox(view).jobserver(job.jobserver);
+    compiler_variables(job, place, prefix_maps)
+        .into_iter()
+        .fold(command, |command, (name, value)| command.env(name, value))
 }
 
 /// What the programs of a build see: the toolchain, the headers, what the package depends on, and the build directory, also under the

@@ -28,7 +28,7 @@ const MAX_SYMVERS: usize = 256;
 const MAX_SYMVERS_LEN: u64 = 16 << 20;
 
 /// The largest module, in bytes; nvidia's has 60 MiB.
-const MAX_MODULE_LEN: u64 = 256 << 20;
+pub(super) const MAX_MODULE_LEN: u64 = 256 << 20;
 
 /// What POST_BUILD may add: files, and bytes in each.
 const MAX_EXTRAS: usize = 1000;

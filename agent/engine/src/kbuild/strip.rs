@@ -3,7 +3,6 @@
 //! A sandbox costs more than strip itself, so the one in which make runs strips the modules as well, where the conf says that
 //! they are built. Those that lie elsewhere take a sandbox of their own.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::error::BuildError;
@@ -20,20 +19,23 @@ for module; do [ -f "$module" ] && modules+=("$module"); done
 [ ${#modules[@]} = 0 ] || "$strip" -g -- "${modules[@]}" >/dev/null 2>&1
 exit 0"#;
 
-/// The command that runs `line` in the build directory `dir` and then strips the modules of `specs` that it built where they
-/// are expected.
-pub(super) fn make_and_strip(line: &str, dir: PathBuf, specs: &[&ModuleSpec], target: &KernelTarget) -> Confined {
-    let modules: Vec<OsString> = specs
-        .iter()
-        .filter(|spec| spec.strip)
-        .map(|spec| expected(spec).into_os_string())
-        .collect();
+/// The command that runs `line` in the build directory `dir` and then strips those of `modules` that it built.
+pub(super) fn make_and_strip(line: &str, dir: PathBuf, modules: &[PathBuf], target: &KernelTarget) -> Confined {
     let bash = Confined::new("/bin/bash").dir(dir);
     if modules.is_empty() {
         return bash.args(["-c", line]);
     }
     bash.args(["-c", MAKE_AND_STRIP, "bash", line, program(target)])
         .args(modules)
+}
+
+/// Where the modules of `specs` that are to be stripped are expected.
+pub(super) fn to_strip(specs: &[&ModuleSpec]) -> Vec<PathBuf> {
+    specs
+        .iter()
+        .filter(|spec| spec.strip)
+        .map(|spec| expected(spec))
+        .collect()
 }
 
 /// Strips those of the modules at `built` that make built elsewhere than expected. Paths are relative to the build directory `dir`.

@@ -110,6 +110,7 @@ pub(super) fn build(session: &Session, lock: &TreeLock, jobs: &[Job], force: boo
     }
     let mut options = BuildOptions::new(jiff::Timestamp::now());
     options.jobs = session.framework.jobs();
+    options.together = true;
     options.run_state = Arc::clone(&session.run_state);
     let outcomes = build_all(&session.tree, lock, &requests, &options, &WithoutFailures(session));
     for (place, outcome) in places.into_iter().zip(outcomes) {
