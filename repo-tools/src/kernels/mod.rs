@@ -1,11 +1,11 @@
 //! Kernels of Debian by the name of a suite: headers, compiler and all that a build needs, from the signed archive, unpacked into a directory
 //! that the sandbox shows as the system. No script of a package is run, and no program of it outside of the sandbox.
 //!
-//! - [`suite`]: the name of a suite, and which others it builds on.
-//! - [`relation`], [`resolve`]: which packages are needed, by their dependencies. Pure.
-//! - [`unpack`]: the files of a package.
-//! - [`cache`]: what is unpacked already, and whether it is current.
-//! - [`fetch`]: all of it together.
+//! - `suite`: the name of a suite, and which others it builds on.
+//! - `relation`, `resolve`: which packages are needed, by their dependencies. Pure.
+//! - `unpack`: the files of a package.
+//! - `cache`: what is unpacked already, and whether it is current.
+//! - `fetch`: all of it together.
 
 mod cache;
 mod error;
