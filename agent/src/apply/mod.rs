@@ -120,6 +120,9 @@ impl Worker<'_> {
         }
         let mut session = self.removal_session();
         if is_for_devices && survey.live {
+            // A run that was killed before its depmod left modules that cannot be loaded by name yet.
+            self.finish_depmod(session, survey, &mut [])?;
+            session = self.removal_session();
             done.attempts = self.load_unbound(machine, survey, rules, &mut session)?;
         }
         for _ in 0..ROUNDS_MAX {
