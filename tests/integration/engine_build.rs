@@ -5,18 +5,17 @@ use std::process::Command;
 use std::sync::Arc;
 
 use dkms_engine::conf::ConfContext;
-use dkms_engine::framework::Framework;
 use dkms_engine::install::{InstallOptions, InstallOutcome, Session};
 use dkms_engine::kbuild::{
     BuildError, BuildFailure, BuildOptions, BuildOutcome, BuildRequest, Built, Diagnosis, build_all,
 };
-use dkms_engine::kernel::{KernelOptions, KernelTarget};
+use dkms_engine::kernel::KernelTarget;
 use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::recovery::lock_and_recover;
-use dkms_engine::root::Root;
 use dkms_engine::script::ScriptConsent;
 use dkms_engine::tree::{AddOptions, Authority, Filter, State, Tree, TreeLock};
+use dkms_tests::engine::tree_and_kernels;
 use dkms_tests::{inputs, sources};
 
 /// Trees of their own on the running system, and the two kernels.
@@ -29,27 +28,8 @@ struct World {
 impl World {
     fn new() -> World {
         let dir = sources::open_tempdir();
-        let at = |name: &str| dir.path().join(name);
-        let framework = Framework {
-            dkms_tree: at("dkms"),
-            source_tree: at("src"),
-            install_tree: at("lib/modules"),
-            ..Framework::default()
-        };
-        let kernels = inputs::kernels().map(|release| {
-            let options = KernelOptions {
-                install_tree: Some(at("lib/modules")),
-                source_dir: Some(inputs::headers(&release)),
-                ..KernelOptions::default()
-            };
-            std::fs::create_dir_all(at("lib/modules").join(&release)).expect("dirs");
-            Arc::new(KernelTarget::find(&Root::host(), &release, &options).expect("headers"))
-        });
-        World {
-            tree: Tree::new(&Root::host(), &framework),
-            dir,
-            kernels,
-        }
+        let (tree, kernels) = tree_and_kernels(dir.path());
+        World { tree, dir, kernels }
     }
 
     fn lock(&self) -> TreeLock {

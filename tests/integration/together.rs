@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dkms_engine::conf::ConfContext;
-use dkms_engine::framework::Framework;
 use dkms_engine::kbuild::{BuildOptions, BuildOutcome, BuildRequest, Built, build_all};
-use dkms_engine::kernel::{KernelOptions, KernelTarget};
+use dkms_engine::kernel::KernelTarget;
 use dkms_engine::package::DkmsId;
 use dkms_engine::recovery::lock_and_recover;
-use dkms_engine::root::Root;
 use dkms_engine::tree::{AddOptions, Authority, Tree, TreeLock};
 use dkms_tests::dkms::{Machine, Program};
+use dkms_tests::engine::tree_and_kernels;
 use dkms_tests::{inputs, sources};
 
 /// Trees of their own on the running system, and the two kernels.
@@ -42,23 +41,7 @@ fn driver(name: &str, more: &str) -> String {
 impl World {
     fn new() -> World {
         let dir = sources::open_tempdir();
-        let at = |name: &str| dir.path().join(name);
-        let framework = Framework {
-            dkms_tree: at("dkms"),
-            source_tree: at("src"),
-            install_tree: at("lib/modules"),
-            ..Framework::default()
-        };
-        let kernels = inputs::kernels().map(|release| {
-            let options = KernelOptions {
-                install_tree: Some(at("lib/modules")),
-                source_dir: Some(inputs::headers(&release)),
-                ..KernelOptions::default()
-            };
-            fs::create_dir_all(at("lib/modules").join(&release)).expect("dirs");
-            Arc::new(KernelTarget::find(&Root::host(), &release, &options).expect("headers"))
-        });
-        let tree = Tree::new(&Root::host(), &framework);
+        let (tree, kernels) = tree_and_kernels(dir.path());
         let lock = lock_and_recover(&tree, &()).expect("locks");
         World {
             dir,

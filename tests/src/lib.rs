@@ -2,6 +2,7 @@
 
 pub mod apt;
 pub mod dkms;
+pub mod engine;
 pub mod inputs;
 pub mod kernel_aliases;
 pub mod matcher;

@@ -11,10 +11,21 @@ use super::{BuildOptions, BuildRequest};
 use crate::command::Jobserver;
 use crate::event::{Event, Sink, Step};
 use crate::package::KernelId;
-use crate::tree::{BuildKey, Tree};
+use crate::tree::{BuildKey, Tree, TreeLock};
 
 /// The part of a log, from its end, that is searched for a cause.
 const MAX_LOG_LEN: u64 = 8 << 20;
+
+/// What the builds share that one worker carries out.
+pub(super) struct Shared<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) lock: &'a TreeLock,
+    pub(super) options: &'a BuildOptions,
+    pub(super) signers: &'a Signers<'a>,
+    /// Where their makes take their jobs from.
+    pub(super) jobserver: &'a Jobserver,
+    pub(super) sink: &'a dyn Sink,
+}
 
 /// One build while it runs.
 pub(super) struct Job<'a> {
@@ -34,7 +45,22 @@ pub(super) struct Job<'a> {
     pub(super) alone: Alone,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    pub(super) fn new(shared: &Shared<'a>, request: &'a BuildRequest) -> Job<'a> {
+        Job {
+            tree: shared.tree,
+            request,
+            kernel: request.kernel_id(),
+            options: shared.options,
+            signers: shared.signers,
+            jobserver: shared.jobserver,
+            sink: shared.sink,
+            log: None,
+            key: None,
+            alone: Alone::default(),
+        }
+    }
+
     /// Reports that a step begins.
     pub(super) fn step(&self, step: Step, detail: &str) {
         let subject = self.request.package.subject(Some(&self.kernel));

@@ -42,10 +42,10 @@ pub use queue::BuildQueue;
 pub use sign::{KeyPair, NewKeys, SignError, Signer, certificate_path, ensure_key_pair};
 pub(crate) use sign::{enrolment, warn_of_shared_key};
 
+use self::job::Shared;
 use self::jobs::Jobs;
 use self::plain::Plain;
 use self::queue::{Alone, Company, Request, Work};
-use self::together::Shared;
 use crate::conf::{Directive, Exclusion};
 use crate::event::{Event, Sink};
 use crate::framework::processors;
@@ -244,40 +244,38 @@ pub fn build_queued(
                 };
                 let company = |request: &BuildRequest| options.together.then(|| company(tree, request))?;
                 while let Some(work) = queue.next(|| jobs.rest(worker), company) {
-                    let jobserver = jobs.begin(worker);
-                    match (work, &jobserver) {
-                        (
-                            Work::One(Request {
-                                number, request, alone, ..
-                            }),
-                            Ok(jobserver),
-                        ) => {
-                            let alone = alone.unwrap_or_default();
-                            let outcome = one::build(tree, lock, &request, options, signers, jobserver, alone, sink);
+                    let jobserver = match jobs.begin(worker) {
+                        Ok(jobserver) => jobserver,
+                        Err(error) => {
+                            match work {
+                                Work::One(Request { number, request, .. }) => {
+                                    tell(number, &request, one::failed_to_start(&request, error));
+                                }
+                                Work::Together(requests, work) => work.give_back(one_by_one(requests)),
+                            }
+                            continue;
+                        }
+                    };
+                    let shared = Shared {
+                        tree,
+                        lock,
+                        options,
+                        signers,
+                        jobserver: &jobserver,
+                        sink,
+                    };
+                    match work {
+                        Work::One(Request {
+                            number, request, alone, ..
+                        }) => {
+                            let outcome = one::build(&shared, &request, alone.unwrap_or_default());
                             jobs.end(worker);
                             tell(number, &request, outcome);
                         }
-                        (Work::Together(requests, work), Ok(jobserver)) => {
-                            let shared = Shared {
-                                tree,
-                                lock,
-                                options,
-                                signers,
-                                jobserver,
-                                sink,
-                            };
+                        Work::Together(requests, work) => {
                             let left = together::build(&shared, requests, &tell);
                             jobs.end(worker);
                             work.give_back(left);
-                        }
-                        (Work::One(Request { number, request, .. }), Err(error)) => {
-                            tell(number, &request, one::failed_to_start(&request, error));
-                        }
-                        (Work::Together(mut requests, work), Err(_)) => {
-                            requests
-                                .iter_mut()
-                                .for_each(|request| request.alone = Some(Alone::default()));
-                            work.give_back(requests);
                         }
                     }
                 }
@@ -285,6 +283,14 @@ pub fn build_queued(
             });
         }
     });
+}
+
+/// Requests that no longer may be compiled together.
+fn one_by_one(mut requests: Vec<Request>) -> Vec<Request> {
+    requests
+        .iter_mut()
+        .for_each(|request| request.alone = Some(Alone::default()));
+    requests
 }
 
 /// What decides with which others a request may be compiled; None where it is compiled by itself.

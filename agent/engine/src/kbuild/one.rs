@@ -5,18 +5,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::{BuildError, BuildFailure};
-use super::job::{Job, io_error, read_log};
+use super::job::{Job, Shared, io_error, read_log};
 use super::key::{Freshness, freshness};
 use super::place::{BuildSandbox, Place};
 use super::product::take_extras;
 use super::queue::Alone;
 use super::retarget::lead_to_headers;
-use super::sign::Signers;
 use super::workspace::Workspace;
-use super::{BuildOptions, BuildOutcome, BuildRequest, Built, MissingDepends};
-use crate::command::Jobserver;
+use super::{BuildOutcome, BuildRequest, Built, MissingDepends};
 use crate::conf::{ConfContext, DkmsConf, evaluate};
-use crate::event::{Event, Sink, Step};
+use crate::event::{Event, Step};
 use crate::fsutil::{remove_any, replace_path, sync_dir, sync_tree};
 use crate::package::{DkmsId, KernelId};
 use crate::sandbox::{Confinement, Layers};
@@ -26,8 +24,7 @@ use crate::tree::{BuildKey, BuildRecord, FailureRecord, RecordedModule, Tree, Tr
 /// How many lines of a log go into a failure.
 const TAIL_LINES: usize = 15;
 
-pub(super) fn failed_to_start(request: &BuildRequest, error: &io::Error) -> BuildOutcome {
-    let error = io::Error::new(error.kind(), error.to_string());
+pub(super) fn failed_to_start(request: &BuildRequest, error: io::Error) -> BuildOutcome {
     BuildOutcome::Failed(BuildFailure {
         package: request.package.clone(),
         kernel: request.kernel_id(),
@@ -37,42 +34,20 @@ pub(super) fn failed_to_start(request: &BuildRequest, error: &io::Error) -> Buil
     })
 }
 
-/// Builds what `request` asks for, unless it is there already.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of a build, each borrowed in its own way"
-)]
-pub(super) fn build(
-    tree: &Tree,
-    lock: &TreeLock,
-    request: &BuildRequest,
-    options: &BuildOptions,
-    signers: &Signers<'_>,
-    jobserver: &Jobserver,
-    alone: Alone,
-    sink: &dyn Sink,
-) -> BuildOutcome {
-    let (package, kernel) = (&request.package, request.kernel_id());
-    let ctx = context(tree, request);
-    if let Some(built) = current(tree, lock, request, &ctx) {
+/// Builds what `request` asks for, unless it is there already. `alone` says why it is built by itself.
+pub(super) fn build(shared: &Shared<'_>, request: &BuildRequest, alone: Alone) -> BuildOutcome {
+    let ctx = context(shared.tree, request);
+    if let Some(built) = current(shared.tree, shared.lock, request, &ctx) {
         return BuildOutcome::Current(built);
     }
     let mut job = Job {
-        tree,
-        request,
-        kernel,
-        options,
-        signers,
-        jobserver,
-        sink,
-        log: None,
-        key: None,
         alone,
+        ..Job::new(shared, request)
     };
     match job.run(ctx) {
         Ok(End::Built(built)) => BuildOutcome::Built(built),
         Ok(End::Excluded(why)) => BuildOutcome::Excluded {
-            package: package.clone(),
+            package: request.package.clone(),
             kernel: job.kernel,
             why,
         },

@@ -55,16 +55,7 @@ pub(crate) fn wrap(
     words.push("bwrap".into());
     let arguments = arguments(view, dir);
     words.extend(arguments.words);
-    fds.extend(
-        arguments
-            .files
-            .into_iter()
-            .zip(FILES_FD..)
-            .map(|(file, child_fd)| FdMapping {
-                parent_fd: file.into(),
-                child_fd,
-            }),
-    );
+    fds.extend(arguments.files);
     if let Some(bytes) = seccomp::filter_bytes() {
         words.extend(["--seccomp".into(), SECCOMP_FD.to_string().into()]);
         fds.push(FdMapping {
@@ -341,8 +332,8 @@ fn usual(path: &Path) -> &Path {
 #[derive(Default)]
 struct Arguments {
     words: Vec<OsString>,
-    /// What is copied into the sandbox, in the order of their descriptors from [`FILES_FD`] on.
-    files: Vec<File>,
+    /// What is copied into the sandbox, by descriptors from [`FILES_FD`] on.
+    files: Vec<FdMapping>,
 }
 
 impl Arguments {
@@ -352,9 +343,12 @@ impl Arguments {
 
     /// Puts a copy of `file` at `dest`, which everybody can read.
     fn add_copy(&mut self, file: File, dest: &str) {
-        let fd = (FILES_FD..).nth(self.files.len()).unwrap_or(FILES_FD).to_string();
-        self.add(["--perms", "0644", "--file", &fd, dest]);
-        self.files.push(file);
+        let child_fd = self.files.last().map_or(FILES_FD, |last| last.child_fd + 1);
+        self.add(["--perms", "0644", "--file", &child_fd.to_string(), dest]);
+        self.files.push(FdMapping {
+            parent_fd: file.into(),
+            child_fd,
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! `match`: install for one kernel what is installed for another.
 
-use crate::conf::evaluate;
+use crate::conf::{ConfContext, evaluate};
 use crate::dkms_cli::exit::Exit;
 use crate::dkms_cli::order::{Wanted, order};
 use crate::dkms_cli::request::Kernels;
@@ -73,9 +73,10 @@ fn waves(session: &Session, packages: &[DkmsId], kernels: &[KernelId]) -> Vec<Ve
     let mut waves: Vec<Vec<(DkmsId, KernelId)>> = Vec::new();
     let is_elsewhere = |name: &str| !packages.iter().any(|package| package.module == name);
     for kernel in kernels {
+        let context = session.tree.kernel_context(kernel);
         let wanted: Vec<Wanted> = packages
             .iter()
-            .map(|package| wanted(session, package, kernel))
+            .map(|package| wanted(session, package, &context))
             .collect();
         let order = order(&wanted, is_elsewhere, |_| true);
         let last: Vec<DkmsId> = order.impossible.into_iter().map(|(package, _)| package).collect();
@@ -90,10 +91,9 @@ fn waves(session: &Session, packages: &[DkmsId], kernels: &[KernelId]) -> Vec<Ve
     waves
 }
 
-/// A package with its BUILD_DEPENDS for the kernel. A conf that cannot be evaluated names none: its build reports the error.
-fn wanted(session: &Session, package: &DkmsId, kernel: &KernelId) -> Wanted {
-    let context = session.tree.kernel_context(kernel);
-    let context = context.of_package(&package.module, &package.version);
+/// A package with its BUILD_DEPENDS in the context of a kernel. A conf that cannot be evaluated names none: its build reports the error.
+fn wanted(session: &Session, package: &DkmsId, context: &ConfContext) -> Wanted {
+    let context = context.clone().of_package(&package.module, &package.version);
     let conf = evaluate(&session.tree.source_dir(package), &context);
     Wanted {
         package: package.clone(),

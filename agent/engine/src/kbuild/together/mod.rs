@@ -12,36 +12,24 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::BuildError;
-use super::job::{Job, io_error, read_log};
+use super::job::{Job, Shared, io_error, read_log};
 use super::one;
 use super::place::{BuildSandbox, Place, confine_together};
 use super::plain::Plain;
 use super::product::MAX_MODULE_LEN;
 use super::queue::{Alone, Request};
-use super::sign::Signers;
 use super::strip::make_and_strip;
 use super::workspace::Workspace;
-use super::{BuildOptions, BuildOutcome, BuildRequest, Built};
-use crate::command::Jobserver;
+use super::{BuildOutcome, BuildRequest, Built};
 use crate::conf::ConfContext;
-use crate::event::{Event, Sink, Step};
+use crate::event::{Event, Step};
 use crate::fsutil::chown_tree;
 use crate::ko::ModuleInfo;
 use crate::sandbox::take;
-use crate::tree::{BuildKey, RecordedModule, Tree, TreeLock};
+use crate::tree::{BuildKey, RecordedModule, Tree};
 
 /// The most files of one name in the directory of a make.
 const MAX_SYMVERS: usize = 256;
-
-/// What the builds of one call share.
-pub(super) struct Shared<'a> {
-    pub(super) tree: &'a Tree,
-    pub(super) lock: &'a TreeLock,
-    pub(super) options: &'a BuildOptions,
-    pub(super) signers: &'a Signers<'a>,
-    pub(super) jobserver: &'a Jobserver,
-    pub(super) sink: &'a dyn Sink,
-}
 
 /// A package that is about to be compiled with others.
 struct Member<'a> {
@@ -113,16 +101,8 @@ impl<'a> Member<'a> {
         // After the key: a change in between makes the build stale.
         let plain = Plain::of(tree, request, &ctx).ok()?;
         let job = Job {
-            tree,
-            request,
-            kernel: request.kernel_id(),
-            options: shared.options,
-            signers: shared.signers,
-            jobserver: shared.jobserver,
-            sink: shared.sink,
-            log: None,
             key: Some(key.clone()),
-            alone: Alone::default(),
+            ..Job::new(shared, request)
         };
         Some(Member {
             number,
