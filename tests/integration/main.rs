@@ -27,6 +27,7 @@ mod media;
 mod mirroring;
 mod mok;
 mod publishing;
+mod release_package;
 mod report;
 mod sandbox;
 mod scan;

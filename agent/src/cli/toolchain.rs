@@ -87,7 +87,7 @@ fn planned(context: &Context, apt: &Apt<'_>, survey: &Survey) -> Result<Option<I
         return Ok(None);
     }
     let check = context.options.check;
-    let installation = toolchain::plan(apt, &names, !check)?;
+    let installation = toolchain::plan(apt, &names, &survey.kernel.release, !check)?;
     if installation.packages.is_empty() {
         return Ok(None);
     }

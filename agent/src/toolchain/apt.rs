@@ -243,25 +243,50 @@ impl<'a> Apt<'a> {
         self.run(&install.uninterruptible(), &shown).map(drop)
     }
 
+    /// The packages by whose upgrades the headers of later kernels come: `linux-headers-amd64` where `linux-image-amd64` brought this kernel,
+    /// of the same version.
+    ///
+    /// # Errors
+    /// When dpkg cannot be run.
+    pub fn following_headers(&self, release: &str) -> Result<Vec<Candidate>, ToolchainError> {
+        let image = format!("linux-image-{release}");
+        let format = "${db:Status-Status}\t${Package}\t${Version}\t${Depends}\n";
+        let text = self.dpkg_query(&["-W", "-f", format, "--", "linux-image-*"], &[])?;
+        let follow = |line: &str| {
+            let [status, name, version, depends] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
+            let needs = |one: &str| one.trim().split([' ', '(', ':']).next() == Some(image.as_str());
+            (status == "installed" && depends.split([',', '|']).any(needs)).then_some(())?;
+            Some(Candidate {
+                name: format!("linux-headers-{}", name.strip_prefix("linux-image-")?),
+                version: version.to_owned(),
+            })
+        };
+        Ok(text.lines().filter_map(follow).collect())
+    }
+
     /// Which of these are installed.
     ///
     /// # Errors
     /// When dpkg cannot be run.
     pub fn installed(&self, names: &[String]) -> Result<Vec<String>, ToolchainError> {
+        let text = self.dpkg_query(&["-W", "-f", "${Package} ${db:Status-Status}\n", "--"], names)?;
+        let installed = text.lines().filter_map(|line| line.strip_suffix(" installed"));
+        Ok(installed.map(str::to_owned).collect())
+    }
+
+    /// What dpkg-query prints. It fails where it does not know one of several packages, and lists the others.
+    fn dpkg_query(&self, words: &[&str], names: &[String]) -> Result<String, ToolchainError> {
         let admin = self.root.join("/var/lib/dpkg");
         let query = Confined::new("dpkg-query")
             .arg(format!("--admindir={}", admin.display()))
-            .args(["-W", "-f", "${Package} ${db:Status-Status}\n", "--"])
+            .args(words)
             .args(names)
             .time_limit(LOCAL_LIMIT);
-        // It fails where it does not know one of them, and lists the others.
         let output = query.output(OUTPUT_MAX_BYTES).map_err(|error| ToolchainError::Failed {
             command: "dpkg-query".to_owned(),
             message: error.to_string(),
         })?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let installed = text.lines().filter_map(|line| line.strip_suffix(" installed"));
-        Ok(installed.map(str::to_owned).collect())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Removes packages, unless others would have to go with them.

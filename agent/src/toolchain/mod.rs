@@ -181,19 +181,34 @@ impl Note {
 
 /// What would be installed for packages of these names. Lists that do not know one are brought up to date first, if that is allowed.
 ///
+/// With the headers of `release` come those of later kernels, where a package brings the kernels themselves: of its version if that is
+/// offered, else of another one. A later upgrade would install a kernel for which nothing could be built otherwise.
+///
 /// # Errors
 /// When it cannot be installed without a change of other packages.
-pub fn plan(apt: &Apt<'_>, names: &[String], may_update: bool) -> Result<Installation, ToolchainError> {
+pub fn plan(apt: &Apt<'_>, names: &[String], release: &str, may_update: bool) -> Result<Installation, ToolchainError> {
     if !apt.is_there() {
         return Err(ToolchainError::NoApt);
     }
-    match apt.plan(names) {
+    let planned = match apt.plan(names) {
         Err(ToolchainError::NotOffered { .. }) if may_update => {
             apt.update()?;
-            apt.plan(names)
+            apt.plan(names)?
         }
-        ended => ended,
+        ended => ended?,
+    };
+    let headers = format!("linux-headers-{release}");
+    if !planned.packages.iter().any(|one| one.name == headers) {
+        return Ok(planned);
     }
+    for one in apt.following_headers(release)? {
+        for following in [format!("{}={}", one.name, one.version), one.name] {
+            if let Ok(with) = apt.plan(&[names, &[following]].concat()) {
+                return Ok(with);
+            }
+        }
+    }
+    Ok(planned)
 }
 
 /// Installs it; `note` is the file that remembers what was installed.

@@ -57,7 +57,7 @@ struct Args {
     sandbox: Option<Policy>,
 }
 
-fn revision(text: &str) -> Result<String, String> {
+pub(super) fn revision(text: &str) -> Result<String, String> {
     if export::is_revision(text) {
         return Ok(text.to_owned());
     }
@@ -79,7 +79,7 @@ pub(super) fn run_rpm(args: &RpmArgs, context: &Context) -> Result<(), Failure> 
 fn run(args: &Args, make: Maker, context: &Context) -> Result<(), Failure> {
     let settings = Settings {
         revision: args.revision.clone(),
-        maintainer: maintainer(args, context)?,
+        maintainer: maintainer(args.maintainer.as_ref(), context)?,
         time_s: time_s()?,
     };
     let staged = if args.packages.iter().all(|package| is_path(package)) {
@@ -101,11 +101,35 @@ fn run(args: &Args, make: Maker, context: &Context) -> Result<(), Failure> {
             tree: &tree,
             known: &known,
         };
-        all.push((make(&source, &settings)?, manifest));
+        let made = make(&source, &settings)?;
+        all.push(Written {
+            name: manifest.name,
+            version: manifest.version,
+            made,
+        });
     }
+    write(all, &args.out, context)
+}
+
+/// A package that was made, and what of.
+pub(super) struct Written {
+    /// The package in the repository, or the repository.
+    pub(super) name: String,
+    /// Its version there.
+    pub(super) version: String,
+    /// The package.
+    pub(super) made: Made,
+}
+
+/// Writes packages into a directory, and tells them.
+pub(super) fn write(
+    all: impl IntoIterator<Item = Written>,
+    out: &Path,
+    context: &Context,
+) -> Result<(), Failure> {
     let mut rows = Vec::new();
-    for (made, manifest) in all {
-        let file = args.out.join(&made.file_name);
+    for Written { name, version, made } in all {
+        let file = out.join(&made.file_name);
         files::write_atomic(&file, &made.bytes)?;
         for note in &made.notes {
             print::note(&format!("{}: {note}", made.package));
@@ -114,8 +138,8 @@ fn run(args: &Args, make: Maker, context: &Context) -> Result<(), Failure> {
             print::line(&file.display().to_string());
         }
         rows.push(serde_json::json!({
-            "name": manifest.name,
-            "version": manifest.version,
+            "name": name,
+            "version": version,
             "package": made.package,
             "package_version": made.version,
             "file": file,
@@ -187,8 +211,8 @@ fn unpacked(bytes: &[u8], from: &Path) -> Result<SourceTree, Failure> {
 }
 
 /// Who is named as the maintainer where nobody is given: the repository, at this machine.
-fn maintainer(args: &Args, context: &Context) -> Result<String, Failure> {
-    let given = args.maintainer.clone().unwrap_or_else(|| {
+pub(super) fn maintainer(given: Option<&String>, context: &Context) -> Result<String, Failure> {
+    let given = given.cloned().unwrap_or_else(|| {
         let name = context
             .repository()
             .map_or_else(|_| "dkms-repo".to_owned(), |r| r.config().name.clone());
@@ -201,7 +225,8 @@ fn maintainer(args: &Args, context: &Context) -> Result<String, Failure> {
     Err(Failure::new(format!("the maintainer {given:?} has no address")).with_hint("--maintainer 'NAME <ADDRESS>'"))
 }
 
-fn time_s() -> Result<u32, Failure> {
+/// The time in the packages.
+pub(super) fn time_s() -> Result<u32, Failure> {
     let Some(given) = std::env::var_os("SOURCE_DATE_EPOCH") else {
         return Ok(DEFAULT_TIME_S);
     };

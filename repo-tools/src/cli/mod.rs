@@ -24,6 +24,7 @@ mod progress;
 mod propose;
 mod publish;
 mod push;
+mod release;
 mod revoke;
 mod scan;
 mod serve;
@@ -92,6 +93,7 @@ enum Command {
     MkDeb(make::DebArgs),
     #[command(name = "mkrpm")]
     MkRpm(make::RpmArgs),
+    ReleasePackage(release::Args),
     Scan(scan::Args),
     Show(show::Args),
     Rollout(offer::RolloutArgs),
@@ -194,6 +196,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(args, &context),
         Command::MkDeb(args) => make::run_deb(&args, &context),
         Command::MkRpm(args) => make::run_rpm(&args, &context),
+Command::ReleasePackage(args) => release::run(&args, &context),
         Command::Scan(args) => scan::run(args, &context),
         Command::Show(args) => show::run(args, &context),
         Command::Rollout(args) => offer::run_rollout(args, &context),

@@ -4,14 +4,17 @@
 //! The same source and the same settings give the same bytes.
 
 mod deb;
+mod deb_archive;
 mod error;
 mod modaliases;
 mod names;
+mod release;
 mod rpm;
 mod source;
 
 pub use error::ExportError;
 pub use names::is_revision;
+pub use release::Release;
 pub use source::{DEFAULT_TIME_S, Made, Settings, Source};
 
 /// Makes a Debian package. It needs nothing but `dkms` where it is installed.

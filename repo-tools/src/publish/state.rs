@@ -70,6 +70,16 @@ impl Published {
     }
 }
 
+/// The newest root as it is published, with its version.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn newest_root_file(public: &Path) -> Result<(u64, Vec<u8>), PublishError> {
+    let metadata = public.join("metadata");
+    let version = newest_root(&metadata)?;
+    Ok((version, files::read(&metadata.join(format!("{version}.root.json")))?))
+}
+
 /// The highest N of `N.root.json`.
 fn newest_root(metadata: &Path) -> Result<u64, PublishError> {
     let entries = fs::read_dir(metadata).map_err(FileError::on("list", metadata))?;

@@ -209,3 +209,30 @@ fn what_apt_does_not_have_is_told() {
         .auto(&[])
         .assert(5, &["installed by apt only, and this system has no apt"]);
 }
+
+/// The package that brings kernels is known by what it needs; with it come the headers of kernels that are installed later.
+#[test]
+fn headers_of_later_kernels_come_with_these() {
+    let bare = Bare::new();
+    bare.offer_headers("");
+    let (kernel, headers) = (bare.story.kernel.clone(), bare.headers_package());
+    let image = bare.offer(&format!("linux-image-{kernel}"), "6.1-1", "", |_| {});
+    let brings = format!("Depends: linux-image-{kernel} (= 6.1-1)\n");
+    let flavour = bare.offer("linux-image-generic", "6.1-1", &brings, |_| {});
+    let other = bare.offer("linux-image-other", "1", "Depends: linux-image-0\nProvides: linux-image-0\n", |_| {});
+    bare.install(&image);
+    bare.install(&flavour);
+    run(Command::new("dpkg")
+        .arg(format!("--root={}", bare.story.path("").display()))
+        .args(["--force-depends", "-i"])
+        .arg(&other));
+    let needs = format!("Depends: {headers} (= 6.1-1)\n");
+    bare.offer("linux-headers-generic", "6.1-1", &needs, |_| {});
+    bare.offer("linux-headers-generic", "6.9-1", "Depends: tiny-kbuild\n", |_| {});
+    bare.offer("linux-headers-other", "1", "", |_| {});
+    let run = bare.story.auto(&["--install-toolchain"]);
+    run.assert(0, &["linux-headers-generic 6.1-1", &headers, "installed edu 1.0"]);
+    let installed = bare.installed();
+    assert!(installed.contains(&"linux-headers-generic".to_owned()), "{installed:?}");
+    assert!(!installed.contains(&"linux-headers-other".to_owned()), "{installed:?}");
+}
