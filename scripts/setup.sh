@@ -33,7 +33,7 @@ demo_packages=(udev)
 # What the tests run besides: recorded devices, the peers' libraries and what they call (ps), Python for python-tuf, the programs
 # that make and read packages of distributions, and systemd for systemd-analyze.
 test_packages=(systemd umockdev groff-base libkmod-dev python3 python3-venv openssl patch zstd procps
-  dpkg-dev rpm zip git gnupg gpgv apt-utils xorriso softhsm2 opensc)
+  dpkg-dev rpm zip git gnupg gpgv apt-utils xorriso softhsm2 opensc dbus-daemon)
 # A machine to boot in: the emulator, and what its disk is made with.
 e2e_packages=(mmdebstrap debian-archive-keyring e2fsprogs kmod binutils)
 
@@ -244,10 +244,10 @@ fetch_peers() {
     rm -rf "$inputs/peers/$name.part" && dpkg-deb -x "$inputs/peers/$name.debs"/*.deb "$inputs/peers/$name.part"
     mv "$inputs/peers/$name.part" "$inputs/peers/$name"
   done
-  if ! "$inputs/venv/bin/python" -c 'import tuf, prometheus_client, pykickstart, ansible, moto, flask_cors, wsgidav, cheroot, jsonschema, configobj, oauthlib, jsonpatch' 2>/dev/null; then
-    say "setup: installing python-tuf, prometheus_client, pykickstart, ansible-core, moto, wsgidav and what cloud-init needs by pip into target/inputs/venv"
+  if ! "$inputs/venv/bin/python" -c 'import tuf, prometheus_client, pykickstart, ansible, moto, flask_cors, wsgidav, cheroot, jsonschema, configobj, oauthlib, jsonpatch, jeepney' 2>/dev/null; then
+    say "setup: installing python-tuf, prometheus_client, pykickstart, ansible-core, moto, wsgidav, jeepney and what cloud-init needs by pip into target/inputs/venv"
     rm -rf "$inputs/venv"
-    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' 'prometheus_client>=0.20,<1' 'pykickstart>=3,<4' 'ansible-core>=2.15,<3' 'moto[s3]>=5.2,<6' 'flask>=3,<4' 'flask-cors>=4,<7' 'wsgidav>=4,<5' 'cheroot>=10,<12' 'jsonschema>=4,<5' 'configobj>=5,<6' 'oauthlib>=3,<4' 'jsonpatch>=1,<2' >&2 ||
+    python3 -m venv "$inputs/venv" && "$inputs/venv/bin/pip" install -q 'tuf>=7,<8' 'securesystemslib[crypto]>=1,<2' 'prometheus_client>=0.20,<1' 'pykickstart>=3,<4' 'ansible-core>=2.15,<3' 'moto[s3]>=5.2,<6' 'flask>=3,<4' 'flask-cors>=4,<7' 'wsgidav>=4,<5' 'cheroot>=10,<12' 'jsonschema>=4,<5' 'configobj>=5,<6' 'oauthlib>=3,<4' 'jsonpatch>=1,<2' 'jeepney>=0.8,<1' >&2 ||
       die "pip could not install python-tuf and the others" "is the network up? try again"
   fi
 }

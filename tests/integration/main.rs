@@ -43,4 +43,5 @@ mod tuf_attacks;
 mod tuf_deltas;
 mod tuf_interop;
 mod units;
+mod watch;
 mod workspace;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use dkms_engine::root::Root;
 use dkms_fetch::config::Config;
@@ -284,4 +285,110 @@ fn apt_runs_the_hook_after_dpkg() {
             assert!(run.expect("sh").success(), "{hook}");
         }
     }
+}
+
+/// The script of a run with programs that only say how they were called; `code` is how `dkms-fetch` ends.
+fn service_run(dir: &Path, code: i32) -> (Option<i32>, String) {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let script = unit("run.in").replace("@libexec@", &at("bin")).replace("@bin@", &at("bin"));
+    fs::write(at("run"), script).expect("a script");
+    fs::create_dir_all(at("bin")).expect("a directory");
+    for (name, code) in [("dkms-fetch", code), ("notify", 0), ("logger", 0)] {
+        let text = format!("#!/bin/sh\necho {name} \"$@\" >>{}\nexit {code}\n", at("log"));
+        fs::write(at(&format!("bin/{name}")), text).expect("a program");
+        run(Command::new("chmod").args(["755", &at(&format!("bin/{name}"))]));
+    }
+    fs::write(at("log"), "").expect("a file");
+    let output = Command::new("sh")
+        .arg(at("run"))
+        .arg("--medium")
+        .env("PATH", format!("{}:/usr/bin:/bin", at("bin")))
+        .env("DKMS_FETCH_MOTD", dir)
+        .output()
+        .expect("sh");
+    (output.status.code(), fs::read_to_string(at("log")).expect("a log"))
+}
+
+/// A login says what waits as long as it waits, and a session hears of it once.
+#[test]
+fn what_waits_for_a_person_is_told() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let pending = dir.path().join("dkms-fetch-pending");
+    let (code, log) = service_run(dir.path(), 7);
+    assert_eq!(code, Some(7));
+    assert!(log.contains("dkms-fetch --auto --detailed-exitcode --medium\n"), "{log}");
+    assert!(log.contains("notify Drivers are installed and wait for a reboot"), "{log}");
+    assert!(log.contains("logger --journald\n"), "{log}");
+    let text = fs::read_to_string(&pending).expect("a line for logins");
+    assert!(text.ends_with(": dkms-fetch status; dkms-fetch mok status\n"), "{text}");
+    let (_, log) = service_run(dir.path(), 7);
+    assert!(!log.contains("notify"), "told already: {log}");
+    let (code, log) = service_run(dir.path(), 10);
+    assert_eq!(code, Some(0));
+    assert!(log.contains("notify A driver was installed"), "{log}");
+    assert!(!pending.exists());
+    let (code, log) = service_run(dir.path(), 11);
+    assert_eq!(code, Some(0));
+    assert!(!log.contains("notify") && !log.contains("logger"), "{log}");
+    let (code, log) = service_run(dir.path(), 5);
+    assert_eq!(code, Some(5));
+    assert!(log.contains("logger") && !log.contains("notify"), "{log}");
+}
+
+/// A real bus, and a server of notifications on it.
+#[test]
+fn a_session_shows_the_notification() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let user = run(Command::new("id").arg("-u"));
+    let session = dir.path().join(user.trim());
+    fs::create_dir(&session).expect("a directory");
+    let address = format!("unix:path={}", session.join("bus").display());
+    let mut bus = Child(
+        Command::new("dbus-daemon")
+            .args(["--session", "--nofork", "--nopidfile", "--print-address=1"])
+            .arg(format!("--address={address}"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("dbus-daemon starts"),
+    );
+    read_line(&mut bus.0);
+    let notify = |text: &str| {
+        let script = inputs::workspace().join("agent/units/notify.in");
+        let mut command = Command::new("sh");
+        command.arg(script).arg(text).env("DKMS_FETCH_USERS", dir.path());
+        run(&mut command)
+    };
+    // Nobody listens: nothing is started, and nothing fails.
+    notify("not heard");
+    let server = inputs::workspace().join("tests/support/notifications.py");
+    let mut server = Child(
+        Command::new(inputs::python())
+            .arg(server)
+            .arg(&address)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python starts"),
+    );
+    let mut lines = BufReader::new(server.0.stdout.take().expect("a pipe")).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    assert_eq!(next(), "ready");
+    notify("A driver was installed: $(id) \"quoted\"");
+    assert_eq!(next(), "Drivers: A driver was installed: $(id) \"quoted\"");
+}
+
+/// A process that ends with the test.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn read_line(child: &mut std::process::Child) {
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().expect("a pipe");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    assert!(line.starts_with("unix:"), "{line}");
 }

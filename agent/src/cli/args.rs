@@ -241,6 +241,8 @@ pub enum Command {
         #[command(subcommand)]
         command: RepoCommand,
     },
+    /// Do what --auto does now, and again whenever a device without a driver appears, until it is stopped (Ctrl-C)
+    Watch,
     /// Check what a run needs: repositories, clock, kernel headers, compiler, space
     Doctor,
     /// The `dkms` command line, as a drop-in; also when called by the name dkms

@@ -26,6 +26,12 @@ use crate::transport::TransportError;
 /// Why a run stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// Devices of an image are not plugged in.
+    #[error("watch is for the machine that it runs on, and its running kernel")]
+    WatchesThisMachine,
+    /// The kernel does not announce devices to this process.
+    #[error("what the kernel says of devices cannot be heard: {0}")]
+    Hotplug(#[source] std::io::Error),
     /// No repository is configured.
     #[error("no repository is configured in {}", dir.display())]
     NoRepository {
@@ -261,6 +267,7 @@ impl Failure {
             | Self::NoFingerprint { .. }
             | Self::NotRoot { .. }
             | Self::NoRoot { .. }
+            | Self::WatchesThisMachine
             | Self::NoKernel { .. }
             | Self::UnknownKernel { .. }
             | Self::UnknownPackage { .. }
@@ -312,6 +319,8 @@ impl Failure {
             Self::NothingCached { .. } => Some("dkms-fetch sync".to_owned()),
             Self::NotRoot { .. } => Some("run it as root, or try it with --check".to_owned()),
             Self::NoRoot { .. } => None,
+            Self::WatchesThisMachine => Some("leave out --root, --kernel and --devices, or use --auto".to_owned()),
+            Self::Hotplug(_) => Some("dkms-fetch --auto, after a device was plugged in".to_owned()),
             Self::NoKernel { .. } => Some("name one with --kernel RELEASE; its headers must be installed".to_owned()),
             Self::UnknownKernel { known, .. } if known.is_empty() => Some("install its headers first".to_owned()),
             Self::UnknownKernel { known, .. } => Some(format!("there are: {}", known.join(", "))),

@@ -30,6 +30,7 @@ mod status;
 mod sync;
 mod toolchain;
 mod view;
+mod watch;
 mod work;
 
 use std::ffi::OsString;
@@ -150,6 +151,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
 fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
     match &cli.command {
         None if cli.auto => auto::run(context),
+        Some(Command::Watch) => watch::run(cli),
         None => devices::run(context, false),
         Some(Command::Devices { export: Some(file), .. }) => {
             let is_output = file.as_os_str() == "-";

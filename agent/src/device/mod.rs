@@ -3,6 +3,7 @@
 //! - [`scan`]: this machine's, by libudev.
 //! - [`recorded::read`]: a machine that is not here, from a file.
 
+pub mod hotplug;
 mod listing;
 mod live;
 mod modaliases;

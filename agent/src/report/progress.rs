@@ -68,6 +68,8 @@ pub enum ProgressEvent {
         /// Their names.
         packages: Vec<String>,
     },
+    /// `watch` waits for the next device.
+    Watching,
     /// The initramfs of a kernel is made again, because drivers in it have changed.
     Initramfs {
         /// The release of the kernel.
@@ -204,6 +206,9 @@ impl Reporter {
                     "removed",
                     &format!("by apt, after the builds: {}", packages.join(", ")),
                 );
+            }
+            ProgressEvent::Watching => {
+                self.line(Style::new(), "watching", "for devices without a driver, until it is stopped (Ctrl-C)");
             }
             ProgressEvent::Initramfs { kernel } => {
                 self.line(Style::new(), "updating", &format!("the initramfs of kernel {kernel}"));
