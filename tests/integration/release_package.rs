@@ -108,5 +108,9 @@ fn a_damaged_root_makes_no_package() {
         .output()
         .expect("it runs");
     assert_eq!(output.status.code(), Some(4), "{output:?}");
-    assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0, "nothing is written");
+    assert_eq!(
+        fs::read_dir(dir.path()).expect("readable").count(),
+        0,
+        "nothing is written"
+    );
 }

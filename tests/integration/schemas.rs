@@ -163,7 +163,10 @@ fn repo(schemas: &mut Schemas) {
     let out = dir.path().join("packages");
     check("repo-package", &["mkdeb", "qemu-edu", "--out", text(&out)]);
     check("repo-package", &["mkrpm", "qemu-edu@1.0", "--out", text(&out)]);
-    check("repo-package", &["release-package", "https://drivers.example.org", "--out", text(&out)]);
+    check(
+        "repo-package",
+        &["release-package", "https://drivers.example.org", "--out", text(&out)],
+    );
     let there = dir.path().join("there").display().to_string();
     check("repo-publish", &["publish", "--delegate", "--to", &there]);
     check("repo-publish", &["publish", "--dry-run", "--delete", "--to", &there]);

@@ -6,6 +6,9 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use dkms_engine::root::Root;
 use dkms_fetch::config::Config;
@@ -290,7 +293,9 @@ fn apt_runs_the_hook_after_dpkg() {
 /// The script of a run with programs that only say how they were called; `code` is how `dkms-fetch` ends.
 fn service_run(dir: &Path, code: i32) -> (Option<i32>, String) {
     let at = |name: &str| dir.join(name).display().to_string();
-    let script = unit("run.in").replace("@libexec@", &at("bin")).replace("@bin@", &at("bin"));
+    let script = unit("run.in")
+        .replace("@libexec@", &at("bin"))
+        .replace("@bin@", &at("bin"));
     fs::write(at("run"), script).expect("a script");
     fs::create_dir_all(at("bin")).expect("a directory");
     for (name, code) in [("dkms-fetch", code), ("notify", 0), ("logger", 0)] {
@@ -316,8 +321,14 @@ fn what_waits_for_a_person_is_told() {
     let pending = dir.path().join("dkms-fetch-pending");
     let (code, log) = service_run(dir.path(), 7);
     assert_eq!(code, Some(7));
-    assert!(log.contains("dkms-fetch --auto --detailed-exitcode --medium\n"), "{log}");
-    assert!(log.contains("notify Drivers are installed and wait for a reboot"), "{log}");
+    assert!(
+        log.contains("dkms-fetch --auto --detailed-exitcode --medium\n"),
+        "{log}"
+    );
+    assert!(
+        log.contains("notify Drivers are installed and wait for a reboot"),
+        "{log}"
+    );
     assert!(log.contains("logger --journald\n"), "{log}");
     let text = fs::read_to_string(&pending).expect("a line for logins");
     assert!(text.ends_with(": dkms-fetch status; dkms-fetch mok status\n"), "{text}");
@@ -369,8 +380,10 @@ fn a_session_shows_the_notification() {
             .spawn()
             .expect("python starts"),
     );
-    let mut lines = BufReader::new(server.0.stdout.take().expect("a pipe")).lines();
-    let mut next = || lines.next().expect("a line").expect("text");
+    let lines = BufReader::new(server.0.stdout.take().expect("a pipe")).lines();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let next = || receiver.recv_timeout(Duration::from_secs(60)).expect("a line");
     assert_eq!(next(), "ready");
     notify("A driver was installed: $(id) \"quoted\"");
     assert_eq!(next(), "Drivers: A driver was installed: $(id) \"quoted\"");

@@ -106,7 +106,11 @@ mod tests {
             module: None,
         };
         let devices = [
-            device("pci", "pci:v00001234d000011E8sv00001AF4sd00001100bc00scFFi00", Binding::Unbound),
+            device(
+                "pci",
+                "pci:v00001234d000011E8sv00001AF4sd00001100bc00scFFi00",
+                Binding::Unbound,
+            ),
             device("pci", "pci:v00008086d00001237sv00001AF4sd00001100bc06sc00i00", bound),
             device("acpi", "acpi:PNP0C09:", Binding::Unbound),
         ];

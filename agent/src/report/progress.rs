@@ -208,7 +208,11 @@ impl Reporter {
                 );
             }
             ProgressEvent::Watching => {
-                self.line(Style::new(), "watching", "for devices without a driver, until it is stopped (Ctrl-C)");
+                self.line(
+                    Style::new(),
+                    "watching",
+                    "for devices without a driver, until it is stopped (Ctrl-C)",
+                );
             }
             ProgressEvent::Initramfs { kernel } => {
                 self.line(Style::new(), "updating", &format!("the initramfs of kernel {kernel}"));

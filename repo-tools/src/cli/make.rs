@@ -122,11 +122,7 @@ pub(super) struct Written {
 }
 
 /// Writes packages into a directory, and tells them.
-pub(super) fn write(
-    all: impl IntoIterator<Item = Written>,
-    out: &Path,
-    context: &Context,
-) -> Result<(), Failure> {
+pub(super) fn write(all: impl IntoIterator<Item = Written>, out: &Path, context: &Context) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for Written { name, version, made } in all {
         let file = out.join(&made.file_name);

@@ -196,7 +196,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(args, &context),
         Command::MkDeb(args) => make::run_deb(&args, &context),
         Command::MkRpm(args) => make::run_rpm(&args, &context),
-Command::ReleasePackage(args) => release::run(&args, &context),
+        Command::ReleasePackage(args) => release::run(&args, &context),
         Command::Scan(args) => scan::run(args, &context),
         Command::Show(args) => show::run(args, &context),
         Command::Rollout(args) => offer::run_rollout(args, &context),

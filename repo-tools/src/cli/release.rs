@@ -119,7 +119,10 @@ mod tests {
         let check = |text: &str, expected: Option<&str>| {
             assert_eq!(mirror(text).ok().as_ref().map(Url::as_str), expected, "{text}");
         };
-        check("https://drivers.example.org/public", Some("https://drivers.example.org/public/"));
+        check(
+            "https://drivers.example.org/public",
+            Some("https://drivers.example.org/public/"),
+        );
         check("file:///srv/drivers/", Some("file:///srv/drivers/"));
         check("ftp://drivers.example.org/", None);
         check("https://user:secret@drivers.example.org/", None);

@@ -219,7 +219,12 @@ fn headers_of_later_kernels_come_with_these() {
     let image = bare.offer(&format!("linux-image-{kernel}"), "6.1-1", "", |_| {});
     let brings = format!("Depends: linux-image-{kernel} (= 6.1-1)\n");
     let flavour = bare.offer("linux-image-generic", "6.1-1", &brings, |_| {});
-    let other = bare.offer("linux-image-other", "1", "Depends: linux-image-0\nProvides: linux-image-0\n", |_| {});
+    let other = bare.offer(
+        "linux-image-other",
+        "1",
+        "Depends: linux-image-0\nProvides: linux-image-0\n",
+        |_| {},
+    );
     bare.install(&image);
     bare.install(&flavour);
     run(Command::new("dpkg")
