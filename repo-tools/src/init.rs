@@ -145,7 +145,8 @@ pub fn init(path: &Path, plan: &Plan, now: Timestamp) -> Result<PathBuf, InitErr
         content: &content,
         delegations: Some(delegations),
         root: Some(&root),
-        renew_timestamp: false,
+        renew: None,
+        prepared: BTreeMap::new(),
     };
     let release = release(None, root.clone(), request, &ring, &plan.config.expires_days, now)?;
     write::write(&repository, &content, &release, now)?;
@@ -178,13 +179,18 @@ fn take_or_generate(
 
 /// Makes new keys of a role: `<role>-<n>.pem`, with numbers that none of its keys ever had.
 pub fn generate(dir: &Path, role: &str, quorum: Quorum) -> Result<(KeysById, RoleKeys), KeyError> {
+    let keys = (0..quorum.keys)
+        .map(|_| keys::generate(dir, &next_name(dir, role)))
+        .collect::<Result<Vec<_>, _>>()?;
+    with_threshold(keys, quorum.threshold)
+}
+
+/// The first of `<role>-<n>` that no key ever had.
+pub(crate) fn next_name(dir: &Path, role: &str) -> String {
     let known = (1..)
         .take_while(|n| keys::is_known(dir, &format!("{role}-{n}")))
         .count();
-    let keys = (known + 1..=known + quorum.keys)
-        .map(|n| keys::generate(dir, &format!("{role}-{n}")))
-        .collect::<Result<Vec<_>, _>>()?;
-    with_threshold(keys, quorum.threshold)
+    format!("{role}-{}", known + 1)
 }
 
 /// The keys by their ids, and the role that `threshold` of them sign for.

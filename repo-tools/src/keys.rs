@@ -213,6 +213,19 @@ impl PublicKey {
         }
     }
 
+    /// Whether `signature`, in hex, is one of `message` by this key.
+    pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
+        let bytes = hex::decode(signature).ok().and_then(|bytes| bytes.try_into().ok());
+        let (Some(key), Some(bytes)) = (self.verifying(), bytes) else {
+            return false;
+        };
+        self.keytype == "ed25519"
+            && self.scheme == "ed25519"
+            && key
+                .verify_strict(message, &ed25519_dalek::Signature::from_bytes(&bytes))
+                .is_ok()
+    }
+
     /// The SHA-256 of its canonical JSON.
     ///
     /// # Errors
@@ -289,31 +302,61 @@ impl KeyRing {
         };
         for entry in entries {
             let path = entry.map_err(FileError::on("list", dir))?.path();
-            let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else {
-                continue;
+            // Used only for names in messages, so errors are ignored.
+            let named = path.extension().is_some_and(|kind| kind == "pub").then(|| {
+                let bytes = files::read(&path).ok()?;
+                serde_json::from_slice(&bytes).ok()
+            });
+            let public = match named {
+                Some(public) => public,
+                None => ring.add(&path)?,
             };
-            let public = match path.extension().and_then(|e| e.to_str()) {
-                Some("pem") => {
-                    let public = ring.add_file(&path)?;
-                    Some(public)
-                }
-                Some("signer") => {
-                    let program = Program::read(&path, name)?;
-                    let public = program.public().clone();
-                    ring.keys.insert(public.key_id()?, Holder::Program(program));
-                    Some(public)
-                }
-                // Used only for names in messages, so errors are ignored.
-                Some("pub") => files::read(&path)
-                    .ok()
-                    .and_then(|bytes| serde_json::from_slice(&bytes).ok()),
-                _ => None,
-            };
-            if let Some(public) = public {
+            if let (Some(public), Some(name)) = (public, path.file_stem().and_then(|stem| stem.to_str())) {
                 ring.names.insert(public.key_id()?, name.to_owned());
             }
         }
         Ok(ring)
+    }
+
+    /// The keys of these files alone, `NAME.pem` or `NAME.signer`, wherever they lie.
+    ///
+    /// # Errors
+    /// When one of them is no key, or others could read or change it.
+    pub fn of_files(paths: &[PathBuf], secrets: Arc<Secrets>) -> Result<Self, KeyError> {
+        let mut ring = Self {
+            secrets,
+            ..Self::default()
+        };
+        for path in paths {
+            let public = match ring.add(path)? {
+                Some(public) => public,
+                // Under any other name it is a file with a key.
+                None => ring.add_file(path)?,
+            };
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            ring.names.insert(public.key_id()?, name);
+        }
+        Ok(ring)
+    }
+
+    /// The ids of the keys at hand.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+
+    /// Adds the key that a file has or names, by what its name ends in; none where that is no key's.
+    fn add(&mut self, path: &Path) -> Result<Option<PublicKey>, KeyError> {
+        match path.extension().and_then(|kind| kind.to_str()) {
+            Some("pem") => self.add_file(path).map(Some),
+            Some("signer") => {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy();
+                let program = Program::read(path, &name)?;
+                let public = program.public().clone();
+                self.keys.insert(public.key_id()?, Holder::Program(program));
+                Ok(Some(public))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Adds the key of a file, decrypted only where it is not known otherwise which key it is.
@@ -342,6 +385,11 @@ impl KeyRing {
             Some(name) => format!("{name}.pem"),
             None => format!("the file of key {key_id}"),
         }
+    }
+
+    /// Whether the name of the key's file is known.
+    pub fn is_named(&self, key_id: &str) -> bool {
+        self.names.contains_key(key_id)
     }
 
     /// Whether the key is at hand.

@@ -7,6 +7,7 @@
 //! keys/            private keys, mode 0600, one PKCS#8 PEM file each
 //! staging/         packages that were added and scanned              [`stage`]
 //! bundles/sha256/  their source bundles, content addressed           [`stage`]
+//! prepared/        changes that wait for signatures of others          [`ceremony`]
 //! kernels/         kernels and compilers of Debian, unpacked          [`kernels`]
 //! public/          the static tree that clients read
 //! ```
@@ -28,11 +29,13 @@
 //! - [`mirror`]: a published tree is copied from one place to another, and verified on the way. [`diff`]: what differs between two states.
 //! - [`expiry`]: which signatures have expired, or soon will.
 //! - [`export`]: a package version becomes a package of a distribution, .deb or .rpm.
+//! - [`ceremony`]: what has to be signed where the repository is not is prepared, signed and merged.
 //! - [`gc`]: removes what no client needs any more.
 //! - [`verify`]: checks the published tree as a client does. [`serve`]: serves it over HTTP.
 
 pub mod authority;
 mod canonical;
+pub mod ceremony;
 pub mod cli;
 #[cfg(test)]
 mod crash_tests;

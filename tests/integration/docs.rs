@@ -145,6 +145,10 @@ fn the_guide_to_publishing_runs() {
         "{roles:?}"
     );
     assert!(of("rotate root")[0].contains("root\tversion 3\n"), "{outputs:?}");
+    assert!(
+        of("merge stick/4.root.json")[0].contains("root\tversion 4\n"),
+        "{outputs:?}"
+    );
     assert!(of("gc --dry-run")[0].is_empty(), "all of it is young");
 }
 

@@ -1,6 +1,7 @@
 //! The integration tests of the whole workspace, one module a topic.
 
 mod auto;
+mod ceremony;
 mod device;
 mod distribution_packages;
 mod dkms_bad_input;

@@ -176,6 +176,19 @@ fn repo(schemas: &mut Schemas) {
     check("repo-publish", &["timestamp"]);
     check("repo-expiry", &["expiry"]);
     check("repo-publish", &["rotate", "timestamp"]);
+    check("repo-publish", &["renew", "targets"]);
+    let safe = dir.path().join("curated-1.pem");
+    std::fs::rename(dir.path().join("keys/curated-1.pem"), &safe).expect("moved");
+    check("repo-prepare", &["renew", "curated", "--prepare"]);
+    check("repo-merge", &["merge"]);
+    let prepared = std::fs::read_dir(dir.path().join("prepared/1")).expect("readable");
+    let names = prepared.map(|entry| entry.expect("readable").path());
+    let file = names
+        .into_iter()
+        .find(|path| text(path).ends_with(".curated.json"))
+        .expect("it is prepared");
+    check("repo-sign", &["sign", text(&file), "--key", text(&safe), "--yes"]);
+    check("repo-merge", &["merge"]);
     check(
         "repo-publish",
         &[

@@ -1,10 +1,11 @@
-//! `dkms-repo delegate`, `rotate` and `roles`.
+//! `dkms-repo delegate`, `rotate`, `renew` and `roles`.
 
 use dkms_index::modalias::VendorId;
 
 use super::publish::conclude;
 use super::push::ToArgs;
-use super::{Context, Failure, print};
+use super::{Context, Failure, ceremony, print};
+use crate::authority::change::Wanted;
 use crate::authority::{self, AuthorityError};
 use crate::init::Quorum;
 use crate::keys::PublicKey;
@@ -23,6 +24,9 @@ pub(super) struct Args {
     /// No key is made then.
     #[arg(long, value_name = "FILE|HEX")]
     public_key: Vec<String>,
+    /// Publish nothing; prepare what keys have to sign that are not here, for `sign` and `merge`.
+    #[arg(long, conflicts_with = "to")]
+    prepare: bool,
     #[command(flatten)]
     to: ToArgs,
 }
@@ -39,6 +43,21 @@ pub(super) struct RotateArgs {
     /// repeated. What signs by it has to be at hand, as a file or as NAME.signer.
     #[arg(long, value_name = "FILE|HEX")]
     public_key: Vec<String>,
+    /// Publish nothing; prepare what keys have to sign that are not here, for `sign` and `merge`.
+    #[arg(long, conflicts_with = "to")]
+    prepare: bool,
+    #[command(flatten)]
+    to: ToArgs,
+}
+
+/// Signs a role again, so that its lifetime begins anew; for root that is a new root with the same keys.
+#[derive(Debug, clap::Args)]
+pub(super) struct RenewArgs {
+    /// The role.
+    role: String,
+    /// Publish nothing; prepare what keys have to sign that are not here, for `sign` and `merge`.
+    #[arg(long, conflicts_with = "to")]
+    prepare: bool,
     #[command(flatten)]
     to: ToArgs,
 }
@@ -49,6 +68,14 @@ pub(super) struct RolesArgs {}
 
 /// Delegates.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    if args.prepare {
+        let wanted = Wanted::Delegate {
+            vendor: args.vendor,
+            keys: public_keys(&args.public_key)?,
+            quorum: args.keys,
+        };
+        return ceremony::prepare(Some(&wanted), context);
+    }
     let repository = context.repository()?;
     let report = if args.public_key.is_empty() {
         let quorum = args.keys.unwrap_or(Quorum { threshold: 1, keys: 1 });
@@ -67,6 +94,14 @@ fn public_keys(sources: &[String]) -> Result<Vec<PublicKey>, AuthorityError> {
 
 /// Rotates.
 pub(super) fn run_rotate(args: RotateArgs, context: &Context) -> Result<(), Failure> {
+    if args.prepare {
+        let wanted = Wanted::Rotate {
+            role: args.role,
+            keys: public_keys(&args.public_key)?,
+            quorum: args.keys,
+        };
+        return ceremony::prepare(Some(&wanted), context);
+    }
     let repository = context.repository()?;
     let report = authority::rotate_to(
         &repository,
@@ -75,6 +110,16 @@ pub(super) fn run_rotate(args: RotateArgs, context: &Context) -> Result<(), Fail
         args.keys,
         context.now,
     )?;
+    conclude(&repository, &report, &args.to, Options::default(), context)
+}
+
+/// Renews.
+pub(super) fn run_renew(args: RenewArgs, context: &Context) -> Result<(), Failure> {
+    if args.prepare {
+        return ceremony::prepare(Some(&Wanted::Renew { role: args.role }), context);
+    }
+    let repository = context.repository()?;
+    let report = authority::renew(&repository, &args.role, context.now)?;
     conclude(&repository, &report, &args.to, Options::default(), context)
 }
 

@@ -43,6 +43,7 @@ hints!(
     crate::recipe::RecipeError,
     crate::repository::RepositoryError,
     crate::scan::error::ScanError,
+    crate::signed::SignError,
     crate::serve::ServeError,
     crate::stage::StageError,
     crate::store::StoreError,
@@ -56,6 +57,16 @@ impl Hint for crate::verify::VerifyError {
 
     fn is_refusal(&self) -> bool {
         matches!(self, Self::Trust(_) | Self::Record(_))
+    }
+}
+
+impl Hint for crate::ceremony::CeremonyError {
+    fn hint(&self) -> Option<String> {
+        crate::ceremony::CeremonyError::hint(self)
+    }
+
+    fn is_refusal(&self) -> bool {
+        crate::ceremony::CeremonyError::is_refusal(self)
     }
 }
 

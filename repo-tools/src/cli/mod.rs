@@ -4,6 +4,7 @@
 //! is data, in JSON with `--json`; what people read while it works goes to stderr.
 
 mod add;
+mod ceremony;
 mod completions;
 mod delegate;
 mod diff;
@@ -105,6 +106,9 @@ enum Command {
     Timestamp(publish::TimestampArgs),
     Delegate(delegate::Args),
     Rotate(delegate::RotateArgs),
+    Renew(delegate::RenewArgs),
+    Sign(ceremony::SignArgs),
+    Merge(ceremony::MergeArgs),
     Roles(delegate::RolesArgs),
     Expiry(expiry::Args),
     EncryptKey(keys::Args),
@@ -209,6 +213,9 @@ pub fn main() -> ExitCode {
         Command::Timestamp(args) => publish::run_timestamp(args, &context),
         Command::Delegate(args) => delegate::run(args, &context),
         Command::Rotate(args) => delegate::run_rotate(args, &context),
+        Command::Renew(args) => delegate::run_renew(args, &context),
+        Command::Sign(args) => ceremony::run_sign(&args, &context),
+        Command::Merge(args) => ceremony::run_merge(&args, &context),
         Command::Roles(args) => delegate::run_roles(args, &context),
         Command::EncryptKey(args) => keys::run(&args, &context),
         Command::Expiry(args) => {

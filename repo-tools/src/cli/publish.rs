@@ -1,7 +1,7 @@
 //! `dkms-repo publish` and `dkms-repo timestamp`.
 
 use super::push::{self, ToArgs};
-use super::{Context, Failure, print};
+use super::{Context, Failure, ceremony, print};
 use crate::authority;
 use crate::publish::{Extent, Report, prospect, publish};
 use crate::push::{File, Options, Pushed};
@@ -17,6 +17,9 @@ pub(super) struct Args {
     /// Only tell what would be written, and deleted, here and at every target. Needs the keys that publishing needs.
     #[arg(long)]
     dry_run: bool,
+    /// Publish nothing; prepare what keys have to sign that are not here, for `sign` and `merge`.
+    #[arg(long, conflicts_with_all = ["delegate", "dry_run", "to", "delete", "take_over"])]
+    prepare: bool,
     #[command(flatten)]
     to: ToArgs,
     /// At the targets, also delete files of former states that public/ no longer has, since `gc` removed them.
@@ -36,6 +39,9 @@ pub(super) struct TimestampArgs {
 
 /// Publishes everything.
 pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    if args.prepare {
+        return ceremony::prepare(None, context);
+    }
     let repository = context.repository()?;
     let options = Options {
         dry_run: args.dry_run,
@@ -78,7 +84,7 @@ fn foresee(repository: &Repository, to: &ToArgs, options: Options, context: &Con
         for (role, version) in &prospect.report.signed {
             print::note(&format!("{role} would be signed as version {version}"));
         }
-        warn(&prospect.report);
+        push::warn(&prospect.report);
         push::tell(&pushed, true);
     }
     failed.map_or(Ok(()), Err)
@@ -99,7 +105,7 @@ pub(super) fn conclude(
         if report.signed.is_empty() {
             anstream::eprintln!("nothing to do: all is published");
         }
-        warn(report);
+        push::warn(report);
     }
     let (pushed, failed) = push::push_to_all(repository, to, options, context)?;
     if context.json {
@@ -119,21 +125,4 @@ fn print_json(report: &Report, would_write: Option<&[File]>, pushed: &[Pushed]) 
         document.insert("to".to_owned(), serde_json::json!(pushed));
     }
     print::json(&document);
-}
-
-fn warn(report: &Report) {
-    for role in &report.unbridged {
-        anstream::eprintln!(
-            "warning: {role} could not be signed by its old keys, too: machines that asked just now were refused"
-        );
-        anstream::eprintln!("hint: nothing is to be done, they succeed when they ask again");
-    }
-    for role in &report.awaiting_keys {
-        anstream::eprintln!(
-            "note: {role} has signed nothing yet: a package of it is published when its private key is here"
-        );
-    }
-    for (role, expires) in &report.expiring {
-        anstream::eprintln!("warning: {role} expires at {expires}, and its keys are not here");
-    }
 }

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Context, Failure};
+use crate::publish::Report;
 use crate::push::{self, Options, Progress, PushError, Pushed, Source};
 use crate::recovery;
 use crate::repository::Repository;
@@ -46,6 +47,24 @@ pub(super) fn targets(repository: &Repository, to: &ToArgs) -> Vec<Address> {
         repository.targets()
     } else {
         to.to.clone()
+    }
+}
+
+/// What a publication could not do.
+pub(super) fn warn(report: &Report) {
+    for role in &report.unbridged {
+        anstream::eprintln!(
+            "warning: {role} could not be signed by its old keys, too: machines that asked just now were refused"
+        );
+        anstream::eprintln!("hint: nothing is to be done, they succeed when they ask again");
+    }
+    for role in &report.awaiting_keys {
+        anstream::eprintln!(
+            "note: {role} has signed nothing yet: a package of it is published when its private key is here"
+        );
+    }
+    for (role, expires) in &report.expiring {
+        anstream::eprintln!("warning: {role} expires at {expires}, and its keys are not here");
     }
 }
 

@@ -158,3 +158,51 @@ fn a_key_that_is_lost_can_be_replaced_and_that_is_told() {
     );
     assert_eq!(offered(base.path()), ["1", "2"]);
 }
+
+/// By a key that is elsewhere: prepared, signed and merged, as far as that was not done before.
+fn by_ceremony(path: &Path) {
+    use crate::ceremony::{CeremonyError, Reading, merge, prepare};
+    let (repository, away) = (open(path), path.join("away"));
+    fs::create_dir_all(&away).unwrap();
+    let key = path.join("keys/curated-1.pem");
+    if key.exists() {
+        fs::rename(&key, away.join("curated-1.pem")).unwrap();
+    }
+    match prepare(&repository, None, now()) {
+        Ok(_) | Err(CeremonyError::NothingToSign(_) | CeremonyError::PreparedAlready { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+    let ring = crate::keys::KeyRing::load(&away).unwrap();
+    let waiting = merge(&repository, &[], true, now()).unwrap().waiting;
+    for document in waiting.iter().flat_map(|set| &set.documents) {
+        // A person signs on a stick.
+        let stick = tempdir();
+        let copy = std::process::Command::new("cp")
+            .arg("-r")
+            .arg(document.file.parent().unwrap())
+            .arg(stick.path().join("set"))
+            .status();
+        assert!(copy.unwrap().success());
+        let file = stick.path().join("set").join(document.file.file_name().unwrap());
+        Reading::of(&file, None, now()).unwrap().sign(&ring).unwrap();
+        let merged = merge(&repository, &[file], true, now()).unwrap();
+        assert!(merged.waiting.is_empty(), "{merged:?}");
+    }
+}
+
+#[test]
+fn a_ceremony_is_seen_as_a_whole_or_not_at_all() {
+    let base = base();
+    for (at, state) in moments(base.path(), by_ceremony).iter().enumerate() {
+        let seen = offered(state.path());
+        assert!(seen == ["1", "2"] || seen == ["1", "2", "3"], "moment {at}: {seen:?}");
+        by_ceremony(state.path());
+        assert_eq!(offered(state.path()), ["1", "2", "3"], "moment {at}, and then again");
+        assert_eq!(leftovers(state.path()), [""; 0], "moment {at}");
+        assert_eq!(
+            fs::read_dir(state.path().join("prepared")).unwrap().count(),
+            0,
+            "moment {at}"
+        );
+    }
+}

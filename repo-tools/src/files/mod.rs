@@ -150,6 +150,20 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Makes the directory `dir` with these files in it, by path below it: readers see all of it or nothing.
+pub fn create_whole_dir(dir: &Path, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<(), FileError> {
+    let parent = dir.parent().unwrap_or(Path::new("."));
+    let beside = parent.join(format!("{TEMPORARY}{}", std::process::id()));
+    create_dir(&beside)?;
+    for (name, bytes) in files {
+        write_atomic(&beside.join(name), &bytes)?;
+    }
+    moment(dir);
+    fs::rename(&beside, dir).map_err(FileError::on("create directory", dir))?;
+    moment(dir);
+    sync_dir(parent)
+}
+
 /// Removes a directory and all in it: readers see it whole or not at all. `beside` is a directory of the same file system.
 pub fn remove_dir(dir: &Path, beside: &Path) -> Result<(), FileError> {
     let aside = beside.join(format!("{TEMPORARY}{}", std::process::id()));

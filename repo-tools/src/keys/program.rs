@@ -168,7 +168,7 @@ fn parse(answer: &[u8]) -> Option<[u8; 64]> {
 
 impl PublicKey {
     /// The key itself.
-    fn verifying(&self) -> Option<VerifyingKey> {
+    pub(super) fn verifying(&self) -> Option<VerifyingKey> {
         let bytes: [u8; 32] = hex::decode(self.hex()).ok()?.try_into().ok()?;
         VerifyingKey::from_bytes(&bytes).ok()
     }

@@ -212,7 +212,8 @@ fn prepare(
         content: &content,
         delegations: None,
         root: None,
-        renew_timestamp: extent == Extent::Timestamp,
+        renew: (extent == Extent::Timestamp).then_some("timestamp"),
+        prepared: BTreeMap::new(),
     };
     let release = release::release(
         Some(&published),
@@ -226,6 +227,6 @@ fn prepare(
 }
 
 /// Whether a role signs hints or denials, and no manifests.
-fn is_of_index(role: &str) -> bool {
+pub(crate) fn is_of_index(role: &str) -> bool {
     [TARGETS, INDEX, REVOCATIONS].contains(&role)
 }

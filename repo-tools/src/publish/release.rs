@@ -23,8 +23,10 @@ pub struct Request<'a> {
     pub delegations: Option<Delegations>,
     /// A new root to publish too; with none it stays as it is.
     pub root: Option<&'a Signed<Root>>,
-    /// Sign the timestamp even if nothing else changed.
-    pub renew_timestamp: bool,
+    /// Sign this role even if nothing of it changed: `timestamp`, or `targets` or a role that it delegates to.
+    pub renew: Option<&'a str>,
+    /// What others have signed: taken as it is, in place of what these roles would sign now.
+    pub prepared: BTreeMap<String, Signed<Targets>>,
 }
 
 /// New metadata, ready to be written.
@@ -79,25 +81,23 @@ pub fn release(
     };
 
     let mut meta = published.map(|p| p.snapshot.signed.meta.clone()).unwrap_or_default();
-    let names = std::iter::once(TARGETS).chain(delegations.roles.iter().map(|d| d.name.as_str()));
-    for role in names {
-        let before = published.and_then(|p| p.roles.get(role));
-        let mut body = before.map_or_else(empty_targets, |signed| signed.signed.clone());
-        if let Some(targets) = request.content.roles.get(role) {
-            body.targets = targets.clone();
-        }
-        if role == TARGETS {
-            body.delegations = Some(delegations.clone());
-        }
-        let delegated = delegations.roles.iter().find(|d| d.name == role).map(|d| &d.keys);
-        let authority = delegated.or_else(|| root.signed.roles.get(role));
-        // A vendor's role whose keys the vendor has: machines ask for it when a package of it is offered, and none is yet.
-        let is_optional = before.is_none() && body.targets.is_empty() && role.starts_with(VENDOR_PREFIX);
-        if is_optional && authority.is_some_and(|keys| keys.check_at_hand(role, ring).is_err()) {
-            signer.report.awaiting_keys.push(role.to_owned());
-            continue;
-        }
-        if let Some((version, bytes)) = signer.sign(role, body, before, authority, false)? {
+    for next in next(published, &delegations, &root.signed, request.content) {
+        let role = next.role;
+        let signed = match request.prepared.get(role) {
+            Some(prepared) => Some(signer.take(role, prepared, next.authority)),
+            None if next.is_awaiting(ring) => {
+                signer.report.awaiting_keys.push(role.to_owned());
+                continue;
+            }
+            None => signer.sign(
+                role,
+                next.body,
+                next.before,
+                next.authority,
+                request.renew == Some(role),
+            )?,
+        };
+        if let Some((version, bytes)) = signed {
             meta.insert(format!("{role}.json"), Meta::of(version, &bytes));
             signer.files.insert(format!("{version}.{role}.json"), bytes);
         }
@@ -111,7 +111,13 @@ pub fn release(
         expires: before.map_or(now, |s| s.signed.expires),
         meta,
     };
-    let snapshot = signer.sign("snapshot", body, before, root.signed.roles.get("snapshot"), false)?;
+    let snapshot = signer.sign(
+        "snapshot",
+        body,
+        before,
+        root.signed.roles.get("snapshot"),
+        request.renew == Some("snapshot"),
+    )?;
     let mut meta = published.map(|p| p.timestamp.signed.meta.clone()).unwrap_or_default();
     if let Some((version, bytes)) = snapshot {
         meta.insert("snapshot.json".to_owned(), Meta::of(version, &bytes));
@@ -129,7 +135,7 @@ pub fn release(
     };
     let authority = root.signed.roles.get("timestamp");
     let timestamp = signer
-        .sign("timestamp", body, before, authority, request.renew_timestamp)?
+        .sign("timestamp", body, before, authority, request.renew == Some("timestamp"))?
         .map(|(_, bytes)| bytes);
     let root = request.root.map(|root| {
         signer.report.signed.insert("root".to_owned(), root.signed.version);
@@ -143,6 +149,86 @@ pub fn release(
     })
 }
 
+/// What `targets`, or a role that it delegates to, would sign next.
+#[derive(Debug)]
+pub(crate) struct Next<'a> {
+    /// The role.
+    pub(crate) role: &'a str,
+    /// What it signed last.
+    pub(crate) before: Option<&'a Signed<Targets>>,
+    /// What it would sign now; version and end of the lifetime are still those of before.
+    pub(crate) body: Targets,
+    /// Who has to sign.
+    pub(crate) authority: Option<&'a RoleKeys>,
+}
+
+/// What all of them would sign next, changed or not.
+pub(crate) fn next<'a>(
+    published: Option<&'a Published>,
+    delegations: &'a Delegations,
+    root: &'a Root,
+    content: &Content,
+) -> Vec<Next<'a>> {
+    let names = std::iter::once(TARGETS).chain(delegations.roles.iter().map(|d| d.name.as_str()));
+    names
+        .map(|role| {
+            let before = published.and_then(|p| p.roles.get(role));
+            let mut body = before.map_or_else(empty_targets, |signed| signed.signed.clone());
+            if let Some(targets) = content.roles.get(role) {
+                body.targets = targets.clone();
+            }
+            if role == TARGETS {
+                body.delegations = Some(delegations.clone());
+            }
+            let delegated = delegations.roles.iter().find(|d| d.name == role).map(|d| &d.keys);
+            Next {
+                role,
+                before,
+                body,
+                authority: delegated.or_else(|| root.roles.get(role)),
+            }
+        })
+        .collect()
+}
+
+impl Next<'_> {
+    /// Whether it is a vendor's role that signs nothing yet, and whose keys the vendor has. Machines ask for it when a package of it is
+    /// offered, and none is.
+    pub(crate) fn is_awaiting(&self, ring: &KeyRing) -> bool {
+        let is_optional = self.before.is_none() && self.body.targets.is_empty() && self.role.starts_with(VENDOR_PREFIX);
+        is_optional
+            && self
+                .authority
+                .is_some_and(|keys| keys.check_at_hand(self.role, ring).is_err())
+    }
+
+    /// Whether it has to be signed again: it differs, or who signed it is no longer enough.
+    pub(crate) fn has_changed(&self) -> bool {
+        has_changed(&self.body, self.before, self.authority)
+    }
+
+    /// Whether the second half of its lifetime has begun.
+    pub(crate) fn is_due(&self, expires: &Expiry, now: Time) -> bool {
+        is_due(self.role, self.before, expires, now)
+    }
+
+    /// The body as the next version, with a lifetime that begins now.
+    pub(crate) fn renewed(&self, expires: &Expiry, now: Time) -> Targets {
+        let mut body = self.body.clone();
+        body.renew(expiry(now, lifetime_days(self.role, expires)), now);
+        body
+    }
+}
+
+fn has_changed<T: PartialEq>(body: &T, before: Option<&Signed<T>>, authority: Option<&RoleKeys>) -> bool {
+    before.is_none_or(|b| b.signed != *body || authority.is_none_or(|keys| !is_signed(b, keys)))
+}
+
+fn is_due<T: Body>(role: &str, before: Option<&Signed<T>>, expires: &Expiry, now: Time) -> bool {
+    let half = SignedDuration::from_hours(i64::from(lifetime_days(role, expires)) * 12);
+    before.is_some_and(|b| b.signed.expires().duration_since(now) < half)
+}
+
 struct Signer<'a> {
     ring: &'a KeyRing,
     expires: &'a Expiry,
@@ -154,7 +240,7 @@ struct Signer<'a> {
     files: BTreeMap<String, Vec<u8>>,
 }
 
-impl Signer<'_> {
+impl<'a> Signer<'a> {
     /// Signs `body` as the next version of `before` if it differs, or if the signatures are no longer enough; renews
     /// it in the second half of its lifetime if the keys are at hand.
     fn sign<T: Body + Renew + PartialEq>(
@@ -170,16 +256,12 @@ impl Signer<'_> {
             threshold: 1,
         };
         let authority = authority.unwrap_or(&nobody);
-        let days = lifetime_days(role, self.expires);
-        let changed = force || before.is_none_or(|b| b.signed != body || !is_signed(b, authority));
-        let half = SignedDuration::from_hours(i64::from(days) * 12);
-        let due = before.is_some_and(|b| b.signed.expires().duration_since(self.now) < half);
-        if !changed && !due {
+        let changed = force || has_changed(&body, before, Some(authority));
+        if !changed && !is_due(role, before, self.expires, self.now) {
             return Ok(None);
         }
-        body.renew(expiry(self.now, days), expiry(self.now, 0));
-        let outgoing = self.outgoing.and_then(|root| root.roles.get(role));
-        let outgoing = outgoing.filter(|old| *old != authority);
+        body.renew(expiry(self.now, lifetime_days(role, self.expires)), expiry(self.now, 0));
+        let outgoing = self.outgoing(role, authority);
         match Signed::sign(role, body, &[authority], self.ring) {
             Ok(mut signed) => {
                 if let Some(old) = outgoing
@@ -200,6 +282,23 @@ impl Signer<'_> {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// The keys of a role under the root that a new one replaces, where the new one has others.
+    fn outgoing(&self, role: &str, authority: &RoleKeys) -> Option<&'a RoleKeys> {
+        let outgoing = self.outgoing.and_then(|root| root.roles.get(role));
+        outgoing.filter(|old| *old != authority)
+    }
+
+    /// Takes what others have signed. The caller has verified that their signatures are enough.
+    fn take(&mut self, role: &str, prepared: &Signed<Targets>, authority: Option<&RoleKeys>) -> (u64, Vec<u8>) {
+        let outgoing = authority.and_then(|keys| self.outgoing(role, keys));
+        if outgoing.is_some_and(|old| !is_signed(prepared, old)) {
+            self.report.unbridged.push(role.to_owned());
+        }
+        let version = prepared.signed.version;
+        self.report.signed.insert(role.to_owned(), version);
+        (version, prepared.to_bytes())
     }
 }
 

@@ -63,7 +63,8 @@ impl SignError {
                 keys_dir,
                 ..
             } => Some(format!(
-                "put {} of these private keys into {}, and take them offline again afterwards: {}",
+                "put {} of these private keys into {}, and take them offline again afterwards: {}; or let those who have them sign \
+                 elsewhere, with --prepare of publish, rotate, delegate or renew",
                 threshold.saturating_sub(*held),
                 keys_dir.display(),
                 missing.join(", ")
@@ -110,6 +111,14 @@ impl<T: Body> Signed<T> {
         Ok(Self { signatures, signed })
     }
 
+    /// A body that nobody has signed yet.
+    pub fn unsigned(signed: T) -> Self {
+        Self {
+            signatures: Vec::new(),
+            signed,
+        }
+    }
+
     /// Signs with those keys of another authority that are at hand, too, and returns how many of its keys have signed.
     ///
     /// # Errors
@@ -132,7 +141,7 @@ impl<T: Body> Signed<T> {
 }
 
 /// What the signatures of a role cover.
-fn message(role: &str, signed: &impl Serialize) -> Result<Vec<u8>, SignError> {
+pub(crate) fn message(role: &str, signed: &impl Serialize) -> Result<Vec<u8>, SignError> {
     canonical(signed).map_err(|source| SignError::Canonical {
         role: role.to_owned(),
         source,
