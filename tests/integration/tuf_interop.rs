@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use dkms_repo::repository::Expiry as Lifetimes;
-use dkms_tests::peer;
 use dkms_tests::repo::{Client, Mirror, TestRepo};
+use dkms_tests::{conformance, peer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -101,6 +101,74 @@ fn we_read_what_python_tuf_writes() -> Result<()> {
     );
     assert!(client.sync(&theirs, ours.day(100)).is_err_and(|e| e.is_stale()));
     Ok(())
+}
+
+/// The interface of TUF's conformance suite, by which the agent's own code is tested with it (`scripts/conformance.sh`): a repository of
+/// python-tuf that has nothing to do with drivers.
+#[test]
+fn the_conformance_client_reads_any_repository() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let (plan, public) = (scratch.path().join("plan.json"), scratch.path().join("public"));
+    let file = scratch.path().join("text");
+    std::fs::write(&file, "a file")?;
+    let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
+    let expires = jiff::Timestamp::from_second(expires.as_second())?;
+    std::fs::write(
+        &plan,
+        json!({
+            "expires": expires,
+            "roles": [
+                {"name": "other", "paths": ["docs/*"], "targets": {}},
+                {"name": "odd role", "paths": ["files/*"], "targets": {"files/text.txt": {"file": file}}},
+            ],
+        })
+        .to_string(),
+    )?;
+    peer::script(
+        "tuf_writer.py",
+        &[plan.display().to_string(), public.display().to_string()],
+    );
+    peer::serving(&public, |url| {
+        let client = |words: &[&str]| {
+            let metadata = scratch.path().join("metadata").display().to_string();
+            let url = format!("{url}metadata/");
+            let before = ["--metadata-dir", &metadata, "--metadata-url", &url];
+            conformance::run([&before[..], words].concat())
+        };
+        let shown = |role: &str| std::fs::read(scratch.path().join(format!("metadata/{role}.json")));
+        let served = |name: &str| std::fs::read(public.join("metadata").join(name));
+        let (downloads, targets) = (scratch.path().join("targets"), format!("{url}targets/"));
+        std::fs::create_dir_all(&downloads)?;
+        let downloads = downloads.display().to_string();
+        let download = |name: &str| {
+            let place = ["--target-dir", &downloads, "--target-base-url", &targets];
+            client(&[&place[..], &["--target-name", name, "download"]].concat())
+        };
+        let root = public.join("metadata/1.root.json").display().to_string();
+        assert!(client(&["refresh"]).is_err(), "there is no root yet");
+        client(&["init", &root])?;
+        client(&["refresh"])?;
+        for role in ["root", "snapshot", "targets"] {
+            assert_eq!(shown(role)?, served(&format!("1.{role}.json"))?, "{role}");
+        }
+        assert_eq!(shown("timestamp")?, served("timestamp.json")?);
+        download("files/text.txt")?;
+        let downloaded = std::path::Path::new(&downloads).join("files%2Ftext.txt");
+        assert_eq!(std::fs::read(&downloaded)?, b"a file");
+        assert_eq!(shown("odd%20role")?, served("1.odd role.json")?);
+        assert!(download("docs/none").is_err_and(|e| e.to_string().contains("no role of the repository vouches for")));
+
+        // What is on the way replaced is refused, and what was verified stays.
+        std::fs::write(&downloaded, "another")?;
+        let hash = hex::encode(Sha256::digest("a file"));
+        std::fs::write(public.join(format!("targets/files/{hash}.text.txt")), "a FILE")?;
+        assert!(download("files/text.txt").is_err());
+        let timestamp = served("timestamp.json")?;
+        std::fs::write(public.join("metadata/timestamp.json"), "{}")?;
+        assert!(client(&["refresh"]).is_err());
+        assert_eq!(shown("timestamp")?, timestamp);
+        Ok(())
+    })
 }
 
 /// `dir/HASH.name` to `dir/name`.

@@ -1,6 +1,7 @@
 //! Support code of the integration tests: the real inputs, look-ups to compare with, and how to run our programs on them.
 
 pub mod apt;
+pub mod conformance;
 pub mod dkms;
 pub mod engine;
 pub mod inputs;

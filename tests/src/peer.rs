@@ -15,19 +15,29 @@ use crate::inputs;
 /// # Panics
 /// When python-tuf does not accept all of it.
 pub fn python_tuf(public: &Path, work: &Path, targets: &[String]) -> Value {
+    let mut arguments = vec![
+        public.join("metadata/1.root.json").display().to_string(),
+        work.display().to_string(),
+    ];
+    arguments.extend(targets.iter().cloned());
+    serving(public, |url| {
+        arguments.insert(0, url.to_owned());
+        serde_json::from_str(&script("tuf_client.py", &arguments)).expect("JSON")
+    })
+}
+
+/// Does something with the address at which a published tree is served on loopback.
+///
+/// # Panics
+/// When it cannot be served.
+pub fn serving<T>(public: &Path, work: impl FnOnce(&str) -> T) -> T {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let server = runtime
         .block_on(Server::bind(public, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
         .expect("a port");
     let url = format!("http://{}/", server.address().expect("an address"));
     runtime.spawn(server.run());
-    let mut arguments = vec![
-        url,
-        public.join("metadata/1.root.json").display().to_string(),
-        work.display().to_string(),
-    ];
-    arguments.extend(targets.iter().cloned());
-    serde_json::from_str(&script("tuf_client.py", &arguments)).expect("JSON")
+    work(&url)
 }
 
 /// Runs a script of `tests/support` and returns what it printed.

@@ -3,6 +3,7 @@
 //! [`dkms_index::trust`] decides what is trusted and in which order; this module fetches the files that it asks for and stores what
 //! it verified. Verified metadata is stored byte for byte as it was served. A file that cannot be stored is an error.
 
+mod any;
 mod error;
 mod keep;
 mod pinned;

@@ -76,14 +76,24 @@ impl Mirrors {
     }
 }
 
-/// The address of `path` below `mirror`. Every segment is encoded, so a path cannot change the address's host or query.
+/// The address of `path` below `mirror`. Every segment is encoded, if it is not already, so a path cannot change the address's host or query.
 pub(super) fn below(mirror: &Url, path: &str) -> Result<Url, TransportError> {
     let bad = || TransportError::Path { path: path.to_owned() };
-    let good = |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains(['\0', '\\']);
-    if !path.split('/').all(good) {
+    let good = |segment: &str| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        !matches!(segment.as_str(), "" | "." | "..") && !segment.contains(['\0', '\\'])
+    };
+    // What is encoded already is the name of a role in a repository that is not one of drivers. A disk could take it for several directories.
+    let is_encoded = path.contains('%');
+    if !path.split('/').all(good) || is_encoded && !matches!(mirror.scheme(), "http" | "https") {
         return Err(bad());
     }
     let mut url = mirror.clone();
+    if is_encoded {
+        let base = mirror.path().trim_end_matches('/');
+        url.set_path(&format!("{base}/{path}"));
+        return Ok(url);
+    }
     url.path_segments_mut()
         .map_err(|()| bad())?
         .pop_if_empty()
@@ -131,11 +141,28 @@ mod tests {
         );
         check(
             "https://x.example/",
-            "targets/n@1.2+3~4?q#f%2e",
-            Some("https://x.example/targets/n@1.2+3~4%3Fq%23f%252e"),
+            "targets/n@1.2+3~4?q#f",
+            Some("https://x.example/targets/n@1.2+3~4%3Fq%23f"),
         );
+        check(
+            "https://x.example/a",
+            "metadata/1...%2Fx?y#z.json",
+            Some("https://x.example/a/metadata/1...%2Fx%3Fy%23z.json"),
+        );
+        check("file:///media/stick/", "metadata/1...%2Fx.json", None);
         check("file:///media/stick/", "a/b", Some("file:///media/stick/a/b"));
-        for bad in ["", "/a", "a//b", "../a", "a/../b", "a/./b", "a\\b", "a\0"] {
+        for bad in [
+            "",
+            "/a",
+            "a//b",
+            "../a",
+            "a/../b",
+            "a/./b",
+            "a/%2e%2E/b",
+            ".%2e/b",
+            "a\\b",
+            "a\0",
+        ] {
             check("https://x.example/", bad, None);
         }
     }

@@ -21,6 +21,12 @@ pub(super) fn install() {
     let _already_there = sigstore_crypto::install_default_provider(&PROVIDER);
 }
 
+/// The signatures and hashes that are understood here: for a program that wants to understand more, and installs a provider of its own that
+/// asks this one first.
+pub fn provider() -> &'static dyn CryptoProvider {
+    &PROVIDER
+}
+
 /// SHA-256 in lower-case hex.
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))

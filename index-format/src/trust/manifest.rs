@@ -1,13 +1,12 @@
 //! One manifest: found through the delegations, verified, and checked against its scope.
 
-use std::collections::BTreeSet;
-
 use sigstore_tuf::TargetFile;
 
 use super::exchange::{Answer, Change, Exchange, Want, bytes_of};
-use super::limits::{DELEGATIONS_MAX, MANIFEST_MAX_BYTES};
+use super::limits::MANIFEST_MAX_BYTES;
 use super::metadata::TrustedMetadata;
-use super::state::{self, INDEX, REVOCATIONS, TARGETS};
+use super::search::{Search, Step};
+use super::state::{self, TARGETS};
 use super::{TrustError, Why, scope};
 use crate::document::manifest::Manifest;
 
@@ -19,9 +18,7 @@ use crate::document::manifest::Manifest;
 pub struct ManifestFetch<'a> {
     metadata: &'a mut TrustedMetadata,
     path: String,
-    /// Roles still to ask, the next one last, each with its delegator.
-    to_visit: Vec<(String, String)>,
-    visited: BTreeSet<String>,
+    search: Search,
     stage: Stage,
 }
 
@@ -79,14 +76,14 @@ impl<'a> ManifestFetch<'a> {
         let mut fetch = Self {
             metadata,
             path: path.to_owned(),
-            to_visit: Vec::new(),
-            visited: BTreeSet::new(),
+            search: Search::for_manifest(path),
             stage: Stage::Failed(TrustError::Unlisted {
                 target: path.to_owned(),
             }),
         };
         fetch.stage = fetch
-            .descend(TARGETS)
+            .search
+            .descend(&fetch.metadata.core, TARGETS)
             .and_then(|()| fetch.advance())
             .unwrap_or_else(Stage::Failed);
         fetch
@@ -104,62 +101,23 @@ impl<'a> ManifestFetch<'a> {
         }
     }
 
-    /// Puts the roles that `role` delegates this path to at the front, in their order (5.6.7).
-    fn descend(&mut self, role: &str) -> Result<(), TrustError> {
-        let delegations = self.metadata.core.role(role).and_then(|r| r.delegations.as_ref());
-        let mut children = Vec::new();
-        for child in delegations.iter().flat_map(|d| &d.roles) {
-            // These two never sign manifests, whatever their paths are.
-            if [INDEX, REVOCATIONS].contains(&child.name.as_str()) || !state::is_plain_role(&child.name) {
-                continue;
-            }
-            let covers = child
-                .matches_path(&self.path)
-                .map_err(|e| TrustError::from_tuf(e, &format!("metadata/{role}.json"), role, self.metadata.core.now))?;
-            if covers {
-                children.push((child.name.clone(), role.to_owned()));
-                if child.terminating {
-                    self.to_visit.clear();
-                    break;
+    /// Searches the roles that are loaded; stops where a file is needed.
+    fn advance(&mut self) -> Result<Stage, TrustError> {
+        loop {
+            match self.search.next(&mut self.metadata.core)? {
+                Step::Fetch { role, delegator, want } => return Ok(Stage::Role { role, delegator, want }),
+                Step::Ask(role) => {
+                    if let Some(stage) = self.ask(&role)? {
+                        return Ok(stage);
+                    }
+                }
+                Step::End => {
+                    return Err(TrustError::Unlisted {
+                        target: self.path.clone(),
+                    });
                 }
             }
         }
-        self.to_visit.extend(children.into_iter().rev());
-        Ok(())
-    }
-
-    /// Searches the roles that are loaded; stops where a file is needed.
-    fn advance(&mut self) -> Result<Stage, TrustError> {
-        while let Some((role, delegator)) = self.to_visit.pop() {
-            if !self.visited.insert(role.clone()) {
-                continue;
-            }
-            if self.visited.len() > DELEGATIONS_MAX {
-                let why = Why::Malformed(format!("more than {DELEGATIONS_MAX} roles would have to be asked"));
-                return Err(TrustError::refused(&self.path, &role, why));
-            }
-            let core = &mut self.metadata.core;
-            let now = core.now_for_expiry();
-            // A role that is loaded already must also satisfy the delegator through which it is reached this time.
-            let at_hand = match core.role(&role) {
-                Some(_) => core
-                    .set
-                    .verify_delegated_targets(&role, &delegator, now)
-                    .map(|_| true)
-                    .map_err(|e| TrustError::from_tuf(e, &format!("metadata/{role}.json"), &role, core.now))?,
-                None => core.admit_kept_role(&role, &delegator),
-            };
-            if !at_hand {
-                let want = core.want_role(&role)?;
-                return Ok(Stage::Role { role, delegator, want });
-            }
-            if let Some(stage) = self.ask(&role)? {
-                return Ok(stage);
-            }
-        }
-        Err(TrustError::Unlisted {
-            target: self.path.clone(),
-        })
     }
 
     /// Looks for the manifest in a trusted role; if it is not there, its delegations come next.
@@ -171,7 +129,7 @@ impl<'a> ManifestFetch<'a> {
             .and_then(|r| r.target(&self.path))
             .cloned()
         else {
-            self.descend(role)?;
+            self.search.descend(&self.metadata.core, role)?;
             return Ok(None);
         };
         let core = &self.metadata.core;
@@ -202,11 +160,7 @@ impl<'a> ManifestFetch<'a> {
         match &self.stage {
             Stage::Role { role, delegator, want } => {
                 let (role, delegator, file) = (role.clone(), delegator.clone(), want.path.clone());
-                let core = &mut self.metadata.core;
-                let now = core.now;
-                core.admit_role(&role, &delegator, bytes)
-                    .map_err(|e| TrustError::from_tuf(e, &file, &role, now))?;
-                core.keep(format!("{role}.json"), bytes);
+                Search::take(&mut self.metadata.core, &role, &delegator, bytes, &file)?;
                 match self.ask(&role)? {
                     Some(stage) => Ok(stage),
                     None => self.advance(),

@@ -109,6 +109,11 @@
 //! }
 //! ```
 //!
+//! # Any repository
+//!
+//! The same code reads any TUF repository: [`Refresh::of_top_level`] and [`TrustedTargets::fetch`]. The agent does not use that; it is how the public
+//! conformance suite tests what the agent runs.
+//!
 //! Without a network, [`replay`] gives the [`TrustedMetadata`] of what was kept.
 
 mod crypto;
@@ -119,16 +124,20 @@ mod manifest;
 mod metadata;
 mod refresh;
 pub mod scope;
+mod search;
 mod segment;
 mod state;
+mod target;
 mod time;
 
+pub use crypto::provider;
 pub use error::{TrustError, Why};
 pub use exchange::{Answer, Change, Exchange, Kept, Want};
 pub use manifest::{ManifestFetch, TrustedManifest};
 pub use metadata::{Segment, TrustedMetadata};
 pub use refresh::Refresh;
 pub use segment::{IndexFetch, SegmentWant, TrustedIndex, TrustedSegment, delta_path};
+pub use target::{TargetFetch, TrustedTargets};
 pub use time::{Expiry, trusted_now};
 
 /// Verifies the kept files once more, without any new ones: for work without a network.

@@ -7,17 +7,20 @@ use super::exchange::{Answer, Change, Exchange, Kept, Want, bytes_of};
 use super::limits::{REVOCATIONS_MAX_BYTES, ROOT_MAX_BYTES, ROOTS_MAX, SNAPSHOT_MAX_BYTES, TIMESTAMP_MAX_BYTES};
 use super::metadata::TrustedMetadata;
 use super::state::{self, Core, INDEX, REVOCATIONS, TARGETS};
+use super::target::TrustedTargets;
 use super::time::Now;
 use super::{Expiry, TrustError, Why, crypto};
 use crate::document::revocation::{self, Revocations};
 
 /// What every refresh needs besides the four top-level roles. Roles of manifests come later, when one is asked for.
-const ROLES: [&str; 3] = [TARGETS, INDEX, REVOCATIONS];
+const ROLES: &[&str] = &[TARGETS, INDEX, REVOCATIONS];
 
 /// A refresh in progress.
 #[derive(Debug)]
 pub struct Refresh {
     core: Core,
+    /// The targets roles that it ends with.
+    roles: &'static [&'static str],
     stage: Stage,
 }
 
@@ -42,6 +45,8 @@ enum Stage {
     Done {
         revocations: Revocations,
     },
+    /// All that was asked for, of a repository that need not be one of drivers.
+    TopLevel,
 }
 
 impl Refresh {
@@ -53,6 +58,25 @@ impl Refresh {
     /// # Errors
     /// When the pinned root itself is invalid. Damaged kept files count as absent.
     pub fn start(pinned_root: &[u8], kept: Kept, now: Timestamp, expiry: Expiry) -> Result<Self, TrustError> {
+        Self::with_roles(ROLES, pinned_root, kept, now, expiry)
+    }
+
+    /// The same of any TUF repository: only the four top-level roles. It ends in [`TrustedTargets`], by
+    /// [`Refresh::finish_top_level`].
+    ///
+    /// # Errors
+    /// As [`Refresh::start`].
+    pub fn of_top_level(pinned_root: &[u8], kept: Kept, now: Timestamp, expiry: Expiry) -> Result<Self, TrustError> {
+        Self::with_roles(&ROLES[..1], pinned_root, kept, now, expiry)
+    }
+
+    fn with_roles(
+        roles: &'static [&'static str],
+        pinned_root: &[u8],
+        kept: Kept,
+        now: Timestamp,
+        expiry: Expiry,
+    ) -> Result<Self, TrustError> {
         crypto::install();
         let mut set = TrustedMetadataSet::from_root(pinned_root)
             .map_err(|e| TrustError::from_tuf(e, "the pinned root.json", "root", Now::clock(now)))?;
@@ -63,7 +87,7 @@ impl Refresh {
             }
         }
         let core = Core {
-            now: Now::clock(now).or_signed(signed_time(&set, &kept)),
+            now: Now::clock(now).or_signed(signed_time(roles, &set, &kept)),
             clock: now,
             set,
             kept,
@@ -72,6 +96,7 @@ impl Refresh {
         };
         Ok(Self {
             core,
+            roles,
             stage: Stage::Root { followed: 0 },
         })
     }
@@ -88,6 +113,19 @@ impl Refresh {
     pub fn finish(self) -> Result<TrustedMetadata, TrustError> {
         match self.stage {
             Stage::Done { revocations } => Ok(TrustedMetadata::new(self.core, revocations)),
+            _ => Err(TrustError::Missing {
+                file: self.want().map(|w| w.path).unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// The result of [`Refresh::of_top_level`], once nothing is wanted any more.
+    ///
+    /// # Errors
+    /// When the refresh is not at its end, or was begun otherwise.
+    pub fn finish_top_level(self) -> Result<TrustedTargets, TrustError> {
+        match self.stage {
+            Stage::TopLevel => Ok(TrustedTargets::new(self.core)),
             _ => Err(TrustError::Missing {
                 file: self.want().map(|w| w.path).unwrap_or_default(),
             }),
@@ -180,7 +218,7 @@ impl Refresh {
     }
 
     fn feed_role(&mut self, number: usize, bytes: &[u8], file: &str) -> Result<Stage, TrustError> {
-        let role = ROLES[number];
+        let role = self.roles[number];
         let now = self.core.now;
         self.core
             .admit_role(role, TARGETS, bytes)
@@ -191,13 +229,17 @@ impl Refresh {
 
     /// Goes on at `ROLES[number]`, passing over those whose kept file is still the pinned one.
     fn next_role(&mut self, number: usize) -> Result<Stage, TrustError> {
-        for (number, role) in ROLES.iter().enumerate().skip(number) {
+        let roles = self.roles;
+        for (number, role) in roles.iter().enumerate().skip(number) {
             if !self.core.admit_kept_role(role, TARGETS) {
                 return Ok(Stage::Role {
                     number,
                     want: self.core.want_role(role)?,
                 });
             }
+        }
+        if !roles.contains(&REVOCATIONS) {
+            return Ok(Stage::TopLevel);
         }
         let path = revocation::TARGET_PATH;
         let target = self
@@ -243,7 +285,7 @@ impl Exchange for Refresh {
                 immutable: false,
             }),
             Stage::Snapshot { want } | Stage::Role { want, .. } | Stage::Revocations { want, .. } => Some(want.clone()),
-            Stage::Done { .. } => None,
+            Stage::Done { .. } | Stage::TopLevel => None,
         }
     }
 
@@ -264,7 +306,7 @@ impl Exchange for Refresh {
                 let target = target.clone();
                 self.feed_revocations(&target, bytes, file)?
             }
-            Stage::Done { .. } => return Ok(()),
+            Stage::Done { .. } | Stage::TopLevel => return Ok(()),
         };
         Ok(())
     }
@@ -275,11 +317,11 @@ impl Exchange for Refresh {
 }
 
 /// When the kept timestamp was issued, if it and all that it pins is kept and genuine. Expired files count too: the time is in the past.
-fn signed_time(set: &TrustedMetadataSet, kept: &Kept) -> Option<Timestamp> {
+fn signed_time(roles: &[&str], set: &TrustedMetadataSet, kept: &Kept) -> Option<Timestamp> {
     let mut set = set.clone();
     set.update_timestamp(kept.get("timestamp.json")?, Timestamp::MIN).ok()?;
     set.update_snapshot(kept.get("snapshot.json")?, Timestamp::MIN).ok()?;
-    for role in ROLES {
+    for role in roles {
         let bytes = kept.get(&format!("{role}.json"))?;
         state::admit(&mut set, role, TARGETS, bytes, Timestamp::MIN).ok()?;
     }

@@ -51,8 +51,9 @@ impl Core {
         }
     }
 
-    /// The name of a metadata file as it is served. Role names are plain, so nothing needs to be encoded.
+    /// The name of a metadata file as it is served. Names of our roles are plain; those of other repositories are encoded.
     pub(super) fn metadata_path(&self, role: &str, version: u64) -> String {
+        let role = encoded(role, b"-_.~");
         if self.set.root().consistent_snapshot {
             format!("metadata/{version}.{role}.json")
         } else {
@@ -91,7 +92,7 @@ impl Core {
 
     /// Takes a targets role from the kept files, if the snapshot still pins exactly that.
     pub(super) fn admit_kept_role(&mut self, role: &str, delegator: &str) -> bool {
-        let Some(bytes) = self.kept.get(&format!("{role}.json")).cloned() else {
+        let Some(bytes) = self.kept.get(&kept_role(role)).cloned() else {
             return false;
         };
         self.admit_role(role, delegator, &bytes).is_ok()
@@ -159,6 +160,25 @@ pub(super) fn is_plain_role(name: &str) -> bool {
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// The name under which the metadata of a delegated role is kept.
+pub(super) fn kept_role(role: &str) -> String {
+    // No leading dot, which is that of a temporary file.
+    format!("{}.json", encoded(role, b"-_"))
+}
+
+/// Percent-encodes all but letters, digits and `plain`.
+fn encoded(name: &str, plain: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
 }
 
 /// Whether a target path is plain segments between slashes, so that it can be a path in any store.
