@@ -54,7 +54,7 @@ e2e: ## the proofs: a real running kernel in an emulator; Debian's packages and 
 	@for proof in $$(find scripts/e2e -maxdepth 1 -type f -executable | sort); do $$proof || exit; done
 
 bench: ## the benchmarks beside their peers
-	@scripts/setup.sh test
+	@scripts/setup.sh bench
 	$(CARGO) build --locked --release --bins
 	$(CARGO) bench --locked --workspace --bench '*'
 

@@ -8,6 +8,7 @@
 #   scripts/setup.sh demo    also udev, whose database knows names of devices, and real kernels' headers and real drivers
 #                            (udev installed by apt; kernels and drivers downloaded by apt into target/inputs, not installed)
 #   scripts/setup.sh test    also the peers we test against               (the same, and a Python environment there)
+#   scripts/setup.sh bench   also the programs that make other repositories   (installed by apt)
 #   scripts/setup.sh e2e     an emulator besides, for the proof on a running kernel (installed by apt)
 #   scripts/setup.sh full    also more driver packages and a token, for the long suites
 #
@@ -34,6 +35,8 @@ demo_packages=(udev)
 # that make and read packages of distributions, and systemd for systemd-analyze.
 test_packages=(systemd umockdev groff-base libkmod-dev python3 python3-venv openssl patch zstd procps
   dpkg-dev rpm zip git gnupg gpgv apt-utils xorriso softhsm2 opensc dbus-daemon)
+# What makes repositories of .deb and .rpm, to measure ours beside.
+bench_packages=(reprepro apt-utils createrepo-c gnupg gzip)
 # A machine to boot in: the emulator, and what its disk is made with.
 e2e_packages=(mmdebstrap debian-archive-keyring e2fsprogs kmod binutils)
 
@@ -302,7 +305,7 @@ case $codename in
   bookworm) build_packages+=(libelf1) ;;
   *) build_packages+=(libelf1t64 gcc-12) ;;
 esac
-case $stage in build | lint | fuzz | dist | demo | e2e | test | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|lint|fuzz|dist|demo|e2e|test|full" ;; esac
+case $stage in build | lint | fuzz | dist | demo | e2e | test | bench | full) ;; *) die "unknown stage '$stage'" "scripts/setup.sh build|lint|fuzz|dist|demo|e2e|test|bench|full" ;; esac
 install_packages "${build_packages[@]}"
 need_rust
 fetch_crates
@@ -337,6 +340,10 @@ fetch_drivers demo "${demo_drivers[@]}"
 install_packages "${test_packages[@]}"
 fetch_peers
 [ "$stage" = test ] && exit 0
+if [ "$stage" = bench ]; then
+  install_packages "${bench_packages[@]}"
+  exit 0
+fi
 fetch_newer_dkms
 fetch_token
 fetch_drivers full "${full_drivers[@]}"

@@ -44,7 +44,7 @@
 //! ([`pattern::Pattern::vendor_id`]), so a vendor's key cannot sign for other vendors' devices.
 //!
 //! **The index** is made of the lines of all records in the order of [`document::record::Record::place`], cut into segments
-//! of at most 16 MiB, each compressed by zstd ([`document::segment`]). The TUF target of a segment has
+//! of at most 16 MiB, each compressed by zstd in one frame or several, one after the other ([`document::segment`]). The TUF target of a segment has
 //! `"custom": {"decoded_sha256": …, "decoded_length": …}`: compressed bytes are verified before they reach the decompressor,
 //! decoded bytes before they are read.
 //!

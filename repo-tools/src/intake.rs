@@ -1,6 +1,5 @@
 //! Adding: from a path to a staged package with its bundle. The source is read, its `dkms.conf` evaluated, nothing built.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,11 +7,11 @@ use dkms_engine::conf::{self, ConfContext, ConfError};
 use dkms_engine::kernel::KernelTarget;
 use dkms_engine::root::Root;
 use dkms_index::document::BundleFormat;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 
-use crate::files::{self, FileError};
+use crate::files::FileError;
 use crate::ingest::{self, Bundle, IngestError, Ingested, Limits, SourceTree};
+use crate::inputs;
 use crate::package::{self, Aliases, Vendors};
 use crate::recipe::{Recipe, RecipeError};
 use crate::recovery;
@@ -262,83 +261,6 @@ impl Intake {
     }
 }
 
-/// The revision of the code that makes a package from an input. With another number, all inputs count as new.
-const REVISION: u32 = 3;
-
-/// `input.json`: the file a staged package was made from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Input {
-    revision: u32,
-    sha256: String,
-    /// The bundle that was made from it. If the package has another bundle by now, this entry does not apply.
-    #[serde(default)]
-    bundle: String,
-}
-
-impl Input {
-    /// `None` for a directory, which is read again each time.
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        // What is too large is refused later, when the package itself is read.
-        let readable = metadata.is_file() && metadata.len() <= Limits::default().packed_bytes;
-        let bytes = readable.then(|| fs::read(path).ok())??;
-        Some(Self {
-            revision: REVISION,
-            sha256: hex::encode(Sha256::digest(&bytes)),
-            bundle: String::new(),
-        })
-    }
-
-    fn made(self, package: &StagedPackage) -> Self {
-        Self {
-            bundle: package.manifest.bundle.sha256.clone(),
-            ..self
-        }
-    }
-}
-
-/// The staged packages by the files that they were made from, read once.
-#[derive(Debug, Default)]
-pub struct Made<'a>(BTreeMap<Input, &'a StagedPackage>);
-
-impl<'a> Made<'a> {
-    /// Those of `packages` that were made from a file.
-    pub fn read(stage: &Stage, packages: &'a [StagedPackage]) -> Self {
-        let of = |package: &'a StagedPackage| {
-            let bytes = fs::read(input_file(stage, package)).ok()?;
-            let input: Input = serde_json::from_slice(&bytes).ok()?;
-            (input == input.clone().made(package)).then_some((input, package))
-        };
-        Self(packages.iter().filter_map(of).collect())
-    }
-
-    /// The staged package that was made from exactly this file by this revision of the program, if there is one.
-    pub fn from_file(&self, path: &Path) -> Option<StagedPackage> {
-        let input = Input::of(path)?;
-        let from_here = self.0.range(input.clone()..);
-        let mut same =
-            from_here.take_while(|(other, _)| (other.revision, &other.sha256) == (input.revision, &input.sha256));
-        same.next().map(|(_, package)| (*package).clone())
-    }
-
-    /// Whether one was made from a file with this SHA-256 by this revision of the program.
-    pub fn has_digest(&self, sha256: &str) -> bool {
-        let first = Input {
-            revision: REVISION,
-            sha256: sha256.to_owned(),
-            bundle: String::new(),
-        };
-        let next = self.0.range(first..).next();
-        next.is_some_and(|(input, _)| input.revision == REVISION && input.sha256 == sha256)
-    }
-}
-
-fn input_file(stage: &Stage, package: &StagedPackage) -> PathBuf {
-    stage
-        .package_dir(&package.manifest.name, &package.manifest.version)
-        .join("input.json")
-}
-
 /// Puts a prepared package into the staging area. Build facts of the same source are kept.
 ///
 /// # Errors
@@ -369,11 +291,8 @@ pub fn stage(stage: &Stage, prepared: &Prepared, path: &Path, force: bool) -> Re
         stage.put_bundle(prepared.bundle.bytes.as_slice(), BundleFormat::TarZst)?;
         stage.put(fresh)?;
     }
-    if prepared.from_file_alone
-        && let Some(input) = Input::of(path)
-    {
-        let bytes = serde_json::to_vec(&input.made(fresh)).unwrap_or_default();
-        files::write_atomic(&input_file(stage, fresh), &bytes)?;
+    if prepared.from_file_alone {
+        inputs::note_made(stage, path, &fresh.manifest)?;
     }
     Ok(outcome)
 }

@@ -48,6 +48,7 @@ mod http;
 pub mod import;
 pub mod ingest;
 pub mod init;
+pub mod inputs;
 pub mod intake;
 pub mod kernels;
 pub mod keys;

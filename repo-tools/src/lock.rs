@@ -19,6 +19,9 @@ pub struct Lock {
     interrupted: bool,
 }
 
+/// The file in a repository's directory.
+pub(crate) const LOCK_FILE: &str = ".lock";
+
 /// Whoever can open the file can lock it, and so stop every writer for ever.
 const MODE: u32 = 0o600;
 
@@ -34,7 +37,7 @@ fn close_to_others(file: &File) -> io::Result<()> {
 impl Lock {
     /// Waits until no other process changes the repository at `dir`, and reports on stderr that it waits.
     pub fn take(dir: &Path) -> Result<Self, FileError> {
-        let path = dir.join(".lock");
+        let path = dir.join(LOCK_FILE);
         let mut file = File::options()
             .create(true)
             .truncate(false)

@@ -101,7 +101,7 @@ pub struct Vendors(BTreeSet<String>);
 impl Vendors {
     /// Those that a repository has delegated. One that was never published has none.
     pub fn of(repository: &Repository) -> Self {
-        let delegations = Published::load(&repository.public_dir()).map(|published| published.delegations());
+        let delegations = Published::delegations_of(&repository.public_dir());
         let paths = delegations
             .unwrap_or_default()
             .roles

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
 use crate::keys::{KeyError, KeyRing, Secrets};
+use crate::lock::LOCK_FILE;
 use crate::store::Address;
 
 /// The file that makes a directory a repository.
@@ -212,6 +213,16 @@ impl Repository {
     /// Source bundles of staged packages, content addressed.
     pub fn bundle_dir(&self) -> PathBuf {
         self.path.join("bundles")
+    }
+
+    /// What the last publication knew of the staged packages: it can be removed at any time.
+    pub fn known_file(&self) -> PathBuf {
+        self.path.join("cache/published")
+    }
+
+    /// The file that every writer locks.
+    pub fn lock_file(&self) -> PathBuf {
+        self.path.join(LOCK_FILE)
     }
 
     /// Where each publication is put, besides [`Repository::public_dir`].

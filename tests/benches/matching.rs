@@ -11,7 +11,8 @@ use dkms_index::document::record::Record;
 use dkms_index::document::segment;
 use dkms_index::modalias::Modalias;
 use dkms_index::pattern::Pattern;
-use dkms_repo::publish::segments;
+use dkms_repo::publish::lines;
+use dkms_repo::publish::segments::{self, Segment};
 use dkms_tests::matcher::Matcher;
 use dkms_tests::synthetic::{Synthetic, device_for};
 use dkms_tests::{inputs, kernel_aliases};
@@ -87,12 +88,14 @@ fn building_the_look_up_of_a_million(bencher: Bencher<'_, '_>) {
 /// From the verified bytes of an index to a look-up: decompress, read and check every line, file every pattern.
 #[divan::bench(args = [1000, 10_000], sample_count = 5, sample_size = 1)]
 fn loading_an_index(bencher: Bencher<'_, '_>, packages: usize) {
-    let mut records = Synthetic::new(4).index(packages);
-    segments::sort(&mut records);
-    let segments = segments::cut(&records, 16 << 20).expect("a valid index");
+    let lines = lines::of(&Synthetic::new(4).index(packages)).expect("a valid index");
+    let segments = segments::cut(&lines, 16 << 20).expect("a valid index").into_iter();
     let packed: Vec<(Vec<u8>, u64)> = segments
-        .iter()
-        .map(|lines| (zstd::bulk::compress(lines, 3).expect("zstd"), lines.len() as u64))
+        .map(|run| Segment::of(&lines[run]))
+        .map(|segment| {
+            let packed = zstd::bulk::compress(segment.decoded(), 3).expect("zstd");
+            (packed, segment.decoded().len() as u64)
+        })
         .collect();
     bencher.bench_local(|| {
         let mut patterns = Vec::new();

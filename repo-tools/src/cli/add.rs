@@ -8,7 +8,8 @@ use dkms_engine::sandbox::Policy;
 
 use super::{Context, Failure, print};
 use crate::files;
-use crate::intake::{self, Intake, IntakeError, Made, Outcome, Prepared};
+use crate::inputs;
+use crate::intake::{self, Intake, IntakeError, Outcome, Prepared};
 use crate::package::Vendors;
 use crate::stage::{Stage, StagedPackage};
 
@@ -43,14 +44,21 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
     context.require_sandbox(&repository, args.sandbox)?;
     let stage = Stage::of(&repository);
-    let staged = stage.list()?;
-    let made = Made::read(&stage, &staged);
     let conf = args.dkms_conf.as_deref().map(files::read).transpose()?;
-    let made = if conf.is_none() { made } else { Made::default() };
+    let from_file_alone = conf.is_none();
     let intake = Intake::on_this_machine(Vendors::of(&repository)).with_conf(conf);
     // Threads of this process take turns here, so that the lock's message is only printed for other processes.
     let turn = Mutex::new(());
-    let results = side_by_side(&args.paths, |path| add(path, &intake, &stage, &turn, &made, args.force));
+    let results = side_by_side(&args.paths, |path| {
+        match inputs::made_from(&stage, path).filter(|_| from_file_alone) {
+            Some(package) => Ok(Added {
+                outcome: Outcome::Unchanged,
+                package,
+                notes: Vec::new(),
+            }),
+            None => put(intake.prepare(path)?, path, &stage, &turn, args.force),
+        }
+    });
     let mut added = Vec::new();
     for (path, result) in args.paths.iter().zip(results) {
         match result {
@@ -72,24 +80,6 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
             print::count(args.paths.len(), "package was", "packages were")
         ))),
     }
-}
-
-fn add(
-    path: &Path,
-    intake: &Intake,
-    stage: &Stage,
-    turn: &Mutex<()>,
-    made: &Made<'_>,
-    force: bool,
-) -> Result<Added, IntakeError> {
-    if let Some(package) = made.from_file(path) {
-        return Ok(Added {
-            outcome: Outcome::Unchanged,
-            package,
-            notes: Vec::new(),
-        });
-    }
-    put(intake.prepare(path)?, path, stage, turn, force)
 }
 
 /// Puts a prepared package into the staging area, when it is this thread's turn.

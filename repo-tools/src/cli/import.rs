@@ -12,7 +12,8 @@ use super::{Context, Failure, print};
 use crate::files::FileError;
 use crate::import::{Archive, Offered};
 use crate::ingest::{IngestError, Limits};
-use crate::intake::{Intake, IntakeError, Made};
+use crate::inputs;
+use crate::intake::{Intake, IntakeError};
 use crate::package::Vendors;
 use crate::recipe::{self, Recipe};
 use crate::stage::Stage;
@@ -154,8 +155,6 @@ fn debian(args: &DebianArgs, context: &Context) -> Result<(), Failure> {
     let repository = context.repository()?;
     context.require_sandbox(&repository, args.sandbox)?;
     let stage = Stage::of(&repository);
-    let staged = stage.list()?;
-    let made = Made::read(&stage, &staged);
     let archive = Archive::new(&args.mirror, &args.keyring)?;
     // The same file may be in several suites.
     let mut offered: BTreeMap<String, Offered> = BTreeMap::new();
@@ -167,7 +166,7 @@ fn debian(args: &DebianArgs, context: &Context) -> Result<(), Failure> {
     let found = offered.len();
     let new: Vec<Offered> = offered
         .into_values()
-        .filter(|package| !made.has_digest(&package.sha256))
+        .filter(|package| inputs::made_from_digest(&stage, &package.sha256).is_none())
         .collect();
     print::note(&format!("{found} packages in the archive, {} of them new", new.len()));
     if args.dry_run {

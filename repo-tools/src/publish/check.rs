@@ -5,9 +5,10 @@ use std::fmt;
 use dkms_index::document::limits::{LINE_MAX_BYTES, MANIFEST_MAX_BYTES};
 use dkms_index::document::manifest::SCHEMA;
 use dkms_index::document::record::Record;
-use dkms_index::document::{Disagreement, Problem, canonical};
+use dkms_index::document::{Disagreement, DocumentError, Problem, canonical};
 
 use super::PublishError;
+use super::lines::Line;
 use crate::stage::{StageError, StagedPackage};
 
 /// One thing that stands in the way of a publication.
@@ -67,6 +68,9 @@ pub enum Reason {
     /// An entry of a list that people edit.
     #[error("{0}")]
     Entry(Problem),
+    /// A machine would not read its line of the index.
+    #[error("its line of the index cannot be read: {0}")]
+    Unread(String),
     /// The same line twice.
     #[error("it is there twice")]
     Twice,
@@ -90,7 +94,7 @@ impl Reason {
             Self::TooLong { .. } => {
                 Some("split the package, or raise segment_bytes in repo.toml where it is below 16777216".to_owned())
             }
-            Self::Manifest(_) | Self::Schema(_) | Self::Record(_) | Self::Disagreement(_) => Some(
+            Self::Manifest(_) | Self::Schema(_) | Self::Record(_) | Self::Disagreement(_) | Self::Unread(_) => Some(
                 "correct manifest.json and record.json in the staging area, or add the package again with \
                  `dkms-repo add --force`"
                     .to_owned(),
@@ -144,13 +148,28 @@ impl Problems {
         }
     }
 
-    /// Adds lines of the index that are there twice, among `records` in the order of the index.
-    pub fn duplicates(&mut self, records: &[Record]) {
-        for pair in records.windows(2) {
+    /// The line of a record, as it will be in the index. Adds what a machine that reads it would pass it over for.
+    pub fn line<'a>(&mut self, title: &str, record: &Record) -> Result<Line<'a>, PublishError> {
+        let line = Line::of(record)?;
+        let text = line.bytes.strip_suffix(b"\n").unwrap_or(&line.bytes);
+        match Record::parse(text) {
+            Ok(read) if read == *record => {}
+            // Found in the record itself.
+            Err(DocumentError::Invalid { .. }) => {}
+            Err(DocumentError::TooLong { .. }) if matches!(record, Record::Package(_)) => {}
+            Ok(_) => self.push(title, Reason::Unread("it reads as another record".to_owned())),
+            Err(error) => self.push(title, Reason::Unread(error.to_string())),
+        }
+        Ok(line)
+    }
+
+    /// Adds lines of the index that are there twice, among `lines` in the order of the index.
+    pub fn duplicates(&mut self, lines: &[Line<'_>]) {
+        for pair in lines.windows(2) {
             if let [one, other] = pair
-                && one.place() == other.place()
+                && one.place == other.place
             {
-                let (_, name, rest) = one.place();
+                let (_, name, rest) = &one.place;
                 self.push(&format!("{name} {rest}"), Reason::Twice);
             }
         }

@@ -1,6 +1,7 @@
 //! The targets of each role, and their files.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use dkms_index::document::BundleRef;
@@ -11,6 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::check::{Problems, Reason};
+use super::known::{Entry, Known};
+use super::lines::Line;
+use super::segments::{Deltas, Index, Segment};
 use super::{PublishError, Published, bundles, segments};
 use crate::files;
 use crate::repository::Repository;
@@ -23,10 +27,14 @@ use crate::stage::{Stage, StageError};
 pub struct Content {
     /// By role, then by target path.
     pub roles: BTreeMap<String, BTreeMap<String, Target>>,
-    /// Files of new targets, by path below `targets/`, with the hash in the name.
+    /// Files of targets that are new, or not known to be in the tree, by path below `targets/`, with the hash in the name.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// The bundles that manifests name.
+    /// The bundles that manifests name and that are not published yet.
     pub bundles: Vec<BundleRef>,
+    /// Segments all lines of which this program has read as a machine does, by the hash of the lines.
+    pub read: BTreeSet<String>,
+    /// What to remember of the staged packages once this is published; none where only a part of it is.
+    pub(super) remember: Option<Known>,
 }
 
 impl Content {
@@ -50,25 +58,47 @@ impl Content {
 
 /// All that is staged: manifests, index and revocations.
 pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -> Result<Content, PublishError> {
-    let mut content = of_revocations(repository)?;
+    let mut content = Content::default();
+    add_revocations(repository, &mut content)?;
     let delegations = published.delegations();
     for delegation in &delegations.roles {
         // Every role gets an entry, even an empty one, so that packages which are no longer staged are removed from its targets.
         content.roles.entry(delegation.name.clone()).or_default();
     }
     let mut problems = Problems::default();
-    let mut records = overrides(repository, &mut problems)?;
-    let (public, segment_bytes) = (repository.public_dir(), repository.config().segment_bytes);
-    for (title, package) in stage.each()? {
-        let package = match package {
+    let public = repository.public_dir();
+    let index = index_of(published, &public);
+    let known = Known::of(repository, &index)?;
+    let mut remember = Known::new(repository);
+    let mut lines = overrides(repository, &mut problems)?;
+    for (name, version) in stage.versions()? {
+        let stamp = stage.stamp(&name, &version)?;
+        let kept = known.unchanged(&name, &version, stamp.as_ref(), &public);
+        if let Some((entry, line)) = kept
+            && let Some(role) = role_of_scope(&delegations, &entry.scope)
+            && let Some(target) = entry.target_in(published, role)
+            && bundles::is_published(&public, &entry.bundle)
+        {
+            content.refer(role, &entry.path(), target.clone());
+            lines.push(Line {
+                place: (false, name, version),
+                bytes: Cow::Borrowed(line),
+            });
+            remember.keep(entry.clone());
+            continue;
+        }
+        let title = format!("{name} {version}");
+        let package = match stage.get(&name, &version) {
             Ok(package) => package,
+            // A directory in which a writer is about to put the first documents.
+            Err(StageError::NotStaged { .. }) => continue,
             Err(StageError::File(error)) => return Err(error.into()),
             Err(error) => {
                 problems.push(&title, Reason::Staged(error));
                 continue;
             }
         };
-        problems.package(&title, &package, segment_bytes);
+        problems.package(&title, &package, repository.config().segment_bytes);
         let manifest = &package.manifest;
         if let Some(what) = bundles::problem(stage, &public, &manifest.bundle)? {
             let sha256 = manifest.bundle.sha256.clone();
@@ -77,30 +107,71 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
         match role_of_scope(&delegations, &manifest.scope) {
             Some(role) => {
                 let bytes = document(&json!(manifest));
-                content.add(role, &manifest.target_path(), Target::of(&bytes, None), bytes);
+                let target = Target::of(&bytes, None);
+                remember.keep(Entry::of(manifest, &target, stamp));
+                content.add(role, &manifest.target_path(), target, bytes);
             }
             // An invalid scope was reported with the problems of the manifest.
             None if manifest.scope().is_some() => problems.push(&title, Reason::NotDelegated(manifest.scope.clone())),
             None => {}
         }
-        content.bundles.push(manifest.bundle.clone());
-        records.push(Record::Package(package.record));
+        if !bundles::is_published(&public, &manifest.bundle) {
+            content.bundles.push(manifest.bundle.clone());
+        }
+        lines.push(problems.line(&title, &Record::Package(package.record))?);
     }
-    segments::sort(&mut records);
-    problems.duplicates(&records);
+    lines.sort_by(|a, b| a.place.cmp(&b.place));
+    problems.duplicates(&lines);
     problems.into_result()?;
-    add_index(&mut content, &records, segment_bytes, Some((published, &public)))?;
+    add_index(
+        &mut content,
+        &lines,
+        repository.config().segment_bytes,
+        Some((published, &public, &index)),
+    )?;
+    remember.is_of(segment_states(&content));
+    content.remember = Some(remember);
     Ok(content)
+}
+
+/// The published index, as far as it is good.
+fn index_of(published: &Published, public: &Path) -> Index {
+    let role = published.roles.get(INDEX);
+    role.map_or_else(Index::default, |role| Index::read(public, &role.signed))
+}
+
+/// The hashes of the lines of each segment.
+fn segment_states(content: &Content) -> Vec<String> {
+    let Some(targets) = content.roles.get(INDEX) else {
+        return Vec::new();
+    };
+    let segments = (0..).map_while(|number| targets.get(&segments::path(number)));
+    segments
+        .filter_map(|target| Some(segments::decoded_of(target)?.0.to_owned()))
+        .collect()
+}
+
+/// Nothing but what the last publication of all has read already.
+pub fn of_nothing(repository: &Repository) -> Result<Content, PublishError> {
+    Ok(Content {
+        read: Known::read_before(repository)?,
+        ..Content::default()
+    })
 }
 
 /// The list of revocations alone.
 pub fn of_revocations(repository: &Repository) -> Result<Content, PublishError> {
-    let mut content = Content::default();
+    let mut content = of_nothing(repository)?;
+    add_revocations(repository, &mut content)?;
+    Ok(content)
+}
+
+fn add_revocations(repository: &Repository, content: &mut Content) -> Result<(), PublishError> {
     let list = revocations(repository)?;
     check_revocations(&list)?;
     let bytes = document(&json!(list));
     content.add(REVOCATIONS, revocation::TARGET_PATH, Target::of(&bytes, None), bytes);
-    Ok(content)
+    Ok(())
 }
 
 /// Checks a list as a whole: machines refuse a whole list for one invalid entry.
@@ -126,13 +197,16 @@ pub fn override_list(repository: &Repository) -> Result<Vec<OverrideRecord>, Pub
     Ok(source(repository, "overrides.json")?.unwrap_or_default())
 }
 
-fn overrides(repository: &Repository, problems: &mut Problems) -> Result<Vec<Record>, PublishError> {
+fn overrides<'a>(repository: &Repository, problems: &mut Problems) -> Result<Vec<Line<'a>>, PublishError> {
     let overrides = override_list(repository)?;
     let records: Vec<Record> = overrides.into_iter().map(Record::Override).collect();
     for problem in records.iter().flat_map(Record::problems) {
         problems.push("overrides.json", Reason::Entry(problem));
     }
-    Ok(records)
+    records
+        .iter()
+        .map(|record| problems.line("overrides.json", record))
+        .collect()
 }
 
 fn source<T: DeserializeOwned>(repository: &Repository, name: &str) -> Result<Option<T>, PublishError> {
@@ -159,43 +233,37 @@ fn role_of_scope<'a>(delegations: &'a Delegations, scope: &str) -> Option<&'a st
 /// Adds the segments; one whose lines did not change keeps its published file and deltas.
 fn add_index(
     content: &mut Content,
-    records: &[Record],
+    lines: &[Line<'_>],
     max_bytes: usize,
-    published: Option<(&Published, &Path)>,
+    published: Option<(&Published, &Path, &Index)>,
 ) -> Result<(), PublishError> {
-    let before = published.and_then(|(p, public)| Some((p.roles.get(INDEX)?, public)));
-    for (number, segment) in segments::cut(records, max_bytes)?.iter().enumerate() {
-        let path = segments::path(number);
-        let decoded = segments::decoded_sha256(segment);
-        let same = |t: &&Target| {
-            t.custom
-                .as_ref()
-                .is_some_and(|c| c["decoded_sha256"] == decoded.as_str())
-        };
+    let nothing = Index::default();
+    let index = published.map_or(&nothing, |(_, _, index)| index);
+    let before = published.and_then(|(p, public, _)| Some((&p.roles.get(INDEX)?.signed, public)));
+    for (number, run) in segments::cut(lines, max_bytes)?.into_iter().enumerate() {
+        let segment = Segment::of(&lines[run]);
+        let (path, decoded) = (segments::path(number), segment.sha256());
+        content.read.insert(decoded.clone());
+        let same = |t: &&Target| segments::decoded_of(t).is_some_and(|(sha256, _)| sha256 == decoded);
         if let Some((role, _)) = before
-            && let Some(target) = role.signed.targets.get(&path).filter(same)
+            && let Some(target) = role.targets.get(&path).filter(same)
         {
             content.refer(INDEX, &path, target.clone());
             let stem = segments::stem(number);
             let deltas = role
-                .signed
                 .targets
                 .iter()
                 .filter(|(p, _)| p.starts_with(&stem) && p.ends_with(".delta"));
             deltas.for_each(|(path, target)| content.refer(INDEX, path, target.clone()));
             continue;
         }
-        let (target, bytes) = segments::compress(segment)?;
+        let (target, bytes) = segment.compress(index)?;
         let length = target.length;
         content.add(INDEX, &path, target, bytes);
         let Some((role, public)) = before else { continue };
-        for base in segments::bases(public, &path, role.signed.version) {
-            if base.is(&decoded) {
-                continue;
-            }
-            if let Some((path, delta)) = segments::delta(&path, &base, segment, length)? {
-                content.add(INDEX, &path, Target::of(&delta, None), delta);
-            }
+        for delta in Deltas::of(public, &path, role.version, &decoded, index).to(&segment, length) {
+            let (path, delta) = delta?;
+            content.add(INDEX, &path, Target::of(&delta, None), delta);
         }
     }
     Ok(())

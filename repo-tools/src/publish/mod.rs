@@ -7,6 +7,9 @@
 mod bundles;
 pub mod check;
 pub mod content;
+mod deltas;
+mod known;
+pub mod lines;
 pub mod release;
 pub mod segments;
 pub mod state;
@@ -138,6 +141,9 @@ pub fn publish_locked(
 ) -> Result<Report, PublishError> {
     let (content, release) = prepare(repository, extent, now)?;
     let new_files = write::write(repository, &content, &release, now)?;
+    if let Some(known) = content.remember {
+        known.save(repository)?;
+    }
     Ok(Report {
         new_files,
         ..release.report
@@ -206,7 +212,7 @@ fn prepare(
     let content = match extent {
         Extent::All => content::of_stage(repository, &Stage::of(repository), &published)?,
         Extent::Revocations => content::of_revocations(repository)?,
-        Extent::Timestamp => content::Content::default(),
+        Extent::Timestamp => content::of_nothing(repository)?,
     };
     let request = release::Request {
         content: &content,

@@ -1,49 +1,113 @@
-//! Records cut into compressed segments.
+//! Segments of the index: runs of lines, compressed in frames.
+//!
+//! A segment's file is a row of zstd frames, each of some hundred lines. What did not change keeps its frames, so that a change costs the
+//! compression of what it is in, and not that of the whole segment.
 
-use std::io;
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 
-use dkms_index::document::record::Record;
-use dkms_index::document::{canonical, segment};
-use dkms_index::trust::delta_path;
+use dkms_index::document::segment;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::PublishError;
+use super::lines::{Lengths, Line, runs};
 use crate::files;
-use crate::roles::INDEX;
-use crate::signed::{Signed, Target, Targets};
+use crate::signed::{Target, Targets};
+
+pub use super::deltas::{Base, Deltas, delta};
 
 /// The highest level of zstd that needs no more memory in the reader.
 const LEVEL: i32 = 19;
 
-/// The lines of the index, cut where `max_bytes` would be passed. There is always at least one segment.
-pub fn cut(records: &[Record], max_bytes: usize) -> Result<Vec<Vec<u8>>, PublishError> {
-    let mut segments = vec![Vec::new()];
-    for record in records {
-        let mut line = canonical::to_bytes(record).map_err(|source| PublishError::Spell {
-            package: title(record),
-            source,
-        })?;
-        line.push(b'\n');
-        if line.len() > max_bytes {
-            return Err(PublishError::TooLong {
-                package: title(record),
-                bytes: line.len(),
-                max: max_bytes,
-            });
-        }
-        match segments.last_mut() {
-            Some(last) if last.len() + line.len() <= max_bytes => last.extend(line),
-            _ => segments.push(line),
-        }
-    }
-    Ok(segments)
+/// What is compressed by itself: more would save less than one in fifty, and cost more with each change.
+const FRAMES: Lengths = Lengths {
+    min: 96 << 10,
+    mean: 96 << 10,
+    max: 384 << 10,
+};
+
+/// A run of lines that is compressed as one file.
+#[derive(Debug)]
+pub struct Segment {
+    decoded: Vec<u8>,
+    frames: Vec<Range<usize>>,
 }
 
-/// The order of lines: packages by name and version, then overrides.
-pub fn sort(records: &mut [Record]) {
-    records.sort_by(|a, b| a.place().cmp(&b.place()));
+impl Segment {
+    /// One of these lines.
+    pub fn of(lines: &[Line<'_>]) -> Self {
+        let mut decoded = Vec::with_capacity(lines.iter().map(|line| line.bytes.len()).sum());
+        let mut frames = Vec::new();
+        for run in runs(lines, FRAMES) {
+            let start = decoded.len();
+            for line in &lines[run] {
+                decoded.extend_from_slice(&line.bytes);
+            }
+            frames.push(start..decoded.len());
+        }
+        Self { decoded, frames }
+    }
+
+    /// One of these bytes, whatever they are.
+    pub fn of_bytes(decoded: Vec<u8>) -> Self {
+        let whole = 0..decoded.len();
+        Self {
+            decoded,
+            frames: vec![whole],
+        }
+    }
+
+    /// Its lines.
+    pub fn decoded(&self) -> &[u8] {
+        &self.decoded
+    }
+
+    /// SHA-256 of its lines, which identifies its state.
+    pub fn sha256(&self) -> String {
+        decoded_sha256(&self.decoded)
+    }
+
+    /// Compresses it; the target's custom data has the length and hash of the lines. Frames of `earlier` are taken where they have the
+    /// same lines.
+    ///
+    /// # Errors
+    /// When zstd fails.
+    pub fn compress(&self, earlier: &Index) -> Result<(Target, Vec<u8>), PublishError> {
+        let known = earlier.frames();
+        let mut compressor = zstd::bulk::Compressor::new(LEVEL).map_err(PublishError::Compress)?;
+        let mut file = Vec::new();
+        for frame in &self.frames {
+            let lines = &self.decoded[frame.clone()];
+            match known.get(lines) {
+                Some(compressed) => file.extend_from_slice(compressed),
+                None => file.extend(compressor.compress(lines).map_err(PublishError::Compress)?),
+            }
+        }
+        let custom = json!({"decoded_sha256": self.sha256(), "decoded_length": self.decoded.len()});
+        Ok((Target::of(&file, Some(custom)), file))
+    }
+}
+
+/// Cuts the lines of the index where `max_bytes` would be passed, or before. There is always at least one segment.
+///
+/// # Errors
+/// When one line is longer than that.
+pub fn cut(lines: &[Line<'_>], max_bytes: usize) -> Result<Vec<Range<usize>>, PublishError> {
+    if let Some(line) = lines.iter().find(|line| line.bytes.len() > max_bytes) {
+        let (is_override, name, rest) = &line.place;
+        return Err(PublishError::TooLong {
+            package: if *is_override {
+                format!("override of {name}")
+            } else {
+                format!("{name} {rest}")
+            },
+            bytes: line.bytes.len(),
+            max: max_bytes,
+        });
+    }
+    Ok(runs(lines, Lengths::of_segments(max_bytes)))
 }
 
 /// The target path of the n-th segment.
@@ -56,111 +120,123 @@ pub fn stem(number: usize) -> String {
     format!("index/packages-{number:03}.")
 }
 
-/// SHA-256 of a segment's lines, which identifies its state.
+/// SHA-256 of a segment's lines.
 pub fn decoded_sha256(segment: &[u8]) -> String {
     hex::encode(Sha256::digest(segment))
 }
 
-/// Compresses a segment; the target's custom data has the length and hash of the decompressed lines.
-pub fn compress(segment: &[u8]) -> Result<(Target, Vec<u8>), PublishError> {
-    let compressed = zstd::bulk::compress(segment, LEVEL).map_err(PublishError::Compress)?;
-    let custom = json!({"decoded_sha256": decoded_sha256(segment), "decoded_length": segment.len()});
-    Ok((Target::of(&compressed, Some(custom)), compressed))
+/// What a segment's target says of its lines: hash and length.
+pub(super) fn decoded_of(target: &Target) -> Option<(&str, u64)> {
+    let custom = target.custom.as_ref()?;
+    Some((
+        custom.get("decoded_sha256")?.as_str()?,
+        custom.get("decoded_length")?.as_u64()?,
+    ))
 }
 
-/// The most deltas of a segment, each from an earlier state: every client reads the entries of all with every new index.
-const BASES_MAX: usize = 16;
-/// How many versions of the index role are searched for earlier states.
-const VERSIONS_MAX: u64 = 64;
-/// The zstd level of deltas: they compress well enough, and sixteen of them are made quickly.
-const DELTA_LEVEL: i32 = 9;
+/// The published segments, each with the hash that its role has signed. What is damaged is absent: it is made anew.
+#[derive(Debug, Default)]
+pub struct Index {
+    segments: Vec<Option<Published>>,
+}
 
-/// An earlier state of a segment.
 #[derive(Debug)]
-pub struct Base {
-    decoded_sha256: String,
+struct Published {
+    file: Vec<u8>,
     decoded: Vec<u8>,
+    decoded_sha256: String,
+    /// The frames of the file, and the lines of each.
+    frames: Vec<(Range<usize>, Range<usize>)>,
 }
 
-impl Base {
-    /// The state with these lines.
-    pub fn of(decoded: Vec<u8>) -> Self {
+impl Index {
+    /// Reads the segments that `role` names from the published tree.
+    pub fn read(public: &Path, role: &Targets) -> Self {
+        let targets = (0..).map_while(|number| {
+            let path = path(number);
+            role.targets.get(&path).map(|target| (path, target))
+        });
+        let segments = targets
+            .map(|(path, target)| Published::read(&public.join("targets").join(target.file_path(&path)), target));
         Self {
-            decoded_sha256: decoded_sha256(&decoded),
+            segments: segments.collect(),
+        }
+    }
+
+    /// The hashes of the lines of each segment, if all of them are good.
+    pub fn state(&self) -> Option<Vec<&str>> {
+        let segments = self.segments.iter();
+        segments
+            .map(|segment| Some(segment.as_ref()?.decoded_sha256.as_str()))
+            .collect()
+    }
+
+    /// All lines in their order, each with its line feed.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let segments = self.segments.iter().flatten();
+        segments.flat_map(|segment| segment.decoded.split_inclusive(|&byte| byte == b'\n'))
+    }
+
+    /// The frames by their lines.
+    fn frames(&self) -> HashMap<&[u8], &[u8]> {
+        let segments = self.segments.iter().flatten();
+        let frames = segments.flat_map(|s| {
+            s.frames
+                .iter()
+                .map(|(file, lines)| (&s.decoded[lines.clone()], &s.file[file.clone()]))
+        });
+        frames.collect()
+    }
+
+    /// The lines by their frames.
+    pub(super) fn lines_of_frames(&self) -> HashMap<&[u8], &[u8]> {
+        self.frames().into_iter().map(|(lines, frame)| (frame, lines)).collect()
+    }
+}
+
+impl Published {
+    fn read(path: &Path, target: &Target) -> Option<Self> {
+        let (sha256, length) = decoded_of(target)?;
+        let file = read_target(path, target)?;
+        let decoded = segment::decode(&file, length).ok()?;
+        let decoded_sha256 = decoded_sha256(&decoded);
+        (decoded_sha256 == sha256).then(|| Self {
+            frames: frames_of(&file, decoded.len()).unwrap_or_default(),
+            file,
             decoded,
-        }
-    }
-
-    /// Whether it is this state.
-    pub fn is(&self, decoded_sha256: &str) -> bool {
-        self.decoded_sha256 == decoded_sha256
+            decoded_sha256,
+        })
     }
 }
 
-/// The newest earlier states of the segment at `path` that are still in the published tree, up to `BASES_MAX`. What
-/// cannot be read any more is passed over: deltas are optional.
-pub fn bases(public: &Path, path: &str, newest_version: u64) -> Vec<Base> {
-    let mut bases: Vec<Base> = Vec::new();
-    for version in (newest_version.saturating_sub(VERSIONS_MAX)..=newest_version).rev() {
-        let Some(target) = published_target(public, path, version) else {
-            continue;
-        };
-        let custom = target.custom.as_ref();
-        let field = |name| custom.and_then(|c: &serde_json::Value| c.get(name));
-        let known = field("decoded_sha256").and_then(|v| v.as_str());
-        let (Some(hash), Some(length)) = (known, field("decoded_length").and_then(|v| v.as_u64())) else {
-            continue;
-        };
-        if bases.iter().any(|b| b.decoded_sha256 == hash) {
-            continue;
+/// The file of a target, if it is as was signed.
+pub(super) fn read_target(path: &Path, target: &Target) -> Option<Vec<u8>> {
+    let file = files::read(path).ok()?;
+    (file.len() as u64 == target.length && decoded_sha256(&file) == target.sha256()).then_some(file)
+}
+
+/// The frames of a file that decodes to `length` bytes, and what each decodes to. None where a frame does not say its length.
+pub(super) fn frames_of(file: &[u8], length: usize) -> Option<Vec<(Range<usize>, Range<usize>)>> {
+    let (mut frames, mut at, mut decoded) = (Vec::new(), 0, 0);
+    while at < file.len() {
+        let rest = &file[at..];
+        let size = zstd::zstd_safe::find_frame_compressed_size(rest).ok()?;
+        let lines = usize::try_from(zstd::zstd_safe::get_frame_content_size(rest).ok()??).ok()?;
+        let end = decoded + lines;
+        if size == 0 || end > length {
+            return None;
         }
-        let file = public.join("targets").join(target.file_path(path));
-        if let Ok(bytes) = files::read(&file)
-            && let Ok(decoded) = segment::decode(&bytes, length)
-            && decoded_sha256(&decoded) == hash
-        {
-            bases.push(Base {
-                decoded_sha256: hash.to_owned(),
-                decoded,
-            });
-        }
-        if bases.len() == BASES_MAX {
-            break;
-        }
+        frames.push((at..at + size, decoded..end));
+        (at, decoded) = (at + size, end);
     }
-    bases
-}
-
-fn published_target(public: &Path, path: &str, version: u64) -> Option<Target> {
-    let bytes = files::read(&public.join(format!("metadata/{version}.{INDEX}.json"))).ok()?;
-    let role: Signed<Targets> = serde_json::from_slice(&bytes).ok()?;
-    role.signed.targets.get(path).cloned()
-}
-
-/// The delta from `base` to `segment` at `path`, with its target path; none where it would save little.
-pub fn delta(
-    path: &str,
-    base: &Base,
-    segment: &[u8],
-    compressed: u64,
-) -> Result<Option<(String, Vec<u8>)>, PublishError> {
-    let delta = segment::make_delta(&base.decoded, segment, DELTA_LEVEL)
-        .map_err(|e| PublishError::Compress(io::Error::other(e)))?;
-    let saves = (delta.len() as u64) < compressed / 2;
-    Ok(saves.then(|| (delta_path(path, &base.decoded_sha256), delta)))
-}
-
-fn title(record: &Record) -> String {
-    match record {
-        Record::Package(p) => format!("{} {}", p.name, p.version),
-        Record::Override(o) => format!("override of {}", o.subject),
-    }
+    (decoded == length).then_some(frames)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dkms_index::document::record::OverrideRecord;
+    use crate::publish::lines;
+    use dkms_index::document::record::{OverrideRecord, Record};
 
     fn record(subject: &str) -> Record {
         Record::Override(OverrideRecord {
@@ -171,25 +247,88 @@ mod tests {
     }
 
     #[test]
-    fn segments_are_filled_in_order_and_never_split_a_line() {
-        let mut records: Vec<_> = ["c", "a", "b"].map(record).into();
-        sort(&mut records);
-        let line = json!(records[0]).to_string().len() + 1;
+    fn segments_have_all_lines_in_order_and_never_split_one() {
+        let lines = lines::of(&["c", "a", "b"].map(record)).unwrap();
+        let length = lines[0].bytes.len();
         let check = |max: usize, expected: &[usize]| {
-            let segments = cut(&records, max).unwrap();
+            let segments: Vec<Segment> = cut(&lines, max)
+                .unwrap()
+                .into_iter()
+                .map(|run| Segment::of(&lines[run]))
+                .collect();
+            let counts: Vec<usize> = segments.iter().map(|s| s.decoded().len() / length).collect();
+            assert_eq!(counts, expected, "{max}");
+            let all: Vec<u8> = segments.iter().flat_map(|s| s.decoded().to_vec()).collect();
+            let subjects: Vec<u8> = all
+                .split(|&b| b == b'\n')
+                .filter_map(|l| l.windows(7).find(|w| w.starts_with(b"kernel:"))?.len().try_into().ok())
+                .collect();
+            assert_eq!(subjects.len(), 3);
             assert_eq!(
-                segments.iter().map(|s| s.len() / line).collect::<Vec<_>>(),
-                expected,
-                "{max}"
+                all,
+                lines.iter().flat_map(|line| line.bytes.to_vec()).collect::<Vec<u8>>()
             );
-            let all: Vec<u8> = segments.concat();
-            assert!(all.windows(10).any(|w| w == b"subject\":\"") && all.len() == 3 * line);
         };
-        check(line, &[1, 1, 1]);
-        check(2 * line, &[2, 1]);
-        check(2 * line - 1, &[1, 1, 1]);
+        check(length, &[1, 1, 1]);
         check(1 << 20, &[3]);
-        assert!(matches!(cut(&records, line - 1), Err(PublishError::TooLong { .. })));
-        assert_eq!(cut(&[], 10).unwrap(), [Vec::<u8>::new()]);
+        assert!(matches!(cut(&lines, length - 1), Err(PublishError::TooLong { .. })));
+        assert_eq!(cut(&[], 10).unwrap().len(), 1);
+        assert_eq!(Segment::of(&[]).decoded(), b"");
+    }
+
+    /// Lines that do not compress away.
+    fn many(count: usize) -> Vec<Line<'static>> {
+        let line = |n: usize| {
+            let random: Vec<String> = (0..8)
+                .map(|i| decoded_sha256(&[n.to_le_bytes(), [i; 8]].concat()))
+                .collect();
+            let record = Record::Override(OverrideRecord {
+                subject: format!("kernel:m{n:06}"),
+                pattern: "pci:*".into(),
+                reason: random.concat(),
+            });
+            Line::of(&record).unwrap()
+        };
+        (0..count).map(line).collect()
+    }
+
+    #[test]
+    fn a_change_keeps_the_frames_of_all_other_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lines = many(2000);
+        let (target, file) = Segment::of(&lines).compress(&Index::default()).unwrap();
+        let place = dir.path().join("targets").join(target.file_path(&path(0)));
+        files::write_atomic(&place, &file).unwrap();
+        let role: Targets = serde_json::from_value(json!({
+            "_type": "targets", "spec_version": "1.0.31", "version": 1, "expires": "2026-03-01T12:00:00Z",
+            "targets": {path(0): target}
+        }))
+        .unwrap();
+        let index = Index::read(dir.path(), &role);
+        assert_eq!(index.lines().count(), 2000);
+        assert!(index.state().is_some());
+        let frames = index.frames();
+        assert!(frames.len() > 4, "{}", frames.len());
+
+        lines[1000].bytes = many(2001).pop().unwrap().bytes;
+        let changed = Segment::of(&lines);
+        let (_, again) = changed.compress(&index).unwrap();
+        assert_eq!(
+            segment::decode(&again, changed.decoded().len() as u64).unwrap(),
+            changed.decoded()
+        );
+        let kept = frames_of(&again, changed.decoded().len()).unwrap();
+        let new = kept
+            .iter()
+            .filter(|(file, _)| !frames.values().any(|frame| *frame == &again[file.clone()]))
+            .count();
+        assert!((1..=2).contains(&new), "{new} of {} frames", kept.len());
+
+        // A file that is not what was signed is worth nothing.
+        let mut damaged = file.clone();
+        damaged[file.len() / 2] ^= 1;
+        files::write_atomic(&place, &damaged).unwrap();
+        let index = Index::read(dir.path(), &role);
+        assert!(index.state().is_none() && index.frames().is_empty());
     }
 }

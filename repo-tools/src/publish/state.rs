@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::PublishError;
 use crate::files::{self, FileError};
+use crate::roles::TARGETS;
 use crate::signed::{Delegations, Root, Signed, Snapshot, Targets, Timestamp};
 
 /// The published metadata. It is our own, on our own disk: parsed, not verified (`dkms-repo verify` does that).
@@ -61,10 +62,24 @@ impl Published {
         .chain(roles.map(|(role, signed)| (role, signed.version, signed.expires)))
     }
 
+    /// Whom `targets` of the tree at `public` delegates to, without reading any other role.
+    pub fn delegations_of(public: &Path) -> Result<Delegations, PublishError> {
+        let metadata = public.join("metadata");
+        let timestamp: Signed<Timestamp> = read(&metadata, "timestamp.json")?;
+        let version = timestamp.signed.snapshot_version();
+        let snapshot: Signed<Snapshot> = read(&metadata, &format!("{version}.snapshot.json"))?;
+        let file = format!("{TARGETS}.json");
+        let Some(meta) = snapshot.signed.meta.get(&file) else {
+            return Ok(Delegations::default());
+        };
+        let targets: Signed<Targets> = read(&metadata, &format!("{}.{file}", meta.version))?;
+        Ok(targets.signed.delegations.unwrap_or_default())
+    }
+
     /// Whom `targets` delegates to.
     pub fn delegations(&self) -> Delegations {
         self.roles
-            .get(crate::roles::TARGETS)
+            .get(TARGETS)
             .and_then(|t| t.signed.delegations.clone())
             .unwrap_or_default()
     }

@@ -4,7 +4,6 @@
 //! staging/<name>/<version>/manifest.json   what an offline role will sign
 //! staging/<name>/<version>/record.json     the line of the index, with build facts
 //! staging/<name>/<version>/next.json       both documents while they are being replaced; while it is there, it counts
-//! staging/<name>/<version>/input.json      which file it was made from, so that adding it again does nothing
 //! bundles/sha256/<2 hex>/<64 hex>          the sources, content addressed
 //! ```
 //!
@@ -18,15 +17,26 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use dkms_index::document::{BundleFormat, BundleRef};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::files::{self, FileError};
+use crate::files::{self, FileError, FileTime, Stamp};
 use crate::repository::Repository;
 
 pub use error::StageError;
 pub use package::{StagedPackage, check_name};
+
+/// The stamps of a package's documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageStamp([Stamp; 2]);
+
+impl PackageStamp {
+    /// As [`Stamp::is_settled`], of both.
+    pub fn is_settled(&self, now: FileTime) -> bool {
+        self.0.iter().all(|stamp| stamp.is_settled(now))
+    }
+}
 
 /// Name and version for messages, and the package, if it is readable.
 pub type Titled = (String, Result<StagedPackage, StageError>);
@@ -155,16 +165,39 @@ impl Stage {
     /// Every package, readable or not, sorted.
     pub fn each(&self) -> Result<Vec<Titled>, StageError> {
         let mut packages = Vec::new();
-        for name in subdirectories(&self.packages)? {
-            for version in subdirectories(&self.packages.join(&name))? {
-                match self.get(&name, &version) {
-                    // A directory in which a writer is about to put the first documents.
-                    Err(StageError::NotStaged { .. }) => {}
-                    package => packages.push((format!("{name} {version}"), package)),
-                }
+        for (name, version) in self.versions()? {
+            match self.get(&name, &version) {
+                // A directory in which a writer is about to put the first documents.
+                Err(StageError::NotStaged { .. }) => {}
+                package => packages.push((format!("{name} {version}"), package)),
             }
         }
         Ok(packages)
+    }
+
+    /// The names and versions of the directories of packages, sorted. What is in them is not looked at.
+    pub fn versions(&self) -> Result<Vec<(String, String)>, FileError> {
+        let mut all = Vec::new();
+        for name in subdirectories(&self.packages)? {
+            let versions = subdirectories(&self.packages.join(&name))?;
+            all.extend(versions.into_iter().map(|version| (name.clone(), version)));
+        }
+        Ok(all)
+    }
+
+    /// What the file system says of a package's documents; none where they are not there, or are being replaced.
+    pub fn stamp(&self, name: &str, version: &str) -> Result<Option<PackageStamp>, FileError> {
+        let dir = self.package_dir(name, version);
+        let documents = (
+            Stamp::of(&dir.join("manifest.json"))?,
+            Stamp::of(&dir.join("record.json"))?,
+        );
+        // Looked for last: a writer removes it after it has replaced the two.
+        let is_settled = !dir.join(NEXT).exists();
+        let (Some(manifest), Some(record)) = documents else {
+            return Ok(None);
+        };
+        Ok(is_settled.then_some(PackageStamp([manifest, record])))
     }
 
     /// Stores a source bundle under its own hash and returns how to refer to it.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use dkms_index::document::record::{PackageRecord, Record};
 use dkms_index::document::{canonical, segment};
 use dkms_repo::publish::Published;
-use dkms_repo::publish::segments;
+use dkms_repo::publish::segments::{self, Index, Segment};
 use dkms_tests::story::{Source, Story};
 
 use super::forge;
@@ -31,7 +31,7 @@ fn publish_changed(story: &Story, name: &str, change: impl Fn(&mut PackageRecord
         .iter()
         .flat_map(|line| [&line[..], b"\n"].concat())
         .collect::<Vec<u8>>();
-    let (target, bytes) = segments::compress(&lines)?;
+    let (target, bytes) = Segment::of_bytes(lines).compress(&Index::default())?;
     mirror
         .files
         .insert(format!("targets/{}", target.file_path(&path)), bytes);

@@ -1,6 +1,6 @@
-/* measure RESULT COMMAND...: runs COMMAND and appends "WALL_US CPU_US" to the file RESULT; CPU is that of COMMAND and all of its
+/* measure RESULT COMMAND...: runs COMMAND and appends "WALL_US CPU_US PEAK_KIB" to the file RESULT; CPU is that of COMMAND and all of its
    children that were waited for, also of those that it left: bubblewrap ends before the first process of its PID namespace is
-   reaped. What a shell that became this program waited for before is not counted. Ends as COMMAND did. */
+   reaped. The peak is that of the process that had the most memory. What a shell that became this program waited for before is not counted. Ends as COMMAND did. */
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -39,9 +39,10 @@ int main(int argc, char **argv)
 	result = fopen(argv[1], "a");
 	if (!result)
 		return 125;
-	fprintf(result, "%lld %lld\n",
+	fprintf(result, "%lld %lld %ld\n",
 		(end.tv_sec - begin.tv_sec) * 1000000LL + (end.tv_nsec - begin.tv_nsec) / 1000,
-		micros(used.ru_utime) + micros(used.ru_stime) - micros(before.ru_utime) - micros(before.ru_stime));
+		micros(used.ru_utime) + micros(used.ru_stime) - micros(before.ru_utime) - micros(before.ru_stime),
+		used.ru_maxrss);
 	fclose(result);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -12,15 +12,18 @@ pub struct Cost {
     pub wall: Duration,
     /// User and system time, children included.
     pub cpu: Duration,
+    /// The most memory that one of its processes held, in KiB.
+    pub peak_kib: u64,
 }
 
 impl Cost {
-    /// The least wall time and the least CPU time of several runs: what the work takes when nothing else disturbs it.
+    /// The least wall time and the least CPU time of several runs: what the work takes when nothing else disturbs it. The most memory.
     #[must_use]
     pub fn least(runs: impl IntoIterator<Item = Cost>) -> Option<Cost> {
         runs.into_iter().reduce(|a, b| Cost {
             wall: a.wall.min(b.wall),
             cpu: a.cpu.min(b.cpu),
+            peak_kib: a.peak_kib.max(b.peak_kib),
         })
     }
 }
@@ -57,12 +60,21 @@ impl Meter {
     #[must_use]
     pub fn read(result: &Path) -> Cost {
         let text = std::fs::read_to_string(result).unwrap_or_else(|e| panic!("{}: {e}", result.display()));
-        let numbers = text.lines().last().and_then(|line| line.split_once(' '));
-        let micros = |text: &str| Duration::from_micros(text.parse().unwrap_or_else(|e| panic!("{text}: {e}")));
-        let (wall, cpu) = numbers.unwrap_or_else(|| panic!("{} is empty", result.display()));
+        let line = text
+            .lines()
+            .last()
+            .unwrap_or_else(|| panic!("{} is empty", result.display()));
+        let numbers: Vec<u64> = line
+            .split(' ')
+            .map(|n| n.parse().unwrap_or_else(|e| panic!("{line}: {e}")))
+            .collect();
+        let [wall, cpu, peak_kib] = numbers[..] else {
+            panic!("{line}: not three numbers");
+        };
         Cost {
-            wall: micros(wall),
-            cpu: micros(cpu),
+            wall: Duration::from_micros(wall),
+            cpu: Duration::from_micros(cpu),
+            peak_kib,
         }
     }
 }
