@@ -127,6 +127,7 @@ impl<'a> Machine<'a> {
                 .as_ref()
                 .map_or_else(|_| self.host.arch.clone(), |target| target.arch.clone()),
             config: target.as_ref().ok().map(|target| target.config().clone()),
+            compiler: target.as_ref().ok().and_then(|target| self.compiler_for(target)),
             own_modules: BTreeSet::new(),
             modules_in_use: BTreeMap::new(),
         };
@@ -154,6 +155,25 @@ impl<'a> Machine<'a> {
             installed,
             bindings: BTreeMap::new(),
         })
+    }
+
+    /// The compiler that modules for a kernel are built with, as the headers name it. It is asked itself only where that decides something:
+    /// where trial builds by several compilers ended differently.
+    fn compiler_for(&self, target: &KernelTarget) -> Option<String> {
+        let named = target.config().get("CONFIG_CC_VERSION_TEXT").map(str::to_owned);
+        let differ = |offer: &Offer| {
+            let facts = offer.record.builds.iter();
+            let mut outcomes = facts
+                .filter(|fact| fact.kernel == target.release && fact.arch == target.arch)
+                .map(|fact| fact.outcome);
+            outcomes
+                .next()
+                .is_some_and(|first| outcomes.any(|other| other != first))
+        };
+        if self.matches.iter().flatten().any(|(offer, _)| differ(offer)) {
+            return target.toolchain().present.clone().or(named);
+        }
+        named
     }
 
     /// Drops claims of modules that are loaded and not bound to the device: such a module does not drive it.

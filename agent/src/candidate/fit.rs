@@ -1,5 +1,6 @@
 //! Whether a package may be built for a kernel at all: its own conditions, and what trial builds showed.
 
+use dkms_engine::kernel::compiler_major;
 use dkms_engine::version;
 use dkms_index::document::Recipe;
 use dkms_index::document::record::{BuildFact, BuildOutcome};
@@ -97,12 +98,13 @@ impl Fit {
 /// What the library says of an expression that is valid and too large; it has no other sign.
 const OVER_SIZE_LIMIT: &str = "compiled regex exceeded size limit";
 
-/// What trial builds showed for this kernel and architecture: the newest of several counts.
+/// What trial builds showed for this kernel and architecture. Of several, the one by this machine's compiler counts, else one by another
+/// release of it, else any; and of these the newest.
 pub(super) fn proof(builds: &[BuildFact], kernel: &TargetKernel) -> Result<Proof, Rejection> {
     let of_arch = || builds.iter().filter(|fact| fact.arch == kernel.arch);
     let here = of_arch()
         .filter(|fact| fact.kernel == kernel.release)
-        .max_by(|a, b| a.date.cmp(&b.date));
+        .max_by_key(|fact| (likeness(fact, kernel), &fact.date));
     match here {
         Some(fact) => match fact.outcome {
             BuildOutcome::Built => Ok(Proof::ThisKernel),
@@ -122,6 +124,16 @@ pub(super) fn proof(builds: &[BuildFact], kernel: &TargetKernel) -> Result<Proof
     }
 }
 
+/// How much the compiler of a trial build is that of this machine. Greater is more.
+fn likeness(fact: &BuildFact, kernel: &TargetKernel) -> u8 {
+    let kind = |text: &str| (text.contains("clang"), compiler_major(text).map(str::to_owned));
+    match kernel.compiler.as_deref() {
+        Some(own) if own == fact.compiler => 2,
+        Some(own) if kind(own).1.is_some() && kind(own) == kind(&fact.compiler) => 1,
+        _ => 0,
+    }
+}
+
 /// The first two numbers of a release: `6.12` of `6.12.95+deb12-amd64`.
 pub(super) fn series(release: &str) -> &str {
     let mut numbers = release.match_indices(|c: char| !c.is_ascii_digit());
@@ -138,6 +150,7 @@ mod tests {
             release: release.into(),
             arch: "x86_64".into(),
             config: None,
+            compiler: None,
             own_modules: Default::default(),
             modules_in_use: Default::default(),
         }
@@ -248,6 +261,30 @@ mod tests {
             "6.12.1",
             Err("excludes kernel 6.12.1 by its own condition"),
         );
+        // By several compilers: that of this machine, then another release of it, then the newest.
+        let by = |compiler: &str, date, outcome| BuildFact {
+            compiler: compiler.into(),
+            ..fact("6.12.1", date, outcome)
+        };
+        let both = [
+            by("gcc (Debian 14.2.0-19) 14.2.0", "2026-01-01", Failed),
+            by("gcc-12 (Debian 12.2.0-14) 12.2.0", "2026-02-01", Built),
+        ];
+        let builds_by = |compiler: Option<&str>| {
+            let kernel = TargetKernel {
+                compiler: compiler.map(str::to_owned),
+                ..kernel("6.12.1")
+            };
+            proof(&both, &kernel).is_ok()
+        };
+        assert!(!builds_by(Some("gcc (Debian 14.2.0-19) 14.2.0")));
+        assert!(!builds_by(Some("gcc-14 (Debian 14.3.0-1) 14.3.0")));
+        assert!(builds_by(Some("gcc-12 (Debian 12.2.0-14) 12.2.0")));
+        assert!(
+            builds_by(Some("clang version 14.0.6")),
+            "another compiler of that number"
+        );
+        assert!(builds_by(Some("gcc (GCC) 13.1.0")) && builds_by(None));
         let mut other = fact("6.12.1", "2026-01-01", Failed);
         other.arch = "aarch64".into();
         check(&[other], "6.12.1", Ok(Proof::None));

@@ -44,6 +44,8 @@ pub struct TargetKernel {
     pub arch: String,
     /// Its configuration; `None` where there are no headers to read it from.
     pub config: Option<KernelConfig>,
+    /// The first line of `--version` of the compiler that modules for it are built with; `None` where it is not known.
+    pub compiler: Option<String>,
     /// The names of its own modules; empty where they are not known. `-` is written as `_`.
     pub own_modules: BTreeSet<String>,
     /// The own modules that devices of this machine work with, each with one of the devices.

@@ -49,6 +49,7 @@ fn check(matches: &[(Offer, &str)], rules: &Rules, expected: &[&str]) {
         release: "6.12.1".into(),
         arch: "x86_64".into(),
         config: None,
+        compiler: None,
         own_modules: Default::default(),
         modules_in_use: Default::default(),
     };
@@ -253,6 +254,7 @@ fn check_kernel_module(scope: &str, in_use: Option<&str>, expected: Result<(), &
         release: "6.12.1".into(),
         arch: "x86_64".into(),
         config: None,
+        compiler: None,
         own_modules: BTreeSet::from(["e1000e".into()]),
         modules_in_use: in_use
             .map(|device| ("e1000e".into(), device.into()))

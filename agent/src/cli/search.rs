@@ -47,13 +47,12 @@ pub(super) fn run(context: &Context, terms: &[String]) -> Result<Exit, Failure> 
         let built = |fact: &&dkms_index::document::record::BuildFact| {
             fact.outcome == dkms_index::document::record::BuildOutcome::Built
         };
+        let built_on = record.builds.iter().filter(built).map(|fact| fact.kernel.clone());
+        let mut builds_on: Vec<String> = built_on.collect();
+        // By several compilers.
+        builds_on.dedup();
         packages.push(Found {
-            builds_on: record
-                .builds
-                .iter()
-                .filter(built)
-                .map(|fact| fact.kernel.clone())
-                .collect(),
+            builds_on,
             name: record.name,
             version: record.version,
             repository: index.repository(id).to_string(),

@@ -122,6 +122,7 @@ mod tests {
             release: "6.12.1".into(),
             arch: "x86_64".into(),
             config: None,
+            compiler: None,
             own_modules: Default::default(),
             modules_in_use: Default::default(),
         };

@@ -50,6 +50,7 @@ fn check(
         release: "6.12.1".into(),
         arch: "x86_64".into(),
         config: None,
+        compiler: None,
         own_modules: Default::default(),
         modules_in_use: Default::default(),
     };
@@ -211,6 +212,7 @@ fn by_name_the_reason_comes_back() {
         release: "6.12.1".into(),
         arch: "x86_64".into(),
         config: None,
+        compiler: None,
         own_modules: Default::default(),
         modules_in_use: Default::default(),
     };

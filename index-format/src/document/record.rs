@@ -53,7 +53,8 @@ pub struct PackageRecord {
     /// As in the manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub oem_sets: Vec<String>,
-    /// What trial builds showed, sorted by kernel.
+    /// What trial builds showed, sorted by kernel, architecture and compiler. Of one kernel there may be facts by several compilers: the one that
+    /// a machine has counts for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub builds: Vec<BuildFact>,
     /// Staged rollout; absent: offered to all machines.

@@ -67,8 +67,8 @@ pub(super) fn show(packages: &[StagedPackage], context: &Context) {
             let outcome = serde_json::to_value(fact.outcome).unwrap_or_default();
             let outcome = outcome.as_str().unwrap_or_default();
             print::line(&format!(
-                "  {} {} on {}: {outcome} {}",
-                fact.kernel, fact.arch, fact.date, fact.reason
+                "  {} {} by {} on {}: {outcome} {}",
+                fact.kernel, fact.arch, fact.compiler, fact.date, fact.reason
             ));
         }
         for module in &manifest.modules {

@@ -276,8 +276,11 @@ fn build_problems(package: &StagedPackage) -> Option<Problem> {
         return Some(Problem::NeverScanned);
     }
     let nowhere = builds.iter().all(|fact| fact.outcome != BuildOutcome::Built);
-    nowhere.then(|| Problem::BuildsNowhere {
-        kernels: builds.iter().map(|fact| fact.kernel.clone()).collect(),
+    nowhere.then(|| {
+        let mut kernels: Vec<String> = builds.iter().map(|fact| fact.kernel.clone()).collect();
+        // By several compilers.
+        kernels.dedup();
+        Problem::BuildsNowhere { kernels }
     })
 }
 

@@ -54,26 +54,46 @@ pub type OnResults<'a> = dyn Fn(usize, Results) -> Result<(), ScanError> + Sync 
 /// The kernels, by index, for which the package has no fact yet: same source, kernel, architecture and compiler.
 pub fn needed(package: &StagedPackage, kernels: &[KernelFacts], force: bool) -> Vec<usize> {
     let known = |kernel: &KernelFacts| {
-        let fact = fact_for(package, kernel);
-        fact.is_some_and(|fact| fact.compiler == kernel.compiler)
+        let mut facts = package.record.builds.iter();
+        facts.any(|fact| is_of(fact, kernel) && fact.compiler == kernel.compiler)
     };
     (0..kernels.len())
         .filter(|index| force || !known(&kernels[*index]))
         .collect()
 }
 
-/// What is known of a package on a kernel, by whatever compiler.
+/// What is known of a package on a kernel: by its compiler, else the newest by another one.
 pub fn fact_for<'a>(package: &'a StagedPackage, kernel: &KernelFacts) -> Option<&'a BuildFact> {
-    package
-        .record
-        .builds
+    let facts = package.record.builds.iter();
+    facts
+        .filter(|fact| is_of(fact, kernel))
+        .max_by_key(|fact| (fact.compiler == kernel.compiler, &fact.date))
+}
+
+fn is_of(fact: &BuildFact, kernel: &KernelFacts) -> bool {
+    fact.kernel == kernel.release && fact.arch == kernel.arch
+}
+
+/// Facts by this many compilers are kept of one kernel, the newest ones: a distribution's compiler gets another text with each update.
+const COMPILERS_MAX: usize = 4;
+
+/// Puts a fact in the place of the one by the same compiler.
+fn replace(builds: &mut Vec<BuildFact>, fact: BuildFact, kernel: &KernelFacts) {
+    builds.retain(|old| !is_of(old, kernel) || old.compiler != fact.compiler);
+    let mut others: Vec<&BuildFact> = builds.iter().filter(|old| is_of(old, kernel)).collect();
+    others.sort_by(|a, b| b.date.cmp(&a.date));
+    let too_old: Vec<String> = others
         .iter()
-        .find(|fact| fact.kernel == kernel.release && fact.arch == kernel.arch)
+        .skip(COMPILERS_MAX - 1)
+        .map(|old| old.compiler.clone())
+        .collect();
+    builds.retain(|old| !is_of(old, kernel) || !too_old.contains(&old.compiler));
+    builds.push(fact);
 }
 
 /// The package with what was learnt on `date` (`YYYY-MM-DD`).
 ///
-/// The newest result on a kernel replaces older ones. Aliases of all kernels that it was built for are claimed together;
+/// The newest result on a kernel replaces the older one by the same compiler. Aliases of all kernels that it was built for are claimed together;
 /// those of older scans stay as long as a fact of an older scan says "built".
 pub fn learn(
     package: &StagedPackage,
@@ -86,8 +106,7 @@ pub fn learn(
     for (index, trial) in &results.trials {
         let Some(kernel) = kernels.get(*index) else { continue };
         if let Some(fact) = fact(kernel, trial, date) {
-            builds.retain(|old| old.kernel != fact.kernel || old.arch != fact.arch);
-            builds.push(fact);
+            replace(&mut builds, fact, kernel);
         }
     }
     let mut manifest = package.manifest.clone();
@@ -329,6 +348,63 @@ mod tests {
         assert_eq!(needed(&package, &kernels, true), [0, 1]);
         kernels[0].compiler = "gcc 13".to_owned();
         assert_eq!(needed(&package, &kernels, false), [0, 1]);
+    }
+
+    #[test]
+    fn facts_of_several_compilers_live_side_by_side() {
+        let kernel = |compiler: &str| KernelFacts {
+            compiler: compiler.to_owned(),
+            ..kernels()[0].clone()
+        };
+        let tried = |package: &StagedPackage, compiler: &str, date: &str, trial: Trial| {
+            let (kernels, results) = ([kernel(compiler)], results(vec![(0, trial)]));
+            learn(package, &kernels, &results, date, &Vendors::default())
+        };
+        let failed = || Trial::Failed("no".to_owned());
+        let outcomes = |package: &StagedPackage| -> Vec<(String, BuildOutcome)> {
+            let facts = package.record.builds.iter();
+            facts.map(|fact| (fact.compiler.clone(), fact.outcome)).collect()
+        };
+        let of = |compiler: &str, outcome| (compiler.to_owned(), outcome);
+        use BuildOutcome::{Built, Failed};
+        let package = tried(&fresh(), "gcc 12", "2026-01-01", failed());
+        let package = tried(
+            &package,
+            "gcc 14",
+            "2026-01-02",
+            Trial::Built(vec![module("x", &[ONE])]),
+        );
+        assert_eq!(outcomes(&package), [of("gcc 12", Failed), of("gcc 14", Built)]);
+        assert_eq!(needed(&package, &[kernel("gcc 12")], false), [0; 0]);
+        assert_eq!(needed(&package, &[kernel("gcc 13")], false), [0]);
+        let known = |compiler| fact_for(&package, &kernel(compiler)).map(|fact| fact.outcome);
+        assert_eq!(
+            [known("gcc 12"), known("gcc 14"), known("gcc 13")],
+            [Some(Failed), Some(Built), Some(Built)]
+        );
+        // The same compiler again replaces its own fact.
+        let package = tried(
+            &package,
+            "gcc 12",
+            "2026-01-03",
+            Trial::Built(vec![module("x", &[ONE])]),
+        );
+        assert_eq!(outcomes(&package), [of("gcc 12", Built), of("gcc 14", Built)]);
+        // Of many the newest stay.
+        let days = ["2026-01-04", "2026-01-05", "2026-01-06"];
+        let package = days
+            .iter()
+            .zip(["gcc 15", "gcc 16", "gcc 17"])
+            .fold(package, |package, (day, compiler)| {
+                tried(&package, compiler, day, failed())
+            });
+        let kept = [
+            of("gcc 12", Built),
+            of("gcc 15", Failed),
+            of("gcc 16", Failed),
+            of("gcc 17", Failed),
+        ];
+        assert_eq!(outcomes(&package), kept);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 pub use config::KernelConfig;
 pub use symvers::{Symbols, parse_symvers};
-pub use toolchain::{Toolchain, compiler_version};
+pub use toolchain::{Toolchain, compiler_major, compiler_version};
 pub use vermagic::{Vermagic, VermagicMismatch};
 
 use crate::distribution::Distribution;

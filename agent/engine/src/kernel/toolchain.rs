@@ -56,7 +56,10 @@ impl Toolchain {
 
     /// The major versions wanted and present, when both are known and differ: a likely cause of a failed build.
     pub fn major_mismatch(&self) -> Option<(String, String)> {
-        let (wanted, present) = (major(self.wanted.as_deref()?)?, major(self.present.as_deref()?)?);
+        let (wanted, present) = (
+            compiler_major(self.wanted.as_deref()?)?,
+            compiler_major(self.present.as_deref()?)?,
+        );
         (wanted != present).then(|| (wanted.to_owned(), present.to_owned()))
     }
 }
@@ -88,7 +91,7 @@ fn asked_for_version(root: &Root, cc: &str, confine: impl FnOnce(Confined) -> Co
 }
 
 /// The major number of the last word that looks like a version: `12` of `gcc-12 (Debian 12.2.0-14) 12.2.0`.
-fn major(line: &str) -> Option<&str> {
+pub fn compiler_major(line: &str) -> Option<&str> {
     line.split_whitespace()
         .rev()
         .find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))
@@ -101,7 +104,7 @@ mod tests {
 
     #[test]
     fn majors() {
-        let check = |line: &str, expected: Option<&str>| assert_eq!(major(line), expected, "{line}");
+        let check = |line: &str, expected: Option<&str>| assert_eq!(compiler_major(line), expected, "{line}");
         check("gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0", Some("12"));
         check("Ubuntu clang version 18.1.3 (1ubuntu1)", Some("18"));
         check("gcc (GCC) 14.1.1 20240522 (Red Hat 14.1.1-4)", Some("14"));
