@@ -535,3 +535,30 @@ fn what_is_not_as_it_was_prepared_is_refused() -> Result<()> {
     );
     publisher.is_read().context("after it")
 }
+
+/// Signed by all, and too late: nothing expired is published.
+#[test]
+fn what_expired_before_it_was_merged_is_not_published() -> Result<()> {
+    use dkms_repo::authority::change::Wanted;
+    use dkms_repo::ceremony::{CeremonyError, Reading, merge, prepare};
+    let repo = TestRepo::with_packages()?;
+    let (keys, away) = (repo.repository.keys_dir(), repo.scratch().join("away"));
+    fs::create_dir(&away)?;
+    fs::rename(keys.join("curated-1.pem"), away.join("curated-1.pem"))?;
+    let wanted = Wanted::Renew { role: "curated".into() };
+    let set = prepare(&repo.repository, Some(&wanted), repo.now)?;
+    let file = &set.documents[0].file;
+    let ring = dkms_repo::keys::KeyRing::load(&away)?;
+    Reading::of(file, None, repo.now)?.sign(&ring)?;
+    let before = repo.mirror()?;
+    // Manifests are good for 120 days.
+    let error = merge(&repo.repository, &[], true, repo.day(121))
+        .err()
+        .context("refused")?;
+    assert!(matches!(error, CeremonyError::Expired { .. }), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("merge --drop 1")));
+    assert_eq!(repo.mirror()?, before);
+    let merged = merge(&repo.repository, &[], true, repo.day(1))?;
+    assert!(merged.published.contains_key(&1), "{merged:?}");
+    Ok(())
+}

@@ -232,3 +232,100 @@ fn of_delegations(before: &[Delegation], after: &[Delegation]) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn targets(change: impl FnOnce(&mut Value)) -> Body {
+        let key = |id: &str| json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": id}});
+        let role = |name: &str, key: &str| json!({"name": name, "keyids": [key], "threshold": 1, "paths": [format!("{name}/*")], "terminating": true});
+        let mut body = json!({
+            "_type": "targets", "spec_version": "1.0.31", "version": 1, "expires": "2026-01-02T00:00:00Z",
+            "targets": {"a/x": {"length": 1, "hashes": {"sha256": "aa"}}},
+            "delegations": {"keys": {"k1": key("1"), "k2": key("2")}, "roles": [role("one", "k1"), role("two", "k2")]}
+        });
+        change(&mut body);
+        Body::Targets(serde_json::from_value(body).unwrap())
+    }
+
+    /// Every part of a targets file that can be changed is told when it is.
+    #[test]
+    fn each_change_has_its_sentence() {
+        fn check(change: impl FnOnce(&mut Value), expected: &[&str]) {
+            let found = differences(Some(&targets(|_| {})), &targets(change));
+            for line in expected {
+                assert!(
+                    found.iter().any(|sentence| sentence == line),
+                    "{line:?} is not in {found:#?}"
+                );
+            }
+            let told = found.iter().filter(|line| !line.contains("stay as they are"));
+            assert_eq!(told.count(), expected.len(), "{found:#?}");
+        }
+        check(|_| {}, &[]);
+        check(
+            |body| body["spec_version"] = json!("1.0.32"),
+            &["The specification changes from 1.0.31 to 1.0.32."],
+        );
+        check(
+            |body| body["targets"] = json!({"b": {"length": 2, "hashes": {"sha256": "bb"}, "custom": {"c": 1}}}),
+            &["File b comes: 2 bytes, sha256 bb, {\"c\":1}.", "File a/x goes."],
+        );
+        check(
+            |body| body["targets"]["a/x"]["hashes"]["sha256"] = json!("cc"),
+            &["File a/x changes: 1 bytes, sha256 cc."],
+        );
+        check(
+            |body| body["delegations"]["roles"][0]["keyids"] = json!(["k2"]),
+            &[
+                "Role one gets other keys: 1 of 1 sign for it, as before.",
+                "  goes   k1",
+                "  comes  k2",
+                "It lists key k1, which no role has.",
+            ],
+        );
+        check(
+            |body| {
+                body["delegations"]["roles"][0]["paths"] = json!(["*", "x/*"]);
+                body["delegations"]["roles"][0]["terminating"] = json!(false);
+            },
+            &[
+                "Role one stays as it is: 1 of 1 keys sign for it.",
+                "  stays  k1",
+                "Role one may sign *, x/*, and roles after it are asked, too; before one/*.",
+            ],
+        );
+        check(
+            |body| body["delegations"]["roles"].as_array_mut().unwrap().swap(0, 1),
+            &["Roles are asked in another order: two, one."],
+        );
+        check(
+            |body| drop(body["delegations"]["roles"].as_array_mut().unwrap().pop()),
+            &["Role two goes.", "It lists key k2, which no role has."],
+        );
+    }
+
+    #[test]
+    fn lifetimes_are_told_by_the_reader_s_clock() {
+        let now = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (before, after) = (targets(|_| {}), targets(|body| body["version"] = json!(2)));
+        assert_eq!(
+            sentences("curated", Some(&before), &after, now("2025-12-30T00:00:00Z"))[..2],
+            [
+                "curated version 2 replaces version 1.",
+                "It is good until 2026-01-02T00:00:00Z, that is 3 days from now."
+            ]
+        );
+        let late = sentences("curated", None, &after, now("2026-02-01T00:00:00Z"));
+        assert_eq!(
+            late[..2],
+            [
+                "curated version 2 is the first version.",
+                "It expired at 2026-01-02T00:00:00Z, by the clock of this machine."
+            ]
+        );
+    }
+}
