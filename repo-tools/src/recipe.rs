@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::ingest::{Change, Changes};
+use crate::ingest::{Change, Changes, IngestError};
 
 /// A recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,26 @@ pub enum RecipeError {
         path: PathBuf,
         /// The first thing that is wrong.
         why: String,
+    },
+    /// Its upstream does not tell its versions.
+    #[error("the newest version of {path:?} is not known: {error}")]
+    Tags {
+        /// The recipe.
+        path: PathBuf,
+        /// Why.
+        error: Box<IngestError>,
+    },
+    /// No tag is one of a version.
+    #[error(
+        "the newest version of {path:?} is not known: no tag of {git} is of the form {tags} with a version of digits and dots"
+    )]
+    NoVersion {
+        /// The recipe.
+        path: PathBuf,
+        /// Its repository.
+        git: String,
+        /// How its versions are tagged.
+        tags: String,
     },
     /// There is none.
     #[error("{0:?} has no recipes")]
@@ -46,6 +66,8 @@ impl RecipeError {
     /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Tags { error, .. } => return error.hint(),
+            Self::NoVersion { .. } => "correct `tags` in the recipe, or leave out --newest".to_owned(),
             Self::Read { .. } => "a recipe's patches lie beside it".to_owned(),
             Self::Invalid { .. } => "docs/publishing.md has the keys of a recipe".to_owned(),
             Self::Unknown { .. } => {
@@ -72,6 +94,9 @@ pub struct Recipe {
     pub git: String,
     /// The tag or whole commit.
     pub revision: String,
+    /// How upstream tags its versions: `v*`. The star stands for the version.
+    #[serde(default)]
+    pub tags: Option<String>,
     /// The dkms.conf where upstream has none, or one that is not usable as it is.
     #[serde(default)]
     pub dkms_conf: Option<String>,
@@ -107,6 +132,11 @@ impl Recipe {
         if recipe.checked.is_some() == recipe.unchecked.is_some() {
             return Err(invalid("it has to say either `checked` or `unchecked`".to_owned()));
         }
+        if let Some(tags) = recipe.tags.as_ref().filter(|tags| tags.matches('*').count() != 1) {
+            return Err(invalid(format!(
+                "`tags` is {tags:?}, and has not one star for the version"
+            )));
+        }
         let is_beside = |name: &String| {
             let mut parts = Path::new(name).components();
             matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
@@ -120,6 +150,30 @@ impl Recipe {
     /// The source, as `add` takes it.
     pub fn source(&self) -> PathBuf {
         PathBuf::from(format!("git+{}@{}", self.git, self.revision))
+    }
+
+    /// The same of the newest version that upstream has tagged, with that version; none where the recipe does not say how versions are tagged.
+    /// The commit of the tag is taken, so that all of the run is about one source.
+    ///
+    /// # Errors
+    /// When the tags cannot be listed, or none is a version.
+    pub fn newest(&self, path: &Path) -> Result<Option<(Self, String)>, RecipeError> {
+        let Some(pattern) = &self.tags else { return Ok(None) };
+        let tags = crate::ingest::git_tags(&self.git).map_err(|error| RecipeError::Tags {
+            path: path.to_owned(),
+            error: Box::new(error),
+        })?;
+        let (version, commit) = newest_of(pattern, &tags).ok_or_else(|| RecipeError::NoVersion {
+            path: path.to_owned(),
+            git: self.git.clone(),
+            tags: pattern.clone(),
+        })?;
+        let newest = Self {
+            revision: commit.to_owned(),
+            version: Some(version.to_owned()),
+            ..self.clone()
+        };
+        Ok(Some((newest, version.to_owned())))
     }
 
     /// What is changed in the source, with the patches beside the recipe at `path`.
@@ -142,6 +196,22 @@ impl Recipe {
         }
         Ok(changes)
     }
+}
+
+/// The newest version among tags of this form, with its commit. Versions are digits, dots and hyphens: what has letters is a pre-release, or
+/// something else.
+fn newest_of<'a>(pattern: &str, tags: &'a [(String, String)]) -> Option<(&'a str, &'a str)> {
+    let (before, after) = pattern.split_once('*')?;
+    let version = |tag: &'a str| {
+        let version = tag.strip_prefix(before)?.strip_suffix(after)?;
+        let is_version = version.starts_with(|c: char| c.is_ascii_digit())
+            && version.chars().all(|c| c.is_ascii_digit() || ".-".contains(c));
+        is_version.then_some(version)
+    };
+    let versions = tags
+        .iter()
+        .filter_map(|(tag, commit)| Some((version(tag)?, commit.as_str())));
+    versions.max_by(|(a, _), (b, _)| dkms_index::version::compare(a, b))
 }
 
 fn list(places: &[PathBuf]) -> String {
@@ -216,6 +286,24 @@ pub fn recipes(dir: &Path) -> Result<Vec<PathBuf>, RecipeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_version_is_found_among_tags() {
+        let check = |pattern: &str, tags: &[&str], expected: Option<&str>| {
+            let tags: Vec<_> = tags
+                .iter()
+                .map(|tag| ((*tag).to_owned(), format!("of {tag}")))
+                .collect();
+            let found = newest_of(pattern, &tags);
+            assert_eq!(found.map(|(version, _)| version), expected, "{pattern} {tags:?}");
+        };
+        check("v*", &["v1.9", "v1.10", "v1.2", "2.0", "v"], Some("1.10"));
+        check("v*", &["v4.2.0-rc3", "v4.1.9", "vnext"], Some("4.1.9"));
+        check("*", &["9.016.00-1", "9.016.01-1", "push"], Some("9.016.01-1"));
+        check("tp-smapi/*", &["tp-smapi/0.44", "hdaps/9.9"], Some("0.44"));
+        check("release-*-final", &["release-3-final", "release-4"], Some("3"));
+        check("v*", &["1.0"], None);
+    }
 
     #[test]
     fn recipes_are_found_by_path_and_by_name() {

@@ -265,6 +265,41 @@ fn recipes_make_packages_of_what_upstream_has() {
         (&rows[0]["outcome"], &rows[1]["outcome"]),
         (&"unchanged".into(), &"unchanged".into())
     );
+    // The newest version by its tag, also where the tag is an object of its own; pre-releases do not count.
+    for (version, tag) in [("2.9", "v2.9"), ("2.10", "v2.10"), ("3.0", "v3.0-rc1")] {
+        fs::write(upstream.join("version"), version).expect("written");
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "-m", version]);
+        git(&["tag", "-a", "-m", version, tag]);
+    }
+    let with_tags = |tags: &str| {
+        let text = format!(
+            "{head}revision = \"{}\"\nversion = \"2.5\"\nchecked = \"here\"\ntags = \"{tags}\"\n",
+            with.trim()
+        );
+        write("with.toml", &text);
+    };
+    with_tags("v*");
+    let newest = import(&["--newest"]);
+    assert!(newest.status.success(), "{}", said(&newest));
+    let commit = git(&["rev-parse", "v2.10^{commit}"]);
+    for expected in [
+        &format!("with.toml: version 2.10, commit {}", commit.trim()),
+        "bare.toml: it does not say how versions are tagged",
+    ] {
+        assert!(said(&newest).contains(expected), "{expected}: {}", said(&newest));
+    }
+    assert_eq!(listed(&repo), ["bare 1", "with 2.10", "with 2.5"]);
+    for (tags, expected) in [
+        ("release-*", "no tag of file://"),
+        ("v", "`tags` is \"v\", and has not one star for the version"),
+    ] {
+        with_tags(tags);
+        let output = import(&["--newest"]);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains(expected), "{expected}: {}", said(&output));
+    }
+    with_tags("v*");
     // What is wrong with one stops no other one.
     write("wrong.toml", &format!("{head}revision = \"x\"\n"));
     write(

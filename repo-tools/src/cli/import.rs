@@ -80,6 +80,10 @@ struct RecipesArgs {
     /// Also those that nobody has tried.
     #[arg(long)]
     unchecked: bool,
+    /// Take the newest version that upstream has tagged, where a recipe says how it tags them (`tags`), instead of the revision that was
+    /// looked at.
+    #[arg(long)]
+    newest: bool,
     /// Replace a version that is staged with another source.
     #[arg(long)]
     force: bool,
@@ -105,6 +109,7 @@ fn from_recipes(args: &RecipesArgs, context: &Context) -> Result<(), Failure> {
         if recipe.unchecked.is_some() && !args.unchecked {
             return Ok(None);
         }
+        let recipe = if args.newest { newest(path, recipe)? } else { recipe };
         let prepared = intake.prepare_recipe(path, &recipe)?;
         Ok(Some(put(prepared, path, &stage, &turn, args.force)?))
     });
@@ -114,6 +119,27 @@ fn from_recipes(args: &RecipesArgs, context: &Context) -> Result<(), Failure> {
         result,
     });
     conclude(tried.collect(), "recipes", context)
+}
+
+/// The recipe for the newest version, as far as that can be known.
+fn newest(path: &Path, recipe: Recipe) -> Result<Recipe, Failure> {
+    match recipe.newest(path)? {
+        Some((newest, version)) => {
+            print::note(&format!(
+                "{}: version {version}, commit {}",
+                path.display(),
+                newest.revision
+            ));
+            Ok(newest)
+        }
+        None => {
+            print::note(&format!(
+                "{}: it does not say how versions are tagged, so its own revision is taken",
+                path.display()
+            ));
+            Ok(recipe)
+        }
+    }
 }
 
 /// What became of one source.

@@ -111,6 +111,38 @@ pub(super) fn read(path: &Path, limits: Limits) -> Result<Taken, IngestError> {
     })
 }
 
+/// The tags of a repository, each with the commit that it stands for.
+///
+/// # Errors
+/// When the address is not one that is taken, or git cannot list them.
+pub fn tags(url: &str) -> Result<Vec<(String, String)>, IngestError> {
+    let failed = |why: String| IngestError::Git {
+        path: PathBuf::from(format!("{PREFIX}{url}")),
+        why,
+    };
+    let url = address(url).map_err(failed)?;
+    let git = Git {
+        dir: PathBuf::new(),
+        file_bytes: OUTPUT_MAX,
+    };
+    let list = git
+        .run(&["ls-remote", "--tags", "--", &url], Vec::new(), OUTPUT_MAX)
+        .map_err(|why| failed(format!("its tags cannot be listed: {why}")))?;
+    Ok(listed_tags(&String::from_utf8_lossy(&list)))
+}
+
+/// `COMMIT\trefs/tags/NAME`, and for a tag that is an object of its own, `COMMIT\trefs/tags/NAME^{}` after it.
+fn listed_tags(list: &str) -> Vec<(String, String)> {
+    let mut tags = BTreeMap::new();
+    for line in list.lines() {
+        let Some((commit, name)) = line.split_once("\trefs/tags/") else {
+            continue;
+        };
+        tags.insert(name.strip_suffix("^{}").unwrap_or(name).to_owned(), commit.to_owned());
+    }
+    tags.into_iter().collect()
+}
+
 /// The address and the revision.
 fn parse(path: &Path) -> Result<(String, String), String> {
     let text = path.to_str().unwrap_or_default();
@@ -123,6 +155,11 @@ fn parse(path: &Path) -> Result<(String, String), String> {
     if !revision.chars().all(plain) || revision.starts_with(['-', '/']) || revision.contains("..") {
         return Err(format!("{revision:?} is no name of a tag or commit"));
     }
+    Ok((address(url)?, revision.to_owned()))
+}
+
+/// The address as git gets it: https, this machine, or a directory.
+fn address(url: &str) -> Result<String, String> {
     let loopback = ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| {
         let at = |scheme: &str| url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(host));
         ["http://", "git://"]
@@ -131,7 +168,7 @@ fn parse(path: &Path) -> Result<(String, String), String> {
             .any(|rest| rest.is_empty() || rest.starts_with([':', '/']))
     });
     if url.starts_with("https://") || url.starts_with("file://") || loopback {
-        return Ok((url.to_owned(), revision.to_owned()));
+        return Ok(url.to_owned());
     }
     if url.contains("://") || url.starts_with('-') {
         return Err(format!(
@@ -141,7 +178,7 @@ fn parse(path: &Path) -> Result<(String, String), String> {
     let dir = PathBuf::from(url)
         .canonicalize()
         .map_err(|error| format!("{url} cannot be read: {error}"))?;
-    Ok((format!("file://{}", dir.display()), revision.to_owned()))
+    Ok(format!("file://{}", dir.display()))
 }
 
 struct Git {

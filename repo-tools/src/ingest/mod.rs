@@ -31,6 +31,7 @@ pub use bundle::Bundle;
 pub(crate) use compress::open as decompress;
 pub(crate) use deb::member as deb_member;
 pub use error::{IngestError, Problem};
+pub use git::tags as git_tags;
 pub use origin::{Declared, Origin};
 pub use tree::{Entry, Limits, SourceTree};
 
