@@ -26,6 +26,7 @@ mod manual;
 mod matching;
 mod media;
 mod mirroring;
+mod module_packages;
 mod mok;
 mod publishing;
 mod release_package;

@@ -167,6 +167,12 @@ fn repo(schemas: &mut Schemas) {
         "repo-package",
         &["release-package", "https://drivers.example.org", "--out", text(&out)],
     );
+    let for_kernel = ["--root", text(&machine), "--kernel", &kernel];
+    let kmp = ["mkkmp", "qemu-edu", "--out", text(&out)];
+    check("repo-package", &[&kmp[..], &for_kernel].concat());
+    let disk = dir.path().join("disk");
+    let driver_disk = ["mkdriverdisk", "qemu-edu", "--out", text(&disk)];
+    check("repo-driver-disk", &[&driver_disk[..], &for_kernel].concat());
     let there = dir.path().join("there").display().to_string();
     check("repo-publish", &["publish", "--delegate", "--to", &there]);
     check("repo-publish", &["publish", "--dry-run", "--delete", "--to", &there]);

@@ -1,18 +1,66 @@
-//! Kernels that the command line names by suites of Debian.
+//! Kernels that the command line names, by their release or by suites of Debian.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use dkms_engine::root::Root;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use super::{Failure, print};
 use crate::kernels::{Cache, News, Ready, Source, Suite, ready};
-use crate::repository::Repository;
+use crate::scan::trial::{BuildRoot, Target};
+
+/// The directory of a repository in which kernels of suites are unpacked.
+pub(super) const DIR: &str = "kernels";
+
+/// The kernels that packages are built for.
+#[derive(Debug, clap::Args)]
+pub(super) struct KernelArgs {
+    /// Build for this kernel, or with debian:SUITE,SUITE for the current ones of these suites, such as trixie-backports, by the compiler of the
+    /// suite; these are fetched and unpacked. May be repeated. All kernels with headers if none is given.
+    #[arg(short, long = "kernel", value_name = "RELEASE|debian:SUITE")]
+    kernels: Vec<String>,
+    #[command(flatten)]
+    archive: ArchiveArgs,
+    /// Look for kernel headers in this root first; may be repeated.
+    #[arg(long = "root", default_value = "/", value_name = "DIR")]
+    roots: Vec<PathBuf>,
+}
+
+impl KernelArgs {
+    /// The place for the builds, and the kernels that were fetched for it, which stay for as long as they are held. Kernels of suites go
+    /// into `cache` where no other place is given.
+    pub(super) fn build_root(&self, cache: &Path, now: Timestamp) -> Result<(BuildRoot, Vec<Ready>), Failure> {
+        let roots: Vec<Root> = self.roots.iter().map(|path| root(path)).collect();
+        if self.kernels.is_empty() {
+            return Ok((BuildRoot::new(&roots, &[])?, Vec::new()));
+        }
+        let asked = asked(&self.kernels)?;
+        let ready = fetch(&asked, &self.archive, cache, now)?;
+        let targets = asked.iter().filter_map(|asked| match asked {
+            Asked::Release(release) => Some(Target::Release(release.clone())),
+            Asked::Suite(suite) => {
+                let ready = ready.iter().find(|ready| ready.suite == *suite)?;
+                Some(Target::System(ready.dir.clone(), ready.release.clone()))
+            }
+        });
+        let targets: Vec<Target> = targets.collect();
+        Ok((BuildRoot::for_targets(&roots, &targets)?, ready))
+    }
+}
+
+fn root(path: &Path) -> Root {
+    if path.as_os_str() == "/" {
+        Root::host()
+    } else {
+        Root::at(path)
+    }
+}
 
 /// Where the kernels of suites come from, and where they are kept.
 #[derive(Debug, clap::Args)]
-pub(super) struct ArchiveArgs {
+struct ArchiveArgs {
     /// The archive of debian:SUITE: the address before dists/, https://, http:// or file://.
     #[arg(long, value_name = "URL", default_value = "https://deb.debian.org/debian")]
     mirror: String,
@@ -33,7 +81,7 @@ pub(super) struct ArchiveArgs {
 
 /// A kernel of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+enum Asked {
     /// By its release.
     Release(String),
     /// The current one of a suite.
@@ -41,7 +89,7 @@ pub(super) enum Asked {
 }
 
 /// Reads the arguments of `--kernel`.
-pub(super) fn asked(arguments: &[String]) -> Result<Vec<Asked>, Failure> {
+fn asked(arguments: &[String]) -> Result<Vec<Asked>, Failure> {
     let mut all = Vec::new();
     for argument in arguments {
         match Suite::parse(argument) {
@@ -53,12 +101,7 @@ pub(super) fn asked(arguments: &[String]) -> Result<Vec<Asked>, Failure> {
 }
 
 /// Fetches the kernels of all suites among those that are asked for.
-pub(super) fn fetch(
-    asked: &[Asked],
-    args: &ArchiveArgs,
-    repository: &Repository,
-    now: Timestamp,
-) -> Result<Vec<Ready>, Failure> {
+fn fetch(asked: &[Asked], args: &ArchiveArgs, cache: &Path, now: Timestamp) -> Result<Vec<Ready>, Failure> {
     let suites: Vec<Suite> = asked
         .iter()
         .filter_map(|asked| match asked {
@@ -73,7 +116,7 @@ pub(super) fn fetch(
         allow_expired: args.allow_expired_index,
     };
     let dir = args.kernel_cache.clone();
-    let cache = Cache::at(dir.unwrap_or_else(|| repository.path().join("kernels")));
+    let cache = Cache::at(dir.unwrap_or_else(|| cache.to_owned()));
     let bar = std::io::stderr().is_terminal().then(|| {
         let bar = ProgressBar::hidden();
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes} {elapsed}") {

@@ -13,7 +13,7 @@ use super::{Context, Failure, print};
 use crate::export::{self, DEFAULT_TIME_S, ExportError, Made, Settings, Source};
 use crate::files;
 use crate::ingest::{Limits, SourceTree, bundle};
-use crate::intake::Intake;
+use crate::intake::{Intake, Prepared};
 use crate::package::Vendors;
 use crate::stage::{Stage, StagedPackage};
 
@@ -39,13 +39,20 @@ pub(super) struct RpmArgs {
 
 #[derive(Debug, clap::Args)]
 struct Args {
-    /// What to make a package of: NAME@VERSION, or NAME for its newest version, of those in the repository; or whatever `add` takes,
-    /// as a path with a slash, such as ./edu.
-    #[arg(required = true, value_name = "PACKAGE")]
-    packages: Vec<String>,
+    #[command(flatten)]
+    what: What,
     /// Where the packages go.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
+}
+
+/// What packages are made of, and how they are marked.
+#[derive(Debug, clap::Args)]
+pub(super) struct What {
+    /// What to make a package of: NAME@VERSION, or NAME for its newest version, of those in the repository; or whatever `add` takes,
+    /// as a path with a slash, such as ./edu.
+    #[arg(required = true, value_name = "PACKAGE")]
+    pub(super) packages: Vec<String>,
     /// The revision of the packaging: higher for the same source with other packaging.
     #[arg(long, default_value = "1", value_parser = revision)]
     revision: String,
@@ -77,24 +84,19 @@ pub(super) fn run_rpm(args: &RpmArgs, context: &Context) -> Result<(), Failure> 
 }
 
 fn run(args: &Args, make: Maker, context: &Context) -> Result<(), Failure> {
-    let settings = Settings {
-        revision: args.revision.clone(),
-        maintainer: maintainer(args.maintainer.as_ref(), context)?,
-        time_s: time_s()?,
-    };
-    let staged = if args.packages.iter().all(|package| is_path(package)) {
-        Vec::new()
-    } else {
-        Stage::of(&context.repository()?).list()?
-    };
+    let settings = args.what.settings(context)?;
+    let staged = args.what.staged(context)?;
     let known: BTreeSet<String> = staged.iter().map(|package| package.manifest.name.clone()).collect();
     // All of them before the first is written: one that cannot be made leaves nothing behind.
     let mut all = Vec::new();
-    for package in &args.packages {
+    for package in &args.what.packages {
         let (manifest, tree) = if is_path(package) {
-            from_path(Path::new(package), args, context)?
+            let path = Path::new(package);
+            let prepared = args.what.prepare(path, context)?;
+            (prepared.package.manifest, unpacked(&prepared.bundle.bytes, path)?)
         } else {
-            from_repository(package, &staged, context)?
+            let manifest = &staged[find(package, &staged)?].manifest;
+            (manifest.clone(), tree_of(manifest, context)?)
         };
         let source = Source {
             manifest: &manifest,
@@ -105,6 +107,7 @@ fn run(args: &Args, make: Maker, context: &Context) -> Result<(), Failure> {
         all.push(Written {
             name: manifest.name,
             version: manifest.version,
+            kernel: None,
             made,
         });
     }
@@ -117,32 +120,51 @@ pub(super) struct Written {
     pub(super) name: String,
     /// Its version there.
     pub(super) version: String,
+    /// The kernel that its modules are built for, if it has such.
+    pub(super) kernel: Option<String>,
     /// The package.
     pub(super) made: Made,
 }
 
-/// Writes packages into a directory, and tells them.
-pub(super) fn write(all: impl IntoIterator<Item = Written>, out: &Path, context: &Context) -> Result<(), Failure> {
-    let mut rows = Vec::new();
-    for Written { name, version, made } in all {
-        let file = out.join(&made.file_name);
-        files::write_atomic(&file, &made.bytes)?;
-        for note in &made.notes {
-            print::note(&format!("{}: {note}", made.package));
+impl Written {
+    /// Tells people what they should know of it.
+    pub(super) fn tell(&self) {
+        for note in &self.made.notes {
+            print::note(&format!("{}: {note}", self.made.package));
         }
-        if !context.json {
-            print::line(&file.display().to_string());
-        }
-        rows.push(serde_json::json!({
-            "name": name,
-            "version": version,
+    }
+
+    /// As JSON has it, where it is in `file`.
+    pub(super) fn row(&self, file: &Path) -> serde_json::Value {
+        let made = &self.made;
+        let mut row = serde_json::json!({
+            "name": self.name,
+            "version": self.version,
             "package": made.package,
             "package_version": made.version,
             "file": file,
             "sha256": hex::encode(Sha256::digest(&made.bytes)),
             "length": made.bytes.len(),
             "notes": made.notes,
-        }));
+        });
+        if let Some(kernel) = &self.kernel {
+            row["kernel"] = serde_json::json!(kernel);
+        }
+        row
+    }
+}
+
+/// Writes packages into a directory, and tells them.
+pub(super) fn write(all: impl IntoIterator<Item = Written>, out: &Path, context: &Context) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    for written in all {
+        let file = out.join(&written.made.file_name);
+        files::write_atomic(&file, &written.made.bytes)?;
+        written.tell();
+        if !context.json {
+            print::line(&file.display().to_string());
+        }
+        rows.push(written.row(&file));
     }
     if context.json {
         print::json(&serde_json::Value::Array(rows));
@@ -150,44 +172,68 @@ pub(super) fn write(all: impl IntoIterator<Item = Written>, out: &Path, context:
     Ok(())
 }
 
-fn is_path(package: &str) -> bool {
+/// Whether a package is named by a path, and not as one of the repository.
+pub(super) fn is_path(package: &str) -> bool {
     package.contains('/') || matches!(package, "." | "..")
 }
 
-/// A package that is not in the repository, read as `add` reads it.
-fn from_path(path: &Path, args: &Args, context: &Context) -> Result<(Manifest, SourceTree), Failure> {
-    let policy = match context.repository() {
-        Ok(repository) => args.sandbox.unwrap_or(repository.config().sandbox),
-        // There is no need for a repository here.
-        Err(_) => args.sandbox.unwrap_or_default(),
-    };
-    super::require_sandbox(policy)?;
-    let prepared = Intake::on_this_machine(Vendors::default()).prepare(path)?;
-    for note in &prepared.notes {
-        print::note(note);
+impl What {
+    /// How the packages are marked.
+    pub(super) fn settings(&self, context: &Context) -> Result<Settings, Failure> {
+        Ok(Settings {
+            revision: self.revision.clone(),
+            maintainer: maintainer(self.maintainer.as_ref(), context)?,
+            time_s: time_s()?,
+        })
     }
-    let tree = unpacked(&prepared.bundle.bytes, path)?;
-    Ok((prepared.package.manifest, tree))
+
+    /// The packages of the repository, if any is asked for.
+    pub(super) fn staged(&self, context: &Context) -> Result<Vec<StagedPackage>, Failure> {
+        if self.packages.iter().all(|package| is_path(package)) {
+            return Ok(Vec::new());
+        }
+        Ok(Stage::of(&context.repository()?).list()?)
+    }
+
+    /// Checks that packages can be confined here.
+    pub(super) fn require_sandbox(&self, context: &Context) -> Result<(), Failure> {
+        let policy = match context.repository() {
+            Ok(repository) => self.sandbox.unwrap_or(repository.config().sandbox),
+            // There is no need for a repository here.
+            Err(_) => self.sandbox.unwrap_or_default(),
+        };
+        super::require_sandbox(policy)
+    }
+
+    /// A package that is not in the repository, read as `add` reads it.
+    pub(super) fn prepare(&self, path: &Path, context: &Context) -> Result<Prepared, Failure> {
+        self.require_sandbox(context)?;
+        let prepared = Intake::on_this_machine(Vendors::default()).prepare(path)?;
+        for note in &prepared.notes {
+            print::note(note);
+        }
+        Ok(prepared)
+    }
 }
 
-fn from_repository(
-    package: &str,
-    staged: &[StagedPackage],
-    context: &Context,
-) -> Result<(Manifest, SourceTree), Failure> {
+/// The index of the package `NAME@VERSION`, or of the newest version of `NAME`.
+pub(super) fn find(package: &str, staged: &[StagedPackage]) -> Result<usize, Failure> {
     let (name, wanted) = match package.split_once('@') {
         Some((name, version)) => (name, Some(version)),
         None => (package, None),
     };
-    let of_name = staged
-        .iter()
-        .map(|package| &package.manifest)
-        .filter(|m| m.name == name);
-    let fits = of_name.filter(|manifest| wanted.is_none_or(|version| manifest.version == version));
-    let Some(manifest) = fits.max_by(|a, b| version::compare(&a.version, &b.version)) else {
-        return Err(Failure::new(format!("{package} is not in the repository"))
-            .with_hint("dkms-repo list; a path has a slash in it, such as ./DIRECTORY"));
-    };
+    let fits = |manifest: &Manifest| manifest.name == name && wanted.is_none_or(|version| manifest.version == version);
+    (0..staged.len())
+        .filter(|index| fits(&staged[*index].manifest))
+        .max_by(|a, b| version::compare(&staged[*a].manifest.version, &staged[*b].manifest.version))
+        .ok_or_else(|| {
+            Failure::new(format!("{package} is not in the repository"))
+                .with_hint("dkms-repo list; a path has a slash in it, such as ./DIRECTORY")
+        })
+}
+
+/// The source of a package in the repository.
+pub(super) fn tree_of(manifest: &Manifest, context: &Context) -> Result<SourceTree, Failure> {
     let file = Stage::of(&context.repository()?).bundle_path(&manifest.bundle);
     let bytes = fs::read(&file).map_err(files::FileError::on("read", &file))?;
     if hex::encode(Sha256::digest(&bytes)) != manifest.bundle.sha256 {
@@ -198,10 +244,11 @@ fn from_repository(
         .with_hint("the file is damaged: add the package again with --force")
         .refused());
     }
-    Ok((manifest.clone(), unpacked(&bytes, &file)?))
+    unpacked(&bytes, &file)
 }
 
-fn unpacked(bytes: &[u8], from: &Path) -> Result<SourceTree, Failure> {
+/// The source in a bundle.
+pub(super) fn unpacked(bytes: &[u8], from: &Path) -> Result<SourceTree, Failure> {
     bundle::unpack(bytes, Limits::default())
         .map_err(|problem| Failure::new(format!("{} cannot be unpacked: {problem}", from.display())))
 }

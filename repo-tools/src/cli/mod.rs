@@ -18,6 +18,7 @@ mod keys;
 mod lint;
 mod list;
 mod make;
+mod make_modules;
 mod mirror;
 mod offer;
 mod print;
@@ -95,6 +96,10 @@ enum Command {
     #[command(name = "mkrpm")]
     MkRpm(make::RpmArgs),
     ReleasePackage(release::Args),
+    #[command(name = "mkkmp")]
+    MkKmp(make_modules::KmpArgs),
+    #[command(name = "mkdriverdisk")]
+    MkDriverDisk(make_modules::DriverDiskArgs),
     Scan(scan::Args),
     Show(show::Args),
     Rollout(offer::RolloutArgs),
@@ -201,6 +206,8 @@ pub fn main() -> ExitCode {
         Command::MkDeb(args) => make::run_deb(&args, &context),
         Command::MkRpm(args) => make::run_rpm(&args, &context),
         Command::ReleasePackage(args) => release::run(&args, &context),
+        Command::MkKmp(args) => make_modules::run_kmp(&args, &context),
+        Command::MkDriverDisk(args) => make_modules::run_driver_disk(&args, &context),
         Command::Scan(args) => scan::run(args, &context),
         Command::Show(args) => show::run(args, &context),
         Command::Rollout(args) => offer::run_rollout(args, &context),

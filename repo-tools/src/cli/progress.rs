@@ -16,8 +16,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// For `total` builds.
-    pub(super) fn new(total: usize) -> Self {
+    /// For `total` builds, which are called `what`.
+    pub(super) fn new(total: usize, what: &str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total as u64);
             if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {elapsed} {wide_msg}") {
@@ -27,7 +27,7 @@ impl Progress {
             bar
         });
         if bar.is_none() {
-            anstream::eprintln!("{total} trial builds");
+            anstream::eprintln!("{total} {what}");
         }
         Self {
             bar,

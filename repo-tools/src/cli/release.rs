@@ -96,6 +96,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let written = made.into_iter().map(|made| Written {
         name: name.to_owned(),
         version: root_version.to_string(),
+        kernel: None,
         made,
     });
     make::write(written, &args.out, context)

@@ -1,25 +1,21 @@
 //! `dkms-repo scan`: trial builds against real kernels.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use dkms_engine::kbuild::BuildOptions;
-use dkms_engine::root::Root;
 use dkms_engine::sandbox::Policy;
 use dkms_index::document::record::{BuildFact, BuildOutcome};
 use serde_json::json;
 
-use super::kernels::{self, ArchiveArgs, Asked};
+use super::kernels::{self, KernelArgs};
 use super::progress::Progress;
 use super::table::{self, Cell, Tone};
 use super::{Context, Failure, print};
-use crate::kernels::Ready;
 use crate::lint::{self, Problem};
 use crate::package::Vendors;
-use crate::repository::Repository;
 use crate::scan::facts::{self, KernelFacts, Results, Trial};
 use crate::scan::save::{ResultWriter, Scanned};
-use crate::scan::trial::{BuildRoot, Target, log_file};
+use crate::scan::trial::{BuildRoot, log_file};
 use crate::stage::{Stage, StagedPackage};
 
 /// Builds the staged packages for real kernels, and records what they claim and where they build.
@@ -31,15 +27,8 @@ pub(super) struct Args {
     /// The packages to scan, as NAME or NAME@VERSION; all if none is given.
     #[arg(value_name = "PACKAGE")]
     packages: Vec<String>,
-    /// Build for this kernel, or with debian:SUITE,SUITE for the current ones of these suites, such as trixie-backports, by the compiler of the
-    /// suite; these are fetched and unpacked. May be repeated. All kernels with headers if none is given.
-    #[arg(short, long = "kernel", value_name = "RELEASE|debian:SUITE")]
-    kernels: Vec<String>,
     #[command(flatten)]
-    archive: ArchiveArgs,
-    /// Look for kernel headers in this root first; may be repeated.
-    #[arg(long = "root", default_value = "/", value_name = "DIR")]
-    roots: Vec<PathBuf>,
+    kernels: KernelArgs,
     /// Build again even where the outcome is recorded.
     #[arg(long)]
     force: bool,
@@ -58,8 +47,9 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let (stage, vendors) = (Stage::of(&repository), Vendors::of(&repository));
     let staged = stage.list()?;
     let packages = select(&staged, &args.packages)?;
-    let roots: Vec<Root> = args.roots.iter().map(|path| root(path)).collect();
-    let (build_root, _in_use) = build_root(&roots, &args, &repository, context)?;
+    let (build_root, _in_use) = args
+        .kernels
+        .build_root(&repository.path().join(kernels::DIR), context.now)?;
     let kernels = build_root.kernels().to_vec();
     let date = context.now.to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
     let save = ResultWriter::new(&stage, &staged, &kernels, &date, &vendors);
@@ -95,29 +85,6 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// The place for the builds, and the kernels that were fetched for it, which stay for as long as they are held.
-fn build_root(
-    roots: &[Root],
-    args: &Args,
-    repository: &Repository,
-    context: &Context,
-) -> Result<(BuildRoot, Vec<Ready>), Failure> {
-    if args.kernels.is_empty() {
-        return Ok((BuildRoot::new(roots, &[])?, Vec::new()));
-    }
-    let asked = kernels::asked(&args.kernels)?;
-    let ready = kernels::fetch(&asked, &args.archive, repository, context.now)?;
-    let targets = asked.iter().filter_map(|asked| match asked {
-        Asked::Release(release) => Some(Target::Release(release.clone())),
-        Asked::Suite(suite) => {
-            let ready = ready.iter().find(|ready| ready.suite == *suite)?;
-            Some(Target::System(ready.dir.clone(), ready.release.clone()))
-        }
-    });
-    let targets: Vec<Target> = targets.collect();
-    Ok((BuildRoot::for_targets(roots, &targets)?, ready))
-}
-
 /// What is missing in the results: `inconclusive` trial builds, and packages whose results were `lost`.
 fn incomplete(inconclusive: usize, lost: usize) -> Option<String> {
     let inconclusive = match inconclusive {
@@ -136,14 +103,6 @@ fn incomplete(inconclusive: usize, lost: usize) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-fn root(path: &Path) -> Root {
-    if path.as_os_str() == "/" {
-        Root::host()
-    } else {
-        Root::at(path)
-    }
-}
-
 fn build(
     build_root: &BuildRoot,
     stage: &Stage,
@@ -160,7 +119,7 @@ fn build(
     let mut options = BuildOptions::new(context.now);
     options.sign = false;
     options.jobs = args.jobs.unwrap_or(options.jobs);
-    let progress = Progress::new(total);
+    let progress = Progress::new(total, "trial builds");
     let learnt = |index, results| save.save(index, results);
     let outcome = build_root.run(stage, staged, work, &options, &|event| progress.take(event), &learnt);
     progress.finish();

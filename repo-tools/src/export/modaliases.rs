@@ -26,10 +26,29 @@ pub(super) fn ubuntu(manifest: &Manifest) -> Option<String> {
 ///
 /// libsolv takes what is before the first of two colons for the name of a package, so that later colons are written `%3A`.
 /// libzypp decodes `%XX`, and rpm knows neither blanks nor commas in a name.
-pub(super) fn rpm(manifest: &Manifest) -> Vec<String> {
-    let names: BTreeSet<String> = manifest
-        .patterns()
+pub(super) fn rpm<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let names: BTreeSet<String> = patterns
+        .into_iter()
         .map(|pattern| format!("modalias({})", encoded(pattern)))
+        .collect();
+    names.into_iter().collect()
+}
+
+/// The names `modalias(kernel-FLAVOR:pattern)` of a kernel module package of SUSE: it is for who has this kernel and such a device.
+///
+/// libsolv takes what is before the first colon for the package, so that those of the pattern stay. All else is encoded as the scripts of
+/// SUSE's rpm do.
+pub(super) fn suse<'a>(flavor: &str, patterns: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let encoded = |pattern: &str| {
+        let byte = |byte: u8| match byte {
+            b'*' | b':' | b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => char::from(byte).to_string(),
+            _ => format!("%{byte:X}"),
+        };
+        pattern.bytes().map(byte).collect::<String>()
+    };
+    let names: BTreeSet<String> = patterns
+        .into_iter()
+        .map(|pattern| format!("modalias(kernel-{flavor}:{})", encoded(pattern)))
         .collect();
     names.into_iter().collect()
 }
@@ -150,5 +169,11 @@ mod tests {
         );
         check("dmi:*:svnA B:*", "dmi%3A*%3AsvnA%20B%3A*");
         check("of:N*T(null)Cvendor,chip", "of:N*T%28null%29Cvendor%2Cchip");
+        let names = suse("default", ["dmi:*:svnA-B:*", "pci:v1[0-9]*"]);
+        let expected = [
+            "modalias(kernel-default:dmi:*:svnA%2DB:*)",
+            "modalias(kernel-default:pci:v1%5B0%2D9%5D*)",
+        ];
+        assert_eq!(names, expected);
     }
 }

@@ -8,6 +8,16 @@ pub(super) fn one_line(text: &str) -> String {
         .join(" ")
 }
 
+/// `text` with a capital letter at its beginning, as rpm's world writes summaries; a word with an inner capital or digit stays as it is.
+pub(super) fn capitalized(text: &str) -> String {
+    let word = text.split(' ').next().unwrap_or_default();
+    if !word.bytes().all(|b| b.is_ascii_lowercase()) {
+        return text.to_owned();
+    }
+    let (first, rest) = text.split_at(text.len().min(1));
+    format!("{}{rest}", first.to_ascii_uppercase())
+}
+
 /// Whether `text` can be the revision of a package.
 pub fn is_revision(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.~".contains(&b))
@@ -26,6 +36,22 @@ pub(super) fn debian(name: &str) -> String {
 /// The name of a DKMS package in rpm's world.
 pub(super) fn rpm(name: &str) -> String {
     with_ending(&name.replace('~', "-"))
+}
+
+/// The name of a package with built modules in rpm's world, without what such packages have around it.
+pub(super) fn rpm_of_modules(name: &str) -> String {
+    let name = name.replace('~', "-");
+    name.strip_suffix("-dkms")
+        .filter(|rest| !rest.is_empty())
+        .map_or(name.clone(), str::to_owned)
+}
+
+/// The architecture of rpm where `uname -m` says `machine`.
+pub(super) fn rpm_arch(machine: &str) -> &str {
+    match machine {
+        "armv7l" => "armv7hl",
+        other => other,
+    }
 }
 
 fn with_ending(name: &str) -> String {
@@ -83,6 +109,11 @@ mod tests {
         assert_eq!(debian_version("git20240101", "1"), "0.git20240101-1");
         assert_eq!(rpm_version("0.4.5-1~bpo12+1"), "0.4.5.1~bpo12+1");
         assert_eq!(one_line("a\n b"), "a b");
+        assert_eq!(capitalized("kernel driver x"), "Kernel driver x");
+        assert_eq!(capitalized("eBPF x"), "eBPF x");
+        assert_eq!(capitalized(""), "");
+        assert_eq!(rpm_of_modules("zfs-dkms"), "zfs");
+        assert_eq!(rpm_of_modules("qemu-edu"), "qemu-edu");
         assert!(is_revision("1~mine+2") && !is_revision("") && !is_revision("1-2") && !is_revision("1\n"));
     }
 }

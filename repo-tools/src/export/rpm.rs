@@ -26,6 +26,52 @@ done
 /// With `--rpm_safe_upgrade` nothing is removed where the same version was added in the same transaction, by [`POST`] of a newer release.
 const PREUN: &str = "dkms remove -m @name@ -v @version@ --all --rpm_safe_upgrade || :\n";
 
+/// How one .rpm is named, and what its users read first.
+pub(super) struct Named<'a> {
+    pub(super) package: &'a str,
+    pub(super) version: &'a str,
+    pub(super) release: &'a str,
+    pub(super) arch: &'a str,
+    pub(super) summary: String,
+    /// Lines.
+    pub(super) description: Vec<String>,
+}
+
+/// A package with what all of ours have: the same settings, and a changelog that says from which source it was made.
+pub(super) fn builder(source: &Source<'_>, settings: &Settings, named: &Named<'_>) -> PackageBuilder {
+    let config = BuildConfig::v4()
+        .compression(CompressionWithLevel::Xz(6))
+        .source_date(settings.time_s);
+    let Named {
+        package,
+        version,
+        release,
+        arch,
+        ..
+    } = named;
+    let mut builder = PackageBuilder::new(package, version, source.license(), arch, &named.summary);
+    builder
+        .using_config(config)
+        .release(*release)
+        .description(named.description.join("\n"))
+        .packager(settings.maintainer())
+        .group("System Environment/Kernel")
+        .build_host("localhost")
+        .requires(Dependency::rpmlib("PayloadIsXz", "5.2-1"))
+        .add_changelog_entry(
+            format!("{} - {version}-{release}", settings.maintainer()),
+            format!(
+                "- {} {}, made by dkms-repo from the source with the SHA-256\n  {}",
+                source.manifest.name, source.manifest.version, source.manifest.bundle.sha256
+            ),
+            settings.time_s,
+        );
+    if let Some(homepage) = source.homepage() {
+        builder.url(homepage);
+    }
+    builder
+}
+
 /// Makes the package.
 pub(super) fn make(source: &Source<'_>, settings: &Settings) -> Result<Made, ExportError> {
     source.check()?;
@@ -55,50 +101,36 @@ fn build(
     version: &str,
     needs: &Needs,
 ) -> Result<Vec<u8>, rpm::Error> {
-    let config = BuildConfig::v4()
-        .compression(CompressionWithLevel::Xz(6))
-        .source_date(settings.time_s);
     let script = |text: &str| {
         let text = text
             .replace("@name@", &source.manifest.name)
             .replace("@version@", source.manifest.dkms_version());
         Scriptlet::new(text).prog(vec!["/bin/sh"])
     };
-    let summary = names::one_line(&source.summary());
-    let mut builder = PackageBuilder::new(package, version, source.license(), "noarch", &summary);
+    let named = Named {
+        package,
+        version,
+        release: &settings.revision,
+        arch: "noarch",
+        summary: names::capitalized(&names::one_line(&source.summary())),
+        description: source.description(),
+    };
+    let mut builder = builder(source, settings, &named);
     builder
-        .using_config(config)
-        .release(settings.revision.as_str())
-        .description(source.description().join("\n"))
-        .packager(settings.maintainer())
-        .group("System Environment/Kernel")
-        .build_host("localhost")
         .post_install_script(script(POST))
         .pre_uninstall_script(script(PREUN))
         .requires(Dependency::any("dkms"))
         .requires(Dependency::script_post("dkms"))
         .requires(Dependency::script_preun("dkms"))
         .requires(Dependency::script_post("/bin/sh"))
-        .requires(Dependency::script_preun("/bin/sh"))
-        .requires(Dependency::rpmlib("PayloadIsXz", "5.2-1"))
-        .add_changelog_entry(
-            format!("{} - {version}-{}", settings.maintainer(), settings.revision),
-            format!(
-                "- {} {}, made by dkms-repo from the source with the SHA-256\n  {}",
-                source.manifest.name, source.manifest.version, source.manifest.bundle.sha256
-            ),
-            settings.time_s,
-        );
-    if let Some(homepage) = source.homepage() {
-        builder.url(homepage);
-    }
+        .requires(Dependency::script_preun("/bin/sh"));
     for name in &needs.known {
         builder.requires(Dependency::any(name));
     }
     for name in &needs.unknown {
         builder.recommends(Dependency::any(name));
     }
-    for name in modaliases::rpm(source.manifest) {
+    for name in modaliases::rpm(source.manifest.patterns()) {
         builder.provides(Dependency::any(&name));
         builder.supplements(Dependency::any(&name));
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use dkms_index::document::manifest::Manifest;
 use dkms_support::columns;
 
+use super::compiled::Compiled;
 use super::error::ExportError;
 use super::names;
 use crate::ingest::SourceTree;
@@ -88,11 +89,31 @@ impl Source<'_> {
             .iter()
             .map(|module| module.name.as_str())
             .collect();
-        let modules = match modules.as_slice() {
-            [one] => format!("the kernel module {one}"),
-            many => format!("the kernel modules {}", many.join(", ")),
-        };
+        let modules = named(&modules);
         let text = format!("This package has the source of {modules}. DKMS builds and installs it for each kernel.");
+        columns::wrap(&text, 76)
+    }
+
+    /// The line that describes a package of modules for a kernel.
+    pub(super) fn summary_of_modules(&self) -> String {
+        match self.manifest.summary.trim() {
+            "" => format!("Kernel driver {}", self.manifest.name),
+            summary => names::capitalized(&names::one_line(summary)),
+        }
+    }
+
+    /// What a package of modules brings.
+    pub(super) fn description_of_modules(&self, compiled: &Compiled) -> Vec<String> {
+        let modules: Vec<&str> = compiled
+            .modules
+            .iter()
+            .map(|module| module.info.name.as_str())
+            .collect();
+        let text = format!(
+            "This package has {}, built for the kernel {}.",
+            named(&modules),
+            compiled.kernel.release
+        );
         columns::wrap(&text, 76)
     }
 
@@ -114,6 +135,13 @@ impl Source<'_> {
             "" => "unknown",
             license => license,
         }
+    }
+}
+
+fn named(modules: &[&str]) -> String {
+    match modules {
+        [one] => format!("the kernel module {one}"),
+        many => format!("the kernel modules {}", many.join(", ")),
     }
 }
 

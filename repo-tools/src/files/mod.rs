@@ -16,7 +16,7 @@ pub(crate) mod watch;
 pub use stamp::{FileTime, Stamp};
 
 /// The prefix of temporary files. While no process holds the lock, files with this prefix are left over.
-const TEMPORARY: &str = ".new-";
+pub(crate) const TEMPORARY: &str = ".new-";
 
 /// A file operation that failed, with the path it was about.
 #[derive(Debug, thiserror::Error)]

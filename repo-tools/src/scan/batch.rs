@@ -23,6 +23,10 @@ use crate::files;
 use crate::ingest::{self, Limits};
 use crate::stage::{Stage, StagedPackage};
 
+/// Sees each build while its files are there: the package and the kernel, both by index. It is called from the thread that built, also for
+/// packages that only others need.
+pub type OnBuilt<'a> = dyn Fn(usize, usize, &Built) + Sync + 'a;
+
 /// The trial builds of one batch, in one DKMS tree.
 pub(super) struct BatchRun<'a> {
     pub(super) kernels: &'a [Arc<KernelTarget>],
@@ -31,6 +35,7 @@ pub(super) struct BatchRun<'a> {
     pub(super) tree: &'a Tree,
     pub(super) lock: TreeLock,
     pub(super) tracker: Tracker<'a>,
+    pub(super) on_built: &'a OnBuilt<'a>,
 }
 
 impl BatchRun<'_> {
@@ -81,7 +86,8 @@ impl BatchRun<'_> {
             }
             build_each(self.tree, &self.lock, &requests, options, sink, &|index, outcome| {
                 let (job, kernel) = owners[index];
-                if outcome.built().is_some() {
+                if let Some(build) = outcome.built() {
+                    (self.on_built)(job.package, kernel, build);
                     let name = self.staged[job.package].manifest.name.as_str();
                     lock(&built).insert((name, kernel));
                 }

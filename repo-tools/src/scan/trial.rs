@@ -14,6 +14,7 @@ use dkms_engine::root::Root;
 use dkms_engine::tree::Tree;
 
 use super::batch::BatchRun;
+pub use super::batch::OnBuilt;
 use super::error::ScanError;
 use super::facts::{KernelFacts, OnResults};
 use super::order::{self, Needs};
@@ -53,6 +54,16 @@ impl Target {
             ..KernelOptions::default()
         })
     }
+}
+
+/// Who is told of builds.
+pub struct Watch<'a> {
+    /// What happens.
+    pub sink: &'a dyn Sink,
+    /// The results of a package, as soon as it is done.
+    pub on_results: &'a OnResults<'a>,
+    /// What was built.
+    pub on_built: &'a OnBuilt<'a>,
 }
 
 /// A place for trial builds: an empty root that borrows headers and compiler of this machine, or of another system. This machine's own
@@ -137,6 +148,26 @@ impl BuildRoot {
         sink: &dyn Sink,
         on_results: &OnResults<'_>,
     ) -> Result<(), ScanError> {
+        let watch = Watch {
+            sink,
+            on_results,
+            on_built: &|_, _, _| {},
+        };
+        self.run_watched(stage, staged, asked, options, &watch)
+    }
+
+    /// [`BuildRoot::run`], with a look at the files of each build.
+    ///
+    /// # Errors
+    /// As [`BuildRoot::run`].
+    pub fn run_watched(
+        &self,
+        stage: &Stage,
+        staged: &[StagedPackage],
+        asked: &[(usize, Vec<usize>)],
+        options: &BuildOptions,
+        watch: &Watch<'_>,
+    ) -> Result<(), ScanError> {
         let needs: Vec<Needs<'_>> = staged
             .iter()
             .map(|package| Needs {
@@ -152,10 +183,11 @@ impl BuildRoot {
                 stage,
                 staged,
                 tree: &tree,
-                lock: lock_and_recover(&tree, sink)?,
-                tracker: Tracker::new(on_results),
+                lock: lock_and_recover(&tree, watch.sink)?,
+                tracker: Tracker::new(watch.on_results),
+                on_built: watch.on_built,
             };
-            run.run(&batch, options, sink)?;
+            run.run(&batch, options, watch.sink)?;
             drop(run);
             // The next batch may have the same names again.
             for place in [tree.path().to_owned(), tree.source_tree()] {

@@ -59,6 +59,15 @@ impl Stage {
         }
     }
 
+    /// A staging area in `dir` that belongs to no repository.
+    pub fn at(dir: &Path) -> Self {
+        Self {
+            repository: dir.to_owned(),
+            packages: dir.join("staging"),
+            bundles: dir.join("bundles"),
+        }
+    }
+
     /// The working directory of the repository it belongs to.
     pub fn repository_dir(&self) -> &Path {
         &self.repository

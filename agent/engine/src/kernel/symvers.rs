@@ -28,6 +28,11 @@ impl Symbols {
         self.crcs.get(symbol).copied()
     }
 
+    /// All of them with their CRCs, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.crcs.iter().map(|(symbol, crc)| (symbol.as_str(), *crc))
+    }
+
     /// True when there are none, as when the headers have no Module.symvers.
     pub fn is_empty(&self) -> bool {
         self.crcs.is_empty()
