@@ -1,6 +1,7 @@
 //! The agent's cache: look-ups in SQLite, and a sync of ten thousand packages over loopback.
 //!
-//! `cargo bench --bench cache`. It first signs and publishes two made-up repositories, which takes a minute or two.
+//! `cargo bench --bench cache`. It first signs and publishes two made-up repositories, which takes a minute. `cargo bench --bench cache --
+//! 100000` synchronises so many packages instead, looks up devices in that cache, and nothing else.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +21,7 @@ use dkms_index::modalias::Modalias;
 use dkms_index::trust::Expiry;
 use dkms_tests::inputs;
 use dkms_tests::published::{Mirror, Published, now};
-use dkms_tests::synthetic::device_for;
+use dkms_tests::synthetic::{Synthetic, device_for};
 
 const MILLION: usize = 1_000_000;
 
@@ -30,8 +31,10 @@ const SYNC_ROOT: &str = "DKMS_BENCH_SYNC_ROOT";
 fn main() {
     if let Some(root) = std::env::var_os(SYNC_ROOT) {
         sync_alone(Root::at(root));
+    } else if let Some(packages) = std::env::args().find_map(|word| word.parse().ok()) {
+        sync_of(packages);
     } else {
-        sync_of_ten_thousand();
+        sync_of(10_000);
         divan::main();
     }
 }
@@ -79,14 +82,14 @@ impl Machine {
 
 /// Prints the cost of a first sync, of one without a change, and of one after 1 % of the packages changed. Bytes are those
 /// of the files sent, without HTTP's own.
-fn sync_of_ten_thousand() {
+fn sync_of(packages: usize) {
     let published = Published::empty();
-    published.add_many(10_000, 11);
+    published.add_many(packages, 11);
     published.publish(now());
     let mirror = Mirror::of(&published.public());
     let dir = tempfile::tempdir().expect("a temporary directory");
     let machine = Machine::new(dir.path(), &published, &mirror.url());
-    println!("sync of 10000 packages over loopback");
+    println!("sync of {packages} packages over loopback");
     let measure = |what: &str| {
         mirror.asked();
         mirror.sent();
@@ -104,13 +107,35 @@ fn sync_of_ten_thousand() {
     };
     measure("first");
     measure("no change");
-    published.change_many(10_000, 11, 100);
+    published.change_many(packages, 11, 100);
     published.publish(now());
     measure("1 % changed");
     let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
     println!(
         "  the cache has {} KiB",
         length(&machine.paths.index(&machine.repository.name)) >> 10
+    );
+    look_up(&machine.index());
+}
+
+/// Prints how long the cache takes to answer for one device, of as many as have a driver in it and of none.
+fn look_up(index: &Index) {
+    let mut synthetic = Synthetic::new(12);
+    let mut nanos: Vec<u128> = Vec::new();
+    let mut found = 0;
+    for _ in 0..20_000 {
+        let device = device_for(&synthetic.pattern());
+        let begin = Instant::now();
+        found += usize::from(!index.find(&device).expect("a sound cache").is_empty());
+        nanos.push(begin.elapsed().as_nanos());
+    }
+    nanos.sort_unstable();
+    let micros = |part: usize| nanos[nanos.len() * part / 100] as f64 / 1e3;
+    println!(
+        "  one of {} devices, {found} of which a package serves: median {:.1} µs, 99 % within {:.1} µs",
+        nanos.len(),
+        micros(50),
+        micros(99)
     );
 }
 

@@ -30,7 +30,7 @@ use machine::{Machine, versions};
 /// Something that is done to the repository at a path, also where it was begun before.
 type Work = fn(&Path);
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
@@ -44,7 +44,7 @@ fn tempdir() -> TempDir {
     }
 }
 
-fn init(path: &Path) {
+pub(crate) fn init(path: &Path) {
     let quorum = Quorum { threshold: 1, keys: 1 };
     let plan = Plan {
         config: toml::from_str::<Config>("name = \"t\"").unwrap(),
@@ -59,11 +59,11 @@ fn init(path: &Path) {
     }
 }
 
-fn open(path: &Path) -> Repository {
+pub(crate) fn open(path: &Path) -> Repository {
     Repository::open(path).unwrap()
 }
 
-fn stage(path: &Path, name: &str, version: &str) {
+pub(crate) fn stage(path: &Path, name: &str, version: &str) {
     let stage = Stage::of(&open(path));
     let _lock = crate::recovery::lock(stage.repository_dir()).unwrap();
     let bundle = stage
@@ -85,12 +85,12 @@ fn stage(path: &Path, name: &str, version: &str) {
     stage.put(&package).unwrap();
 }
 
-fn publish_all(path: &Path) {
+pub(crate) fn publish_all(path: &Path) {
     publish(&open(path), Extent::All, now()).unwrap();
 }
 
 /// A repository with two published versions of a package, and a third one staged.
-fn base() -> TempDir {
+pub(crate) fn base() -> TempDir {
     let dir = tempdir();
     init(dir.path());
     for version in ["1", "2"] {
@@ -149,7 +149,7 @@ fn staged(path: &Path) -> Vec<(String, String, String)> {
 }
 
 /// The versions that a fresh machine may install, after all signatures, manifests and bundles were checked.
-fn offered(path: &Path) -> Vec<String> {
+pub(crate) fn offered(path: &Path) -> Vec<String> {
     let public = path.join("public");
     let verified = verify(&public, &public.join("metadata/1.root.json"), now()).unwrap();
     assert_eq!(verified.problems, []);

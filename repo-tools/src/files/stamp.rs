@@ -27,8 +27,20 @@ impl Stamp {
     /// # Errors
     /// When the file system does not say it.
     pub fn of(path: &Path) -> Result<Option<Self>, FileError> {
+        Self::if_is(fs::FileType::is_file, path)
+    }
+
+    /// That of a directory, which changes with the names in it; none where there is no such directory.
+    ///
+    /// # Errors
+    /// As [`Stamp::of`].
+    pub fn of_dir(path: &Path) -> Result<Option<Self>, FileError> {
+        Self::if_is(fs::FileType::is_dir, path)
+    }
+
+    fn if_is(kind: fn(&fs::FileType) -> bool, path: &Path) -> Result<Option<Self>, FileError> {
         match fs::symlink_metadata(path) {
-            Ok(meta) if meta.is_file() => Ok(Some(Self(
+            Ok(meta) if kind(&meta.file_type()) => Ok(Some(Self(
                 meta.ino(),
                 meta.len(),
                 (meta.mtime(), meta.mtime_nsec()),
@@ -84,6 +96,11 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert_eq!(stamp(), None);
+        let directory = || Stamp::of_dir(&path).unwrap();
+        let empty = directory();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::create_dir(path.join("y")).unwrap();
+        assert!(empty.is_some() && directory() != empty);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::check::{Problems, Reason};
-use super::known::{Entry, Known};
+use super::known::{Entry, Known, Lines};
 use super::lines::Line;
 use super::segments::{Deltas, Index, Segment};
 use super::{PublishError, Published, bundles, segments};
@@ -71,7 +71,7 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
     let known = Known::of(repository, &index)?;
     let mut remember = Known::new(repository);
     let mut lines = overrides(repository, &mut problems)?;
-    for (name, version) in stage.versions()? {
+    for (name, version) in versions(stage, &known, &mut remember)? {
         let stamp = stage.stamp(&name, &version)?;
         let kept = known.unchanged(&name, &version, stamp.as_ref(), &public);
         if let Some((entry, line)) = kept
@@ -91,7 +91,10 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
         let package = match stage.get(&name, &version) {
             Ok(package) => package,
             // A directory in which a writer is about to put the first documents.
-            Err(StageError::NotStaged { .. }) => continue,
+            Err(StageError::NotStaged { .. }) => {
+                remember.leaves_out(&name);
+                continue;
+            }
             Err(StageError::File(error)) => return Err(error.into()),
             Err(error) => {
                 problems.push(&title, Reason::Staged(error));
@@ -132,6 +135,21 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
     remember.is_of(segment_states(&content));
     content.remember = Some(remember);
     Ok(content)
+}
+
+/// All staged names and versions; the directories that are as they were are not listed again.
+fn versions(stage: &Stage, known: &Lines<'_>, remember: &mut Known) -> Result<Vec<(String, String)>, PublishError> {
+    let mut all = Vec::new();
+    for name in stage.names()? {
+        let stamp = stage.name_stamp(&name)?;
+        let versions = match known.versions(&name, stamp.as_ref()) {
+            Some(versions) => versions,
+            None => stage.versions_of(&name)?,
+        };
+        all.extend(versions.into_iter().map(|version| (name.clone(), version)));
+        remember.directory(name, stamp);
+    }
+    Ok(all)
 }
 
 /// The published index, as far as it is good.
@@ -242,7 +260,7 @@ fn add_index(
     let before = published.and_then(|(p, public, _)| Some((&p.roles.get(INDEX)?.signed, public)));
     for (number, run) in segments::cut(lines, max_bytes)?.into_iter().enumerate() {
         let segment = Segment::of(&lines[run]);
-        let (path, decoded) = (segments::path(number), segment.sha256());
+        let (path, decoded) = (segments::path(number), index.sha256_of(number, segment.decoded()));
         content.read.insert(decoded.clone());
         let same = |t: &&Target| segments::decoded_of(t).is_some_and(|(sha256, _)| sha256 == decoded);
         if let Some((role, _)) = before

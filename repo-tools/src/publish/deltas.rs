@@ -19,8 +19,8 @@ const BASES_MAX: usize = 16;
 /// How many versions of the index role are searched for earlier states.
 const VERSIONS_MAX: u64 = 64;
 
-/// The zstd level of deltas: higher ones cost several times as much and save little.
-const LEVEL: i32 = 3;
+/// The zstd level of deltas: nearly all of a delta is long matches, which all levels find, and higher ones cost several times as much.
+const LEVEL: i32 = 1;
 
 /// An earlier state of a segment.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 //! So the worst that a wrong entry could do is to leave a published state of a package as it is. Whatever does not fit makes a
 //! publication read and check all, as the first one does.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -35,6 +35,8 @@ pub(super) struct Known {
     segments: Vec<String>,
     /// In the order of their lines, which are the first ones of the index.
     packages: Vec<Entry>,
+    /// The directories of names all versions of which are in `packages`.
+    directories: BTreeMap<String, Stamp>,
 }
 
 /// What is known of one package version.
@@ -90,11 +92,27 @@ impl Entry {
 }
 
 /// What is known of the published index: the lines are those of its segments.
+#[derive(Default)]
 pub(super) struct Lines<'a> {
-    packages: HashMap<(String, String), (Entry, &'a [u8])>,
+    /// By name and version.
+    packages: HashMap<String, BTreeMap<String, (Entry, &'a [u8])>>,
+    directories: BTreeMap<String, Stamp>,
 }
 
 impl Lines<'_> {
+    /// The versions of a name whose directory has this stamp, if they are known.
+    pub(super) fn versions(&self, name: &str, directory: Option<&Stamp>) -> Option<Vec<String>> {
+        let is_same = directory.is_some() && self.directories.get(name) == directory;
+        is_same.then(|| {
+            self.packages
+                .get(name)
+                .into_iter()
+                .flat_map(BTreeMap::keys)
+                .cloned()
+                .collect()
+        })
+    }
+
     /// What is known of a package version whose staged documents have this stamp, with its line, if that is still true and its manifest
     /// is in the tree as it was written.
     pub(super) fn unchanged(
@@ -104,7 +122,7 @@ impl Lines<'_> {
         staged: Option<&PackageStamp>,
         public: &Path,
     ) -> Option<(&Entry, &[u8])> {
-        let (entry, line) = self.packages.get(&(name.to_owned(), version.to_owned()))?;
+        let (entry, line) = self.packages.get(name)?.get(version)?;
         let is_same = staged.is_some() && entry.staged.as_ref() == staged;
         (is_same && entry.published.is_some() && entry.published == entry.stamp_in(public)).then_some((entry, line))
     }
@@ -118,20 +136,23 @@ impl Known {
             segment_bytes: repository.config().segment_bytes,
             segments: Vec::new(),
             packages: Vec::new(),
+            directories: BTreeMap::new(),
         }
     }
 
     /// What is known of the packages in `index`; nothing where another index was published since.
     pub(super) fn of<'a>(repository: &Repository, index: &'a Index) -> Result<Lines<'a>, FileError> {
-        let mut packages = HashMap::new();
+        let mut lines = Lines::default();
         if let Some(known) = Self::load(repository)?
             && index.state().is_some_and(|state| known.segments == state)
         {
-            let lines = index.lines();
-            let entries = known.packages.into_iter().zip(lines);
-            packages.extend(entries.map(|(entry, line)| ((entry.name.clone(), entry.version.clone()), (entry, line))));
+            for (entry, line) in known.packages.into_iter().zip(index.lines()) {
+                let versions = lines.packages.entry(entry.name.clone()).or_default();
+                versions.insert(entry.version.clone(), (entry, line));
+            }
+            lines.directories = known.directories;
         }
-        Ok(Lines { packages })
+        Ok(lines)
     }
 
     /// The segments all lines of which were read as a machine does by this revision of the program.
@@ -139,6 +160,16 @@ impl Known {
         Ok(Self::load(repository)?
             .map(|known| known.segments.into_iter().collect())
             .unwrap_or_default())
+    }
+
+    /// Remembers the directory of a name, as it was before its versions were listed. If one of them is not remembered, neither is it.
+    pub(super) fn directory(&mut self, name: String, stamp: Option<Stamp>) {
+        self.directories.extend(stamp.map(|stamp| (name, stamp)));
+    }
+
+    /// Says that a version of this name is not remembered, though its directory is there.
+    pub(super) fn leaves_out(&mut self, name: &str) {
+        self.directories.remove(name);
     }
 
     /// Remembers a package.
@@ -174,6 +205,7 @@ impl Known {
         let begin = fs::metadata(&begin).map_err(FileError::on("read", &begin))?;
         // The lock was written when this run began.
         let begin = (begin.mtime(), begin.mtime_nsec());
+        self.directories.retain(|_, stamp| stamp.is_settled(begin));
         for entry in &mut self.packages {
             entry.staged.take_if(|stamp| !stamp.is_settled(begin));
             if entry.published.is_none() {
@@ -189,3 +221,6 @@ impl Known {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

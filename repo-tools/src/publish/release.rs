@@ -173,13 +173,19 @@ pub(crate) fn next<'a>(
     names
         .map(|role| {
             let before = published.and_then(|p| p.roles.get(role));
-            let mut body = before.map_or_else(empty_targets, |signed| signed.signed.clone());
-            if let Some(targets) = content.roles.get(role) {
-                body.targets = targets.clone();
-            }
-            if role == TARGETS {
-                body.delegations = Some(delegations.clone());
-            }
+            let nothing = empty_targets();
+            let last = before.map_or(&nothing, |signed| &signed.signed);
+            let body = Targets {
+                kind: last.kind.clone(),
+                spec_version: last.spec_version.clone(),
+                version: last.version,
+                expires: last.expires,
+                targets: content.roles.get(role).unwrap_or(&last.targets).clone(),
+                delegations: match role {
+                    TARGETS => Some(delegations.clone()),
+                    _ => last.delegations.clone(),
+                },
+            };
             let delegated = delegations.roles.iter().find(|d| d.name == role).map(|d| &d.keys);
             Next {
                 role,

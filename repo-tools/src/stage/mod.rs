@@ -185,13 +185,28 @@ impl Stage {
     }
 
     /// The names and versions of the directories of packages, sorted. What is in them is not looked at.
-    pub fn versions(&self) -> Result<Vec<(String, String)>, FileError> {
+    fn versions(&self) -> Result<Vec<(String, String)>, FileError> {
         let mut all = Vec::new();
-        for name in subdirectories(&self.packages)? {
-            let versions = subdirectories(&self.packages.join(&name))?;
+        for name in self.names()? {
+            let versions = self.versions_of(&name)?;
             all.extend(versions.into_iter().map(|version| (name.clone(), version)));
         }
         Ok(all)
+    }
+
+    /// The names of the directories of packages, sorted.
+    pub fn names(&self) -> Result<Vec<String>, FileError> {
+        subdirectories(&self.packages)
+    }
+
+    /// The versions of a name, sorted. What is in their directories is not looked at.
+    pub fn versions_of(&self, name: &str) -> Result<Vec<String>, FileError> {
+        subdirectories(&self.packages.join(name))
+    }
+
+    /// What the file system says of the directory of a name: it changes when a version comes or goes.
+    pub fn name_stamp(&self, name: &str) -> Result<Option<Stamp>, FileError> {
+        Stamp::of_dir(&self.packages.join(name))
     }
 
     /// What the file system says of a package's documents; none where they are not there, or are being replaced.
