@@ -84,7 +84,8 @@ fn build(
     named: &Named<'_>,
 ) -> Result<Vec<u8>, rpm::Error> {
     let kernel = &compiled.kernel.release;
-    let path_of = |file: &str| format!("/lib/modules/{kernel}/extra/{}/{file}", source.manifest.name);
+    let dir = format!("/lib/modules/{kernel}/extra/{}", source.manifest.name);
+    let path_of = |file: &str| format!("{dir}/{file}");
     let files: Vec<String> = compiled
         .modules
         .iter()
@@ -118,6 +119,8 @@ fn build(
         builder.provides(Dependency::any(&name));
         builder.supplements(Dependency::any(&name));
     }
+    // Its own, so that it goes with the package.
+    builder.with_dir_entry(FileOptions::dir(&dir))?;
     for module in &compiled.modules {
         let file = FileOptions::new(path_of(&module.file)).permissions(0o644);
         builder.with_file_contents(module.bytes.as_slice(), file)?;
