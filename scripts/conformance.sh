@@ -15,10 +15,12 @@ get='git clone https://github.com/theupdateframework/tuf-conformance'
 [ -f "$suite/tuf_conformance/conftest.py" ] || die "$suite is not the suite" "$get"
 command -v faketime >/dev/null || die 'faketime is missing, by which the suite sets the clock' 'apt-get install faketime'
 
-python=target/tools/conformance
+target=$(realpath "${CARGO_TARGET_DIR:-target}")
+python=$target/tools/conformance
 if [ ! -x "$python/bin/pytest" ]; then
   python3 -m venv "$python"
   "$python/bin/python" -m pip install --quiet "$suite" || die 'the libraries of the suite could not be installed' "see pip's message above"
 fi
-cargo build --locked --quiet --package dkms-tests --example tuf-conformance-client ${CONFORMANCE_CARGO-}
-exec "$python/bin/pytest" "$suite/tuf_conformance" --entrypoint "$PWD/${CARGO_TARGET_DIR:-target}/debug/examples/tuf-conformance-client" "${@:2}"
+cargo build --locked --quiet --workspace --example tuf-conformance-client
+cd "$suite"
+exec "$python/bin/python" -m pytest tuf_conformance --entrypoint "$target/debug/examples/tuf-conformance-client" "${@:2}"
