@@ -293,6 +293,10 @@ pub enum MediaCommand {
         /// Only these repositories (may be repeated)
         #[arg(long, value_name = "NAME")]
         repo: Vec<String>,
+        /// Also what builds for these kernels need (headers, compiler, make) on a machine that has nothing, from the signed archives of apt
+        /// here, or of --root; the machine verifies them by its distribution's keys
+        #[arg(long)]
+        toolchain: bool,
     },
 }
 

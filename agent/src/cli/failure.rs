@@ -21,6 +21,7 @@ use crate::mok::MokError;
 use crate::runtime::Interrupted;
 use crate::state::{Paths, StateError};
 use crate::sync::SyncError;
+use crate::toolchain::ToolchainError;
 use crate::transport::TransportError;
 
 /// Why a run stopped.
@@ -203,6 +204,9 @@ pub enum Failure {
     /// A key could not be enrolled or exported.
     #[error(transparent)]
     Mok(#[from] MokError),
+    /// What builds need cannot be had.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
     /// A medium could not be made.
     #[error(transparent)]
     Medium(#[from] MediumError),
@@ -351,6 +355,7 @@ impl Failure {
             Self::Kernel(error) => error.hint(),
             Self::Sync(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
+            Self::Toolchain(error) => error.hint(),
             Self::Medium(error) => error.hint(),
             Self::Mok(error) => error.hint(),
             Self::Config(error) => error.hint(),

@@ -28,6 +28,7 @@ use crate::state::Paths;
 use crate::state::index::Index;
 use crate::survey::{Machine, Offers, Survey};
 use crate::sync::{Network, Session, SyncError};
+use crate::toolchain::{self, ToolchainError};
 use crate::transport::Transport;
 
 /// A source on the medium.
@@ -59,6 +60,17 @@ struct Made {
     devices: usize,
     kernels: Vec<String>,
     repositories: Vec<Part>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    toolchain: Option<ToolchainPart>,
+}
+
+/// What builds need, on the medium.
+#[derive(Serialize)]
+struct ToolchainPart {
+    /// `NAME VERSION` of each.
+    packages: Vec<String>,
+    /// Their length in bytes.
+    length: u64,
 }
 
 pub(super) fn run(context: &Context, command: &MediaCommand) -> Result<Exit, Failure> {
@@ -66,6 +78,7 @@ pub(super) fn run(context: &Context, command: &MediaCommand) -> Result<Exit, Fai
         this_machine,
         out,
         repo,
+        toolchain,
     } = command;
     let (named, kernels) = (&context.options.devices, &context.options.kernel);
     if named.is_none() && !this_machine {
@@ -106,12 +119,45 @@ pub(super) fn run(context: &Context, command: &MediaCommand) -> Result<Exit, Fai
         }
         Ok(parts)
     })?;
+    let toolchain = toolchain
+        .then(|| carry_toolchain(context, &kernels, &dir))
+        .transpose()?;
     if is_image && !context.options.check {
         medium::make_image(&dir, out)?;
         // The image is there; a directory that stays needs only space.
         let _ = std::fs::remove_dir_all(&dir);
     }
-    Ok(finish(context, out, devices.len(), kernels, parts))
+    let made = Made {
+        out: out.display().to_string(),
+        label: medium::LABEL,
+        devices: devices.len(),
+        kernels,
+        repositories: parts,
+        toolchain,
+    };
+    Ok(finish(context, made))
+}
+
+/// Puts what builds need on the medium.
+fn carry_toolchain(context: &Context, kernels: &[String], dir: &Path) -> Result<ToolchainPart, Failure> {
+    let names = toolchain::for_kernels(context.root(), kernels);
+    if names.is_empty() {
+        return Err(ToolchainError::NoApt.into());
+    }
+    let scratch = tempfile::tempdir().map_err(Failure::Scratch)?;
+    let to = if context.options.check { scratch.path() } else { dir };
+    context.reporter.report(ProgressEvent::ToolchainFetching {
+        packages: names.clone(),
+    });
+    let installation = toolchain::medium::carry(context.root(), context.options.offline, &names, to)?;
+    Ok(ToolchainPart {
+        packages: installation
+            .packages
+            .iter()
+            .map(|one| format!("{} {}", one.name, one.version))
+            .collect(),
+        length: installation.download_bytes,
+    })
 }
 
 /// Where an image is prepared: a run that was interrupted goes on there.
@@ -315,20 +361,13 @@ fn admission(offer: &Offer, facts: Facts<'_>) -> Option<bool> {
     }
 }
 
-fn finish(context: &Context, out: &Path, devices: usize, kernels: Vec<String>, parts: Vec<Part>) -> Exit {
+fn finish(context: &Context, made: Made) -> Exit {
     let exit = Exit::Converged;
     if context.options.json {
-        let body = Made {
-            out: out.display().to_string(),
-            label: medium::LABEL,
-            devices,
-            kernels,
-            repositories: parts,
-        };
-        print_json(&Document::new("media", exit, body));
+        print_json(&Document::new("media", exit, made));
         return exit;
     }
-    for part in &parts {
+    for part in &made.repositories {
         let bytes: u64 = part.packages.iter().map(|one| one.length).sum();
         let until = part
             .expires
@@ -344,10 +383,17 @@ fn finish(context: &Context, out: &Path, devices: usize, kernels: Vec<String>, p
             print_text(format_args!("  {}", one.package));
         }
     }
+    if let Some(part) = &made.toolchain {
+        print_text(format_args!(
+            "toolchain: {} of {} bytes",
+            count(part.packages.len(), "package"),
+            part.length
+        ));
+    }
     let verb = if context.options.check { "would write" } else { "wrote" };
     print_text(format_args!(
         "{verb} {}; on the machine: dkms-fetch --auto --medium DIRECTORY",
-        out.display()
+        made.out
     ));
     exit
 }

@@ -34,11 +34,11 @@ pub(super) fn provide(
     if !is_wanted(context) {
         return Ok(());
     }
-    let apt = apt(context);
+    let apts = apts(context);
     for survey in surveys.iter_mut().filter(|survey| needs_build(survey)) {
         for _ in 0..PASSES {
-            let installed = match planned(context, &apt, survey) {
-                Ok(Some(installation)) => toolchain::install(&apt, &installation, &context.paths.toolchain()),
+            let installed = match planned(context, &apts, survey) {
+                Ok(Some((apt, installation))) => toolchain::install(apt, &installation, &context.paths.toolchain()),
                 Ok(None) => break,
                 Err(error) => Err(error),
             };
@@ -56,7 +56,7 @@ pub(super) fn provide(
 /// Shows what would be installed.
 pub(super) fn preview(context: &Context, survey: &Survey) {
     if is_wanted(context)
-        && let Err(error) = planned(context, &apt(context), survey)
+        && let Err(error) = planned(context, &apts(context), survey)
     {
         warn(context, &error);
     }
@@ -80,25 +80,49 @@ fn apt(context: &Context) -> Apt<'_> {
     Apt::of(context.root(), context.options.offline)
 }
 
+/// The apt of the machine, after one for what a medium has.
+fn apts(context: &Context) -> Vec<Apt<'_>> {
+    let medium = context.options.medium.as_ref();
+    let on_medium = medium.map(|dir| toolchain::medium::of_medium(context.root(), dir));
+    let on_medium = on_medium.transpose().unwrap_or_else(|error| {
+        warn(context, &error);
+        None
+    });
+    on_medium.flatten().into_iter().chain([apt(context)]).collect()
+}
+
 /// What has to be installed for a kernel, which is told; none where nothing is missing, or apt has nothing for it.
-fn planned(context: &Context, apt: &Apt<'_>, survey: &Survey) -> Result<Option<Installation>, ToolchainError> {
+fn planned<'a>(
+    context: &Context,
+    apts: &'a [Apt<'a>],
+    survey: &Survey,
+) -> Result<Option<(&'a Apt<'a>, Installation)>, ToolchainError> {
     let names = toolchain::missing(survey, context.root());
     if names.is_empty() {
         return Ok(None);
     }
     let check = context.options.check;
-    let installation = toolchain::plan(apt, &names, &survey.kernel.release, !check)?;
-    if installation.packages.is_empty() {
-        return Ok(None);
+    let mut last = None;
+    for apt in apts {
+        let installation = match toolchain::plan(apt, &names, &survey.kernel.release, !check || apt.is_private()) {
+            Ok(installation) if installation.packages.is_empty() => return Ok(None),
+            Ok(installation) => installation,
+            Err(error) => {
+                // The medium is of no use; the machine's own apt may be.
+                last.replace(error).iter().for_each(|error| warn(context, error));
+                continue;
+            }
+        };
+        let packages = installation.packages.iter();
+        context.reporter.report(ProgressEvent::Toolchain {
+            check,
+            packages: packages.map(|one| format!("{} {}", one.name, one.version)).collect(),
+            download_bytes: installation.download_bytes,
+            disk_bytes: installation.disk_bytes,
+        });
+        return Ok(Some((apt, installation)));
     }
-    let packages = installation.packages.iter();
-    context.reporter.report(ProgressEvent::Toolchain {
-        check,
-        packages: packages.map(|one| format!("{} {}", one.name, one.version)).collect(),
-        download_bytes: installation.download_bytes,
-        disk_bytes: installation.disk_bytes,
-    });
-    Ok(Some(installation))
+    last.map_or(Ok(None), Err)
 }
 
 fn warn(context: &Context, error: &ToolchainError) {

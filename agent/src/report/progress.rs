@@ -63,6 +63,11 @@ pub enum ProgressEvent {
         /// What they take on the disk, in bytes.
         disk_bytes: u64,
     },
+    /// What builds need is downloaded for a medium.
+    ToolchainFetching {
+        /// The packages that were asked for; others come with them.
+        packages: Vec<String>,
+    },
     /// Packages that were installed for builds are removed again.
     ToolchainRemoved {
         /// Their names.
@@ -199,6 +204,10 @@ impl Reporter {
                     disk_bytes.div_ceil(1024)
                 );
                 self.line(Style::new(), what, &text);
+            }
+            ProgressEvent::ToolchainFetching { packages } => {
+                let text = format!("by apt, for the medium: {} and what they need", packages.join(", "));
+                self.line(Style::new(), "fetching", &text);
             }
             ProgressEvent::ToolchainRemoved { packages } => {
                 self.line(

@@ -1,10 +1,12 @@
 //! apt, asked first what it would do, and then told to do just that.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
 use dkms_engine::command::Confined;
 use dkms_engine::root::Root;
+use tempfile::TempDir;
 
 use super::ToolchainError;
 
@@ -15,10 +17,27 @@ const NETWORK_LIMIT: Duration = Duration::from_secs(1800);
 /// How long it may take for what needs no network.
 const LOCAL_LIMIT: Duration = Duration::from_secs(120);
 
+/// Installs what is named, and touches nothing else.
+const INSTALL: [&str; 8] = [
+    "install",
+    "-y",
+    "-q",
+    "--no-install-recommends",
+    "--no-remove",
+    "--no-upgrade",
+    "-o",
+    "DPkg::Lock::Timeout=120",
+];
+
 /// apt on a machine or an image.
+#[derive(Debug)]
 pub struct Apt<'a> {
     root: &'a Root,
     offline: bool,
+    /// Further options of configuration, `NAME=VALUE`.
+    options: Vec<String>,
+    /// What these options name, as long as this lives.
+    _scratch: Option<TempDir>,
 }
 
 /// A package that apt would install.
@@ -74,7 +93,29 @@ impl Simulation {
 impl<'a> Apt<'a> {
     /// The apt of `root`. One that works offline uses no network.
     pub fn of(root: &'a Root, offline: bool) -> Self {
-        Self { root, offline }
+        Self {
+            root,
+            offline,
+            options: Vec::new(),
+            _scratch: None,
+        }
+    }
+
+    /// The same, with these options of configuration.
+    pub(super) fn with_options(mut self, options: impl IntoIterator<Item = String>) -> Self {
+        self.options.extend(options);
+        self
+    }
+
+    /// The same, which keeps a directory that its options name.
+    pub(super) fn holding(mut self, scratch: TempDir) -> Self {
+        self._scratch = Some(scratch);
+        self
+    }
+
+    /// Whether its lists are its own, and not those of the machine.
+    pub fn is_private(&self) -> bool {
+        !self.options.is_empty()
     }
 
     /// Whether it is there: an image is served by this machine's.
@@ -96,6 +137,9 @@ impl<'a> Apt<'a> {
                 "-o".to_owned(),
                 format!("DPkg::Options::=--root={dir}"),
             ]);
+        }
+        for option in &self.options {
+            command = command.args(["-o", option]);
         }
         command
     }
@@ -215,32 +259,66 @@ impl<'a> Apt<'a> {
     pub fn install(&self, installation: &Installation) -> Result<(), ToolchainError> {
         let exact = installation.exact();
         let shown = format!("apt-get install {}", exact.join(" "));
-        let words = [
-            "install",
-            "-y",
-            "-q",
-            "--no-install-recommends",
-            "--no-remove",
-            "--no-upgrade",
-            "-o",
-            "DPkg::Lock::Timeout=120",
-        ];
         if !self.offline {
-            let download = self
-                .command("apt-get")
-                .args(words)
-                .arg("--download-only")
-                .arg("--")
-                .args(&exact);
-            self.run(&download.time_limit(NETWORK_LIMIT), &shown)?;
+            self.download(installation)?;
         }
         // All is there now; dpkg is not ended in the middle of its work.
-        let mut install = self.command("apt-get").args(words);
+        let mut install = self.command("apt-get").args(INSTALL);
         if self.offline {
             install = install.arg("--no-download");
         }
         let install = install.arg("--").args(&exact);
         self.run(&install.uninterruptible(), &shown).map(drop)
+    }
+
+    /// Downloads just that.
+    ///
+    /// # Errors
+    /// When apt cannot.
+    pub(super) fn download(&self, installation: &Installation) -> Result<(), ToolchainError> {
+        let exact = installation.exact();
+        let shown = format!("apt-get install --download-only {}", exact.join(" "));
+        let download = self
+            .command("apt-get")
+            .args(INSTALL)
+            .arg("--download-only")
+            .arg("--")
+            .args(&exact);
+        self.run(&download.time_limit(NETWORK_LIMIT), &shown).map(drop)
+    }
+
+    /// Where the archives of these packages are, and the names of the files that apt makes of them. To be asked before they are downloaded.
+    ///
+    /// # Errors
+    /// When apt does not answer.
+    pub(super) fn uris(&self, installation: &Installation) -> Result<BTreeMap<String, String>, ToolchainError> {
+        let command = self
+            .question("apt-get")
+            .args(INSTALL)
+            .arg("--print-uris")
+            .arg("--")
+            .args(installation.exact());
+        let said = self.run(&command.time_limit(LOCAL_LIMIT), "apt-get install --print-uris")?;
+        // 'URI' FILE SIZE HASH
+        let uri = |line: &str| {
+            let (uri, rest) = line.strip_prefix('\'')?.split_once("' ")?;
+            Some((uri.to_owned(), rest.split(' ').next()?.to_owned()))
+        };
+        Ok(said.lines().filter_map(uri).collect())
+    }
+
+    /// The lists of packages that it has: `FILE|KEY|ARCHIVE|SUITE|COMPONENT` each.
+    ///
+    /// # Errors
+    /// When apt does not answer.
+    pub(super) fn targets(&self) -> Result<String, ToolchainError> {
+        let command = self.question("apt-get").args([
+            "indextargets",
+            "--format",
+            "$(FILENAME)|$(METAKEY)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
+            "Identifier: Packages",
+        ]);
+        self.run(&command.time_limit(LOCAL_LIMIT), "apt-get indextargets")
     }
 
     /// The packages by whose upgrades the headers of later kernels come: `linux-headers-amd64` where `linux-image-amd64` brought this kernel,

@@ -5,6 +5,7 @@
 //! begins, so that a later run can take it away also after a power cut.
 
 mod apt;
+pub mod medium;
 
 use std::fs;
 use std::io;
@@ -60,6 +61,12 @@ pub enum ToolchainError {
         /// What else would be removed or installed.
         by: Vec<String>,
     },
+    /// A package of an archive whose list nobody signed.
+    #[error("{uri} is of an archive without a signed list (InRelease): another machine could not verify it")]
+    NotSigned {
+        /// Where it is.
+        uri: String,
+    },
     /// The package manager failed.
     #[error("{command} failed: {message}")]
     Failed {
@@ -90,6 +97,7 @@ impl ToolchainError {
             Self::WouldRemove { wanted, .. } | Self::WouldUpgrade { wanted, .. } => {
                 format!("look at it: apt-get install -s {}", wanted.join(" "))
             }
+            Self::NotSigned { .. } => "leave out --toolchain, or take that archive out of apt's sources".to_owned(),
             Self::Needed { .. } => "toolchain_keep = true in config.toml keeps them without trying".to_owned(),
             Self::Failed { command, .. } => format!("by hand: {command}"),
             Self::Note { path, source } => return files::hint(path, source),
@@ -126,6 +134,23 @@ pub fn missing(survey: &Survey, root: &Root) -> Vec<String> {
         Err(_) => {}
     }
     packages
+}
+
+/// The packages that builds for these kernels need on a machine that has nothing, by the names that apt has for them.
+pub fn for_kernels(root: &Root, releases: &[String]) -> Vec<String> {
+    let distribution = Distribution::of(root);
+    let headers = |release: &String| {
+        let command = distribution.headers_command(release);
+        command.strip_prefix(APT_INSTALL).map(str::to_owned)
+    };
+    let mut names: Vec<String> = releases.iter().filter_map(headers).collect();
+    if !names.is_empty() {
+        names.extend(releases.iter().map(|release| kernel_compiler(root, release)));
+        names.push("make".to_owned());
+    }
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The package of the compiler that a kernel was built with, by the configuration that came with the kernel.

@@ -6,7 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dkms_tests::story::Story;
+use dkms_tests::apt::AptArchive;
+use dkms_tests::story::{Run, Story, program};
 
 /// A machine without headers, with an apt of its own whose lists are empty.
 struct Bare {
@@ -240,4 +241,122 @@ fn headers_of_later_kernels_come_with_these() {
     let installed = bare.installed();
     assert!(installed.contains(&"linux-headers-generic".to_owned()), "{installed:?}");
     assert!(!installed.contains(&"linux-headers-other".to_owned()), "{installed:?}");
+}
+
+/// The archive of a distribution, with the headers of a kernel, and a key that machines know.
+fn signed_archive(bare: &Bare) -> AptArchive {
+    let archive = AptArchive::new();
+    let put = |name: &str, control: &str, fill: &dyn Fn(&Path)| {
+        let tree = tempfile::tempdir().expect("a directory");
+        fill(tree.path());
+        let fields = format!("Package: {name}\nVersion: 6.1-1\nArchitecture: all\nInstalled-Size: 2000\n{control}");
+        archive.put_made(tree.path(), &fields);
+    };
+    for name in ["tiny-kbuild", "gcc", "make"] {
+        put(name, "", &|_| {});
+    }
+    put(&bare.headers_package(), "Depends: tiny-kbuild\n", &|tree| {
+        let modules = tree.join("lib/modules").join(&bare.story.kernel);
+        fs::create_dir_all(&modules).expect("a directory");
+        symlink(&bare.headers, modules.join("build")).expect("a link");
+    });
+    archive.index(&[]);
+    archive
+}
+
+/// Makes a medium on a machine with a network that has this archive.
+fn medium_of(bare: &Bare, archive: &AptArchive) -> (tempfile::TempDir, Run) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let maker = dir.path().join("maker");
+    for part in ["etc/apt/trusted.gpg.d", "var/lib/dpkg", "var/lib/apt/lists/partial"] {
+        fs::create_dir_all(maker.join(part)).expect("a directory");
+    }
+    run(Command::new("cp")
+        .arg("-a")
+        .arg(bare.story.path("etc/dkms-fetch"))
+        .arg(maker.join("etc")));
+    fs::write(maker.join("var/lib/dpkg/status"), "").expect("a file");
+    fs::write(maker.join("etc/os-release"), "ID=debian\n").expect("a file");
+    let source = format!("deb file:{} stable main\n", archive.dir().display());
+    fs::write(maker.join("etc/apt/sources.list"), source).expect("a file");
+    fs::copy(
+        archive.path("keyring.gpg"),
+        maker.join("etc/apt/trusted.gpg.d/archive.gpg"),
+    )
+    .expect("copied");
+    let devices = bare.story.device_list().display().to_string();
+    let (root, out) = (
+        maker.display().to_string(),
+        dir.path().join("medium").display().to_string(),
+    );
+    let words = [
+        "--root",
+        &root,
+        "--devices",
+        &devices,
+        "--kernel",
+        &bare.story.kernel,
+        "media",
+        "make",
+        "--toolchain",
+        "--out",
+        &out,
+    ];
+    let made = Run::of(&mut program(&words.map(str::to_owned)));
+    (dir, made)
+}
+
+/// A machine without a network and without headers, with a medium: the packages are verified by the keys of its distribution.
+#[test]
+fn a_medium_brings_what_builds_need() {
+    let bare = Bare::new();
+    fs::remove_file(bare.story.path("etc/apt/sources.list")).expect("removed");
+    let archive = signed_archive(&bare);
+    let (dir, made) = medium_of(&bare, &archive);
+    made.assert(0, &["toolchain: 4 packages of "]);
+    let medium = dir.path().join("medium");
+    let text = medium.display().to_string();
+    bare.story.use_mirror("http://127.0.0.1:9/");
+    let auto = || bare.story.auto(&["--medium", &text, "--install-toolchain"]);
+
+    // A machine that does not know the key takes nothing.
+    let unknown = auto();
+    unknown.assert(5, &["apt-get update failed"]);
+    assert_eq!(bare.installed(), [""; 0]);
+
+    fs::create_dir_all(bare.story.path("etc/apt/trusted.gpg.d")).expect("a directory");
+    fs::copy(
+        archive.path("keyring.gpg"),
+        bare.story.path("etc/apt/trusted.gpg.d/archive.gpg"),
+    )
+    .expect("copied");
+    // Neither does one whose medium was changed.
+    let deb = medium.join(format!(".toolchain/0/pool/main/{}.deb", bare.headers_package()));
+    let good = fs::read(&deb).expect("a package");
+    let mut bad = good.clone();
+    let last = bad.len() - 200;
+    bad[last] ^= 1;
+    fs::write(&deb, &bad).expect("written");
+    auto().assert(5, &[]);
+    assert_eq!(bare.installed(), [""; 0]);
+    fs::write(&deb, &good).expect("written");
+
+    let run = auto();
+    run.assert(
+        0,
+        &["installing by apt, for builds: tiny-kbuild 6.1-1", "installed edu 1.0"],
+    );
+    assert!(bare.story.module("edu").is_file());
+    assert!(bare.installed().contains(&bare.headers_package()));
+}
+
+/// What nobody signed is not put on a medium: another machine could not verify it.
+#[test]
+fn an_archive_that_nobody_signed_is_refused() {
+    let bare = Bare::new();
+    let archive = signed_archive(&bare);
+    fs::remove_file(archive.path("dists/stable/InRelease")).expect("removed");
+    let (dir, made) = medium_of(&bare, &archive);
+    assert_ne!(made.code, 0);
+    assert!(!dir.path().join("medium/.toolchain").exists());
 }
