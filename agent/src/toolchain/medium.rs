@@ -217,13 +217,15 @@ pub fn of_medium<'a>(root: &'a Root, medium: &Path) -> Result<Option<Apt<'a>>, T
         format!("Dir::Etc::sourcelist={}/sources.list", scratch.path().display()),
         "Dir::Etc::sourceparts=/dev/null".to_owned(),
         format!("Dir::State::lists={}/lists", scratch.path().display()),
-        // The medium has the lists as the signed file names them last.
+        // The medium has the lists as they are read, whatever the machine's apt keeps.
+        "Acquire::GzipIndexes=false".to_owned(),
         "Acquire::IndexTargets::deb::Packages::CompressionTypes=uncompressed".to_owned(),
     ];
     Ok(Some(Apt::of(root, false).with_options(options).holding(scratch)))
 }
 
-/// Lines for apt. A medium is older than the days for which lists of some suites are good; who signed them is checked all the same.
+/// Lines for apt, which verifies a copy of each file (`copy:`): a stick may show another content when it is read again. A medium is older
+/// than the days for which lists of some suites are good; who signed them is checked all the same.
 fn sources_list(text: &str, dir: &Path, keyrings: &[&str]) -> String {
     let signed_by = match keyrings {
         [] => String::new(),
@@ -236,7 +238,7 @@ fn sources_list(text: &str, dir: &Path, keyrings: &[&str]) -> String {
         let is_plain = is_plain(suite) && is_plain(component);
         is_plain.then(|| {
             format!(
-                "deb [target=Packages check-valid-until=no{signed_by}] file:{} {suite} {component}\n",
+                "deb [target=Packages check-valid-until=no{signed_by}] copy:{} {suite} {component}\n",
                 archive.path()
             )
         })
@@ -253,13 +255,13 @@ mod tests {
         let text = "0 bookworm main\n1 bookworm-security main\n0 ../x main\n0 a b c\nx bookworm main\n0 stable main]\n";
         assert_eq!(
             sources_list(text, Path::new("/media/my stick/.toolchain"), &[]),
-            "deb [target=Packages check-valid-until=no] file:/media/my%20stick/.toolchain/0/ bookworm main\n\
-             deb [target=Packages check-valid-until=no] file:/media/my%20stick/.toolchain/1/ bookworm-security main\n"
+            "deb [target=Packages check-valid-until=no] copy:/media/my%20stick/.toolchain/0/ bookworm main\n\
+             deb [target=Packages check-valid-until=no] copy:/media/my%20stick/.toolchain/1/ bookworm-security main\n"
         );
         let with_key = sources_list("0 stable main\n", Path::new("/m"), &["/a.gpg", "/b.gpg"]);
         assert_eq!(
             with_key,
-            "deb [target=Packages check-valid-until=no signed-by=/a.gpg,/b.gpg] file:/m/0/ stable main\n"
+            "deb [target=Packages check-valid-until=no signed-by=/a.gpg,/b.gpg] copy:/m/0/ stable main\n"
         );
     }
 

@@ -6,6 +6,7 @@
 
 mod apt;
 pub mod medium;
+mod simulation;
 
 use std::fs;
 use std::io;
@@ -20,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::files;
 use crate::survey::Survey;
 
-pub use apt::{Apt, Candidate, Installation};
+pub use apt::{Apt, Installation};
+pub use simulation::Candidate;
 
 /// What the package manager's command begins with where it is apt.
 const APT_INSTALL: &str = "apt-get install ";

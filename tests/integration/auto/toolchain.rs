@@ -337,7 +337,7 @@ fn a_medium_brings_what_builds_need() {
     let last = bad.len() - 200;
     bad[last] ^= 1;
     fs::write(&deb, &bad).expect("written");
-    auto().assert(5, &[]);
+    auto().assert(5, &["mismatch"]);
     assert_eq!(bare.installed(), [""; 0]);
     fs::write(&deb, &good).expect("written");
 
