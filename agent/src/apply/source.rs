@@ -171,6 +171,16 @@ fn remove_other_source(
             }
         })?;
     }
+    // What is left of a source whose removal was cut off: without its dkms.conf it could not be replaced.
+    if is_there && !tree.is_added(package) && fs::symlink_metadata(there.join("dkms.conf")).is_err() {
+        remove_tree(&there).map_err(|error| Failure {
+            hint: files::hint(&there, &error),
+            ..Failure::of(
+                Cause::Machine,
+                format!("{} cannot be removed: {error}", there.display()),
+            )
+        })?;
+    }
     Ok(())
 }
 

@@ -152,3 +152,28 @@ fn a_rollback_that_is_killed_is_gone_on_with() {
         story.run(&["install", "edu/2.0"]).assert(0, &[]);
     }
 }
+
+/// A run was killed while it removed the source of a package: what is left of it is in nobody's way.
+#[test]
+fn a_source_that_was_half_removed_is_replaced() {
+    let story = Story::new();
+    story.add("edu", "1.0", 0x11e8, Source::Good);
+    story.publish();
+    let left = story.path("usr/src/edu-1.0");
+    let leave = |is_ours: bool| {
+        fs::create_dir_all(&left).expect("a directory");
+        fs::write(left.join("edu.c"), "").expect("a file");
+        if is_ours {
+            let noted = records(&story).note_source("edu-1.0", &"0".repeat(64), story.repo.now);
+            noted.expect("records");
+        }
+    };
+    // Somebody else's directory stays.
+    leave(false);
+    let refused = story.run(&["install", "edu/1.0"]);
+    assert_ne!(refused.code, 0);
+    assert!(left.join("edu.c").exists());
+    leave(true);
+    story.run(&["install", "edu/1.0"]).assert(0, &["installed edu 1.0"]);
+    assert_eq!(version(&story), Some("1.0"));
+}
