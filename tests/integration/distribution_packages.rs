@@ -7,18 +7,9 @@ use std::process::Command;
 use dkms_engine::hooks::FILES;
 use dkms_index::document::manifest::Manifest;
 use dkms_tests::dkms::{Machine, Program};
-use dkms_tests::process::run;
+use dkms_tests::process::{packager, run};
 use dkms_tests::repo::TestRepo;
 use dkms_tests::{inputs, sources};
-
-fn dkms_repo(words: &[&str]) -> Command {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin("dkms-repo"));
-    command
-        .args(words)
-        .env_remove("SOURCE_DATE_EPOCH")
-        .env_remove("MAINTAINER");
-    command
-}
 
 /// A source with device tables of several buses, and all that is unusual in a package.
 fn source(dir: &Path) -> PathBuf {
@@ -60,7 +51,7 @@ fn debian_tools_read_the_package() {
     let source = source(dir.path());
     let out = dir.path().join("out");
     let make = |out: &Path, epoch: Option<&str>| {
-        let mut command = dkms_repo(&["mkdeb", source.to_str().expect("UTF-8"), "--out"]);
+        let mut command = packager(&["mkdeb", source.to_str().expect("UTF-8"), "--out"]);
         command.arg(out).args(["--maintainer", "A B <a@example.org>"]);
         if let Some(epoch) = epoch {
             command.env("SOURCE_DATE_EPOCH", epoch);
@@ -144,7 +135,7 @@ print(" ".join(sorted({module for alias, module in ours if fnmatch.fnmatchcase(d
 fn a_device_finds_its_package_as_ubuntu_drivers_looks_for_it() {
     let dir = sources::open_tempdir();
     let source = source(dir.path());
-    run(dkms_repo(&["mkdeb", source.to_str().expect("UTF-8"), "--out"]).arg(dir.path()));
+    run(packager(&["mkdeb", source.to_str().expect("UTF-8"), "--out"]).arg(dir.path()));
     let deb = dir.path().join("odd-driver-dkms_1.0.rc1-1_all.deb");
     let field = run(Command::new("dpkg-deb").arg("--field").arg(&deb).arg("Modaliases"));
     let found = |device: &str| {
@@ -162,7 +153,7 @@ fn a_device_finds_its_package_as_ubuntu_drivers_looks_for_it() {
 fn rpm_reads_and_verifies_the_package() {
     let dir = sources::open_tempdir();
     let source = source(dir.path());
-    let make = || run(dkms_repo(&["mkrpm", source.to_str().expect("UTF-8"), "--out"]).arg(dir.path()));
+    let make = || run(packager(&["mkrpm", source.to_str().expect("UTF-8"), "--out"]).arg(dir.path()));
     let printed = make();
     let file = dir.path().join("Odd_Driver-dkms-1.0_rc1-1.noarch.rpm");
     assert_eq!(printed.trim_end(), file.display().to_string());
@@ -237,7 +228,7 @@ fn both_dkms_build_the_package() {
     let dir = sources::open_tempdir();
     for revision in ["1", "2"] {
         let words = ["mkdeb", edu.to_str().expect("UTF-8"), "--revision", revision, "--out"];
-        run(dkms_repo(&words).arg(dir.path()));
+        run(packager(&words).arg(dir.path()));
     }
     let deb = |revision: &str| dir.path().join(format!("qemu-edu-dkms_1.0-{revision}_all.deb"));
     for program in [Program::Debian, Program::Ours] {
@@ -271,7 +262,7 @@ fn both_dkms_build_the_package() {
 fn the_scripts_of_the_rpm_build_upgrade_and_remove() {
     let dir = sources::open_tempdir();
     let edu = sources::own("edu");
-    run(dkms_repo(&["mkrpm", edu.to_str().expect("UTF-8"), "--out"]).arg(dir.path()));
+    run(packager(&["mkrpm", edu.to_str().expect("UTF-8"), "--out"]).arg(dir.path()));
     let file = dir.path().join("qemu-edu-dkms-1.0-1.noarch.rpm");
     let script = |tag: &str| {
         let database = dir.path().join("database");
@@ -345,13 +336,13 @@ fn versions_of_the_repository_become_packages() {
             "PACKAGE_NAME={name}\nPACKAGE_VERSION={version}\nBUILT_MODULE_NAME={name}\nDEST_MODULE_LOCATION=/updates\n{more}"
         );
         fs::write(dir.join("dkms.conf"), conf).expect("written");
-        run(dkms_repo(&["add", "-C"]).arg(&path).arg(&dir));
+        run(packager(&["add", "-C"]).arg(&path).arg(&dir));
     };
     source("low", "1.9", "");
     source("low", "1.10", "");
     source("high", "1", "BUILD_DEPENDS=low\n");
     let out = repo.scratch().join("out");
-    let json = run(dkms_repo(&["mkdeb", "--json", "low", "high@1", "-C"])
+    let json = run(packager(&["mkdeb", "--json", "low", "high@1", "-C"])
         .arg(&path)
         .arg("--out")
         .arg(&out));
@@ -365,7 +356,7 @@ fn versions_of_the_repository_become_packages() {
     assert_eq!(depends, "dkms (>= 2.1.0.0), low-dkms\n");
 
     let fails = |words: &[&str], code: i32, expected: &str| {
-        let output = dkms_repo(words).arg("-C").arg(&path).output().expect("it runs");
+        let output = packager(words).arg("-C").arg(&path).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains(expected) && said.contains("hint: "), "{said}");
@@ -378,7 +369,7 @@ fn versions_of_the_repository_become_packages() {
         "the maintainer \"nobody\" has no address",
     );
     fails(&["mkrpm", "./nothing"], 1, "cannot read \"./nothing\"");
-    let output = dkms_repo(&["mkdeb", "low", "--revision", "1-2"])
+    let output = packager(&["mkdeb", "low", "--revision", "1-2"])
         .output()
         .expect("it runs");
     assert_eq!(output.status.code(), Some(2));

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dkms_tests::process::{fails, run, succeeds};
+use dkms_tests::process::{fails, packager, run, succeeds};
 use dkms_tests::{inputs, sources};
 
 const DEVICE: &str = "pci:v00001234d000011E8sv*sd*bc*sc*i*";
@@ -13,21 +13,12 @@ const DEVICE: &str = "pci:v00001234d000011E8sv*sd*bc*sc*i*";
 /// `dkms-repo COMMAND … WORDS…`, for the first kernel.
 fn made_for_kernel(words: &[&str]) -> Command {
     let [kernel, _] = inputs::kernels();
-    let mut command = dkms_repo(&words[..1]);
+    let mut command = packager(&words[..1]);
     command
         .arg("--root")
         .arg(inputs::kernel_root(&kernel))
         .args(["--kernel", &kernel])
         .args(&words[1..]);
-    command
-}
-
-fn dkms_repo(words: &[&str]) -> Command {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin("dkms-repo"));
-    command
-        .args(words)
-        .env_remove("SOURCE_DATE_EPOCH")
-        .env_remove("MAINTAINER");
     command
 }
 
@@ -280,10 +271,10 @@ fn a_package_that_does_not_build_is_an_error() {
         );
         assert!(!out.exists(), "{said}");
     }
-    let mut command = dkms_repo(&["mkkmp", &edu(), "--kernel", "9.9.9-1-none", "--out"]);
+    let mut command = packager(&["mkkmp", &edu(), "--kernel", "9.9.9-1-none", "--out"]);
     fails(command.arg(&out), 1, &["9.9.9-1-none", "hint: "]);
-    let mut command = dkms_repo(&["mkkmp", "qemu-edu", "-C"]);
+    let mut command = packager(&["mkkmp", "qemu-edu", "-C"]);
     fails(command.arg(dir.path()), 1, &["hint: "]);
-    let mut command = dkms_repo(&["mkdriverdisk", &edu(), "--out", "x.iso", "--description", "two\nlines"]);
+    let mut command = packager(&["mkdriverdisk", &edu(), "--out", "x.iso", "--description", "two\nlines"]);
     fails(&mut command, 2, &["a description is one line of text"]);
 }

@@ -4,15 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dkms_tests::process::run;
+use dkms_tests::process::{packager, run};
 use dkms_tests::repo::TestRepo;
 use dkms_tests::sources;
-
-fn program(name: &str) -> Command {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin(name));
-    command.env_remove("SOURCE_DATE_EPOCH").env_remove("MAINTAINER");
-    command
-}
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
@@ -21,7 +15,7 @@ fn text(path: &Path) -> &str {
 /// Makes the packages of a repository, which machines reach in its own directory.
 fn packages(repo: &TestRepo, out: &Path, more: &[&str]) -> Vec<PathBuf> {
     let url = format!("file://{}", repo.repository.public_dir().display());
-    let mut command = program("dkms-repo");
+    let mut command = packager(&[]);
     command
         .arg("-C")
         .arg(repo.repository.path())
@@ -52,7 +46,12 @@ fn a_machine_with_the_package_needs_nothing_else() {
         .args(["--install", "--nodeps"])
         .arg(rpm));
     for root in [&debian, &fedora] {
-        let agent = |words: &[&str]| run(program("dkms-fetch").arg("--root").arg(root).args(words));
+        let agent = |words: &[&str]| {
+            run(Command::new(assert_cmd::cargo::cargo_bin("dkms-fetch"))
+                .arg("--root")
+                .arg(root)
+                .args(words))
+        };
         let listed: serde_json::Value = serde_json::from_str(&agent(&["repo", "list", "--json"])).expect("JSON");
         let one = &listed["repositories"][0];
         assert_eq!(one["name"], *name, "{listed}");
@@ -83,7 +82,7 @@ fn the_same_repository_gives_the_same_bytes_and_a_new_root_another_version() {
     assert_eq!(first.len(), 1, "only the one that was asked for");
     let bytes = |made: &[PathBuf]| fs::read(&made[0]).expect("readable");
     assert_eq!(bytes(&first), bytes(&second));
-    run(program("dkms-repo")
+    run(packager(&[])
         .arg("-C")
         .arg(repo.repository.path())
         .args(["rotate", "timestamp"]));
@@ -100,7 +99,7 @@ fn a_damaged_root_makes_no_package() {
         .replace("\"version\":1", "\"version\":2");
     fs::write(&root, damaged).expect("written");
     let dir = sources::open_tempdir();
-    let output = program("dkms-repo")
+    let output = packager(&[])
         .arg("-C")
         .arg(repo.repository.path())
         .args(["release-package", "https://drivers.example.org", "--out"])

@@ -12,6 +12,16 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
+/// `dkms-repo` as it makes packages of distributions, without what the environment says of their time and their maintainer.
+pub fn packager(words: &[&str]) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("dkms-repo"));
+    command
+        .args(words)
+        .env_remove("SOURCE_DATE_EPOCH")
+        .env_remove("MAINTAINER");
+    command
+}
+
 /// Runs a program that is to succeed.
 ///
 /// # Panics

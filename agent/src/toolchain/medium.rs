@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use dkms_engine::root::Root;
+use dkms_engine::sandbox::take::remove_tree;
 use tempfile::TempDir;
 use url::Url;
 
@@ -163,13 +164,6 @@ fn write(
     fs::write(new.join(SOURCES), sources).map_err(failed)?;
     remove_tree(&place).map_err(failed)?;
     fs::rename(&new, &place).map_err(|source| note(&place, source))
-}
-
-fn remove_tree(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), ToolchainError> {

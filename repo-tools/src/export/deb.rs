@@ -38,12 +38,8 @@ pub(super) fn make(source: &Source<'_>, settings: &Settings) -> Result<Made, Exp
     let package = names::debian(&source.manifest.name);
     let version = names::debian_version(&source.manifest.version, &settings.revision);
     let needs = source.needs(names::debian);
-    let bytes = build(source, settings, &package, &version, &needs).map_err(|error| ExportError::Archive {
-        format: ".deb",
-        name: source.manifest.name.clone(),
-        version: source.manifest.version.clone(),
-        source: error.into(),
-    })?;
+    let bytes =
+        build(source, settings, &package, &version, &needs).map_err(|error| source.not_written(".deb", error))?;
     Ok(Made {
         file_name: format!("{package}_{version}_all.deb"),
         notes: needs.notes(),

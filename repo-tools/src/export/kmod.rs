@@ -60,12 +60,8 @@ pub(super) fn make(
         summary: source.summary_of_modules(),
         description: source.description_of_modules(compiled),
     };
-    let bytes = build(source, compiled, kernels, settings, &named).map_err(|error| ExportError::Archive {
-        format: ".rpm",
-        name: source.manifest.name.clone(),
-        version: source.manifest.version.clone(),
-        source: error.into(),
-    })?;
+    let bytes =
+        build(source, compiled, kernels, settings, &named).map_err(|error| source.not_written(".rpm", error))?;
     let version = format!("{version}-{release}");
     Ok(Made {
         file_name: format!("{package}-{version}.{arch}.rpm"),

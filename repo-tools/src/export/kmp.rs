@@ -84,12 +84,7 @@ pub(super) fn make(
     let (package, version) = (kmp.package(), kmp.version());
     let bytes = kmp
         .build(source, compiled, settings)
-        .map_err(|error| ExportError::Archive {
-            format: ".rpm",
-            name: source.manifest.name.clone(),
-            version: source.manifest.version.clone(),
-            source: error.into(),
-        })?;
+        .map_err(|error| source.not_written(".rpm", error))?;
     let version = format!("{version}-{}", settings.revision);
     let arch = names::rpm_arch(&compiled.kernel.arch);
     let mut notes = Vec::new();

@@ -78,12 +78,8 @@ pub(super) fn make(source: &Source<'_>, settings: &Settings) -> Result<Made, Exp
     let package = names::rpm(&source.manifest.name);
     let version = names::rpm_version(&source.manifest.version);
     let needs = source.needs(names::rpm);
-    let bytes = build(source, settings, &package, &version, &needs).map_err(|error| ExportError::Archive {
-        format: ".rpm",
-        name: source.manifest.name.clone(),
-        version: source.manifest.version.clone(),
-        source: error.into(),
-    })?;
+    let bytes =
+        build(source, settings, &package, &version, &needs).map_err(|error| source.not_written(".rpm", error))?;
     let version = format!("{version}-{}", settings.revision);
     Ok(Made {
         file_name: format!("{package}-{version}.noarch.rpm"),

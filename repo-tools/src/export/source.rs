@@ -63,6 +63,20 @@ impl Source<'_> {
         })
     }
 
+    /// Why its package could not be written.
+    pub(super) fn not_written(
+        &self,
+        format: &'static str,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> ExportError {
+        ExportError::Archive {
+            format,
+            name: self.manifest.name.clone(),
+            version: self.manifest.version.clone(),
+            source: error.into(),
+        }
+    }
+
     /// The packages that have to be there before this one is built, and those that may have another name in the distribution.
     pub(super) fn needs(&self, package_of: fn(&str) -> String) -> Needs {
         let needs = &self.manifest.recipe.build_depends;
