@@ -27,7 +27,7 @@ pub enum Exit {
     Changed,
     /// With `--detailed-exitcode`: no package matches any device.
     NoMatch,
-    /// Not now: another run is in progress, the disk is full, or the index is too old.
+    /// Not now: another run is in progress, the disk is full, the index is too old, or what builds need could not be installed.
     TryAgain,
     /// Ended by this signal.
     Interrupted(u8),
@@ -72,7 +72,7 @@ Exit codes:
    6  partly done
    7  done, and a reboot or the enrolment of a key is pending
    8  a device has no driver: with --require-all, with check-kernel, or where its package is installed and drives nothing
-  75  try again later: another run is in progress, the disk is full, or the index is out of date
+  75  try again later: another run is in progress, the disk is full, the index is out of date, or apt failed
  130  interrupted by SIGINT (129 by SIGHUP, 143 by SIGTERM); the next run goes on
 With --detailed-exitcode also:
   10  converged, and something was changed (with --check: would be)

@@ -101,8 +101,9 @@ fn run_hotplug(dir: &Path) -> bool {
     }
 }
 
-/// Runs the script of the first boot in a directory of its own, with programs that only say how they were called.
-fn first_boot(has_medium: bool) -> String {
+/// Runs the script of the first boot in a directory of its own, with programs that only say how they were called; the runs of `--auto` end with
+/// `codes`, one after another. Returns what was called, and the exit code.
+fn first_boot(has_medium: bool, codes: &str) -> (String, Option<i32>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let at = |name: &str| dir.path().join(name).display().to_string();
     let log = at("log");
@@ -113,8 +114,16 @@ fn first_boot(has_medium: bool) -> String {
         .replace("/var/lib/dkms-fetch", &at("state"));
     fs::write(at("first-boot"), script).expect("a script");
     fs::create_dir(at("bin")).expect("a directory");
-    for (name, code) in [("run", 0), ("mount", 0), ("mountpoint", 1), ("systemctl", 0)] {
-        let text = format!("#!/bin/sh\necho {name} \"$@\" >>{log}\nexit {code}\n");
+    fs::write(at("codes"), codes.replace(' ', "\n")).expect("a file");
+    let next = format!("$(head -n 1 {0}); sed -i 1d {0}; exit $code", at("codes"));
+    for (name, code) in [
+        ("run", next.as_str()),
+        ("mount", "0"),
+        ("mountpoint", "1"),
+        ("systemctl", "0"),
+        ("sleep", "0"),
+    ] {
+        let text = format!("#!/bin/sh\necho {name} \"$@\" >>{log}\ncode={code}\nexit $code\n");
         fs::write(at(&format!("bin/{name}")), text).expect("a program");
         let made = Command::new("chmod")
             .args(["755", &at(&format!("bin/{name}"))])
@@ -127,19 +136,19 @@ fn first_boot(has_medium: bool) -> String {
     }
     let path = format!("{}:{}", at("bin"), std::env::var("PATH").expect("a path"));
     let ended = Command::new("/bin/sh").arg(at("first-boot")).env("PATH", path).status();
-    assert!(ended.expect("sh runs").success());
     assert!(dir.path().join("state/first-boot-done").exists());
-    fs::read_to_string(log).expect("a log").replace(&at(""), "")
+    let log = fs::read_to_string(log).expect("a log").replace(&at(""), "");
+    (log, ended.expect("sh runs").code())
 }
 
 #[test]
 fn the_first_boot_mounts_a_medium_and_uses_it() {
-    let plain = first_boot(false);
+    let (plain, _) = first_boot(false, "0");
     assert!(
         plain.ends_with("run --network-budget 300 --install-toolchain\n"),
         "{plain}"
     );
-    let with = first_boot(true);
+    let (with, _) = first_boot(true, "0");
     assert!(
         with.contains("mount -o ro,nosuid,nodev,noexec labels/DKMSFETCH medium\n"),
         "{with}"
@@ -148,6 +157,27 @@ fn the_first_boot_mounts_a_medium_and_uses_it() {
         with.ends_with("run --network-budget 300 --install-toolchain --medium medium\n"),
         "{with}"
     );
+}
+
+/// A network that goes away in the middle is waited for. What does not build is not tried for ever.
+#[test]
+fn the_first_boot_tries_again() {
+    for (codes, pauses, ended) in [
+        ("0", "", 0),
+        ("3 75 4 7", "15 30 60", 0),
+        ("6 5 0", "15 30", 0),
+        ("5 5 5 5", "15 30 60", 5),
+        ("3 6 3 6 6 6", "15 30 60 120 240", 6),
+        ("8", "", 8),
+    ] {
+        let (log, code) = first_boot(false, codes);
+        let slept: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("sleep ")).collect();
+        assert_eq!(
+            (slept.join(" ").as_str(), code),
+            (pauses, Some(ended)),
+            "{codes}\n{log}"
+        );
+    }
 }
 
 /// What systemd says of the units as they are installed. Debian's own units, which they name, are not all here.

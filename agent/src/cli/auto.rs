@@ -109,7 +109,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
     let mut all = Done::default();
     let mut exits = Vec::new();
     let mut surveys = std::mem::take(&mut view.surveys);
-    toolchain::provide(context, &view, &records, &mut surveys, |survey| {
+    let unprovided = toolchain::provide(context, &view, &records, &mut surveys, |survey| {
         !view.machine.plan(survey, &rules).steps.is_empty()
     })?;
     let work = work::begin(context, &view.tree, &records)?;
@@ -127,7 +127,8 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
         let plan = view.machine.plan(survey, &rules);
         let mut kernel = view.kernel(survey, &plan);
         work::add_outcomes(&mut kernel, context, &view.machine, &done);
-        let exit = work::exit(&done, &plan);
+        let release = std::iter::once(kernel.release.as_str());
+        let exit = unprovided.exit(release, work::exit(&done, &plan));
         exits.push(requirement::apply(context, &kernel, exit));
         report.kernels.push(kernel);
         all.attempts.extend(done.attempts);

@@ -60,9 +60,11 @@ pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<E
     let mut report = view.report(context, "install", &index)?;
     let mut all = Done::default();
     let mut surveys = std::mem::take(&mut view.surveys);
-    if !check {
-        toolchain::provide(context, &view, &records, &mut surveys, |_| true)?;
-    }
+    let unprovided = if check {
+        toolchain::Unprovided::default()
+    } else {
+        toolchain::provide(context, &view, &records, &mut surveys, |_| true)?
+    };
     let seen = Seen::of(&view.tree);
     let work = if check {
         None
@@ -113,7 +115,8 @@ pub(super) fn run(context: &Context, names: &[String], reload: bool) -> Result<E
         toolchain::take_away(context);
     }
     report.changed = report.kernels.iter().any(|kernel| !kernel.packages.is_empty());
-    let exit = match work::exit_of_work(&all) {
+    let releases = report.kernels.iter().map(|kernel| kernel.release.as_str());
+    let exit = match unprovided.exit(releases, work::exit_of_work(&all)) {
         Exit::Converged if context.options.detailed_exitcode && report.changed => Exit::Changed,
         exit => exit,
     };

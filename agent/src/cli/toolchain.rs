@@ -4,6 +4,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::view::View;
 use crate::config::Toolchain;
+use crate::exit::Exit;
 use crate::report::progress::ProgressEvent;
 use crate::state::records::Records;
 use crate::survey::Survey;
@@ -11,6 +12,21 @@ use crate::toolchain::{self, Apt, Installation, ToolchainError};
 
 /// The headers may name a compiler that was not known before they were there.
 const PASSES: usize = 2;
+
+/// The kernels for which the package manager failed: no network, or another run of it.
+#[derive(Debug, Default)]
+pub(super) struct Unprovided(Vec<String>);
+
+impl Unprovided {
+    /// The exit code for one of `releases`: builds that failed for want of what another run may get are to be tried again.
+    pub(super) fn exit<'a>(&self, mut releases: impl Iterator<Item = &'a str>, exit: Exit) -> Exit {
+        let lacks = |release: &str| self.0.iter().any(|one| one == release);
+        match exit {
+            Exit::BuildsFailed if releases.any(lacks) => Exit::TryAgain,
+            exit => exit,
+        }
+    }
+}
 
 /// Whether this run may install something. The policy's `never` goes before the command line.
 pub(super) fn is_wanted(context: &Context) -> bool {
@@ -30,9 +46,10 @@ pub(super) fn provide(
     records: &Records,
     surveys: &mut [Survey],
     needs_build: impl Fn(&Survey) -> bool,
-) -> Result<(), Failure> {
+) -> Result<Unprovided, Failure> {
+    let mut unprovided = Unprovided::default();
     if !is_wanted(context) {
-        return Ok(());
+        return Ok(unprovided);
     }
     let apts = apts(context);
     for survey in surveys.iter_mut().filter(|survey| needs_build(survey)) {
@@ -44,13 +61,16 @@ pub(super) fn provide(
             };
             if let Err(error) = installed {
                 warn(context, &error);
+                if matches!(error, ToolchainError::Failed { .. }) {
+                    unprovided.0.push(survey.kernel.release.clone());
+                }
                 break;
             }
             let release = survey.kernel.release.clone();
             *survey = view.machine.survey(&release, &view.tree, &records.installed()?)?;
         }
     }
-    Ok(())
+    Ok(unprovided)
 }
 
 /// Shows what would be installed.
