@@ -119,7 +119,7 @@ impl Named {
     pub(super) fn of(pattern: &Pattern) -> Option<Self> {
         let form = number_of(pattern.literal_prefix())?;
         let (mut shape, mut text): (Shape, Text) = (0, [0; _]);
-        for run in &pattern.runs() {
+        for run in pattern.runs().iter() {
             if !run.iter().flatten().any(|&byte| is_digit(byte)) {
                 continue;
             }

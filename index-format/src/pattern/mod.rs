@@ -101,8 +101,8 @@ impl Pattern {
 
     /// What stands between the stars: bytes that a matching modalias contains side by side, `None` for any one byte. The first
     /// run is at the beginning.
-    pub(crate) fn runs(&self) -> Vec<Vec<Option<u8>>> {
-        literals::runs(&self.0)
+    pub(crate) fn runs(&self) -> literals::Runs {
+        literals::Runs::of(&self.0)
     }
 
     /// The bus, when it is spelt out: all before the first `:`.

@@ -14,8 +14,9 @@ use crate::files;
 use crate::roles::INDEX;
 use crate::signed::{Signed, Target, Targets};
 
-/// The most deltas of a segment, each from an earlier state: every client reads the entries of all with every new index.
-const BASES_MAX: usize = 16;
+/// The most deltas of a segment, each from an earlier state. Every client reads the entries of all with every new index, 0.3 KB for each,
+/// and each costs the publisher some 20 ms; a machine that was off for more publications downloads whole segments.
+const BASES_MAX: usize = 8;
 /// How many versions of the index role are searched for earlier states.
 const VERSIONS_MAX: u64 = 64;
 

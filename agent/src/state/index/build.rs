@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use dkms_index::document::record::Record;
 use dkms_index::document::segment::lines;
-use dkms_index::keys::KeyBuilder;
+use dkms_index::keys::{Key, KeyBuilder};
 use dkms_index::trust::TrustedIndex;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use tempfile::NamedTempFile;
 
 use super::super::StateError;
-use super::write::{Counts, Name, PackageLine, Table, insert_override, name_of, put_meta};
+use super::sort::Sorter;
+use super::write::{Counts, INSERT_PATTERN, Name, PackageLine, insert_override, name_of, put_meta};
 use super::{APPLICATION_ID, FINISH, ID_STEP, SCHEMA, SCHEMA_VERSION};
 use crate::files;
 
@@ -19,6 +20,7 @@ use crate::files;
 pub struct Builder {
     draft: Draft,
     keys: KeyBuilder,
+    patterns: Sorter,
     counts: Counts,
 }
 
@@ -47,6 +49,7 @@ impl Builder {
             .execute_batch(&(pragmas + SCHEMA))
             .map_err(|e| StateError::sqlite(path, e))?;
         Ok(Self {
+            patterns: Sorter::new(path.parent().unwrap_or(path)),
             draft,
             keys: KeyBuilder::new(usize::try_from(decoded_bytes / BYTES_PER_PATTERN).unwrap_or(usize::MAX)),
             counts: Counts::default(),
@@ -82,9 +85,11 @@ impl Builder {
                 let id = i64::try_from(self.counts.packages)
                     .unwrap_or(i64::MAX)
                     .saturating_mul(ID_STEP);
-                package
-                    .insert(&draft.db, id, Table::Arrived, |pattern| self.keys.add(pattern))
-                    .map_err(|e| draft.failed(e))
+                let keys: Vec<Key> = package.listed().map(|(_, _, pattern)| self.keys.add(pattern)).collect();
+                for ((number, text, _), key) in package.listed().zip(&keys) {
+                    self.patterns.add(key.0, id, number, text)?;
+                }
+                package.insert(&draft.db, id, &keys).map_err(|e| draft.failed(e))
             }
         }
     }
@@ -100,8 +105,15 @@ impl Builder {
 
     pub(super) fn commit(self, facts: &Facts) -> Result<(), StateError> {
         let filter = self.keys.finish().to_bytes();
-        put_meta(&self.draft.db, &facts.texts(), &self.counts, &filter)
-            .and_then(|()| self.draft.db.execute_batch(FINISH))
+        let db = &self.draft.db;
+        let mut insert = db.prepare(INSERT_PATTERN).map_err(|e| self.draft.failed(e))?;
+        self.patterns.each(|row| {
+            let inserted = insert.execute(params![row.key, row.package, row.number, row.pattern]);
+            inserted.map(|_| ()).map_err(|e| self.draft.failed(e))
+        })?;
+        drop(insert);
+        put_meta(db, &facts.texts(), &self.counts, &filter)
+            .and_then(|()| db.execute_batch(FINISH))
             .map_err(|e| self.draft.failed(e))?;
         self.draft.commit()
     }

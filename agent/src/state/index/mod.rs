@@ -8,6 +8,7 @@
 
 mod build;
 mod read;
+mod sort;
 mod update;
 mod write;
 
@@ -50,15 +51,10 @@ const SCHEMA: &str = "
         pattern TEXT NOT NULL,
         PRIMARY KEY (key, package, number)
     ) WITHOUT ROWID;
-    -- The patterns as they come: sorting them once is quicker than inserting each in its place.
-    CREATE TEMP TABLE arrived (key INTEGER NOT NULL, package INTEGER NOT NULL, number INTEGER NOT NULL, pattern TEXT NOT NULL);
 ";
 
 /// When all rows are in.
-const FINISH: &str = "
-    INSERT INTO pattern SELECT * FROM arrived ORDER BY key, package, number;
-    CREATE INDEX package_by_name ON package (name);
-";
+const FINISH: &str = "CREATE INDEX package_by_name ON package (name);";
 
 #[cfg(test)]
 mod tests;

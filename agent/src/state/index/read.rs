@@ -221,6 +221,10 @@ impl Index {
     }
 }
 
+/// Memory for pages of a database, of which only those are there that were asked for. The inner pages of a table of five million patterns
+/// take half of it; with fewer of them kept, a look-up reads some of them again.
+const CACHE_KIB: i64 = 8 << 10;
+
 impl Opened {
     /// Opens a database; `None` when there is none, or one of another version of this program.
     fn open(name: &Name, path: &Path) -> Result<Option<Self>, StateError> {
@@ -231,6 +235,7 @@ impl Opened {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(failed)?;
+        db.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed)?;
         let number = |pragma: &str| {
             db.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
                 .map_err(failed)

@@ -9,13 +9,13 @@ use std::path::Path;
 
 use dkms_index::document::record::{OverrideRecord, Record};
 use dkms_index::document::segment::lines;
-use dkms_index::keys::KeyFilter;
+use dkms_index::keys::{Key, KeyFilter};
 use dkms_index::trust::TrustedIndex;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::{StateError, rows};
 use super::build::{Draft, Facts};
-use super::write::{Counts, Name, PackageLine, Table, insert_override, keys_of, name_of, put_meta};
+use super::write::{Counts, INSERT_PATTERN, Name, PackageLine, insert_override, keys_of, name_of, put_meta};
 use super::{APPLICATION_ID, ID_STEP, SCHEMA_VERSION};
 use crate::files;
 
@@ -219,9 +219,12 @@ impl Updater {
             match change {
                 Change::Replace(id, package) => package.replace(db, *id).map_err(failed)?,
                 Change::Insert(id, package) => {
-                    package
-                        .insert(db, *id, Table::Pattern, |pattern| filter.add(pattern))
-                        .map_err(failed)?;
+                    let keys: Vec<Key> = package.listed().map(|(_, _, pattern)| filter.add(pattern)).collect();
+                    let mut insert = db.prepare_cached(INSERT_PATTERN).map_err(failed)?;
+                    for ((number, text, _), key) in package.listed().zip(&keys) {
+                        insert.execute(params![key.0, id, number, text]).map_err(failed)?;
+                    }
+                    package.insert(db, *id, &keys).map_err(failed)?;
                     counts.packages += 1;
                     counts.patterns += package.patterns();
                     counts.filed_later += package.patterns();

@@ -67,24 +67,16 @@ impl PackageLine {
         self.patterns.len() as u64
     }
 
-    /// Writes it as the package `id`, its patterns into `table`, each under the key that `key` gives.
-    pub(super) fn insert(
-        &self,
-        db: &Connection,
-        id: i64,
-        table: Table,
-        mut key: impl FnMut(&Pattern) -> Key,
-    ) -> rusqlite::Result<()> {
-        let mut insert = db.prepare_cached(match table {
-            Table::Arrived => "INSERT INTO arrived VALUES (?1, ?2, ?3, ?4)",
-            Table::Pattern => "INSERT INTO pattern VALUES (?1, ?2, ?3, ?4)",
-        })?;
-        let mut keys = Vec::with_capacity(8 * self.patterns.len());
-        for (number, (text, pattern)) in self.patterns.iter().enumerate() {
-            let Key(key) = key(pattern);
-            insert.execute(params![key, id, number as i64, text])?;
-            keys.extend(key.to_le_bytes());
-        }
+    /// Its patterns, each with its place in the list and as it is written.
+    pub(super) fn listed(&self) -> impl Iterator<Item = (u32, &str, &Pattern)> {
+        (0..)
+            .zip(&self.patterns)
+            .map(|(number, (text, pattern))| (number, text.as_str(), pattern))
+    }
+
+    /// Writes it as the package `id`, without its patterns, which are filed under these keys.
+    pub(super) fn insert(&self, db: &Connection, id: i64, keys: &[Key]) -> rusqlite::Result<()> {
+        let keys: Vec<u8> = keys.iter().flat_map(|key| key.0.to_le_bytes()).collect();
         db.prepare_cached("INSERT INTO package VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
             .execute(params![
                 id,
@@ -107,14 +99,8 @@ impl PackageLine {
     }
 }
 
-/// Where patterns go.
-#[derive(Clone, Copy)]
-pub(super) enum Table {
-    /// To be sorted later.
-    Arrived,
-    /// In their place.
-    Pattern,
-}
+/// Writes the row of a pattern: key, package, place in the package's list, and itself.
+pub(super) const INSERT_PATTERN: &str = "INSERT INTO pattern VALUES (?1, ?2, ?3, ?4)";
 
 /// The keys of a package's patterns, as they were written.
 pub(super) fn keys_of(blob: &[u8]) -> Option<Vec<i64>> {
