@@ -382,7 +382,10 @@ impl Worker<'_> {
             NewKeys::AtDefaultPlace,
             self.reporter,
         ) {
-            Ok(pair) => enrol_hint(machine.host.signatures.secure_boot, &pair.certificate),
+            Ok(pair) => {
+                let next = self.signing_key(machine, survey).next_step(true);
+                enrol_hint(machine.host.signatures.secure_boot, &pair.certificate, next)
+            }
             Err(error) => error.hint().unwrap_or_else(|| "dkms generate_mok".to_owned()),
         }
     }
@@ -415,14 +418,16 @@ impl Worker<'_> {
     }
 }
 
-/// Suggested fix where the kernel refuses our key. Without Secure Boot there is no list of keys to add it to.
-fn enrol_hint(secure_boot: SecureBoot, certificate: &Path) -> String {
+/// Suggested fix where the kernel refuses our key; `next` is what its enrolment waits for. Without Secure Boot there is no list of keys to
+/// add it to.
+fn enrol_hint(secure_boot: SecureBoot, certificate: &Path, next: Option<String>) -> String {
     let certificate = certificate.display();
-    match secure_boot {
-        SecureBoot::Absent | SecureBoot::Disabled => format!(
+    match (secure_boot, next) {
+        (SecureBoot::Absent | SecureBoot::Disabled, _) => format!(
             "switch Secure Boot on and run: mokutil --import {certificate}; or start the kernel without module.sig_enforce=1"
         ),
-        SecureBoot::ShimOff | SecureBoot::Enabled | SecureBoot::Unknown => format!(
+        (SecureBoot::Enabled, Some(next)) => next,
+        _ => format!(
             "mokutil --import {certificate}, then restart, choose `Enroll MOK` and give the password that mokutil asked for"
         ),
     }
@@ -448,15 +453,12 @@ mod tests {
     #[test]
     fn the_hint_fits_the_state_of_secure_boot() {
         let check = |secure_boot: SecureBoot, beginning: &str| {
-            let hint = enrol_hint(secure_boot, Path::new("/var/lib/dkms/mok.pub"));
+            let next = Some("dkms-fetch mok enroll".to_owned());
+            let hint = enrol_hint(secure_boot, Path::new("/var/lib/dkms/mok.pub"), next);
             assert!(hint.starts_with(beginning), "{secure_boot:?}: {hint}");
-            assert!(
-                hint.contains("mokutil --import /var/lib/dkms/mok.pub"),
-                "{secure_boot:?}: {hint}"
-            );
         };
-        check(SecureBoot::Enabled, "mokutil");
-        check(SecureBoot::Unknown, "mokutil");
+        check(SecureBoot::Enabled, "dkms-fetch mok enroll");
+        check(SecureBoot::Unknown, "mokutil --import /var/lib/dkms/mok.pub");
         check(SecureBoot::Absent, "switch Secure Boot on");
         check(SecureBoot::Disabled, "switch Secure Boot on");
     }

@@ -17,6 +17,7 @@ mod recipe;
 mod remove;
 mod rollback;
 mod round;
+mod signing;
 mod source;
 mod tools;
 mod trial;
@@ -124,6 +125,9 @@ impl Worker<'_> {
             self.finish_depmod(session, survey, &mut [])?;
             session = self.removal_session();
             done.attempts = self.load_unbound(machine, survey, rules, &mut session)?;
+        }
+        if survey.live {
+            self.warn_of_signing_key(goal, machine, survey, rules);
         }
         for _ in 0..ROUNDS_MAX {
             let mut attempts = self.install(goal, machine, survey, rules, obtain, runtime, &mut session)?;

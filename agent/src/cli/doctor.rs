@@ -210,7 +210,7 @@ fn signing_key(key: &Key) -> Finding {
             "without UEFI no key can be enrolled: start the kernel without module.sig_enforce=1 and lockdown"
                 .to_owned(),
         ),
-        _ => super::mok::next_step(key, true),
+        _ => key.next_step(true),
     };
     if good {
         Finding::good("signatures", detail)

@@ -58,7 +58,7 @@ fn answer(context: &Context, key: Key) -> Exit {
     } else {
         Exit::Converged
     };
-    let hint = next_step(&key, required);
+    let hint = key.next_step(required);
     if context.options.json {
         let body = Answer {
             key,
@@ -84,20 +84,6 @@ fn answer(context: &Context, key: Key) -> Exit {
         print_text(format_args!("next: {hint}"));
     }
     exit
-}
-
-/// What brings a key nearer to being accepted.
-pub(super) fn next_step(key: &Key, required: bool) -> Option<String> {
-    let text = match key.state {
-        Enrolment::Pending => "restart, choose `Enroll MOK` on the blue screen, and give the password of the request",
-        Enrolment::NoKey | Enrolment::None if required => "dkms-fetch mok enroll",
-        Enrolment::Declined if required => {
-            "dkms-fetch mok enroll asks once more; the blue screen waits for ten seconds only"
-        }
-        Enrolment::Enrolled if key.list_trusted == Some(false) => "mokutil --trust-mok, then restart",
-        _ => return None,
-    };
-    Some(text.to_owned())
 }
 
 /// Makes the key if there is none, and asks the firmware to accept it. What is asked for or accepted already is not asked for again.

@@ -80,6 +80,24 @@ pub struct Key {
     pub list_trusted: Option<bool>,
 }
 
+impl Key {
+    /// What brings it nearer to being accepted; `required` is whether modules have to be signed.
+    pub fn next_step(&self, required: bool) -> Option<String> {
+        let text = match self.state {
+            Enrolment::Pending => {
+                "restart, choose `Enroll MOK` on the blue screen, and give the password of the request"
+            }
+            Enrolment::NoKey | Enrolment::None if required => "dkms-fetch mok enroll",
+            Enrolment::Declined if required => {
+                "dkms-fetch mok enroll asks once more; the blue screen waits for ten seconds only"
+            }
+            Enrolment::Enrolled if self.list_trusted == Some(false) => "mokutil --trust-mok, then restart",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
 /// The note of a request.
 #[derive(Debug, Serialize, Deserialize)]
 struct Request {
@@ -164,6 +182,8 @@ mod tests {
         assert_eq!(state(), Enrolment::NoKey);
         put("mok.pub", b"certificate");
         assert_eq!(state(), Enrolment::NoFirmware);
+        fs::create_dir_all(dir.path().join("sys/firmware/efi/efivars")).expect("a directory");
+        assert_eq!(state(), Enrolment::NoFirmware, "efivarfs is not mounted");
         put(&name("MokListRT"), &variable(&[b"another"]));
         put("proc/sys/kernel/random/boot_id", b"first\n");
         assert_eq!(state(), Enrolment::None);

@@ -1,6 +1,6 @@
 //! EFI variables of shim, as efivarfs shows them: four bytes of attributes, then the value.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 
 use dkms_engine::root::Root;
@@ -53,9 +53,9 @@ pub(super) fn list_is_trusted(root: &Root) -> Option<bool> {
     value(root, "MokListTrustedRT", SHIM)?.first().map(|byte| *byte == 1)
 }
 
-/// Whether there are EFI variables at all.
+/// Whether there are EFI variables at all. The kernel makes the directory also where efivarfs is not mounted.
 pub(super) fn are_there(root: &Root) -> bool {
-    root.join(DIR).is_dir()
+    fs::read_dir(root.join(DIR)).is_ok_and(|mut variables| variables.next().is_some())
 }
 
 fn value(root: &Root, name: &str, vendor: &str) -> Option<Vec<u8>> {
