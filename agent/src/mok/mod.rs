@@ -211,7 +211,7 @@ mod tests {
         let root = Root::at(dir.path());
         let efivars = dir.path().join("sys/firmware/efi/efivars");
         fs::create_dir_all(&efivars).expect("a directory");
-        let database = "d719b2cb-3d3a-4bc6-a3bc-d00e67653b0e";
+        let database = "d719b2cb-3d3a-4596-a3bc-dad00e67656f";
         fs::write(
             efivars.join(format!("db-{database}")),
             variable(&[b"vendor", b"certificate"]),

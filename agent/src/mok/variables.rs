@@ -7,9 +7,10 @@ use dkms_engine::root::Root;
 
 /// Where efivarfs is mounted.
 const DIR: &str = "/sys/firmware/efi/efivars";
-/// Whose variables those of shim are, and those of the firmware's signature databases.
+/// Whose variables those of shim are, and those of the firmware's signature databases (`EFI_IMAGE_SECURITY_DATABASE_GUID` of the kernel's
+/// efi.h).
 const SHIM: &str = "605dab50-e046-4300-abb6-3dd810dd8b23";
-const DATABASE: &str = "d719b2cb-3d3a-4bc6-a3bc-d00e67653b0e";
+const DATABASE: &str = "d719b2cb-3d3a-4596-a3bc-dad00e67656f";
 /// The largest firmware has 64 KiB for all variables, and shim splits its list.
 const MAX_BYTES: u64 = 1 << 20;
 /// shim writes MokListRT, MokListRT1, … where one variable cannot hold the list.
