@@ -1,7 +1,7 @@
 //! Patterns in the order of their table, sorted in little memory.
 //!
-//! Rows that come in the order of their table cost half of what rows in any other order do. They are sorted in runs of bounded size; all but
-//! the last of these are written to a file without a name, and merged as they are read.
+//! A table is filled quickest in its own order. Rows are sorted in runs of bounded size, which are written to a file without a name where there
+//! is more than one, and merged as they are read. SQLite would write them to a table of its own first.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -50,7 +50,7 @@ struct Spilled {
     ends: Vec<u64>,
 }
 
-/// Memory for a run: with fewer and longer runs nothing is quicker.
+/// Memory for a run.
 const RUN_BYTES: usize = 8 << 20;
 /// What is read of a run at once.
 const READ_BYTES: usize = 32 << 10;
