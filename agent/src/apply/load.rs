@@ -1,12 +1,10 @@
 //! Loads installed modules into the running kernel, and checks that their devices are bound then.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dkms_engine::install::Session as InstallSession;
-use dkms_engine::kbuild::{NewKeys, ensure_key_pair};
 use dkms_engine::ko::ModuleInfo;
 use dkms_engine::package::KernelId;
 use dkms_support::chain;
@@ -16,7 +14,6 @@ use super::module_view::ModuleView;
 use super::{Attempt, Cause, End, Failure, Loader, PendingStep, Worker, trial};
 use crate::candidate::{Offer, Rules};
 use crate::device::{Binding, Device};
-use crate::host::SecureBoot;
 use crate::report::progress::ProgressEvent;
 use crate::state::StateError;
 use crate::state::records::InstallRecord;
@@ -370,26 +367,6 @@ impl Worker<'_> {
         installed.is_some_and(|installed| installed != loaded.trim())
     }
 
-    /// The suggested fix where the kernel does not trust the key that signs modules here.
-    fn enrolment(&self, machine: &Machine<'_>, survey: &Survey) -> String {
-        let is_ubuntu = machine.host.distribution.is_ubuntu();
-        let release = Some(survey.kernel.release.as_str());
-        match ensure_key_pair(
-            self.tree,
-            self.lock,
-            is_ubuntu,
-            release,
-            NewKeys::AtDefaultPlace,
-            self.reporter,
-        ) {
-            Ok(pair) => {
-                let next = self.signing_key(machine, survey).next_step(true);
-                enrol_hint(machine.host.signatures.secure_boot, &pair.certificate, next)
-            }
-            Err(error) => error.hint().unwrap_or_else(|| "dkms generate_mok".to_owned()),
-        }
-    }
-
     /// Removes a package that does not work from this kernel. Its build goes too, because `dkms autoinstall` would install it again, and
     /// its source where no other kernel uses it.
     fn uninstall(
@@ -418,21 +395,6 @@ impl Worker<'_> {
     }
 }
 
-/// Suggested fix where the kernel refuses our key; `next` is what its enrolment waits for. Without Secure Boot there is no list of keys to
-/// add it to.
-fn enrol_hint(secure_boot: SecureBoot, certificate: &Path, next: Option<String>) -> String {
-    let certificate = certificate.display();
-    match (secure_boot, next) {
-        (SecureBoot::Absent | SecureBoot::Disabled, _) => format!(
-            "switch Secure Boot on and run: mokutil --import {certificate}; or start the kernel without module.sig_enforce=1"
-        ),
-        (SecureBoot::Enabled, Some(next)) => next,
-        _ => format!(
-            "mokutil --import {certificate}, then restart, choose `Enroll MOK` and give the password that mokutil asked for"
-        ),
-    }
-}
-
 /// Whether a device is still there.
 fn is_there(machine: &Machine<'_>, device: usize) -> bool {
     let path = &machine.devices[device].path;
@@ -444,22 +406,4 @@ fn is_served(machine: &Machine<'_>, device: usize) -> bool {
     let path = &machine.devices[device].path;
     let syspath = machine.host.root.join(format!("/sys{path}"));
     syspath.join("driver").exists() || syspath.join("physical_node/driver").exists()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hint_fits_the_state_of_secure_boot() {
-        let check = |secure_boot: SecureBoot, beginning: &str| {
-            let next = Some("dkms-fetch mok enroll".to_owned());
-            let hint = enrol_hint(secure_boot, Path::new("/var/lib/dkms/mok.pub"), next);
-            assert!(hint.starts_with(beginning), "{secure_boot:?}: {hint}");
-        };
-        check(SecureBoot::Enabled, "dkms-fetch mok enroll");
-        check(SecureBoot::Unknown, "mokutil --import /var/lib/dkms/mok.pub");
-        check(SecureBoot::Absent, "switch Secure Boot on");
-        check(SecureBoot::Disabled, "switch Secure Boot on");
-    }
 }

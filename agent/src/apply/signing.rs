@@ -1,21 +1,36 @@
-//! Said before anything is built: whether the machine will load what is signed here.
+//! The key that signs modules here: said before anything is built, and where the kernel refused it.
 
-use dkms_engine::kbuild::certificate_path;
+use dkms_engine::kbuild::{NewKeys, ensure_key_pair};
 
 use super::{Goal, Worker};
 use crate::candidate::Rules;
+use crate::host::SecureBoot;
 use crate::mok::{self, Enrolment, Key};
 use crate::report::progress::ProgressEvent;
-use crate::state::Paths;
 use crate::survey::{Machine, Survey};
 
 impl Worker<'_> {
-    /// The key that signs modules on this machine.
-    pub(super) fn signing_key(&self, machine: &Machine<'_>, survey: &Survey) -> Key {
-        let root = &machine.host.root;
+    fn signing_key(&self, machine: &Machine<'_>, survey: &Survey) -> Key {
+        let host = machine.host;
         let release = Some(survey.kernel.release.as_str());
-        let certificate = certificate_path(self.tree, machine.host.distribution.is_ubuntu(), release);
-        mok::look(root, &certificate, &Paths::of(root).mok_request())
+        mok::look_in(&host.root, self.tree, host.distribution.is_ubuntu(), release)
+    }
+
+    /// The suggested fix where the kernel does not trust the key that signs modules here.
+    pub(super) fn enrolment(&self, machine: &Machine<'_>, survey: &Survey) -> String {
+        let is_ubuntu = machine.host.distribution.is_ubuntu();
+        let release = Some(survey.kernel.release.as_str());
+        match ensure_key_pair(
+            self.tree,
+            self.lock,
+            is_ubuntu,
+            release,
+            NewKeys::AtDefaultPlace,
+            self.reporter,
+        ) {
+            Ok(_) => enrol_hint(machine.host.signatures.secure_boot, &self.signing_key(machine, survey)),
+            Err(error) => error.hint().unwrap_or_else(|| "dkms generate_mok".to_owned()),
+        }
     }
 
     /// Warns where something is to be installed for the running kernel, which loads only signed modules, and the key is not enrolled.
@@ -49,21 +64,55 @@ fn warning(key: &Key) -> Option<(String, Option<String>)> {
     Some((text, key.next_step(true)))
 }
 
+/// Suggested fix where the kernel refuses the key: what its enrolment waits for. Without Secure Boot there is no list of keys to add it to.
+fn enrol_hint(secure_boot: SecureBoot, key: &Key) -> String {
+    let certificate = key.certificate.display();
+    match (secure_boot, key.next_step(true)) {
+        (SecureBoot::Absent | SecureBoot::Disabled, _) => format!(
+            "switch Secure Boot on and run: mokutil --import {certificate}; or start the kernel without module.sig_enforce=1"
+        ),
+        (SecureBoot::Enabled, Some(next)) => next,
+        _ => format!(
+            "mokutil --import {certificate}, then restart, choose `Enroll MOK` and give the password that mokutil asked for"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn key(state: Enrolment) -> Key {
+        Key {
+            certificate: "/var/lib/dkms/mok.pub".into(),
+            sha256: None,
+            state,
+            place: None,
+            list_trusted: None,
+        }
+    }
+
+    #[test]
+    fn the_hint_fits_the_state_of_secure_boot() {
+        let check = |secure_boot: SecureBoot, words: &[&str]| {
+            let hint = enrol_hint(secure_boot, &key(Enrolment::None));
+            assert!(hint.starts_with(words[0]), "{secure_boot:?}: {hint}");
+            assert!(
+                words.iter().all(|words| hint.contains(words)),
+                "{secure_boot:?}: {hint}"
+            );
+        };
+        let import = "mokutil --import /var/lib/dkms/mok.pub";
+        check(SecureBoot::Enabled, &["dkms-fetch mok enroll"]);
+        check(SecureBoot::Unknown, &[import]);
+        check(SecureBoot::Absent, &["switch Secure Boot on", import]);
+        check(SecureBoot::Disabled, &["switch Secure Boot on", import]);
+    }
+
     #[test]
     fn a_key_that_is_not_enrolled_is_warned_about_with_the_way_out() {
         let check = |state: Enrolment, expected: Option<(&str, Option<&str>)>| {
-            let key = Key {
-                certificate: "/var/lib/dkms/mok.pub".into(),
-                sha256: None,
-                state,
-                place: None,
-                list_trusted: None,
-            };
-            let found = warning(&key);
+            let found = warning(&key(state));
             let found = found.as_ref().map(|(text, hint)| (text.as_str(), hint.as_deref()));
             match (found, expected) {
                 (Some((text, hint)), Some((words, beginning))) => {

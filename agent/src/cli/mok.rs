@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use dkms_engine::command::find_program;
-use dkms_engine::kbuild::{NewKeys, certificate_path, ensure_key_pair};
+use dkms_engine::kbuild::{NewKeys, ensure_key_pair};
 use dkms_engine::recovery::lock_and_recover;
 use serde::Serialize;
 
@@ -44,9 +44,13 @@ pub(super) fn run(context: &Context, command: &MokCommand) -> Result<Exit, Failu
 /// Looks at the key of this machine.
 pub(super) fn look(context: &Context) -> Result<Key, Failure> {
     let tree = context.tree()?;
-    let release = context.host.running.as_deref();
-    let certificate = certificate_path(&tree, context.host.distribution.is_ubuntu(), release);
-    Ok(mok::look(context.root(), &certificate, &context.paths.mok_request()))
+    let host = &context.host;
+    Ok(mok::look_in(
+        context.root(),
+        &tree,
+        host.distribution.is_ubuntu(),
+        host.running.as_deref(),
+    ))
 }
 
 /// Prints the state. A key that is needed and not accepted is something that waits for a person: 7.

@@ -11,7 +11,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use dkms_engine::kbuild::certificate_path;
 use dkms_engine::root::Root;
+use dkms_engine::tree::Tree;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -19,6 +21,7 @@ pub use error::MokError;
 
 use crate::files;
 use crate::host::boot_id;
+use crate::state::Paths;
 
 /// How far the enrolment of the key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -106,8 +109,17 @@ struct Request {
     boot_id: String,
 }
 
+/// Looks at the key of the machine at `root`, with which `tree` signs modules for the kernel `release`.
+pub fn look_in(root: &Root, tree: &Tree, ubuntu: bool, release: Option<&str>) -> Key {
+    look(
+        root,
+        &certificate_path(tree, ubuntu, release),
+        &Paths::of(root).mok_request(),
+    )
+}
+
 /// Looks at the key whose certificate is at `certificate`; `note` is where a request was noted.
-pub fn look(root: &Root, certificate: &Path, note: &Path) -> Key {
+fn look(root: &Root, certificate: &Path, note: &Path) -> Key {
     let bytes = fs::read(certificate).ok();
     let sha256 = bytes.as_ref().map(|bytes| hex::encode(Sha256::digest(bytes)));
     let (state, place) = match (&bytes, &sha256) {

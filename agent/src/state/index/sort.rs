@@ -1,19 +1,20 @@
 //! Patterns in the order of their table, sorted in little memory.
 //!
-//! A table is filled quickest in its own order. Rows are sorted in runs of bounded size, which are written to a file without a name where there
-//! is more than one, and merged as they are read. SQLite would write them to a table of its own first.
+//! A table is filled quickest in its own order. Rows are sorted in runs of bounded size, which are written to a file without a name, and merged as
+//! they are read. SQLite would write them to a table of its own first.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::super::StateError;
 
 /// A pattern's row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Row {
     pub(super) key: i64,
     pub(super) package: i64,
@@ -128,17 +129,6 @@ impl Sorter {
     /// # Errors
     /// When the file cannot be read, or as `give`.
     pub(super) fn each(mut self, mut give: impl FnMut(&Row) -> Result<(), StateError>) -> Result<(), StateError> {
-        if self.spilled.ends.is_empty() {
-            self.sort();
-            let mut next = Row::empty();
-            for row in &self.rows {
-                (next.key, next.package, next.number) = (row.key, row.package, row.number);
-                next.pattern.clear();
-                next.pattern.push_str(row.pattern_in(&self.patterns));
-                give(&next)?;
-            }
-            return Ok(());
-        }
         self.spill().map_err(failed(&self.dir))?;
         let Spilled { file: Some(file), ends } = self.spilled else {
             return Ok(());
@@ -146,19 +136,18 @@ impl Sorter {
         // The memory of the run in work is not needed any more.
         (self.rows, self.patterns) = (Vec::new(), String::new());
         let mut begin = 0;
-        let mut heads = BinaryHeap::with_capacity(ends.len());
+        let mut runs = BinaryHeap::with_capacity(ends.len());
         for end in ends {
             let mut run = Run::new(&file, begin, end);
             begin = end;
-            if let Some(row) = run.next().map_err(failed(&self.dir))? {
-                heads.push(Reverse(Head { row, run }));
+            if run.next().map_err(failed(&self.dir))? {
+                runs.push(Reverse(run));
             }
         }
-        while let Some(mut head) = heads.peek_mut() {
-            give(&head.0.row)?;
-            let Head { row, run } = &mut head.0;
-            if !run.next_into(row).map_err(failed(&self.dir))? {
-                std::collections::binary_heap::PeekMut::pop(head);
+        while let Some(mut run) = runs.peek_mut() {
+            give(&run.0.row)?;
+            if !run.0.next().map_err(failed(&self.dir))? {
+                PeekMut::pop(run);
             }
         }
         Ok(())
@@ -171,19 +160,10 @@ impl Short {
     }
 }
 
-impl Row {
-    fn empty() -> Self {
-        Self {
-            key: 0,
-            package: 0,
-            number: 0,
-            pattern: String::new(),
-        }
-    }
-}
-
-/// A run that is being read.
+/// A run that is being read. They are in the order of their rows.
 struct Run<'a> {
+    /// The one that was read last.
+    row: Row,
     bytes: io::BufReader<Part<'a>>,
 }
 
@@ -207,26 +187,23 @@ impl Read for Part<'_> {
 impl<'a> Run<'a> {
     fn new(file: &'a File, at: u64, end: u64) -> Self {
         Self {
+            row: Row::default(),
             bytes: io::BufReader::with_capacity(READ_BYTES, Part { file, at, end }),
         }
     }
 
-    fn next(&mut self) -> io::Result<Option<Row>> {
-        let mut row = Row::empty();
-        Ok(self.next_into(&mut row)?.then_some(row))
-    }
-
     /// Reads the next row; `false` at the end of the run.
-    fn next_into(&mut self, row: &mut Row) -> io::Result<bool> {
-        let mut head = [0; HEAD_BYTES];
-        if io::BufRead::fill_buf(&mut self.bytes)?.is_empty() {
+    fn next(&mut self) -> io::Result<bool> {
+        if self.bytes.fill_buf()?.is_empty() {
             return Ok(false);
         }
+        let mut head = [0; HEAD_BYTES];
         self.bytes.read_exact(&mut head)?;
         let (eights, number) = head.as_chunks::<8>();
         let [key, package, length] = eights else {
             return Err(io::ErrorKind::InvalidData.into());
         };
+        let row = &mut self.row;
         (row.key, row.package) = (i64::from_le_bytes(*key), i64::from_le_bytes(*package));
         row.number = u32::from_le_bytes(number.try_into().map_err(io::Error::other)?);
         let length = u64::from_le_bytes(*length);
@@ -239,36 +216,30 @@ impl<'a> Run<'a> {
     }
 }
 
-fn failed(dir: &Path) -> impl Fn(io::Error) -> StateError {
-    |source| StateError::Io {
-        path: dir.to_owned(),
-        source,
-    }
-}
-
-/// The next row of a run.
-struct Head<'a> {
-    row: Row,
-    run: Run<'a>,
-}
-
-impl PartialEq for Head<'_> {
+impl PartialEq for Run<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.row == other.row
     }
 }
 
-impl Eq for Head<'_> {}
+impl Eq for Run<'_> {}
 
-impl PartialOrd for Head<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+impl PartialOrd for Run<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Head<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+impl Ord for Run<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
         self.row.cmp(&other.row)
+    }
+}
+
+fn failed(dir: &Path) -> impl Fn(io::Error) -> StateError {
+    |source| StateError::Io {
+        path: dir.to_owned(),
+        source,
     }
 }
 
