@@ -13,7 +13,7 @@ as_root() {
   [ "$(id -u)" != 0 ] || return 0
   command -v sudo >/dev/null || die "a Debian can be made by root only, and there is no sudo" "as root: make e2e"
   say "e2e: asking sudo for: $*"
-  exec sudo --preserve-env=CARGO_TARGET_DIR,PROGRAMS,DKMS_TEST_INPUTS,E2E_DIR,DKMS_E2E_KEEP,UBUNTU_DRIVERS,http_proxy,https_proxy "$@"
+  exec sudo --preserve-env=CARGO_TARGET_DIR,PROGRAMS,DKMS_TEST_INPUTS,E2E_DIR,DKMS_E2E_ACCEL,DKMS_E2E_KEEP,UBUNTU_DRIVERS,http_proxy,https_proxy "$@"
 }
 
 # need_inputs PROGRAM…: what `make e2e` has made before it.

@@ -222,7 +222,7 @@ impl Index {
 }
 
 /// Memory for pages of a database, of which only those are there that were asked for. With SQLite's own 2 MB, look-ups in a table of five
-/// million patterns read one page in seven more.
+/// million patterns read a sixth more of them.
 const CACHE_KIB: i64 = 8 << 10;
 
 impl Opened {
