@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
+mod directory;
 mod stamp;
 #[cfg(test)]
 pub(crate) mod watch;
 
+pub use directory::Directory;
 pub use stamp::{FileTime, Stamp};
 
 /// The prefix of temporary files. While no process holds the lock, files with this prefix are left over.

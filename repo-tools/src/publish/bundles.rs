@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 
 use dkms_index::document::BundleRef;
 
-use crate::files::{self, FileError};
+use crate::files::{self, Directory, FileError};
 use crate::repository::bundle_path;
 use crate::stage::Stage;
 
@@ -15,18 +14,17 @@ pub(super) fn name(bundle: &BundleRef) -> String {
     bundle_path(&bundle.sha256)
 }
 
-/// Where a bundle lies in the published tree.
-fn path(public: &Path, bundle: &BundleRef) -> PathBuf {
-    public.join(name(bundle))
-}
-
 /// Whether it was published before. It was checked then.
-pub(super) fn is_published(public: &Path, bundle: &BundleRef) -> bool {
-    fs::metadata(path(public, bundle)).is_ok_and(|m| m.len() == bundle.length)
+pub(super) fn is_published(public: &Directory, bundle: &BundleRef) -> bool {
+    public.length(&name(bundle)) == Some(bundle.length)
 }
 
 /// What is wrong with a bundle that is to be published, if anything is.
-pub(super) fn problem(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<Option<&'static str>, FileError> {
+pub(super) fn problem(
+    stage: &Stage,
+    public: &Directory,
+    bundle: &BundleRef,
+) -> Result<Option<&'static str>, FileError> {
     if is_published(public, bundle) {
         return Ok(None);
     }
@@ -39,12 +37,12 @@ pub(super) fn problem(stage: &Stage, public: &Path, bundle: &BundleRef) -> Resul
 }
 
 /// Links a bundle from the store into the tree, after [`problem`] found none.
-pub(super) fn link(stage: &Stage, public: &Path, bundle: &BundleRef) -> Result<bool, FileError> {
+pub(super) fn link(stage: &Stage, public: &Directory, bundle: &BundleRef) -> Result<bool, FileError> {
     if is_published(public, bundle) {
         return Ok(false);
     }
-    let (source, path) = (stage.bundle_path(bundle), path(public, bundle));
-    let dir = path.parent().unwrap_or(public);
+    let (source, path) = (stage.bundle_path(bundle), public.path().join(name(bundle)));
+    let dir = path.parent().unwrap_or(public.path());
     files::create_dir(dir)?;
     // Store and tree are on one file system as a rule; then a bundle needs its space only once.
     if !files::link(&source, &path) {

@@ -16,11 +16,11 @@ use super::known::{Entry, Known, Lines};
 use super::lines::Line;
 use super::segments::{Deltas, Index, Segment};
 use super::{PublishError, Published, bundles, segments};
-use crate::files;
+use crate::files::{self, Directory};
 use crate::repository::Repository;
 use crate::roles::{self, INDEX, REVOCATIONS};
 use crate::signed::{Delegations, Target};
-use crate::stage::{Stage, StageError};
+use crate::stage::{Stage, StageError, Stamps};
 
 /// The targets of some roles; roles that are absent stay as they are.
 #[derive(Debug, Default)]
@@ -66,13 +66,14 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
         content.roles.entry(delegation.name.clone()).or_default();
     }
     let mut problems = Problems::default();
-    let public = repository.public_dir();
-    let index = index_of(published, &public);
+    let public = Directory::open(&repository.public_dir())?;
+    let stamps = stage.stamps()?;
+    let index = index_of(published, public.path());
     let known = Known::of(repository, &index)?;
     let mut remember = Known::new(repository);
     let mut lines = overrides(repository, &mut problems)?;
-    for (name, version) in versions(stage, &known, &mut remember)? {
-        let stamp = stage.stamp(&name, &version)?;
+    for (name, version) in versions(stage, &stamps, &known, &mut remember)? {
+        let stamp = stamps.of(&name, &version)?;
         let kept = known.unchanged(&name, &version, stamp.as_ref(), &public);
         if let Some((entry, line)) = kept
             && let Some(role) = role_of_scope(&delegations, &entry.scope)
@@ -130,7 +131,7 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
         &mut content,
         &lines,
         repository.config().segment_bytes,
-        Some((published, &public, &index)),
+        Some((published, public.path(), &index)),
     )?;
     remember.is_of(segment_states(&content));
     content.remember = Some(remember);
@@ -138,10 +139,15 @@ pub fn of_stage(repository: &Repository, stage: &Stage, published: &Published) -
 }
 
 /// All staged names and versions; the directories that are as they were are not listed again.
-fn versions(stage: &Stage, known: &Lines<'_>, remember: &mut Known) -> Result<Vec<(String, String)>, PublishError> {
+fn versions(
+    stage: &Stage,
+    stamps: &Stamps,
+    known: &Lines<'_>,
+    remember: &mut Known,
+) -> Result<Vec<(String, String)>, PublishError> {
     let mut all = Vec::new();
     for name in stage.names()? {
-        let stamp = stage.name_stamp(&name)?;
+        let stamp = stamps.of_name(&name)?;
         let versions = match known.versions(&name, stamp.as_ref()) {
             Some(versions) => versions,
             None => stage.versions_of(&name)?,
@@ -259,13 +265,12 @@ fn add_index(
     let index = published.map_or(&nothing, |(_, _, index)| index);
     let before = published.and_then(|(p, public, _)| Some((&p.roles.get(INDEX)?.signed, public)));
     for (number, run) in segments::cut(lines, max_bytes)?.into_iter().enumerate() {
-        let segment = Segment::of(&lines[run]);
-        let (path, decoded) = (segments::path(number), index.sha256_of(number, segment.decoded()));
-        content.read.insert(decoded.clone());
-        let same = |t: &&Target| segments::decoded_of(t).is_some_and(|(sha256, _)| sha256 == decoded);
+        let (path, lines) = (segments::path(number), &lines[run]);
         if let Some((role, _)) = before
-            && let Some(target) = role.targets.get(&path).filter(same)
+            && let Some(decoded) = index.state_with(number, lines)
+            && let Some(target) = role.targets.get(&path)
         {
+            content.read.insert(decoded.to_owned());
             content.refer(INDEX, &path, target.clone());
             let stem = segments::stem(number);
             let deltas = role
@@ -275,12 +280,14 @@ fn add_index(
             deltas.for_each(|(path, target)| content.refer(INDEX, path, target.clone()));
             continue;
         }
+        let segment = Segment::of(lines);
+        content.read.insert(segment.sha256().to_owned());
         let (target, bytes) = segment.compress(index)?;
         let length = target.length;
         content.add(INDEX, &path, target, bytes);
         let Some((role, public)) = before else { continue };
-        for delta in Deltas::of(public, &path, role.version, &decoded, index).to(&segment, length) {
-            let (path, delta) = delta?;
+        let deltas = Deltas::of(public, &path, role.version, segment.sha256(), index);
+        for (path, delta) in deltas.to(&segment, length)? {
             content.add(INDEX, &path, Target::of(&delta, None), delta);
         }
     }

@@ -1,6 +1,5 @@
 //! Deltas from earlier states of a segment, so that a machine that has one of them downloads little.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +8,7 @@ use dkms_index::document::segment;
 use dkms_index::trust::delta_path;
 
 use super::PublishError;
-use super::segments::{Index, Segment, decoded_of, decoded_sha256, frames_of, read_target};
+use super::segments::{Index, Segment, Twins, decoded_of, decoded_sha256, frames_of, read_target};
 use crate::files;
 use crate::roles::INDEX;
 use crate::signed::{Signed, Target, Targets};
@@ -24,7 +23,7 @@ const VERSIONS_MAX: u64 = 64;
 const LEVEL: i32 = 1;
 
 /// An earlier state of a segment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Base {
     decoded_sha256: String,
     decoded: Vec<u8>,
@@ -45,7 +44,7 @@ impl Base {
 pub struct Deltas<'a> {
     path: &'a str,
     past: Vec<(PathBuf, Target)>,
-    known: HashMap<&'a [u8], &'a [u8]>,
+    known: Twins<'a>,
 }
 
 impl<'a> Deltas<'a> {
@@ -81,39 +80,44 @@ impl<'a> Deltas<'a> {
     }
 
     /// The deltas to `segment`, whose file has `compressed` bytes, with their target paths. One state is in memory at a time.
-    pub fn to(
-        &self,
-        segment: &'a Segment,
-        compressed: u64,
-    ) -> impl Iterator<Item = Result<(String, Vec<u8>), PublishError>> {
-        let bases = self.past.iter().filter_map(|(file, target)| self.read(file, target));
-        bases.filter_map(move |base| delta(self.path, &base, segment.decoded(), compressed).transpose())
+    ///
+    /// # Errors
+    /// When zstd fails.
+    pub fn to(&self, segment: &Segment, compressed: u64) -> Result<Vec<(String, Vec<u8>)>, PublishError> {
+        let (mut deltas, mut base) = (Vec::new(), Base::default());
+        for (file, target) in &self.past {
+            // What cannot be read any more is passed over.
+            if self.read(file, target, &mut base).is_some() {
+                deltas.extend(delta(self.path, &base, segment.decoded(), compressed)?);
+            }
+        }
+        Ok(deltas)
     }
 
-    /// What cannot be read any more is passed over.
-    fn read(&self, file: &Path, target: &Target) -> Option<Base> {
+    /// Reads a state into the memory of the one before it.
+    fn read(&self, file: &Path, target: &Target, base: &mut Base) -> Option<()> {
         let (sha256, length) = decoded_of(target)?;
         let file = read_target(file, target)?;
         let bytes = usize::try_from(length)
             .ok()
             .filter(|&bytes| bytes <= SEGMENT_MAX_BYTES)?;
-        let decoded = match frames_of(&file, bytes) {
+        sha256.clone_into(&mut base.decoded_sha256);
+        base.decoded.clear();
+        match frames_of(&file, bytes) {
             Some(frames) => {
-                let mut decoded = Vec::with_capacity(bytes);
+                base.decoded.reserve(bytes);
                 for (frame, lines) in frames {
                     match self.known.get(&file[frame.clone()]) {
-                        Some(lines) => decoded.extend_from_slice(lines),
-                        None => decoded.extend(segment::decode(&file[frame], lines.len() as u64).ok()?),
+                        Some(lines) => base.decoded.extend_from_slice(lines),
+                        None => base
+                            .decoded
+                            .extend(segment::decode(&file[frame], lines.len() as u64).ok()?),
                     }
                 }
-                decoded
             }
-            None => segment::decode(&file, length).ok()?,
-        };
-        Some(Base {
-            decoded_sha256: sha256.to_owned(),
-            decoded,
-        })
+            None => base.decoded = segment::decode(&file, length).ok()?,
+        }
+        Some(())
     }
 }
 

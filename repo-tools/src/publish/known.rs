@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use dkms_index::document::BundleRef;
 use dkms_index::document::manifest::Manifest;
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::segments::{Index, decoded_sha256};
 use super::{PublishError, Published};
-use crate::files::{self, FileError, Stamp};
+use crate::files::{self, Directory, FileError, Stamp};
 use crate::repository::Repository;
 use crate::signed::Target;
 use crate::stage::PackageStamp;
@@ -82,12 +81,12 @@ impl Entry {
         (target.sha256() == self.sha256 && target.length == self.length && target.custom.is_none()).then_some(target)
     }
 
-    fn stamp_in(&self, public: &Path) -> Option<Stamp> {
+    fn stamp_in(&self, public: &Directory) -> Option<Stamp> {
         let file = format!(
             "targets/{}/{}.{}@{}.json",
             self.scope, self.sha256, self.name, self.version
         );
-        Stamp::of(&public.join(file)).ok()?
+        public.stamp(&file).ok()?
     }
 }
 
@@ -120,7 +119,7 @@ impl Lines<'_> {
         name: &str,
         version: &str,
         staged: Option<&PackageStamp>,
-        public: &Path,
+        public: &Directory,
     ) -> Option<(&Entry, &[u8])> {
         let (entry, line) = self.packages.get(name)?.get(version)?;
         let is_same = staged.is_some() && entry.staged.as_ref() == staged;
@@ -201,7 +200,7 @@ impl Known {
 
     /// Writes it, after all of it was published under the lock of this run.
     pub(super) fn save(mut self, repository: &Repository) -> Result<(), PublishError> {
-        let (public, begin) = (repository.public_dir(), repository.lock_file());
+        let (public, begin) = (Directory::open(&repository.public_dir())?, repository.lock_file());
         let begin = fs::metadata(&begin).map_err(FileError::on("read", &begin))?;
         // The lock was written when this run began.
         let begin = (begin.mtime(), begin.mtime_nsec());

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::files::{self, FileError};
+use crate::files::{self, Directory, FileError};
 use crate::keys::KeyError;
 use crate::lock::Lock;
 use crate::recovery;
@@ -167,7 +167,7 @@ pub struct Prospect {
 /// As [`publish`], also where keys are missing: whether they are needed is part of the answer.
 pub fn prospect(repository: &Repository, extent: Extent, now: Timestamp) -> Result<Prospect, PublishError> {
     let (content, release) = prepare(repository, extent, now)?;
-    let public = repository.public_dir();
+    let public = Directory::open(&repository.public_dir())?;
     let mut files = BTreeMap::new();
     for bundle in &content.bundles {
         if !bundles::is_published(&public, bundle) {
@@ -179,7 +179,7 @@ pub fn prospect(repository: &Repository, extent: Extent, now: Timestamp) -> Resu
     let mut new = BTreeMap::new();
     for (path, bytes) in targets {
         let path = format!("targets/{path}");
-        if files::read_if_exists(&public.join(&path))?.is_none_or(|old| old != bytes) {
+        if files::read_if_exists(&public.path().join(&path))?.is_none_or(|old| old != bytes) {
             new.insert(path, bytes);
         }
     }
@@ -197,7 +197,7 @@ pub fn prospect(repository: &Repository, extent: Extent, now: Timestamp) -> Resu
             ..release.report
         },
         files,
-        tree: Tree::with_overlay(&public, new),
+        tree: Tree::with_overlay(public.path(), new),
     })
 }
 

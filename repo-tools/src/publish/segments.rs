@@ -32,6 +32,7 @@ const FRAMES: Lengths = Lengths {
 #[derive(Debug)]
 pub struct Segment {
     decoded: Vec<u8>,
+    sha256: String,
     frames: Vec<Range<usize>>,
 }
 
@@ -47,13 +48,18 @@ impl Segment {
             }
             frames.push(start..decoded.len());
         }
-        Self { decoded, frames }
+        Self {
+            sha256: decoded_sha256(&decoded),
+            decoded,
+            frames,
+        }
     }
 
     /// One of these bytes, whatever they are.
     pub fn of_bytes(decoded: Vec<u8>) -> Self {
         let whole = 0..decoded.len();
         Self {
+            sha256: decoded_sha256(&decoded),
             decoded,
             frames: vec![whole],
         }
@@ -65,8 +71,8 @@ impl Segment {
     }
 
     /// SHA-256 of its lines, which identifies its state.
-    pub fn sha256(&self) -> String {
-        decoded_sha256(&self.decoded)
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Compresses it; the target's custom data has the length and hash of the lines. Frames of `earlier` are taken where they have the
@@ -85,7 +91,7 @@ impl Segment {
                 None => file.extend(compressor.compress(lines).map_err(PublishError::Compress)?),
             }
         }
-        let custom = json!({"decoded_sha256": self.sha256(), "decoded_length": self.decoded.len()});
+        let custom = json!({"decoded_sha256": self.sha256, "decoded_length": self.decoded.len()});
         Ok((Target::of(&file, Some(custom)), file))
     }
 }
@@ -134,6 +140,32 @@ pub(super) fn decoded_of(target: &Target) -> Option<(&str, u64)> {
     ))
 }
 
+/// Two forms of the same lines, the one to be found by the other. Found by the length first: hashing megabytes costs more than comparing
+/// the few of the same length.
+#[derive(Debug)]
+pub(super) struct Twins<'a>(HashMap<usize, Vec<Pair<'a>>>);
+
+/// A form and its twin.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
+impl<'a> Twins<'a> {
+    fn of(pairs: impl Iterator<Item = Pair<'a>>) -> Self {
+        let mut by_length: HashMap<_, Vec<Pair<'a>>> = HashMap::new();
+        for (form, twin) in pairs {
+            by_length.entry(form.len()).or_default().push((form, twin));
+        }
+        Self(by_length)
+    }
+
+    /// The other form of this one.
+    pub(super) fn get(&self, form: &[u8]) -> Option<&'a [u8]> {
+        let same_length = self.0.get(&form.len())?;
+        same_length
+            .iter()
+            .find_map(|(other, twin)| (*other == form).then_some(*twin))
+    }
+}
+
 /// The published segments, each with the hash that its role has signed. What is damaged is absent: it is made anew.
 #[derive(Debug, Default)]
 pub struct Index {
@@ -171,12 +203,14 @@ impl Index {
             .collect()
     }
 
-    /// The hash of these lines, which need not be computed where they are those of the n-th segment.
-    pub(super) fn sha256_of(&self, number: usize, lines: &[u8]) -> String {
-        match self.segments.get(number) {
-            Some(Some(published)) if published.decoded == lines => published.decoded_sha256.clone(),
-            _ => decoded_sha256(lines),
+    /// The hash of the n-th segment's lines, if they are these.
+    pub(super) fn state_with(&self, number: usize, lines: &[Line<'_>]) -> Option<&str> {
+        let published = self.segments.get(number)?.as_ref()?;
+        let mut rest = &*published.decoded;
+        for line in lines {
+            rest = rest.strip_prefix(&*line.bytes)?;
         }
+        rest.is_empty().then_some(&published.decoded_sha256)
     }
 
     /// All lines in their order, each with its line feed.
@@ -186,19 +220,21 @@ impl Index {
     }
 
     /// The frames by their lines.
-    fn frames(&self) -> HashMap<&[u8], &[u8]> {
-        let segments = self.segments.iter().flatten();
-        let frames = segments.flat_map(|s| {
-            s.frames
-                .iter()
-                .map(|(file, lines)| (&s.decoded[lines.clone()], &s.file[file.clone()]))
-        });
-        frames.collect()
+    fn frames(&self) -> Twins<'_> {
+        Twins::of(self.lines_and_frames())
     }
 
     /// The lines by their frames.
-    pub(super) fn lines_of_frames(&self) -> HashMap<&[u8], &[u8]> {
-        self.frames().into_iter().map(|(lines, frame)| (frame, lines)).collect()
+    pub(super) fn lines_of_frames(&self) -> Twins<'_> {
+        Twins::of(self.lines_and_frames().map(|(lines, frame)| (frame, lines)))
+    }
+
+    fn lines_and_frames(&self) -> impl Iterator<Item = Pair<'_>> {
+        let segments = self.segments.iter().flatten();
+        segments.flat_map(|s| {
+            let frames = s.frames.iter();
+            frames.map(|(file, lines)| (&s.decoded[lines.clone()], &s.file[file.clone()]))
+        })
     }
 }
 
@@ -315,8 +351,12 @@ mod tests {
         let index = Index::read(dir.path(), &role);
         assert_eq!(index.lines().count(), 2000);
         assert!(index.state().is_some());
-        let frames = index.frames();
+        let frames: Vec<&[u8]> = index.lines_and_frames().map(|(_, frame)| frame).collect();
         assert!(frames.len() > 4, "{}", frames.len());
+        for (lines, frame) in index.lines_and_frames() {
+            assert_eq!(index.frames().get(lines), Some(frame));
+            assert_eq!(index.lines_of_frames().get(frame), Some(lines));
+        }
 
         lines[1000].bytes = many(2001).pop().unwrap().bytes;
         let changed = Segment::of(&lines);
@@ -328,7 +368,7 @@ mod tests {
         let kept = frames_of(&again, changed.decoded().len()).unwrap();
         let new = kept
             .iter()
-            .filter(|(file, _)| !frames.values().any(|frame| *frame == &again[file.clone()]))
+            .filter(|(file, _)| !frames.contains(&&again[file.clone()]))
             .count();
         assert!((1..=2).contains(&new), "{new} of {} frames", kept.len());
 
@@ -337,6 +377,6 @@ mod tests {
         damaged[file.len() / 2] ^= 1;
         files::write_atomic(&place, &damaged).unwrap();
         let index = Index::read(dir.path(), &role);
-        assert!(index.state().is_none() && index.frames().is_empty());
+        assert!(index.state().is_none() && index.lines_and_frames().next().is_none());
     }
 }

@@ -10,7 +10,7 @@ use super::content::Content;
 use super::release::Release;
 use super::trial_read::trial_read;
 use super::{PublishError, bundles};
-use crate::files::{self, FileError};
+use crate::files::{self, Directory, FileError};
 use crate::repository::Repository;
 use crate::stage::Stage;
 
@@ -24,10 +24,10 @@ pub fn write(
     now: Timestamp,
 ) -> Result<usize, PublishError> {
     let public = repository.public_dir();
-    let stage = Stage::of(repository);
+    let (stage, bundle_tree) = (Stage::of(repository), Directory::open(&public)?);
     let mut new_files = 0;
     for bundle in &content.bundles {
-        new_files += usize::from(bundles::link(&stage, &public, bundle)?);
+        new_files += usize::from(bundles::link(&stage, &bundle_tree, bundle)?);
     }
     for (path, bytes) in &content.files {
         new_files += usize::from(place(&public.join("targets").join(path), bytes)?);

@@ -11,32 +11,23 @@
 
 mod error;
 mod package;
+mod stamps;
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use dkms_index::document::{BundleFormat, BundleRef};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::files::{self, FileError, FileTime, Stamp};
+use crate::files::{self, FileError};
 use crate::repository::Repository;
 
 pub use error::StageError;
 pub use package::{StagedPackage, check_name};
-
-/// The stamps of a package's documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PackageStamp([Stamp; 2]);
-
-impl PackageStamp {
-    /// As [`Stamp::is_settled`], of both.
-    pub fn is_settled(&self, now: FileTime) -> bool {
-        self.0.iter().all(|stamp| stamp.is_settled(now))
-    }
-}
+pub use stamps::{PackageStamp, Stamps};
 
 /// Name and version for messages, and the package, if it is readable.
 pub type Titled = (String, Result<StagedPackage, StageError>);
@@ -202,26 +193,6 @@ impl Stage {
     /// The versions of a name, sorted. What is in their directories is not looked at.
     pub fn versions_of(&self, name: &str) -> Result<Vec<String>, FileError> {
         subdirectories(&self.packages.join(name))
-    }
-
-    /// What the file system says of the directory of a name: it changes when a version comes or goes.
-    pub fn name_stamp(&self, name: &str) -> Result<Option<Stamp>, FileError> {
-        Stamp::of_dir(&self.packages.join(name))
-    }
-
-    /// What the file system says of a package's documents; none where they are not there, or are being replaced.
-    pub fn stamp(&self, name: &str, version: &str) -> Result<Option<PackageStamp>, FileError> {
-        let dir = self.package_dir(name, version);
-        let documents = (
-            Stamp::of(&dir.join("manifest.json"))?,
-            Stamp::of(&dir.join("record.json"))?,
-        );
-        // Looked for last: a writer removes it after it has replaced the two.
-        let is_settled = !dir.join(NEXT).exists();
-        let (Some(manifest), Some(record)) = documents else {
-            return Ok(None);
-        };
-        Ok(is_settled.then_some(PackageStamp([manifest, record])))
     }
 
     /// Stores a source bundle under its own hash and returns how to refer to it.

@@ -25,12 +25,15 @@ fn known() -> tempfile::TempDir {
 /// The versions that the next publication would not read.
 fn unchanged(path: &Path) -> Vec<String> {
     let repository = open(path);
-    let (public, stage) = (repository.public_dir(), Stage::of(&repository));
-    let published = Published::load(&public).unwrap();
-    let index = Index::read(&public, &published.roles["index"].signed);
+    let (public, stage) = (
+        Directory::open(&repository.public_dir()).unwrap(),
+        Stage::of(&repository),
+    );
+    let published = Published::load(public.path()).unwrap();
+    let index = Index::read(public.path(), &published.roles["index"].signed);
     let known = Known::of(&repository, &index).unwrap();
     let is_known = |version: &String| {
-        let stamp = stage.stamp("x", version).unwrap();
+        let stamp = stage.stamps().unwrap().of("x", version).unwrap();
         let kept = known.unchanged("x", version, stamp.as_ref(), &public);
         kept.is_some_and(|(entry, _)| entry.target_in(&published, "curated").is_some())
     };
