@@ -35,7 +35,7 @@ struct Answer {
 
 pub(super) fn run(context: &Context, command: &MokCommand) -> Result<Exit, Failure> {
     match command {
-        MokCommand::Status => Ok(answer(context, look(context)?)),
+        MokCommand::Status => Ok(answer(context, look(context)?, None)),
         MokCommand::Enroll { hash_file } => enroll(context, hash_file.as_deref()),
         MokCommand::Export { file } => export(context, file),
     }
@@ -53,11 +53,14 @@ pub(super) fn look(context: &Context) -> Result<Key, Failure> {
     ))
 }
 
-/// Prints the state. A key that is needed and not accepted is something that waits for a person: 7.
-fn answer(context: &Context, key: Key) -> Exit {
+/// Prints the state. A key that is needed and not accepted is something that waits for a person: 7, unless it was not the question, and
+/// `exit` is what was done.
+fn answer(context: &Context, key: Key, exit: Option<Exit>) -> Exit {
     let signatures = context.host.signatures;
     let required = signatures.required();
-    let exit = if required && key.state != Enrolment::Enrolled {
+    let exit = if let Some(exit) = exit {
+        exit
+    } else if required && key.state != Enrolment::Enrolled {
         Exit::Pending
     } else {
         Exit::Converged
@@ -97,7 +100,7 @@ fn enroll(context: &Context, hash_file: Option<&Path>) -> Result<Exit, Failure> 
     }
     let before = look(context)?;
     if matches!(before.state, Enrolment::Enrolled | Enrolment::Pending) {
-        return Ok(answer(context, before));
+        return Ok(answer(context, before, None));
     }
     if before.state == Enrolment::NoFirmware {
         return Err(MokError::NoFirmware.into());
@@ -138,7 +141,7 @@ fn enroll(context: &Context, hash_file: Option<&Path>) -> Result<Exit, Failure> 
         let note = context.paths.mok_request();
         mok::note_request(context.root(), sha256, &note).map_err(Failure::writing(&note))?;
     }
-    Ok(answer(context, after))
+    Ok(answer(context, after, None))
 }
 
 /// Writes the certificate for a factory: DER, as firmware set-ups and MokManager read it from a disk.
@@ -153,5 +156,6 @@ fn export(context: &Context, file: &Path) -> Result<Exit, Failure> {
     if !context.options.json {
         print_text(format_args!("certificate: {}", file.display()));
     }
-    Ok(answer(context, key))
+    // A factory exports the key before anything accepts it.
+    Ok(answer(context, key, Some(Exit::Converged)))
 }
