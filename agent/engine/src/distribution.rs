@@ -19,6 +19,39 @@ enum Family {
     Other,
 }
 
+/// What installs packages of a distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackageManager {
+    /// Of Debian and Ubuntu.
+    Apt,
+    /// Of Fedora and RHEL, in its versions 4 and 5.
+    Dnf,
+    /// Of openSUSE and SLES.
+    Zypper,
+    /// Of Arch.
+    Pacman,
+}
+
+impl PackageManager {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Apt => "apt",
+            other => other.program(),
+        }
+    }
+
+    /// Its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Apt => "apt-get",
+            Self::Dnf => "dnf",
+            Self::Zypper => "zypper",
+            Self::Pacman => "pacman",
+        }
+    }
+}
+
 /// The places of os-release(5); the first one counts.
 const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 
@@ -107,39 +140,69 @@ impl Distribution {
         self.name.starts_with("debian")
     }
 
-    /// The command that installs the headers of kernel `release` here.
-    pub fn headers_command(&self, release: &str) -> String {
+    /// Its package manager, where we know it.
+    pub fn package_manager(&self) -> Option<PackageManager> {
         match self.family() {
+            Family::Debian => Some(PackageManager::Apt),
+            Family::RedHat => Some(PackageManager::Dnf),
+            Family::Suse => Some(PackageManager::Zypper),
+            Family::Arch => Some(PackageManager::Pacman),
+            Family::Other => None,
+        }
+    }
+
+    /// The package with the headers of kernel `release`, as its package manager names it.
+    pub fn headers_package(&self, release: &str) -> Option<String> {
+        Some(match self.family() {
             Family::Debian if self.id.starts_with("proxmox") || release.ends_with("-pve") => {
-                format!("apt-get install proxmox-headers-{release}")
+                format!("proxmox-headers-{release}")
             }
-            Family::Debian => format!("apt-get install linux-headers-{release}"),
-            Family::RedHat => format!("dnf install kernel-devel-{release}"),
+            Family::Debian => format!("linux-headers-{release}"),
+            Family::RedHat => match release.rsplit_once('+') {
+                Some((release, variant)) => format!("kernel-{variant}-devel-{release}"),
+                None => format!("kernel-devel-{release}"),
+            },
             Family::Suse => match release.rsplit_once('-') {
-                Some((version, flavour)) => format!("zypper install kernel-{flavour}-devel={version}"),
-                None => "zypper install kernel-default-devel".into(),
+                Some((version, flavour)) => format!("kernel-{flavour}-devel={version}"),
+                None => "kernel-default-devel".into(),
             },
             Family::Arch => {
                 let flavour = ["lts", "zen", "hardened", "rt"]
                     .iter()
                     .find(|flavour| release.contains(*flavour));
                 match flavour {
-                    Some(flavour) => format!("pacman -S linux-{flavour}-headers"),
-                    None => "pacman -S linux-headers".into(),
+                    Some(flavour) => format!("linux-{flavour}-headers"),
+                    None => "linux-headers".into(),
                 }
             }
-            Family::Other => format!("install the headers of kernel {release} with your package manager"),
+            Family::Other => return None,
+        })
+    }
+
+    /// The command that installs the headers of kernel `release` here.
+    pub fn headers_command(&self, release: &str) -> String {
+        match self.headers_package(release) {
+            Some(package) => self.install_command(&package),
+            None => format!("install the headers of kernel {release} with your package manager"),
+        }
+    }
+
+    /// The package of a compiler by the name of its program, such as `gcc-13`.
+    pub fn compiler_package(&self, program: &str) -> String {
+        let unversioned = || program.split('-').next().unwrap_or(program);
+        match self.family() {
+            Family::Suse => program.replace('-', ""),
+            Family::RedHat | Family::Arch => unversioned().to_owned(),
+            Family::Debian | Family::Other => program.to_owned(),
         }
     }
 
     /// The command that installs the program or package `name`.
     pub fn install_command(&self, name: &str) -> String {
-        match self.family() {
-            Family::Debian => format!("apt-get install {name}"),
-            Family::RedHat => format!("dnf install {name}"),
-            Family::Suse => format!("zypper install {name}"),
-            Family::Arch => format!("pacman -S {name}"),
-            Family::Other => format!("install {name} with your package manager"),
+        match self.package_manager() {
+            Some(PackageManager::Pacman) => format!("pacman -S {name}"),
+            Some(manager) => format!("{} install {name}", manager.program()),
+            None => format!("install {name} with your package manager"),
         }
     }
 
@@ -185,6 +248,46 @@ mod tests {
         check("ID=manjaro\nID_LIKE=arch\n", "arch", Some("/updates/dkms"));
         check("ID=gentoo\n", "gentoo", None);
         check("", "unknown", None);
+    }
+
+    #[test]
+    fn packages_of_headers_and_compilers() {
+        let check = |text: &str, release: &str, headers: &str, compiler: &str| {
+            let distribution = Distribution::parse(text);
+            assert_eq!(distribution.headers_command(release), headers, "{text}");
+            assert_eq!(distribution.compiler_package("gcc-13"), compiler, "{text}");
+        };
+        check(
+            "ID=debian\n",
+            "6.1.0-9-amd64",
+            "apt-get install linux-headers-6.1.0-9-amd64",
+            "gcc-13",
+        );
+        check(
+            "ID=debian\n",
+            "6.8.4-2-pve",
+            "apt-get install proxmox-headers-6.8.4-2-pve",
+            "gcc-13",
+        );
+        check(
+            "ID=fedora\n",
+            "6.5.6-300.fc39.x86_64",
+            "dnf install kernel-devel-6.5.6-300.fc39.x86_64",
+            "gcc",
+        );
+        check(
+            "ID=rocky\nID_LIKE=\"rhel centos fedora\"\n",
+            "5.14.0-362.8.1.el9_3.x86_64+rt",
+            "dnf install kernel-rt-devel-5.14.0-362.8.1.el9_3.x86_64",
+            "gcc",
+        );
+        check(
+            "ID=sles\nID_LIKE=suse\n",
+            "5.14.21-150500.55.52-default",
+            "zypper install kernel-default-devel=5.14.21-150500.55.52",
+            "gcc13",
+        );
+        check("ID=arch\n", "6.6.1-lts", "pacman -S linux-lts-headers", "gcc");
     }
 
     #[test]

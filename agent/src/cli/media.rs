@@ -151,11 +151,7 @@ fn carry_toolchain(context: &Context, kernels: &[String], dir: &Path) -> Result<
     });
     let installation = toolchain::medium::carry(context.root(), context.options.offline, &names, to)?;
     Ok(ToolchainPart {
-        packages: installation
-            .packages
-            .iter()
-            .map(|one| format!("{} {}", one.name, one.version))
-            .collect(),
+        packages: installation.packages.iter().map(ToString::to_string).collect(),
         length: installation.download_bytes,
     })
 }

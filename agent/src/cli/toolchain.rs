@@ -1,5 +1,7 @@
 //! Lets a run install what a build lacks, where the policy or the command line says so.
 
+use dkms_engine::distribution::PackageManager;
+
 use super::context::Context;
 use super::failure::Failure;
 use super::view::View;
@@ -8,7 +10,7 @@ use crate::exit::Exit;
 use crate::report::progress::ProgressEvent;
 use crate::state::records::Records;
 use crate::survey::Survey;
-use crate::toolchain::{self, Apt, Installation, ToolchainError};
+use crate::toolchain::{self, Installation, Manager, ToolchainError};
 
 /// The headers may name a compiler that was not known before they were there.
 const PASSES: usize = 2;
@@ -51,11 +53,13 @@ pub(super) fn provide(
     if !is_wanted(context) {
         return Ok(unprovided);
     }
-    let apts = apts(context);
+    let managers = Managers::of(context);
     for survey in surveys.iter_mut().filter(|survey| needs_build(survey)) {
         for _ in 0..PASSES {
-            let installed = match planned(context, &apts, survey) {
-                Ok(Some((apt, installation))) => toolchain::install(apt, &installation, &context.paths.toolchain()),
+            let installed = match planned(context, &managers, survey) {
+                Ok(Some((manager, installation))) => {
+                    toolchain::install(manager, &installation, &context.paths.toolchain())
+                }
                 Ok(None) => break,
                 Err(error) => Err(error),
             };
@@ -76,7 +80,7 @@ pub(super) fn provide(
 /// Shows what would be installed.
 pub(super) fn preview(context: &Context, survey: &Survey) {
     if is_wanted(context)
-        && let Err(error) = planned(context, &apts(context), survey)
+        && let Err(error) = planned(context, &Managers::of(context), survey)
     {
         warn(context, &error);
     }
@@ -87,62 +91,83 @@ pub(super) fn take_away(context: &Context) {
     if context.config.policy.toolchain_keep != Some(false) {
         return;
     }
-    match toolchain::take_away(&apt(context), &context.paths.toolchain()) {
-        Ok(removed) if removed.is_empty() => {}
-        Ok(removed) => context
-            .reporter
-            .report(ProgressEvent::ToolchainRemoved { packages: removed }),
-        Err(error) => warn(context, &error),
+    let removed = |manager: PackageManager, packages| {
+        context.reporter.report(ProgressEvent::ToolchainRemoved {
+            manager: manager.name(),
+            packages,
+        });
+    };
+    let note = context.paths.toolchain();
+    if let Err(error) = toolchain::take_away(context.root(), context.options.offline, &note, removed) {
+        warn(context, &error);
     }
 }
 
-fn apt(context: &Context) -> Apt<'_> {
-    Apt::of(context.root(), context.options.offline)
+/// Who may install something.
+struct Managers<'a> {
+    /// An apt for what a medium has; it is asked first.
+    on_medium: Option<Manager<'a>>,
+    /// That of the machine.
+    own: Option<Manager<'a>>,
 }
 
-/// The apt of the machine, after one for what a medium has.
-fn apts(context: &Context) -> Vec<Apt<'_>> {
-    let medium = context.options.medium.as_ref();
-    let on_medium = medium.map(|dir| toolchain::medium::of_medium(context.root(), dir));
-    let on_medium = on_medium.transpose().unwrap_or_else(|error| {
-        warn(context, &error);
-        None
-    });
-    on_medium.flatten().into_iter().chain([apt(context)]).collect()
+impl<'a> Managers<'a> {
+    fn of(context: &'a Context) -> Self {
+        let medium = context.options.medium.as_ref();
+        let on_medium = medium.map(|dir| toolchain::medium::of_medium(context.root(), dir));
+        let on_medium = on_medium.transpose().unwrap_or_else(|error| {
+            warn(context, &error);
+            None
+        });
+        Self {
+            on_medium: on_medium.flatten(),
+            own: Manager::of(context.root(), context.options.offline),
+        }
+    }
 }
 
-/// What has to be installed for a kernel, which is told; none where nothing is missing, or apt has nothing for it.
+/// What has to be installed for a kernel, which is told; none where nothing is missing, or the manager has nothing for it.
 fn planned<'a>(
     context: &Context,
-    apts: &'a [Apt<'a>],
+    managers: &'a Managers<'a>,
     survey: &Survey,
-) -> Result<Option<(&'a Apt<'a>, Installation)>, ToolchainError> {
+) -> Result<Option<(&'a Manager<'a>, Installation)>, ToolchainError> {
     let names = toolchain::missing(survey, context.root());
     if names.is_empty() {
         return Ok(None);
     }
-    let check = context.options.check;
-    let mut last = None;
-    for apt in apts {
-        let installation = match toolchain::plan(apt, &names, &survey.kernel.release, !check || apt.is_private()) {
-            Ok(installation) if installation.packages.is_empty() => return Ok(None),
-            Ok(installation) => installation,
-            Err(error) => {
-                // The medium is of no use; the machine's own apt may be.
-                last.replace(error).iter().for_each(|error| warn(context, error));
-                continue;
-            }
-        };
-        let packages = installation.packages.iter();
-        context.reporter.report(ProgressEvent::Toolchain {
-            check,
-            packages: packages.map(|one| format!("{} {}", one.name, one.version)).collect(),
-            download_bytes: installation.download_bytes,
-            disk_bytes: installation.disk_bytes,
-        });
-        return Ok(Some((apt, installation)));
+    let plan = |manager: &Manager<'_>| {
+        let may_update = !context.options.check || manager.is_private();
+        manager.plan(&names, &survey.kernel.release, may_update)
+    };
+    if let Some(manager) = &managers.on_medium {
+        match plan(manager) {
+            Ok(installation) => return Ok(told(context, manager, installation)),
+            // The medium is of no use; the machine's own manager may be.
+            Err(error) => warn(context, &error),
+        }
     }
-    last.map_or(Ok(None), Err)
+    let manager = managers.own.as_ref().ok_or(ToolchainError::NoManager)?;
+    Ok(told(context, manager, plan(manager)?))
+}
+
+/// Tells what is installed, unless that is nothing.
+fn told<'a>(
+    context: &Context,
+    manager: &'a Manager<'a>,
+    installation: Installation,
+) -> Option<(&'a Manager<'a>, Installation)> {
+    if installation.packages.is_empty() {
+        return None;
+    }
+    context.reporter.report(ProgressEvent::Toolchain {
+        check: context.options.check,
+        manager: manager.kind().name(),
+        packages: installation.packages.iter().map(ToString::to_string).collect(),
+        download_bytes: installation.download_bytes,
+        disk_bytes: installation.disk_bytes,
+    });
+    Some((manager, installation))
 }
 
 fn warn(context: &Context, error: &ToolchainError) {

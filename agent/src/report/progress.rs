@@ -56,6 +56,8 @@ pub enum ProgressEvent {
     Toolchain {
         /// Whether nothing is written, as `--check` asks.
         check: bool,
+        /// The package manager.
+        manager: &'static str,
         /// `NAME VERSION` of each.
         packages: Vec<String>,
         /// What is downloaded, in bytes, where nothing of it is there.
@@ -70,6 +72,8 @@ pub enum ProgressEvent {
     },
     /// Packages that were installed for builds are removed again.
     ToolchainRemoved {
+        /// The package manager.
+        manager: &'static str,
         /// Their names.
         packages: Vec<String>,
     },
@@ -192,13 +196,14 @@ impl Reporter {
             }
             ProgressEvent::Toolchain {
                 check,
+                manager,
                 packages,
                 download_bytes,
                 disk_bytes,
             } => {
                 let what = if check { "would install" } else { "installing" };
                 let text = format!(
-                    "by apt, for builds: {} ({} KiB to download, {} KiB on disk)",
+                    "by {manager}, for builds: {} ({} KiB to download, {} KiB on disk)",
                     packages.join(", "),
                     download_bytes.div_ceil(1024),
                     disk_bytes.div_ceil(1024)
@@ -209,11 +214,11 @@ impl Reporter {
                 let text = format!("by apt, for the medium: {} and what they need", packages.join(", "));
                 self.line(Style::new(), "fetching", &text);
             }
-            ProgressEvent::ToolchainRemoved { packages } => {
+            ProgressEvent::ToolchainRemoved { manager, packages } => {
                 self.line(
                     Style::new(),
                     "removed",
-                    &format!("by apt, after the builds: {}", packages.join(", ")),
+                    &format!("by {manager}, after the builds: {}", packages.join(", ")),
                 );
             }
             ProgressEvent::Watching => {

@@ -1,22 +1,16 @@
-//! apt, asked first what it would do, and then told to do just that.
+//! apt, of Debian and Ubuntu.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::time::Duration;
 
-use dkms_engine::command::Confined;
+use dkms_engine::command::{Confined, find_program};
+use dkms_engine::distribution::PackageManager;
 use dkms_engine::root::Root;
 use tempfile::TempDir;
 
 use super::ToolchainError;
-use super::simulation::{Candidate, Simulation};
-
-/// What is kept of a program's output.
-const OUTPUT_MAX_BYTES: u64 = 4 << 20;
-/// How long apt may take to bring its lists up to date, and to download.
-const NETWORK_LIMIT: Duration = Duration::from_secs(1800);
-/// How long it may take for what needs no network.
-const LOCAL_LIMIT: Duration = Duration::from_secs(120);
+use super::manager::{self, LOCAL_LIMIT, NETWORK_LIMIT, failed};
+use super::package::{Installation, Package};
+use super::simulation::simulation;
 
 /// Installs what is named, and touches nothing else.
 const INSTALL: [&str; 8] = [
@@ -39,17 +33,6 @@ pub struct Apt<'a> {
     options: Vec<String>,
     /// What these options name, as long as this lives.
     _scratch: Option<TempDir>,
-}
-
-/// What apt would install.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Installation {
-    /// The packages, in its order.
-    pub packages: Vec<Candidate>,
-    /// Their archives, in bytes.
-    pub download_bytes: u64,
-    /// What they take on the disk, in bytes.
-    pub disk_bytes: u64,
 }
 
 impl<'a> Apt<'a> {
@@ -82,8 +65,7 @@ impl<'a> Apt<'a> {
 
     /// Whether it is there: an image is served by this machine's.
     pub fn is_there(&self) -> bool {
-        dkms_engine::command::find_program(&Root::host(), "apt-get").is_some()
-            && self.root.join("/var/lib/dpkg/status").exists()
+        find_program(&Root::host(), "apt-get").is_some() && self.root.join("/var/lib/dpkg/status").exists()
     }
 
     /// A command of apt on the root. Packages of an image are configured inside it, by dpkg.
@@ -119,22 +101,12 @@ impl<'a> Apt<'a> {
     }
 
     /// Runs it, and returns what it printed.
-    fn run(&self, command: &Confined, shown: &str) -> Result<String, ToolchainError> {
-        let failed = |message: String| ToolchainError::Failed {
-            command: shown.to_owned(),
-            message,
-        };
-        let output = command
-            .output(OUTPUT_MAX_BYTES)
-            .map_err(|error: io::Error| failed(error.to_string()))?;
-        if output.ended.timed_out {
-            return Err(failed("it took too long and was ended".to_owned()));
+    fn run(command: &Confined, shown: &str) -> Result<String, ToolchainError> {
+        let said = manager::run(command, shown)?;
+        if said.code == Some(0) {
+            return Ok(said.stdout);
         }
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.ended.status.success() {
-            return Ok(stdout);
-        }
-        let stderr = String::from_utf8_lossy(&output.stderr);
+        let stderr = said.stderr;
         let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("E: ")).collect();
         let missing = |line: &&str| {
             let after = line.split_once("Unable to locate package ").map(|(_, name)| name);
@@ -146,10 +118,13 @@ impl<'a> Apt<'a> {
         };
         let missing: Vec<String> = errors.iter().filter_map(missing).collect();
         if !missing.is_empty() {
-            return Err(ToolchainError::NotOffered { packages: missing });
+            return Err(ToolchainError::NotOffered {
+                manager: PackageManager::Apt,
+                packages: missing,
+            });
         }
         let message = errors.first().copied().or_else(|| stderr.lines().last());
-        Err(failed(message.unwrap_or("it says nothing").chars().take(300).collect()))
+        Err(failed(shown, message.unwrap_or_default()))
     }
 
     /// Brings its lists up to date.
@@ -164,7 +139,7 @@ impl<'a> Apt<'a> {
             .command("apt-get")
             .args(["update", "-q", "-o", "APT::Update::Error-Mode=any"])
             .time_limit(NETWORK_LIMIT);
-        self.run(&command, "apt-get update").map(drop)
+        Self::run(&command, "apt-get update").map(drop)
     }
 
     /// What would be installed for `names`, with all that they need and nothing that is only recommended.
@@ -177,22 +152,9 @@ impl<'a> Apt<'a> {
             .args(["-s", "install", "--no-install-recommends", "--no-upgrade", "--"])
             .args(names)
             .time_limit(LOCAL_LIMIT);
-        let said = self.run(&command, &format!("apt-get -s install {}", names.join(" ")))?;
-        let simulation = Simulation::parse(&said);
-        if !simulation.removals.is_empty() {
-            return Err(ToolchainError::WouldRemove {
-                wanted: names.to_vec(),
-                packages: simulation.removals,
-            });
-        }
-        if !simulation.upgrades.is_empty() {
-            return Err(ToolchainError::WouldUpgrade {
-                wanted: names.to_vec(),
-                packages: simulation.upgrades,
-            });
-        }
+        let said = Self::run(&command, &format!("apt-get -s install {}", names.join(" ")))?;
         let mut installation = Installation {
-            packages: simulation.installs,
+            packages: simulation(&said).only_installs(PackageManager::Apt, names)?,
             ..Installation::default()
         };
         if installation.packages.is_empty() {
@@ -201,9 +163,9 @@ impl<'a> Apt<'a> {
         let command = self
             .question("apt-cache")
             .args(["show", "--"])
-            .args(installation.exact())
+            .args(exact(&installation))
             .time_limit(LOCAL_LIMIT);
-        for line in self.run(&command, "apt-cache show")?.lines() {
+        for line in Self::run(&command, "apt-cache show")?.lines() {
             let number = |field: &str| {
                 line.strip_prefix(field)
                     .and_then(|text| text.trim().parse::<u64>().ok())
@@ -214,12 +176,46 @@ impl<'a> Apt<'a> {
         Ok(installation)
     }
 
+    /// The same, after the lists were brought up to date if they do not know a package and that is allowed.
+    ///
+    /// With the headers of `release` come those of later kernels, where a package brings the kernels themselves: of its version if that is
+    /// offered, else of another one. A later upgrade would install a kernel for which nothing could be built otherwise.
+    ///
+    /// # Errors
+    /// When it cannot be installed without a change of other packages.
+    pub fn plan_with_following(
+        &self,
+        names: &[String],
+        release: &str,
+        may_update: bool,
+    ) -> Result<Installation, ToolchainError> {
+        let planned = match self.plan(names) {
+            Err(ToolchainError::NotOffered { .. }) if may_update => {
+                self.update()?;
+                self.plan(names)?
+            }
+            ended => ended?,
+        };
+        let headers = format!("linux-headers-{release}");
+        if !planned.packages.iter().any(|one| one.name == headers) {
+            return Ok(planned);
+        }
+        for one in self.following_headers(release)? {
+            for following in [one_version(&one), one.name] {
+                if let Ok(with) = self.plan(&[names, &[following]].concat()) {
+                    return Ok(with);
+                }
+            }
+        }
+        Ok(planned)
+    }
+
     /// Installs just that: other versions, or more, would be refused.
     ///
     /// # Errors
     /// When apt does.
     pub fn install(&self, installation: &Installation) -> Result<(), ToolchainError> {
-        let exact = installation.exact();
+        let exact = exact(installation);
         let shown = format!("apt-get install {}", exact.join(" "));
         if !self.offline {
             self.download(installation)?;
@@ -230,7 +226,7 @@ impl<'a> Apt<'a> {
             install = install.arg("--no-download");
         }
         let install = install.arg("--").args(&exact);
-        self.run(&install.uninterruptible(), &shown).map(drop)
+        Self::run(&install.uninterruptible(), &shown).map(drop)
     }
 
     /// Downloads just that.
@@ -238,7 +234,7 @@ impl<'a> Apt<'a> {
     /// # Errors
     /// When apt cannot.
     pub(super) fn download(&self, installation: &Installation) -> Result<(), ToolchainError> {
-        let exact = installation.exact();
+        let exact = exact(installation);
         let shown = format!("apt-get install --download-only {}", exact.join(" "));
         let download = self
             .command("apt-get")
@@ -246,7 +242,7 @@ impl<'a> Apt<'a> {
             .arg("--download-only")
             .arg("--")
             .args(&exact);
-        self.run(&download.time_limit(NETWORK_LIMIT), &shown).map(drop)
+        Self::run(&download.time_limit(NETWORK_LIMIT), &shown).map(drop)
     }
 
     /// Where the archives of these packages are, and the names of the files that apt makes of them. To be asked before they are downloaded.
@@ -259,8 +255,8 @@ impl<'a> Apt<'a> {
             .args(INSTALL)
             .arg("--print-uris")
             .arg("--")
-            .args(installation.exact());
-        let said = self.run(&command.time_limit(LOCAL_LIMIT), "apt-get install --print-uris")?;
+            .args(exact(installation));
+        let said = Self::run(&command.time_limit(LOCAL_LIMIT), "apt-get install --print-uris")?;
         // 'URI' FILE SIZE HASH
         let uri = |line: &str| {
             let (uri, rest) = line.strip_prefix('\'')?.split_once("' ")?;
@@ -280,7 +276,7 @@ impl<'a> Apt<'a> {
             "$(FILENAME)|$(METAKEY)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
             "Identifier: Packages",
         ]);
-        self.run(&command.time_limit(LOCAL_LIMIT), "apt-get indextargets")
+        Self::run(&command.time_limit(LOCAL_LIMIT), "apt-get indextargets")
     }
 
     /// The packages by whose upgrades the headers of later kernels come: `linux-headers-amd64` where `linux-image-amd64` brought this kernel,
@@ -288,7 +284,7 @@ impl<'a> Apt<'a> {
     ///
     /// # Errors
     /// When dpkg cannot be run.
-    pub fn following_headers(&self, release: &str) -> Result<Vec<Candidate>, ToolchainError> {
+    pub fn following_headers(&self, release: &str) -> Result<Vec<Package>, ToolchainError> {
         let image = format!("linux-image-{release}");
         let format = "${db:Status-Status}\t${Package}\t${Version}\t${Depends}\n";
         let text = self.dpkg_query(&["-W", "-f", format, "--", "linux-image-*"], &[])?;
@@ -296,9 +292,9 @@ impl<'a> Apt<'a> {
             let [status, name, version, depends] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
             let needs = |one: &str| one.trim().split([' ', '(', ':']).next() == Some(image.as_str());
             (status == "installed" && depends.split([',', '|']).any(needs)).then_some(())?;
-            Some(Candidate {
-                name: format!("linux-headers-{}", name.strip_prefix("linux-image-")?),
-                version: version.to_owned(),
+            Some(Package {
+                version: Some(version.to_owned()),
+                ..Package::named(format!("linux-headers-{}", name.strip_prefix("linux-image-")?))
             })
         };
         Ok(text.lines().filter_map(follow).collect())
@@ -308,10 +304,11 @@ impl<'a> Apt<'a> {
     ///
     /// # Errors
     /// When dpkg cannot be run.
-    pub fn installed(&self, names: &[String]) -> Result<Vec<String>, ToolchainError> {
-        let text = self.dpkg_query(&["-W", "-f", "${Package} ${db:Status-Status}\n", "--"], names)?;
+    pub fn installed(&self, packages: &[Package]) -> Result<Vec<Package>, ToolchainError> {
+        let names = super::package::names(packages);
+        let text = self.dpkg_query(&["-W", "-f", "${Package} ${db:Status-Status}\n", "--"], &names)?;
         let installed = text.lines().filter_map(|line| line.strip_suffix(" installed"));
-        Ok(installed.map(str::to_owned).collect())
+        Ok(installed.map(Package::named).collect())
     }
 
     /// What dpkg-query prints. It fails where it does not know one of several packages, and lists the others.
@@ -322,43 +319,34 @@ impl<'a> Apt<'a> {
             .args(words)
             .args(names)
             .time_limit(LOCAL_LIMIT);
-        let output = query.output(OUTPUT_MAX_BYTES).map_err(|error| ToolchainError::Failed {
-            command: "dpkg-query".to_owned(),
-            message: error.to_string(),
-        })?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(manager::run(&query, "dpkg-query")?.stdout)
     }
 
     /// Removes packages, unless others would have to go with them.
     ///
     /// # Errors
     /// When another package needs one, or apt fails.
-    pub fn remove(&self, names: &[String]) -> Result<(), ToolchainError> {
+    pub fn remove(&self, packages: &[Package]) -> Result<(), ToolchainError> {
+        let names = super::package::names(packages);
         let shown = format!("apt-get remove {}", names.join(" "));
-        let command = self.question("apt-get").args(["-s", "remove", "--"]).args(names);
-        let simulation = Simulation::parse(&self.run(&command.time_limit(LOCAL_LIMIT), &shown)?);
-        let mut others = simulation.removals;
-        others.retain(|name| !names.contains(name));
-        others.extend(simulation.upgrades);
-        others.extend(simulation.installs.into_iter().map(|one| one.name));
-        if !others.is_empty() {
-            return Err(ToolchainError::Needed {
-                packages: names.to_vec(),
-                by: others,
-            });
-        }
+        let command = self.question("apt-get").args(["-s", "remove", "--"]).args(&names);
+        simulation(&Self::run(&command.time_limit(LOCAL_LIMIT), &shown)?).only_removes(packages)?;
         let command = self
             .command("apt-get")
             .args(["remove", "-y", "-q", "-o", "DPkg::Lock::Timeout=120", "--"])
             .args(names);
-        self.run(&command.uninterruptible(), &shown).map(drop)
+        Self::run(&command.uninterruptible(), &shown).map(drop)
     }
 }
 
-impl Installation {
-    /// `NAME=VERSION` of each.
-    fn exact(&self) -> Vec<String> {
-        let exact = |one: &Candidate| format!("{}={}", one.name, one.version);
-        self.packages.iter().map(exact).collect()
+/// `NAME=VERSION` of each.
+fn exact(installation: &Installation) -> Vec<String> {
+    installation.packages.iter().map(one_version).collect()
+}
+
+fn one_version(package: &Package) -> String {
+    match &package.version {
+        Some(version) => format!("{}={version}", package.name),
+        None => package.name.clone(),
     }
 }

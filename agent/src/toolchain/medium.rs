@@ -15,7 +15,7 @@ use dkms_engine::sandbox::take::remove_tree;
 use tempfile::TempDir;
 use url::Url;
 
-use super::{Apt, Installation, ToolchainError};
+use super::{Apt, Installation, Manager, ToolchainError};
 use crate::files;
 
 /// The directory on a medium. No repository can have its name.
@@ -186,8 +186,8 @@ fn note(path: &Path, source: io::Error) -> ToolchainError {
 /// The apt of `root` with what a medium has in the place of the sources of the machine; none where the medium has nothing of this kind.
 ///
 /// # Errors
-/// When no temporary directory can be made.
-pub fn of_medium<'a>(root: &'a Root, medium: &Path) -> Result<Option<Apt<'a>>, ToolchainError> {
+/// When no temporary directory can be made, or the system has no apt.
+pub fn of_medium<'a>(root: &'a Root, medium: &Path) -> Result<Option<Manager<'a>>, ToolchainError> {
     use io::Read;
     let dir = medium.join(DIR);
     let mut text = String::new();
@@ -200,6 +200,9 @@ pub fn of_medium<'a>(root: &'a Root, medium: &Path) -> Result<Option<Apt<'a>>, T
     };
     if sources.is_empty() {
         return Ok(None);
+    }
+    if !Apt::of(root, false).is_there() {
+        return Err(ToolchainError::NoApt);
     }
     let scratch = TempDir::new().map_err(|source| note(&std::env::temp_dir(), source))?;
     let failed = |source| note(scratch.path(), source);
@@ -215,7 +218,8 @@ pub fn of_medium<'a>(root: &'a Root, medium: &Path) -> Result<Option<Apt<'a>>, T
         "Acquire::GzipIndexes=false".to_owned(),
         "Acquire::IndexTargets::deb::Packages::CompressionTypes=uncompressed".to_owned(),
     ];
-    Ok(Some(Apt::of(root, false).with_options(options).holding(scratch)))
+    let apt = Apt::of(root, false).with_options(options).holding(scratch);
+    Ok(Some(Manager::Apt(apt)))
 }
 
 /// Lines for apt, which verifies a copy of each file (`copy:`): a stick may show another content when it is read again. A medium is older
