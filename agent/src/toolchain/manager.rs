@@ -9,6 +9,7 @@ use dkms_engine::root::Root;
 
 use super::ToolchainError;
 use super::apt::Apt;
+use super::dnf::Dnf;
 use super::package::{Installation, Package};
 use super::zypper::Zypper;
 
@@ -24,13 +25,15 @@ pub(super) const LOCAL_LIMIT: Duration = Duration::from_secs(120);
 pub enum Manager<'a> {
     /// Of Debian and Ubuntu.
     Apt(Apt<'a>),
+    /// Of Fedora and RHEL.
+    Dnf(Dnf<'a>),
     /// Of openSUSE and SLES.
     Zypper(Zypper<'a>),
 }
 
 impl<'a> Manager<'a> {
     /// All that can be used.
-    pub(super) const KINDS: [PackageManager; 2] = [PackageManager::Apt, PackageManager::Zypper];
+    pub(super) const KINDS: [PackageManager; 3] = [PackageManager::Apt, PackageManager::Dnf, PackageManager::Zypper];
 
     /// That of `root`: the one of its distribution; of a distribution that we do not know, one that is there. An image is served by the
     /// programs of this machine. One that works offline uses no network.
@@ -47,10 +50,11 @@ impl<'a> Manager<'a> {
     pub(super) fn of_kind(kind: PackageManager, root: &'a Root, offline: bool) -> Option<Self> {
         match kind {
             PackageManager::Apt => Some(Apt::of(root, offline)).filter(Apt::is_there).map(Self::Apt),
+            PackageManager::Dnf => Some(Dnf::of(root, offline)).filter(Dnf::is_there).map(Self::Dnf),
             PackageManager::Zypper => Some(Zypper::of(root, offline))
                 .filter(Zypper::is_there)
                 .map(Self::Zypper),
-            PackageManager::Dnf | PackageManager::Pacman => None,
+            PackageManager::Pacman => None,
         }
     }
 
@@ -58,6 +62,7 @@ impl<'a> Manager<'a> {
     pub fn kind(&self) -> PackageManager {
         match self {
             Self::Apt(_) => PackageManager::Apt,
+            Self::Dnf(_) => PackageManager::Dnf,
             Self::Zypper(_) => PackageManager::Zypper,
         }
     }
@@ -66,7 +71,7 @@ impl<'a> Manager<'a> {
     pub fn is_private(&self) -> bool {
         match self {
             Self::Apt(apt) => apt.is_private(),
-            Self::Zypper(_) => false,
+            Self::Dnf(_) | Self::Zypper(_) => false,
         }
     }
 
@@ -80,6 +85,7 @@ impl<'a> Manager<'a> {
     pub fn plan(&self, names: &[String], release: &str, may_update: bool) -> Result<Installation, ToolchainError> {
         match self {
             Self::Apt(apt) => apt.plan_with_following(names, release, may_update),
+            Self::Dnf(dnf) => dnf.plan(names, may_update),
             Self::Zypper(zypper) => zypper.plan(names, may_update),
         }
     }
@@ -91,6 +97,7 @@ impl<'a> Manager<'a> {
     pub(super) fn install(&self, installation: &Installation) -> Result<(), ToolchainError> {
         match self {
             Self::Apt(apt) => apt.install(installation),
+            Self::Dnf(dnf) => dnf.install(installation),
             Self::Zypper(zypper) => zypper.install(installation),
         }
     }
@@ -102,6 +109,7 @@ impl<'a> Manager<'a> {
     pub(super) fn installed(&self, packages: &[Package]) -> Result<Vec<Package>, ToolchainError> {
         match self {
             Self::Apt(apt) => apt.installed(packages),
+            Self::Dnf(dnf) => dnf.installed(packages),
             Self::Zypper(zypper) => zypper.installed(packages),
         }
     }
@@ -113,6 +121,7 @@ impl<'a> Manager<'a> {
     pub(super) fn remove(&self, packages: &[Package]) -> Result<(), ToolchainError> {
         match self {
             Self::Apt(apt) => apt.remove(packages),
+            Self::Dnf(dnf) => dnf.remove(packages),
             Self::Zypper(zypper) => zypper.remove(packages),
         }
     }

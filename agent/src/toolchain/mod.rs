@@ -5,6 +5,7 @@
 //! installed is noted before that begins, so that a later run can take it away also after a power cut.
 
 mod apt;
+mod dnf;
 mod error;
 mod manager;
 pub mod medium;
@@ -13,6 +14,7 @@ mod package;
 mod rpm;
 mod simulation;
 mod summary;
+mod table;
 mod zypper;
 
 use std::fs;
@@ -25,6 +27,7 @@ use dkms_engine::root::Root;
 use crate::survey::Survey;
 
 pub use apt::Apt;
+pub use dnf::Dnf;
 pub use error::ToolchainError;
 pub use manager::Manager;
 pub use note::{install, take_away};

@@ -34,6 +34,7 @@ impl Package {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~^-".contains(c) || more.contains(c);
             text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') && text.chars().all(allowed)
         };
+        let version = version.strip_prefix("0:").unwrap_or(version);
         (is_plain(name, "") && is_plain(version, ":") && is_plain(arch, "")).then(|| Self {
             name: name.to_owned(),
             version: Some(version.to_owned()),
@@ -68,6 +69,14 @@ impl fmt::Display for Package {
 /// The names of packages.
 pub(super) fn names(packages: &[Package]) -> Vec<String> {
     packages.iter().map(|one| one.name.clone()).collect()
+}
+
+/// Whether both are the same packages, in whatever order.
+pub(super) fn same(ours: &[Package], theirs: &[Package]) -> bool {
+    let (mut ours, mut theirs) = (ours.to_vec(), theirs.to_vec());
+    ours.sort();
+    theirs.sort();
+    ours == theirs
 }
 
 /// What would be installed.
@@ -167,6 +176,7 @@ mod tests {
 
     #[test]
     fn names_are_plain() {
+        assert_eq!(Package::rpm("a", "0:1-1", "noarch"), Package::rpm("a", "1-1", "noarch"));
         assert!(Package::rpm("libstdc++6", "1:13.2.1~rc1^git+1-2.fc39", "x86_64").is_some());
         for (name, version, arch) in [
             ("--root=/", "1-1", "noarch"),

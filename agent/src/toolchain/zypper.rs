@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::ToolchainError;
 use super::manager::{self, LOCAL_LIMIT, NETWORK_LIMIT, Said, failed};
-use super::package::{Installation, Package, names};
+use super::package::{Installation, Package, names, same};
 use super::rpm;
 use super::summary::Summary;
 
@@ -197,12 +197,4 @@ fn exact(package: &Package) -> String {
     let part = |sign: char, text: Option<&String>| text.map(|text| format!("{sign}{text}")).unwrap_or_default();
     let arch = part('.', package.arch.as_ref());
     format!("{}{arch}{}", package.name, part('=', package.version.as_ref()))
-}
-
-/// Whether both are the same packages, in whatever order.
-pub(super) fn same(ours: &[Package], theirs: &[Package]) -> bool {
-    let (mut ours, mut theirs) = (ours.to_vec(), theirs.to_vec());
-    ours.sort();
-    theirs.sort();
-    ours == theirs
 }

@@ -10,6 +10,7 @@ mod repositories;
 mod revoked;
 mod rollback;
 mod toolchain;
+mod toolchain_rpm;
 mod trial;
 mod trust;
 mod words;
