@@ -73,8 +73,8 @@ pub struct Common {
     /// Take what is there from a medium that `media make` wrote; it is verified like what a server sends
     #[arg(long, global = true, value_name = "DIR", help_heading = "Mode")]
     pub medium: Option<PathBuf>,
-    /// Whether to install what a build lacks (headers, compiler, make) by apt [default: as `toolchain` of config.toml says, else false];
-    /// `toolchain = "never"` goes before this
+    /// Whether to install what a build lacks (headers, compiler, make) by apt, dnf or zypper [default: as `toolchain` of config.toml says,
+    /// else false]; `toolchain = "never"` goes before this
     #[arg(
         long,
         global = true,

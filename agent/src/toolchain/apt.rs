@@ -7,9 +7,9 @@ use dkms_engine::distribution::PackageManager;
 use dkms_engine::root::Root;
 use tempfile::TempDir;
 
-use super::ToolchainError;
-use super::manager::{self, LOCAL_LIMIT, NETWORK_LIMIT, failed};
+use super::error::ToolchainError;
 use super::package::{Installation, Package};
+use super::run::{self, LOCAL_LIMIT, NETWORK_LIMIT, failed};
 use super::simulation::simulation;
 
 /// Installs what is named, and touches nothing else.
@@ -102,7 +102,7 @@ impl<'a> Apt<'a> {
 
     /// Runs it, and returns what it printed.
     fn run(command: &Confined, shown: &str) -> Result<String, ToolchainError> {
-        let said = manager::run(command, shown)?;
+        let said = run::run(command, shown)?;
         if said.code == Some(0) {
             return Ok(said.stdout);
         }
@@ -319,7 +319,7 @@ impl<'a> Apt<'a> {
             .args(words)
             .args(names)
             .time_limit(LOCAL_LIMIT);
-        Ok(manager::run(&query, "dpkg-query")?.stdout)
+        Ok(run::run(&query, "dpkg-query")?.stdout)
     }
 
     /// Removes packages, unless others would have to go with them.

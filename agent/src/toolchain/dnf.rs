@@ -9,10 +9,10 @@ use dkms_engine::root::Root;
 use dkms_engine::sandbox::take::remove_tree;
 use tempfile::TempDir;
 
-use super::ToolchainError;
-use super::manager::{self, LOCAL_LIMIT, NETWORK_LIMIT, Said, failed};
+use super::error::ToolchainError;
 use super::package::{Installation, Package, Transaction, names, same};
 use super::rpm;
+use super::run::{self, LOCAL_LIMIT, NETWORK_LIMIT, Said, failed};
 use super::table;
 
 /// Both versions know these, before the name of a command.
@@ -43,6 +43,11 @@ impl Scratch {
         let in_image = root.join(here.path());
         Ok(Self { here, in_image })
     }
+
+    fn options(&self) -> [String; 2] {
+        let dir = self.here.path().display();
+        [format!("--setopt=logdir={dir}"), format!("--setopt=persistdir={dir}")]
+    }
 }
 
 impl Drop for Scratch {
@@ -50,6 +55,17 @@ impl Drop for Scratch {
         // What is left of it is an empty log.
         let _ = remove_tree(&self.in_image);
     }
+}
+
+/// How dnf is asked what it would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    /// From what it knows. Nothing is written, and no other run of it is waited for.
+    Apart,
+    /// From what it knows, after other runs of it. Version 5 would wait for them without an end when it is told to do it.
+    InTurn,
+    /// With what it fetches before.
+    MayFetch,
 }
 
 impl<'a> Dnf<'a> {
@@ -82,18 +98,20 @@ impl<'a> Dnf<'a> {
     }
 
     /// What dnf says that it would do for the words of a command.
-    fn ask(&self, words: &[&str], packages: &[String], may_fetch: bool) -> Result<Transaction, ToolchainError> {
+    fn ask(&self, words: &[&str], packages: &[String], how: Ask) -> Result<Transaction, ToolchainError> {
         let shown = format!("dnf {} {}", words.join(" "), packages.join(" "));
         let scratch = Scratch::new(self.root).map_err(|error| failed(&shown, &error.to_string()))?;
-        let dir = scratch.here.path().display();
-        let command = self
-            .command(may_fetch)
-            .args([format!("--setopt=logdir={dir}"), format!("--setopt=persistdir={dir}")])
-            .args(words)
-            .args(["--assumeno", "--"])
-            .args(packages)
-            .time_limit(if may_fetch { NETWORK_LIMIT } else { LOCAL_LIMIT });
-        let said = manager::run(&command, &shown)?;
+        let mut command = self.command(how == Ask::MayFetch);
+        if how == Ask::Apart {
+            command = command.args(scratch.options());
+        }
+        let limit = match how {
+            Ask::MayFetch => NETWORK_LIMIT,
+            Ask::Apart | Ask::InTurn => LOCAL_LIMIT,
+        };
+        let command = command.args(words).args(["--assumeno", "--"]).args(packages);
+        let command = command.time_limit(limit);
+        let said = run::run(&command, &shown)?;
         if said.is_cut {
             return Err(failed(&shown, "it prints more than can be read"));
         }
@@ -117,7 +135,7 @@ impl<'a> Dnf<'a> {
 
     /// Does something, and waits for no other run of dnf where it cannot be ended.
     fn run(command: &Confined, shown: &str, packages: &[String]) -> Result<String, ToolchainError> {
-        let said = manager::run(command, shown)?;
+        let said = run::run(command, shown)?;
         if said.code == Some(0) {
             Ok(said.stdout)
         } else {
@@ -149,10 +167,11 @@ impl<'a> Dnf<'a> {
     /// # Errors
     /// When it does not know one, or would have to change another package.
     pub fn plan(&self, names: &[String], may_update: bool) -> Result<Installation, ToolchainError> {
-        let transaction = match self.ask(&["install"], names, may_update) {
+        let how = if may_update { Ask::MayFetch } else { Ask::Apart };
+        let transaction = match self.ask(&["install"], names, how) {
             Err(ToolchainError::NotOffered { .. }) if may_update => {
                 self.update()?;
-                self.ask(&["install"], names, false)?
+                self.ask(&["install"], names, Ask::InTurn)?
             }
             ended => ended?,
         };
@@ -180,10 +199,9 @@ impl<'a> Dnf<'a> {
             return Ok(BTreeMap::new());
         }
         let scratch = Scratch::new(self.root).map_err(|error| failed(shown, &error.to_string()))?;
-        let dir = scratch.here.path().display();
         let command = self
             .command(false)
-            .args([format!("--setopt=logdir={dir}"), format!("--setopt=persistdir={dir}")])
+            .args(scratch.options())
             .args(["--quiet", "repoquery", "--qf", SIZES, "--"])
             .args(packages.iter().map(exact));
         let said = Self::run(&command.time_limit(LOCAL_LIMIT), shown, &[])?;
@@ -214,7 +232,7 @@ impl<'a> Dnf<'a> {
             Self::run(&download.args(&exact).time_limit(NETWORK_LIMIT), &shown, &exact)?;
         }
         let now = self
-            .ask(&["install"], &exact, false)?
+            .ask(&["install"], &exact, Ask::InTurn)?
             .only_installs(PackageManager::Dnf, &exact)?;
         if !same(&now, &installation.packages) {
             return Err(failed(&shown, "it would install other packages by now"));
@@ -240,7 +258,7 @@ impl<'a> Dnf<'a> {
     /// When another package needs one, or dnf fails.
     pub fn remove(&self, packages: &[Package]) -> Result<(), ToolchainError> {
         let exact: Vec<String> = packages.iter().map(exact).collect();
-        self.ask(&["remove"], &exact, false)?.only_removes(packages)?;
+        self.ask(&["remove"], &exact, Ask::InTurn)?.only_removes(packages)?;
         let shown = format!("dnf remove {}", names(packages).join(" "));
         let remove = self
             .command(false)

@@ -1,12 +1,39 @@
 //! Why nothing was installed or taken away.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use dkms_engine::distribution::PackageManager;
 
-use super::package::Change;
 use crate::files;
+
+/// What would happen to a package that is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It would go.
+    Remove,
+    /// Another version would come in its place.
+    Upgrade,
+    /// An older version would come in its place.
+    Downgrade,
+    /// It would be unpacked again.
+    Reinstall,
+    /// Another architecture or another maker's would come in its place, or something that is not a package would change.
+    Replace,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Remove => "remove",
+            Self::Upgrade => "upgrade",
+            Self::Downgrade => "downgrade",
+            Self::Reinstall => "reinstall",
+            Self::Replace => "replace",
+        })
+    }
+}
 
 /// Why a toolchain was not installed, or not taken away.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +122,8 @@ impl ToolchainError {
         Some(match self {
             Self::NoManager => return None,
             Self::NoApt => {
-                "without --medium, or with one that has no .toolchain, the machine's own sources are asked".to_owned()
+                "dkms-fetch media make without --toolchain; what builds need then comes from the machine's own sources"
+                    .to_owned()
             }
             Self::Gone { manager, .. } => {
                 format!("remove them by hand; {} was removed from this system", manager.name())

@@ -12,6 +12,7 @@ pub mod medium;
 mod note;
 mod package;
 mod rpm;
+mod run;
 mod simulation;
 mod summary;
 mod table;
@@ -28,10 +29,10 @@ use crate::survey::Survey;
 
 pub use apt::Apt;
 pub use dnf::Dnf;
-pub use error::ToolchainError;
+pub use error::{Change, ToolchainError};
 pub use manager::Manager;
 pub use note::{install, take_away};
-pub use package::{Change, Installation, Package};
+pub use package::{Installation, Package};
 pub use zypper::Zypper;
 
 /// The packages that a build for a kernel lacks, by the names that its distribution has for them; empty where nothing is

@@ -8,7 +8,7 @@ use dkms_engine::distribution::PackageManager;
 use dkms_engine::root::Root;
 use serde::{Deserialize, Serialize};
 
-use super::ToolchainError;
+use super::error::ToolchainError;
 use super::manager::Manager;
 use super::package::{Installation, Package, names};
 use crate::files;

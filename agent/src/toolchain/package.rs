@@ -5,7 +5,7 @@ use std::fmt;
 use dkms_engine::distribution::PackageManager;
 use serde::{Deserialize, Serialize};
 
-use super::ToolchainError;
+use super::error::{Change, ToolchainError};
 
 /// A package of a distribution.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -88,33 +88,6 @@ pub struct Installation {
     pub download_bytes: u64,
     /// What they take on the disk, in bytes.
     pub disk_bytes: u64,
-}
-
-/// What would happen to a package that is installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// It would go.
-    Remove,
-    /// Another version would come in its place.
-    Upgrade,
-    /// An older version would come in its place.
-    Downgrade,
-    /// It would be unpacked again.
-    Reinstall,
-    /// Another architecture or another maker's would come in its place, or something that is not a package would change.
-    Replace,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Remove => "remove",
-            Self::Upgrade => "upgrade",
-            Self::Downgrade => "downgrade",
-            Self::Reinstall => "reinstall",
-            Self::Replace => "replace",
-        })
-    }
 }
 
 /// All that a manager says that it would do.

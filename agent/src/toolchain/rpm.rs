@@ -5,9 +5,9 @@ use std::path::Path;
 use dkms_engine::command::Confined;
 use dkms_engine::root::Root;
 
-use super::ToolchainError;
-use super::manager::{self, LOCAL_LIMIT, failed};
+use super::error::ToolchainError;
 use super::package::{Package, names};
+use super::run::{self, LOCAL_LIMIT, failed};
 
 /// The files of a database: SQLite, ndb, Berkeley DB.
 const DATABASES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
@@ -18,7 +18,7 @@ pub(super) fn has_database(root: &Root) -> bool {
     let ask = Confined::new("rpm")
         .args(["--eval", "%{_dbpath}"])
         .time_limit(LOCAL_LIMIT);
-    let Ok(said) = manager::run(&ask, "rpm --eval %{_dbpath}") else {
+    let Ok(said) = run::run(&ask, "rpm --eval %{_dbpath}") else {
         return false;
     };
     let dir = said.stdout.trim();
@@ -38,7 +38,7 @@ pub(super) fn installed(root: &Root, packages: &[Package]) -> Result<Vec<Package
         .args(["-q", "--qf", "%{NAME}\\t%{EVR}\\t%{ARCH}\\n", "--"])
         .args(names(packages))
         .time_limit(LOCAL_LIMIT);
-    let said = manager::run(&query, "rpm -q")?;
+    let said = run::run(&query, "rpm -q")?;
     if said.is_cut || said.code.is_none() {
         return Err(failed("rpm -q", &said.stderr));
     }

@@ -1,6 +1,7 @@
 //! What apt says that it would do.
 
-use super::package::{Change, Package, Transaction};
+use super::error::Change;
+use super::package::{Package, Transaction};
 
 /// The lines of `apt-get -s`: `Inst NAME [INSTALLED] (VERSION ARCHIVE [ARCH])`, `Remv NAME [INSTALLED]`.
 pub(super) fn simulation(text: &str) -> Transaction {

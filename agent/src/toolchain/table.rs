@@ -3,7 +3,8 @@
 //! Both have sections (`Installing:`), rows of six words (name, architecture, version, repository, size and its unit) and a summary. Version
 //! 4 breaks rows where a word is too long for its column.
 
-use super::package::{Change, Package, Transaction};
+use super::error::Change;
+use super::package::{Package, Transaction};
 
 /// What a section of the table is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -389,5 +390,18 @@ Transaction Summary:
             error(stderr),
             "Error: Failed to download metadata for repo 't': Cannot download repomd.xml"
         );
+    }
+
+    proptest::proptest! {
+        /// Lines of the tables in any order, and anything between: it ends, and what is installed was in the table.
+        #[test]
+        fn anything_else_is_read_without_harm(picks in proptest::collection::vec((0usize..40, "\\PC{0,30}"), 0..40)) {
+            let known: Vec<&str> = DNF4.lines().chain(DNF5.lines()).collect();
+            let lines: Vec<&str> = picks.iter().map(|(at, other)| *known.get(*at).unwrap_or(&other.as_str())).collect();
+            if let Ok(Some(transaction)) = parse(&lines.join("\n")) {
+                proptest::prop_assert!(transaction.installs.len() <= lines.len());
+            }
+            let _ = (not_found(&lines.join("\n"), ""), problem(&lines.join("\n")));
+        }
     }
 }

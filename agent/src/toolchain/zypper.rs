@@ -5,10 +5,10 @@ use dkms_engine::distribution::PackageManager;
 use dkms_engine::root::Root;
 use tempfile::TempDir;
 
-use super::ToolchainError;
-use super::manager::{self, LOCAL_LIMIT, NETWORK_LIMIT, Said, failed};
+use super::error::ToolchainError;
 use super::package::{Installation, Package, names, same};
 use super::rpm;
+use super::run::{self, LOCAL_LIMIT, NETWORK_LIMIT, Said, failed};
 use super::summary::Summary;
 
 /// How long it waits for another run of it, in seconds.
@@ -60,7 +60,7 @@ impl<'a> Zypper<'a> {
             stdout,
             is_cut,
             stderr,
-        } = manager::run(command, shown)?;
+        } = run::run(command, shown)?;
         if is_cut {
             return Err(failed(shown, "it prints more than can be read"));
         }
