@@ -1,7 +1,7 @@
 //! dnf, of Fedora and RHEL: versions 4 and 5.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dkms_engine::command::{Confined, find_program};
 use dkms_engine::distribution::PackageManager;
@@ -34,13 +34,16 @@ pub struct Dnf<'a> {
 /// A directory for what dnf notes when it is only asked: it takes the path for one here and for one in the image.
 struct Scratch {
     here: TempDir,
-    in_image: PathBuf,
+    /// What is made in the image for it.
+    in_image: Option<PathBuf>,
 }
 
 impl Scratch {
     fn new(root: &Root) -> std::io::Result<Self> {
         let here = TempDir::new()?;
-        let in_image = root.join(here.path());
+        let place = root.join(here.path());
+        let missing = place.ancestors().take_while(|dir| !dir.exists());
+        let in_image = missing.last().map(Path::to_owned);
         Ok(Self { here, in_image })
     }
 
@@ -52,8 +55,10 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left of it is an empty log.
-        let _ = remove_tree(&self.in_image);
+        if let Some(dir) = &self.in_image {
+            // What may be left of it is a log.
+            let _ = remove_tree(dir);
+        }
     }
 }
 

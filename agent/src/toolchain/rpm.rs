@@ -64,7 +64,7 @@ fn still_there(packages: &[Package], installed: &[Package]) -> Vec<Package> {
             .collect();
         let found = match alike[..] {
             _ if installed.contains(package) => Some(package),
-            [one] if !package.name.starts_with("kernel-") => Some(one),
+            [one] if !is_of_one_kernel(&package.name) => Some(one),
             _ => None,
         };
         there.extend(found.cloned());
@@ -72,6 +72,11 @@ fn still_there(packages: &[Package], installed: &[Package]) -> Vec<Package> {
     there.sort();
     there.dedup();
     there
+}
+
+/// Whether packages of this name are installed beside each other, one for each kernel.
+fn is_of_one_kernel(name: &str) -> bool {
+    name.starts_with("kernel-") && name.ends_with("devel")
 }
 
 #[cfg(test)]
@@ -83,18 +88,24 @@ mod tests {
         let one = |name: &str, version: &str| Package::rpm(name, version, "x86_64").unwrap();
         let noted = [
             one("gcc", "12-1"),
+            one("kernel-headers", "6.1-1"),
             one("kernel-devel", "6.1-1"),
             one("kernel-devel", "6.2-1"),
             one("make", "4-1"),
         ];
         let installed = [
             one("gcc", "12-2"),
+            one("kernel-headers", "6.3-1"),
             one("kernel-devel", "6.2-1"),
             one("kernel-devel", "6.3-1"),
         ];
         assert_eq!(
             still_there(&noted, &installed),
-            [one("gcc", "12-2"), one("kernel-devel", "6.2-1")]
+            [
+                one("gcc", "12-2"),
+                one("kernel-devel", "6.2-1"),
+                one("kernel-headers", "6.3-1")
+            ]
         );
         let newer = [one("kernel-devel", "6.3-1")];
         assert_eq!(still_there(&noted, &newer), []);

@@ -11,8 +11,8 @@ use super::rpm;
 use super::run::{self, LOCAL_LIMIT, NETWORK_LIMIT, Said, failed};
 use super::summary::Summary;
 
-/// How long it waits for another run of it, in seconds.
-const LOCK_TIMEOUT_S: &str = "120";
+/// How long it waits for another run of it, in seconds: it says so itself before it is ended.
+const LOCK_TIMEOUT_S: &str = "90";
 
 /// Exit codes of zypper(8) that are no failure: updates are pending, a reboot or a restart is needed, repositories were left out.
 const DONE: [i32; 6] = [0, 100, 101, 102, 103, 106];
