@@ -58,14 +58,16 @@ impl By {
         }
     }
 
-    /// The package with the headers of `release`.
+    /// The name and the version of the package with the headers of `release`: 6.1.0-57-amd64 becomes kernel-devel-6.1.0 57-amd64, which dnf
+    /// finds by both, and kernel-amd64-devel 6.1.0-57.
     fn headers(self, release: &str) -> (String, String) {
+        let (version, flavour) = release.rsplit_once('-').expect("a flavour");
         match self {
-            Self::Dnf => (format!("kernel-devel-{release}"), "6.1-1".to_owned()),
-            Self::Zypper => {
-                let (version, flavour) = release.rsplit_once('-').expect("a flavour");
-                (format!("kernel-{flavour}-devel"), version.to_owned())
+            Self::Dnf => {
+                let (version, abi) = version.rsplit_once('-').expect("an ABI");
+                (format!("kernel-devel-{version}"), format!("{abi}-{flavour}"))
             }
+            Self::Zypper => (format!("kernel-{flavour}-devel"), version.to_owned()),
         }
     }
 
@@ -73,7 +75,7 @@ impl By {
     fn words(self, release: &str) -> String {
         let (name, version) = self.headers(release);
         match self {
-            Self::Dnf => name,
+            Self::Dnf => format!("{name}-{version}"),
             Self::Zypper => format!("{name}={version}"),
         }
     }
@@ -111,6 +113,8 @@ impl Bare {
             By::Zypper => {
                 story.write("etc/os-release", "ID=opensuse-leap\nID_LIKE=\"suse opensuse\"\n");
                 story.write("etc/zypp/repos.d/ours.repo", &text("dir:"));
+                // As SUSE's zypp.conf has it.
+                story.write("etc/zypp/multiversion.d/kernel", "provides:multiversion(kernel)\n");
             }
         }
         let bare = Self {
@@ -292,6 +296,32 @@ fn what_others_came_to_need_stays() {
         let [headers, kbuild] = bare.wanted();
         assert_eq!(bare.installed(), [headers, kbuild, "user 1.0-1".to_owned()]);
         assert!(bare.story.path("var/lib/dkms-fetch/toolchain.json").exists());
+    }
+}
+
+/// Headers of many kernels are packages of one name, which lie beside each other.
+#[test]
+fn headers_that_were_there_before_stay() {
+    for by in BOTH {
+        let bare = Bare::new(by);
+        let tags = "Provides: installonlypkg(kernel)\nProvides: multiversion(kernel)\n";
+        let (name, _) = by.headers(&bare.story.kernel);
+        let other = bare.offer(&Spec {
+            name: &name,
+            version: "5-1",
+            tags,
+            ..Spec::default()
+        });
+        bare.install(&other);
+        bare.offer_headers(tags);
+        bare.configure("toolchain = \"install\"\n");
+        bare.story.auto(&[]).assert(0, &["installed edu 1.0"]);
+        let [headers, kbuild] = bare.wanted();
+        let before = format!("{name} 5-1");
+        assert_eq!(bare.installed(), [before.clone(), headers, kbuild]);
+        bare.configure("toolchain_keep = false\n");
+        bare.story.auto(&[]).assert(0, &["after the builds: "]);
+        assert_eq!(bare.installed(), [before]);
     }
 }
 
