@@ -16,8 +16,10 @@ use super::run::{self, LOCAL_LIMIT, NETWORK_LIMIT, Said, failed};
 use super::table;
 
 /// Both versions know these, before the name of a command.
-const NOTHING_MORE: [&str; 2] = [
+const NOTHING_MORE: [&str; 3] = [
     "--setopt=install_weak_deps=False",
+    // Headers of other kernels are not removed to make room for these.
+    "--setopt=installonly_limit=0",
     // What else is not needed any more stays.
     "--setopt=clean_requirements_on_remove=False",
 ];
