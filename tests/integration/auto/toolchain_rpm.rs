@@ -153,12 +153,12 @@ impl Bare {
         let file = dir.path().join("test.spec");
         fs::write(&file, text).expect("a file");
         let top = dir.path().display();
-        run(Command::new("rpmbuild")
-            .args(["-bb", "--quiet", "--define"])
-            .arg(format!("_topdir {top}"))
-            .arg("--define")
-            .arg(format!("_rpmdir {top}/rpms"))
-            .arg(file));
+        let mut build = Command::new("rpmbuild");
+        build.args(["-bb", "--quiet"]).arg(file);
+        for (name, dir) in [("_topdir", ""), ("_rpmdir", "/rpms"), ("_dbpath", "/database")] {
+            build.arg("--define").arg(format!("{name} {top}{dir}"));
+        }
+        run(&mut build);
         let rpm = format!("{name}-{}.noarch.rpm", spec.version);
         fs::copy(dir.path().join("rpms/noarch").join(&rpm), self.repository.join(&rpm)).expect("a package");
         run(Command::new("createrepo_c").arg("--quiet").arg(&self.repository));
