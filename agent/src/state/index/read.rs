@@ -225,6 +225,10 @@ impl Index {
 /// million patterns read a sixth more of them.
 const CACHE_KIB: i64 = 8 << 10;
 
+/// So much of a database is read as memory, without a call for each page: a sixth less time for a look-up among 100,000 packages. Its file is never
+/// changed where it lies, but replaced.
+const MAPPED_BYTES: i64 = 1 << 30;
+
 impl Opened {
     /// Opens a database; `None` when there is none, or one of another version of this program.
     fn open(name: &Name, path: &Path) -> Result<Option<Self>, StateError> {
@@ -236,6 +240,7 @@ impl Opened {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(failed)?;
         db.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed)?;
+        db.pragma_update(None, "mmap_size", MAPPED_BYTES).map_err(failed)?;
         let number = |pragma: &str| {
             db.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
                 .map_err(failed)
