@@ -218,7 +218,7 @@ fn rpm_packages_and_source_rpms_are_taken() {
         dir.path(),
         &SPEC
             .replace("Release: 3", "Release: 4")
-            .replace("%autosetup -p1 -n edu-1.0", "%setup -q -n edu-1.0\n%patch0 -p1"),
+            .replace("%autosetup -p1 -n edu-1.0", "%setup -q -n edu-1.0\n%patch -P 0 -p1"),
     );
     repo.refuses(
         dir.path().join("out/dkms-edu-1.0-4.src.rpm").to_str().expect("UTF-8"),

@@ -142,6 +142,8 @@ fn make_metadata(dir: &Path, settings: &Settings) -> Result<(), ExportError> {
     let command = Confined::new(metadata_tool()?)
         .args(["--quiet", "--no-database", "--simple-md-filenames", "--workers", "1"])
         .args(["--set-timestamp-to-revision", "--revision", &time])
+        // Its later versions compress by zstd, which older installers do not read.
+        .arg("--general-compress-type=gz")
         .arg(dir);
     run("createrepo_c", &command, dir)
 }
