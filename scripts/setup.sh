@@ -34,7 +34,7 @@ demo_packages=(udev)
 # What the tests run besides: recorded devices, the peers' libraries and what they call (ps), Python for python-tuf, the programs
 # that make and read packages of distributions, and systemd for systemd-analyze.
 test_packages=(systemd umockdev groff-base libkmod-dev python3 python3-venv openssl patch zstd procps
-  dpkg-dev rpm rpm2cpio cpio createrepo-c dnf zypper libsolv-tools zip git gnupg gpgv apt-utils xorriso softhsm2 opensc dbus-daemon)
+  dpkg-dev rpm rpm2cpio cpio createrepo-c dnf zypper libsolv-tools zip git gnupg gpgv apt-utils xorriso softhsm2 opensc dbus-daemon file)
 # What makes repositories of .deb and .rpm, to measure ours beside.
 bench_packages=(reprepro apt-utils createrepo-c gnupg gzip)
 # A machine to boot in: the emulator, and what its disk is made with.
@@ -239,7 +239,7 @@ fetch_peers() {
     rm -rf "$inputs/peers/nginx" && dpkg-deb -x "$inputs"/peers/nginx-debs/nginx_*.deb "$inputs/peers/nginx.part"
     rm -rf "$inputs/peers/nginx-debs" && mv "$inputs/peers/nginx.part" "$inputs/peers/nginx"
   fi
-  for name in cloud-init initramfs-tools-core; do
+  for name in cloud-init fai-client initramfs-tools-core; do
     [ ! -d "$inputs/peers/$name" ] || continue
     private_apt
     say "setup: unpacking Debian's $name into target/inputs/peers"

@@ -1,6 +1,7 @@
 //! The examples for installers and provisioning systems, each checked by the system's own tool.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -213,6 +214,76 @@ fn the_scripts_of_fai_and_maas_are_sound() {
         "{}",
         text(&run)
     );
+}
+
+/// FAI runs the script for its class; the new system is the root of the story.
+#[test]
+fn fai_installs_drivers_into_its_target() {
+    let story = Story::with_driver();
+    let unit = inputs::workspace().join("agent/units/dkms-fetch-first-boot.service.in");
+    let there = story.path("usr/lib/systemd/system/dkms-fetch-first-boot.service");
+    fs::create_dir_all(there.parent().expect("a directory")).expect("a directory");
+    fs::write(there.with_file_name("multi-user.target"), "[Unit]\n").expect("a file");
+    fs::copy(unit, there).expect("a file");
+    let configured = story.path("etc/dkms-fetch/repos.d");
+    let fai = |script: &str| {
+        fs::remove_dir_all(&configured).expect("a directory");
+        let space = tempfile::tempdir().expect("a directory");
+        let place = |name: &str, text: &str| {
+            let path = space.path().join(name);
+            fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            fs::write(&path, text).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        };
+        place("scripts/DKMSFETCH/10-drivers", script);
+        // In the place of a chroot.
+        // systemctl takes a path with `..` in it for one outside of itself.
+        let root = fs::canonicalize(story.path("")).expect("a directory");
+        let devices = story.device_list();
+        let (root, devices) = (root.display(), devices.display());
+        let program = ours();
+        let program = program.display();
+        place(
+            "rootcmd",
+            &format!(
+                "#!/bin/sh\ncase $1 in systemctl) shift; exec systemctl --root '{root}' \"$@\";; esac\nshift\n\
+                 case $1 in --auto) set -- \"$@\" --devices '{devices}';; esac\nexec '{program}' --root '{root}' \"$@\"\n"
+            ),
+        );
+        Command::new("bash")
+            .arg(inputs::peer("fai-client").join("usr/bin/fai-do-scripts"))
+            .arg(space.path().join("scripts"))
+            .env("classes", "DEFAULT DKMSFETCH LAST")
+            .env("LOGDIR", space.path())
+            .env("ROOTCMD", space.path().join("rootcmd"))
+            .output()
+            .map(|run| {
+                (
+                    run,
+                    fs::read_to_string(space.path().join("scripts.log")).unwrap_or_default(),
+                )
+            })
+            .expect("it runs")
+    };
+    let script = fs::read_to_string(example("fai/DKMSFETCH.sh")).expect("readable");
+    let fingerprint = hex::encode(Sha256::digest(story.repo.pinned().expect("a root")));
+    let ours = script
+        .replace("https://drivers.example.org/public/", &story.own_mirror())
+        .replace(&"0".repeat(64), &fingerprint);
+    let (run, log) = fai(&ours);
+    assert!(
+        run.status.success() && text(&run).contains("OK."),
+        "{}{log}",
+        text(&run)
+    );
+    assert!(story.module("edu").is_file(), "{log}");
+    assert!(configured.is_dir());
+    let wanted = story.path("etc/systemd/system/multi-user.target.wants/dkms-fetch-first-boot.service");
+    assert!(wanted.symlink_metadata().is_ok(), "{log}");
+
+    // Another root than the one whose fingerprint the installation has: FAI says that the script failed.
+    let (run, log) = fai(&ours.replace(&fingerprint, &"1".repeat(64)));
+    assert!(text(&run).contains("FAILED with exit code"), "{}{log}", text(&run));
 }
 
 /// The hook prepares an image for machines that are not there, as mmdebstrap and mkosi call it.
