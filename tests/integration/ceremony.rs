@@ -503,6 +503,8 @@ fn what_is_not_as_it_was_prepared_is_refused() -> Result<()> {
     for name in ["root-1.pem", "root-2.pem"] {
         fs::copy(publisher.key(name), keys.join(name))?;
     }
+    // In the same second it would be the very root that was prepared.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
     run(&mut publisher.command(&["renew", "root"]));
     assert_eq!(publisher.root_version(), 2);
     succeeds(sign(&file, &encrypted).arg("--passphrase-file").arg(&passphrase));

@@ -10,7 +10,7 @@ write() { echo attempt >"$1"; }
 connect() { exec 3<>"/dev/tcp/127.0.0.1/$port"; }
 environment_of_init() { tr '\0' '\n' </proc/1/environ | grep -vxFf <(env) | grep .; }
 environment_of_caller() { env | grep -E '^(SECRET_OF|CARGO_MANIFEST)'; }
-many_processes() { [ "$(ls -d /proc/[0-9]* | wc -l)" -gt 20 ]; }
+process_of_the_test() { grep -q ^integration "/proc/$process/comm"; }
 other_files() { ls -A "$1" | grep .; }
 attempt write-etc write /etc/attempt
 attempt write-usr write /usr/bin/attempt
@@ -28,7 +28,7 @@ attempt read-secret cat "$secret"
 attempt read-keys cat /var/lib/dkms/mok.key
 attempt environment-of-init environment_of_init
 attempt environment-of-caller environment_of_caller
-attempt see-processes many_processes
+attempt see-processes process_of_the_test
 attempt signal-others kill -0 "$process"
 attempt connect-loopback connect
 attempt unix-socket perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0) or exit 1'
