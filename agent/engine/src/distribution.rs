@@ -181,10 +181,8 @@ impl Distribution {
 
     /// The command that installs the headers of kernel `release` here.
     pub fn headers_command(&self, release: &str) -> String {
-        match self.headers_package(release) {
-            Some(package) => self.install_command(&package),
-            None => format!("install the headers of kernel {release} with your package manager"),
-        }
+        let package = self.headers_package(release);
+        self.install_command(&package.unwrap_or_else(|| format!("the headers of kernel {release}")))
     }
 
     /// The package of a compiler by the name of its program, such as `gcc-13`.

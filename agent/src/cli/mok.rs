@@ -35,7 +35,7 @@ struct Answer {
 
 pub(super) fn run(context: &Context, command: &MokCommand) -> Result<Exit, Failure> {
     match command {
-        MokCommand::Status => Ok(answer(context, look(context)?, None)),
+        MokCommand::Status => Ok(answer(context, look(context)?)),
         MokCommand::Enroll { hash_file } => enroll(context, hash_file.as_deref()),
         MokCommand::Export { file } => export(context, file),
     }
@@ -53,18 +53,21 @@ pub(super) fn look(context: &Context) -> Result<Key, Failure> {
     ))
 }
 
-/// Prints the state. A key that is needed and not accepted is something that waits for a person: 7, unless it was not the question, and
-/// `exit` is what was done.
-fn answer(context: &Context, key: Key, exit: Option<Exit>) -> Exit {
-    let signatures = context.host.signatures;
-    let required = signatures.required();
-    let exit = if let Some(exit) = exit {
-        exit
-    } else if required && key.state != Enrolment::Enrolled {
+/// Prints the state. A key that is needed and not accepted is something that waits for a person: 7.
+fn answer(context: &Context, key: Key) -> Exit {
+    let exit = if context.host.signatures.required() && key.state != Enrolment::Enrolled {
         Exit::Pending
     } else {
         Exit::Converged
     };
+    print(context, key, exit);
+    exit
+}
+
+/// Prints the state, and how the command ended.
+fn print(context: &Context, key: Key, exit: Exit) {
+    let signatures = context.host.signatures;
+    let required = signatures.required();
     let hint = key.next_step(required);
     if context.options.json {
         let body = Answer {
@@ -74,7 +77,7 @@ fn answer(context: &Context, key: Key, exit: Option<Exit>) -> Exit {
             hint,
         };
         print_json(&Document::new("mok", exit, body));
-        return exit;
+        return;
     }
     let word = |yes: bool| if yes { "yes" } else { "no" };
     print_text(format_args!("Secure Boot: {}", signatures.secure_boot.words()));
@@ -90,7 +93,6 @@ fn answer(context: &Context, key: Key, exit: Option<Exit>) -> Exit {
     if let Some(hint) = hint {
         print_text(format_args!("next: {hint}"));
     }
-    exit
 }
 
 /// Makes the key if there is none, and asks the firmware to accept it. What is asked for or accepted already is not asked for again.
@@ -100,7 +102,7 @@ fn enroll(context: &Context, hash_file: Option<&Path>) -> Result<Exit, Failure> 
     }
     let before = look(context)?;
     if matches!(before.state, Enrolment::Enrolled | Enrolment::Pending) {
-        return Ok(answer(context, before, None));
+        return Ok(answer(context, before));
     }
     if before.state == Enrolment::NoFirmware {
         return Err(MokError::NoFirmware.into());
@@ -141,7 +143,7 @@ fn enroll(context: &Context, hash_file: Option<&Path>) -> Result<Exit, Failure> 
         let note = context.paths.mok_request();
         mok::note_request(context.root(), sha256, &note).map_err(Failure::writing(&note))?;
     }
-    Ok(answer(context, after, None))
+    Ok(answer(context, after))
 }
 
 /// Writes the certificate for a factory: DER, as firmware set-ups and MokManager read it from a disk.
@@ -157,5 +159,6 @@ fn export(context: &Context, file: &Path) -> Result<Exit, Failure> {
         print_text(format_args!("certificate: {}", file.display()));
     }
     // A factory exports the key before anything accepts it.
-    Ok(answer(context, key, Some(Exit::Converged)))
+    print(context, key, Exit::Converged);
+    Ok(Exit::Converged)
 }

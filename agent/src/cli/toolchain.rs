@@ -1,5 +1,7 @@
 //! Lets a run install what a build lacks, where the policy or the command line says so.
 
+use std::cell::OnceCell;
+
 use dkms_engine::distribution::PackageManager;
 
 use super::context::Context;
@@ -107,8 +109,8 @@ pub(super) fn take_away(context: &Context) {
 struct Managers<'a> {
     /// An apt for what a medium has; it is asked first.
     on_medium: Option<Manager<'a>>,
-    /// That of the machine.
-    own: Option<Manager<'a>>,
+    /// That of the machine, looked for where something is to be installed: most runs have nothing to build.
+    own: OnceCell<Option<Manager<'a>>>,
 }
 
 impl<'a> Managers<'a> {
@@ -121,14 +123,14 @@ impl<'a> Managers<'a> {
         });
         Self {
             on_medium: on_medium.flatten(),
-            own: Manager::of(context.root(), context.options.offline),
+            own: OnceCell::new(),
         }
     }
 }
 
 /// What has to be installed for a kernel, which is told; none where nothing is missing, or the manager has nothing for it.
 fn planned<'a>(
-    context: &Context,
+    context: &'a Context,
     managers: &'a Managers<'a>,
     survey: &Survey,
 ) -> Result<Option<(&'a Manager<'a>, Installation)>, ToolchainError> {
@@ -147,7 +149,9 @@ fn planned<'a>(
             Err(error) => warn(context, &error),
         }
     }
-    let manager = managers.own.as_ref().ok_or(ToolchainError::NoManager)?;
+    let own = || Manager::of(context.root(), context.options.offline);
+    let manager = managers.own.get_or_init(own).as_ref();
+    let manager = manager.ok_or(ToolchainError::NoManager)?;
     Ok(told(context, manager, plan(manager)?))
 }
 

@@ -110,11 +110,11 @@ impl Table {
         if row.is_empty() || self.section == Some(Section::Streams) {
             return Ok(());
         }
-        let [name, arch, version, _repository, _size, _unit] = &row[..] else {
-            return Err(format!("its table has a row \"{}\"", row.join(" ")));
+        let package = match &row[..] {
+            [name, arch, version, _repository, _size, _unit] => Package::rpm(name, version, arch),
+            _ => None,
         };
-        let package =
-            Package::rpm(name, version, arch).ok_or_else(|| format!("its table has a row \"{}\"", row.join(" ")))?;
+        let package = package.ok_or_else(|| format!("its table has a row \"{}\"", row.join(" ")))?;
         match self.section {
             Some(Section::Installs) => self.transaction.installs.push(package),
             Some(Section::Removals) => self.transaction.removals.push(package),

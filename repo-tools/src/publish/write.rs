@@ -23,12 +23,13 @@ pub fn write(
     release: &Release,
     now: Timestamp,
 ) -> Result<usize, PublishError> {
-    let public = repository.public_dir();
-    let (stage, bundle_tree) = (Stage::of(repository), Directory::open(&public)?);
+    let public = Directory::open(&repository.public_dir())?;
+    let stage = Stage::of(repository);
     let mut new_files = 0;
     for bundle in &content.bundles {
-        new_files += usize::from(bundles::link(&stage, &bundle_tree, bundle)?);
+        new_files += usize::from(bundles::link(&stage, &public, bundle)?);
     }
+    let public = public.path();
     for (path, bytes) in &content.files {
         new_files += usize::from(place(&public.join("targets").join(path), bytes)?);
     }
@@ -37,10 +38,10 @@ pub fn write(
         place(&metadata.join(name), bytes)?;
     }
     if new_files > 0 || !release.files.is_empty() {
-        sync_all(&public)?;
+        sync_all(public)?;
     }
     if release.root.is_some() || release.timestamp.is_some() {
-        trial_read(&public, content, release, now)?;
+        trial_read(public, content, release, now)?;
     }
     let root = || match &release.root {
         Some((name, bytes)) => files::write_atomic(&metadata.join(name), bytes),

@@ -225,8 +225,8 @@ impl Index {
 /// million patterns read a sixth more of them.
 const CACHE_KIB: i64 = 8 << 10;
 
-/// So much of a database is read as memory, without a call for each page: a sixth less time for a look-up among 100,000 packages. Its file is never
-/// changed where it lies, but replaced.
+/// So much of a database is read as memory, without a call for each page: a sixth less time for a look-up among 100,000 packages. Its file
+/// is never changed where it lies, but replaced.
 const MAPPED_BYTES: i64 = 1 << 30;
 
 impl Opened {
