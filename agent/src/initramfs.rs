@@ -13,6 +13,8 @@ use dkms_engine::package::KernelId;
 use dkms_engine::root::Root;
 use dkms_engine::tree::{RecordedModule, Tree};
 
+use crate::apply;
+
 /// The kernel's modules on which drivers of disks and of what is between disks and file systems depend.
 const STORAGE: [&str; 12] = [
     "dm_mod",
@@ -36,10 +38,39 @@ const OUTPUT_MAX_BYTES: u64 = 1 << 20;
 
 /// The names of the modules on the list of a kernel, in order.
 pub fn modules(tree: &Tree, kernel: &KernelId) -> BTreeSet<String> {
-    listed(tree, kernel).into_iter().map(|module| module.name).collect()
+    List::of(tree, kernel)
+        .modules
+        .into_iter()
+        .map(|module| module.name)
+        .collect()
 }
 
-/// The modules that packages have installed for a kernel and that its initramfs has to have: those that depend on the kernel's code for
+/// The names of the modules that would be on the list of a kernel if they were not on trial.
+pub fn left_out(tree: &Tree, kernel: &KernelId) -> BTreeSet<String> {
+    List::of(tree, kernel).left_out
+}
+
+/// The list of a kernel.
+struct List {
+    modules: Vec<RecordedModule>,
+    /// What the initramfs does not get, nor loads, because it is on trial and this machine starts without it: there a boot that a driver ends
+    /// early is not counted.
+    left_out: BTreeSet<String>,
+}
+
+impl List {
+    fn of(tree: &Tree, kernel: &KernelId) -> Self {
+        let late = apply::left_out(tree.root(), &kernel.release);
+        let is_late = |module: &RecordedModule| late.contains(&in_kernel(&module.name));
+        let (left_out, modules): (Vec<_>, Vec<_>) = listed(tree, kernel).into_iter().partition(is_late);
+        Self {
+            modules,
+            left_out: left_out.into_iter().map(|module| module.name).collect(),
+        }
+    }
+}
+
+/// The modules that packages have installed for a kernel and that belong into its initramfs: those that depend on the kernel's code for
 /// storage, and all of a package whose dkms.conf has `REMAKE_INITRD=yes`.
 fn listed(tree: &Tree, kernel: &KernelId) -> Vec<RecordedModule> {
     let mut modules = Vec::new();
@@ -95,9 +126,9 @@ struct SeenFile {
     modified: Option<SystemTime>,
 }
 
-/// The files of the modules on the list, by the kernels that packages have installed modules for.
+/// The files of the modules on the list and the names of those that are left out, by the kernels that packages have installed modules for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen(BTreeMap<String, Vec<SeenFile>>);
+pub struct Seen(BTreeMap<String, (Vec<SeenFile>, BTreeSet<String>)>);
 
 impl Seen {
     /// Looks at them.
@@ -105,7 +136,8 @@ impl Seen {
         let mut kernels = BTreeMap::new();
         for kernel in tree.installed_kernels() {
             let mut files = Vec::new();
-            for module in listed(tree, &kernel) {
+            let list = List::of(tree, &kernel);
+            for module in list.modules {
                 let Some(path) = tree.installed_file(&module, &kernel) else {
                     continue;
                 };
@@ -117,8 +149,8 @@ impl Seen {
                     });
                 }
             }
-            if !files.is_empty() {
-                kernels.insert(kernel.release, files);
+            if !files.is_empty() || !list.left_out.is_empty() {
+                kernels.insert(kernel.release, (files, list.left_out));
             }
         }
         Self(kernels)

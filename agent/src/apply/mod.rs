@@ -37,6 +37,7 @@ use jiff::Timestamp;
 
 use crate::candidate::{Rejection, Rules};
 use crate::config::Policy;
+use crate::host::StartModules;
 use crate::plan::{Plan, Step};
 use crate::report::progress::{ProgressEvent, Reporter};
 use crate::runtime::{Interrupted, Runtime};
@@ -52,7 +53,7 @@ pub use outcome::{Attempt, AttemptedRemoval, Cause, Done, End, Failure, PendingS
 pub use remove::RemoveError;
 pub use rollback::has_build;
 pub use tools::usable;
-pub use trial::{Undo, end_undo, undo};
+pub use trial::{Undo, end_left_out, end_undo, left_out, no_longer_left_out, on_trial, undo};
 pub use unload::{Unloaded, load_again, load_kernel_drivers, unload};
 
 /// Most rounds of planning and building. Each rules out at least one version.
@@ -246,9 +247,7 @@ impl Worker<'_> {
                 let entry = self.entry("install", attempt, kernel, "done", "");
                 let number = self.records.record_install(&installed, &entry)?;
                 let before = number.saturating_sub(1);
-                let (root, target) = (self.tree.root(), &self.policy.healthy_target);
-                let begun = trial::begin(root, target, before, kernel, &attempt.tree_name, &record.modules);
-                self.warn_about_trial(begun);
+                self.begin_trial(attempt, survey, before);
                 Ok(())
             }
             End::Failed(failure) => {
@@ -282,6 +281,24 @@ impl Worker<'_> {
                 self.records.log(&entry).map(|_| ())
             }
         }
+    }
+
+    /// Puts what was installed on trial; `before` is the entry of the history before it.
+    fn begin_trial(&self, attempt: &Attempt, survey: &Survey, before: u32) {
+        let root = self.tree.root();
+        let modules = &attempt.offer.record.modules;
+        // Another kernel may need for its start what this one does not.
+        let is_late = survey.live && {
+            let start = StartModules::of(root);
+            !modules.iter().any(|module| start.may_need(root, module))
+        };
+        let subject = trial::Subject {
+            kernel: &survey.kernel.release,
+            package: &attempt.tree_name,
+            modules,
+            is_late,
+        };
+        self.warn_about_trial(trial::begin(root, &self.policy.healthy_target, before, &subject));
     }
 
     /// Without a trial nobody undoes what was installed when boots end early: all else works.

@@ -179,6 +179,12 @@ pub enum Command {
         /// The kernel's release
         #[arg(value_name = "RELEASE")]
         release: String,
+        /// Print those that it must not load, because they are on trial and this machine starts without them
+        #[arg(long)]
+        left_out: bool,
+        /// Make the initramfs again if the trial of modules that it lacks has ended
+        #[arg(long, conflicts_with = "left_out")]
+        update: bool,
     },
     /// Take back a driver that stopped this machine when it was loaded for the first time
     Recover,

@@ -165,7 +165,10 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::Fetch { packages }) => fetch::run(context, packages),
         Some(Command::Install { packages, reload }) => install::run(context, packages, *reload),
         Some(Command::Remove { packages, hold }) => remove::run(context, packages, *hold),
-        Some(Command::InitramfsModules { release }) => initramfs::list(context, release),
+        Some(Command::InitramfsModules {
+            release, update: true, ..
+        }) => initramfs::update(context, release),
+        Some(Command::InitramfsModules { release, left_out, .. }) => initramfs::list(context, release, *left_out),
         Some(Command::CheckKernel { release }) => check_kernel::run(context, release),
         Some(Command::Recover) => recover::run(context),
         Some(Command::Status) => status::run(context),

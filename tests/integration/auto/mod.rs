@@ -3,6 +3,7 @@
 mod authority;
 mod builds;
 mod first_minute;
+mod initramfs;
 mod job;
 mod load;
 mod modes;

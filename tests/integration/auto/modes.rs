@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use dkms_tests::inputs;
 use dkms_tests::story::{Run, Source, Story, program};
 
 /// Everything below a root: names, kinds, modes, owners, times to the nanosecond, and where links lead.
@@ -257,73 +256,4 @@ fn a_new_kernel_is_checked_before_it_is_booted() {
     fs::remove_dir_all(story.path("var/cache/dkms-fetch/index")).expect("an index");
     let keep = format!("keep booting {}", story.kernel);
     check(&newer).assert(8, &[&lost, &keep]);
-}
-
-/// A driver for disks reaches the initramfs by the real functions of initramfs-tools, and its generator runs once, only where it changed.
-#[test]
-fn a_driver_for_disks_reaches_the_initramfs() {
-    let story = Story::new();
-    story.add_changed("edu", "1.0", 0x11e8, Source::Good, |dir| {
-        let conf = dir.join("dkms.conf");
-        let text = fs::read_to_string(&conf).expect("a conf");
-        fs::write(conf, text + "REMAKE_INITRD=\"yes\"\n").expect("a file");
-    });
-    story.add("edu2", "1.0", 0x11e9, Source::Good);
-    story.publish();
-    let kernel = story.kernel.clone();
-
-    // Programs of an image run in the image, which has no shell: the generator is called, and fails.
-    let image = story.path(&format!("boot/initrd.img-{kernel}"));
-    fs::create_dir_all(image.parent().expect("a directory")).expect("a directory");
-    fs::write(&image, "").expect("a file");
-    story.write("usr/sbin/update-initramfs", "#!/bin/sh\nexit 1\n");
-    let program = story.path("usr/sbin/update-initramfs");
-    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a program");
-
-    story.run(&["install", "edu2"]).assert(0, &["installed edu2 1.0"]);
-    let listed = story.run(&["initramfs-modules", &kernel]);
-    assert_eq!((listed.code, &*listed.stdout), (0, ""), "it drives no disks");
-    let run = story.run(&["install", "edu"]);
-    run.assert(0, &["updating the initramfs of kernel", "update-initramfs -u -k"]);
-    assert_eq!(
-        run.stderr.matches("updating the initramfs").count(),
-        1,
-        "{}",
-        run.stderr
-    );
-    assert_eq!(story.run(&["initramfs-modules", &kernel]).stdout, "edu\n");
-    let again = story.run(&["install", "edu"]);
-    assert!(!again.stderr.contains("initramfs"), "{}", again.stderr);
-
-    let hook = story.path("initramfs-hook");
-    let text = fs::read_to_string(inputs::workspace().join("agent/units/initramfs-tools.in")).expect("a hook");
-    let ours = dkms_tests::dkms::ours().display().to_string();
-    let asked = format!("{ours} --root {}", story.path("").display());
-    let text = text
-        .replace("$(@bin@/dkms-fetch ", &format!("$({asked} "))
-        .replace("@bin@/dkms-fetch", &ours);
-    fs::write(&hook, text).expect("a hook");
-    let dest = story.path("initramfs");
-    let output = std::process::Command::new("sh")
-        .arg("-e")
-        .arg(&hook)
-        .env("DKMS_FETCH_HOOK_FUNCTIONS", inputs::initramfs_functions())
-        .env("DESTDIR", &dest)
-        .env("version", &kernel)
-        .env("verbose", "n")
-        .env("CONFDIR", story.path("etc"))
-        .env("MODPROBE_OPTIONS", format!("-d {}", story.path("").display()))
-        .output()
-        .expect("sh");
-    let said = String::from_utf8_lossy(&output.stderr);
-    let found = std::process::Command::new("find").arg(&dest).output().expect("find");
-    let found = String::from_utf8_lossy(&found.stdout);
-    assert!(
-        found.contains("/edu.ko") && !found.contains("edu2.ko"),
-        "{found}\n{said}"
-    );
-
-    story
-        .run(&["remove", "edu"])
-        .assert(0, &["updating the initramfs of kernel"]);
 }

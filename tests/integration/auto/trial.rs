@@ -46,7 +46,13 @@ fn boot_trial(story: &Story, kernel: &str, verb: &str) -> String {
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).expect("a program");
     }
     let script = fs::read_to_string(inputs::workspace().join("agent/units/boot-trial.in")).expect("a script");
+    let ours = format!(
+        "{} --root {}",
+        dkms_tests::dkms::ours().display(),
+        story.path("").display()
+    );
     let script = script
+        .replace("@bin@/dkms-fetch", &ours)
         .replace("/etc/modprobe.d", &story.path("etc/modprobe.d").display().to_string())
         .replace("/sys/module", &story.path("sys/module").display().to_string());
     let path = bin.join("boot-trial");
@@ -220,4 +226,34 @@ fn a_damaged_file_stops_nothing() {
     story.run(&["recover"]).assert(0, &["no driver stopped this machine"]);
     story.auto(&[]).assert(0, &["installed edu 2.0"]);
     assert!(trial(&story).contains(&format!("# new {} edu edu\n", story.kernel)));
+}
+
+/// What was left out of the initramfs comes into it when its trial has ended. Waiting for that is no trial.
+#[test]
+fn a_healthy_boot_ends_what_was_left_out_of_the_initramfs() {
+    let story = machine();
+    let kernel = story.kernel.clone();
+    let late = format!("# late {kernel} edu edu\n");
+    let text =
+        format!("# target multi-user.target\n# boots 0\n# new {kernel} edu edu\n{late}# late 6.99.0-other edu edu\n");
+    story.write(FILE, &text);
+    boot_trial(&story, &kernel, "count");
+    boot_trial(&story, &kernel, "healthy");
+    assert!(
+        trial(&story).contains(&format!("# new {kernel} edu edu\n{late}")),
+        "it was not loaded: {}",
+        trial(&story)
+    );
+    fs::create_dir_all(story.path("sys/module/edu")).expect("a directory");
+    boot_trial(&story, &kernel, "healthy");
+    // This machine has no initramfs, so that of this kernel lacks nothing.
+    let left = trial(&story);
+    assert!(
+        left.contains("# late 6.99.0-other edu edu\n") && !left.contains(&kernel),
+        "{left}"
+    );
+    boot_trial(&story, "6.99.0-other", "count");
+    assert_eq!(trial(&story), left, "no boot is counted for it");
+    boot_trial(&story, "6.99.0-other", "healthy");
+    assert!(!story.path(FILE).exists(), "{}", trial(&story));
 }
