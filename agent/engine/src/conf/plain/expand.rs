@@ -55,7 +55,9 @@ pub(super) fn variable<'a>(text: &'a str, variables: &Variables, into: &mut Stri
         }
         rest = rest.strip_prefix('}')?;
     }
-    if !is_own(name) {
+    // A name goes on in the next line.
+    let goes_on = braced.is_none() && rest.starts_with("\\\n");
+    if goes_on || !is_own(name) {
         return None;
     }
     into.push_str(variables.get(name, index)?);

@@ -66,6 +66,7 @@ fn what_is_plain() {
     );
     check("dir=src; MAKE=make\\ $dir", Some("0:make src"));
     check("MAKE=\"make \\\n all\"", Some("0:make all"));
+    check("MAKE=${kernelver}\\\nx", Some("0:6.1.0-56-amd64x"));
     check("MAKE=(a \"b c\" # text\n 'd')", Some("0:a | 1:b c | 2:d"));
     check(
         "MAKE=a\nMAKE+=b\nMAKE+=(c $kernelver)",
@@ -104,6 +105,9 @@ fn what_is_plain() {
         "MAKE_MATCH='[[:alpha:]]'",
         "MAKE_MATCH='a{2}'",
         "MAKE_MATCH='*'",
+        "MAKE=$kernelver\\\nx",
+        "MAKE=\"$kernelver\\\nx\"",
+        "MAKE=(${kernelver} $kernelver\\\n)",
         "MAKE=a&",
         "MAKE=a\u{1}",
     ] {
@@ -180,7 +184,7 @@ fn value() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => "[a-z0-9./_-]{0,4}",
         2 => proptest::sample::select(vec![
-            "$kernelver", "${arch}", "$PACKAGE_NAME", "${MAKE[1]}", "$own", "$A_b", "$", "$x", "${own", "\\", "\\\n", "\\.", "\\\\", "\\$",
+            "$kernelver", "$kernelver\\\n", "${arch}", "$PACKAGE_NAME", "${MAKE[1]}", "$own", "$A_b", "$", "$x", "${own", "\\", "\\\n", "\\.", "\\\\", "\\$",
             "\\\"", "`", "*", "?", "[0-9]", "[1]=x", "{a,b}", "~", "#", "!", "^", "|", "=", "+", "(", ")", "&", "<", "\u{fc}", "%", ",", ":",
         ]).prop_map(str::to_owned),
         1 => " {0,2}",
