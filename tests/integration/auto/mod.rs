@@ -14,4 +14,5 @@ mod toolchain;
 mod toolchain_rpm;
 mod trial;
 mod trust;
+mod waiting;
 mod words;

@@ -8,6 +8,9 @@ use std::process::Command;
 
 use dkms_tests::apt::AptArchive;
 use dkms_tests::story::{Run, Story, program};
+use rustix::fs::{FlockOperation, fcntl_lock};
+
+use super::waiting::Waiting;
 
 /// A machine without headers, with an apt of its own whose lists are empty.
 struct Bare {
@@ -227,6 +230,19 @@ fn a_download_that_fails_is_to_be_tried_again() {
     assert_eq!(bare.installed(), [""; 0]);
     fs::rename(&away, &deb).expect("moved");
     auto().assert(0, &["installed edu 1.0"]);
+}
+
+/// An upgrade that runs, mostly by itself, holds the lock that every frontend of dpkg takes.
+#[test]
+fn another_run_of_apt_is_waited_for() {
+    let bare = Bare::new();
+    bare.offer_headers("");
+    let lock = fs::File::create(bare.story.path("var/lib/dpkg/lock-frontend")).expect("a file");
+    fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive).expect("a lock");
+    let run = Waiting::start(&bare.story, &["apt-get", "install", "--download-only"]);
+    assert_eq!(bare.installed(), [""; 0]);
+    drop(lock);
+    run.end().assert(0, &["installed edu 1.0"]);
 }
 
 /// The package that brings kernels is known by what it needs; with it come the headers of kernels that are installed later.

@@ -2,10 +2,13 @@
 //! repository of small packages of ours; nothing of this machine changes.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use dkms_tests::story::{FileState, Story};
+use dkms_tests::story::{FileState, Story, patiently};
+
+use super::waiting::Waiting;
 
 /// On Debian 12 rpm has its database in it. The program starts others with this one.
 const HOME: &str = "/nonexistent";
@@ -418,4 +421,55 @@ fn a_failure_is_to_be_tried_again() {
         auto().assert(0, &["installed edu 1.0"]);
         assert_eq!(bare.installed(), bare.wanted());
     }
+}
+
+/// A person who is asked by zypper whether to go on has its lock until the answer.
+#[test]
+fn another_run_of_zypper_is_waited_for() {
+    let bare = Bare::new(By::Zypper);
+    bare.offer_headers("");
+    // It asks at a terminal only.
+    let zypper = format!("zypper --root {} install nicety", bare.story.path("").display());
+    let mut person = Command::new("script")
+        .args(["--quiet", "--command", &zypper, "/dev/null"])
+        .env("HOME", HOME)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("script");
+    let lock = bare.story.path("run/zypp.pid");
+    let holder = || fs::read_to_string(&lock).ok()?.trim().parse::<u32>().ok();
+    patiently("zypper's lock", || {
+        holder().filter(|pid| PathBuf::from(format!("/proc/{pid}")).exists())
+    });
+    let run = Waiting::start(&bare.story, &["zypper", "install"]);
+    assert_eq!(bare.installed(), [""; 0]);
+    person
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(b"n\n")
+        .expect("an answer");
+    person.wait().expect("script");
+    run.end().assert(0, &["installed edu 1.0"]);
+    assert_eq!(bare.installed(), bare.wanted());
+}
+
+/// dnf cannot be told how long it is to wait where it must not be ended: so it does not, and the run is to be repeated.
+#[test]
+fn another_run_of_dnf_is_told() {
+    let bare = Bare::new(By::Dnf);
+    bare.offer_headers("");
+    let auto = || bare.story.auto(&["--install-toolchain"]);
+    // As dnf/lock.py of version 4 has it: the number of a process that runs.
+    let lock = bare.story.path("var/lib/dnf/rpmdb_lock.pid");
+    fs::create_dir_all(lock.parent().expect("a directory")).expect("a directory");
+    fs::write(&lock, std::process::id().to_string()).expect("a file");
+    auto().assert(
+        75,
+        &["dnf install kernel-devel-", "failed: ", "hint: by hand: dnf install"],
+    );
+    assert_eq!(bare.installed(), [""; 0]);
+    fs::remove_file(&lock).expect("a file");
+    auto().assert(0, &["installed edu 1.0"]);
 }
