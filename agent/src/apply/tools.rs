@@ -1,4 +1,4 @@
-//! Checks that the machine has what a build needs: headers, a compiler, make. Runs before anything is fetched.
+//! Checks that the machine has what a build needs: a place for the modules, headers, a compiler, make. Runs before anything is fetched.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use dkms_engine::distribution::Distribution;
 use dkms_engine::kernel::{KernelError, KernelTarget};
 use dkms_engine::root::Root;
 
+use super::read_only::read_only;
 use super::{Cause, Failure};
 use crate::survey::Survey;
 
@@ -15,6 +16,9 @@ use crate::survey::Survey;
 /// # Errors
 /// All that is missing, with the one command that installs it.
 pub fn usable(survey: &Survey, root: &Root) -> Result<Arc<KernelTarget>, Failure> {
+    if let Some(failure) = read_only(root, &survey.kernel.release) {
+        return Err(failure);
+    }
     let mut reasons = Vec::new();
     let mut programs = Vec::new();
     match &survey.target {

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::apply;
 use crate::exit::Exit;
 use crate::mok::{Enrolment, Key, Place};
 use crate::report::Document;
@@ -138,8 +139,16 @@ fn records(context: &Context) -> Finding {
     }
 }
 
-/// Headers and compiler.
+/// A place for modules, headers and compiler.
 fn kernel(context: &Context, release: &str) -> Vec<Finding> {
+    let mut findings = Vec::from_iter(
+        apply::read_only(context.root(), release).map(|failure| Finding::bad("modules", failure.reason, failure.hint)),
+    );
+    findings.extend(tools(context, release));
+    findings
+}
+
+fn tools(context: &Context, release: &str) -> Vec<Finding> {
     match KernelTarget::find(context.root(), release, &KernelOptions::default()) {
         Err(error) => vec![Finding::bad("headers", chain(&error), error.hint())],
         Ok(target) => {

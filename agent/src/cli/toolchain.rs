@@ -7,6 +7,7 @@ use dkms_engine::distribution::PackageManager;
 use super::context::Context;
 use super::failure::Failure;
 use super::view::View;
+use crate::apply;
 use crate::config::Toolchain;
 use crate::exit::Exit;
 use crate::report::progress::ProgressEvent;
@@ -56,7 +57,8 @@ pub(super) fn provide(
         return Ok(unprovided);
     }
     let managers = Managers::of(context);
-    for survey in surveys.iter_mut().filter(|survey| needs_build(survey)) {
+    let can_install = |survey: &Survey| apply::read_only(context.root(), &survey.kernel.release).is_none();
+    for survey in surveys.iter_mut().filter(|one| needs_build(one) && can_install(one)) {
         for _ in 0..PASSES {
             let installed = match planned(context, &managers, survey) {
                 Ok(Some((manager, installation))) => {
