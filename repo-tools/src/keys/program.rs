@@ -7,10 +7,11 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::Signature;
 use serde::Deserialize;
 
-use super::{KeyError, PublicKey};
+use super::error::KeyError;
+use super::public::PublicKey;
 use crate::files::{self, FileError};
 
 /// A person may have to touch a token, or to type its PIN.
@@ -164,12 +165,4 @@ fn parse(answer: &[u8]) -> Option<[u8; 64]> {
     }
     let text = std::str::from_utf8(answer).ok()?.trim();
     hex::decode(text).ok()?.try_into().ok()
-}
-
-impl PublicKey {
-    /// The key itself.
-    pub(super) fn verifying(&self) -> Option<VerifyingKey> {
-        let bytes: [u8; 32] = hex::decode(self.hex()).ok()?.try_into().ok()?;
-        VerifyingKey::from_bytes(&bytes).ok()
-    }
 }

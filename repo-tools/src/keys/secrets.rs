@@ -1,36 +1,22 @@
-//! Where the passphrase of encrypted keys comes from: never from an argument, which everybody on the machine can read.
+//! Reads passphrases of encrypted keys, and asks for them.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use pkcs8::der::zeroize::Zeroizing;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
 
-use super::KeyError;
+use super::error::KeyError;
+use super::passphrase::{Passphrase, VARIABLE};
 use crate::files::FileError;
-
-/// The variable of the environment that may have it.
-pub const VARIABLE: &str = "DKMS_REPO_PASSPHRASE";
 
 /// Nobody types more.
 const MOST_BYTES: u64 = 4096;
 /// How often a person is asked for one passphrase.
 const TRIES: usize = 3;
 const CTRL_C: u8 = 3;
-
-/// Where a passphrase is read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Passphrase {
-    /// In the environment ([`VARIABLE`]), else on the terminal.
-    #[default]
-    Ask,
-    /// The first line of a file.
-    File(PathBuf),
-    /// The first line of what this descriptor gives.
-    Descriptor(u32),
-}
 
 /// Passphrases, each read once in a run.
 #[derive(Default)]
