@@ -1,7 +1,5 @@
 //! `--auto` and `plan`: installs what the devices need, and shows what would be installed.
 
-use dkms_engine::package::{DkmsId, KernelId};
-
 use super::context::Context;
 use super::devices::show;
 use super::failure::Failure;
@@ -12,11 +10,9 @@ use super::{initramfs, recover, requirement, toolchain, work};
 use crate::apply::{self, Done, Goal};
 use crate::exit::{self, Exit};
 use crate::initramfs::Seen;
-use crate::plan::{Retired, find_retired};
 use crate::report::progress::{ProgressEvent, print_json, print_styled, print_text};
 use crate::report::{Report, Warning, count, table};
 use crate::state::records::Records;
-use crate::survey::Survey;
 
 /// `plan`, and `--auto --check`: shows what `--auto` would do with the newest index, which is not stored.
 pub(super) fn plan(context: &mut Context, command: &'static str) -> Result<Exit, Failure> {
@@ -122,7 +118,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
         let done = work
             .worker()
             .converge(&Goal::Devices, &view.machine, survey, &mut rules, &mut obtain, &runtime)?;
-        retire(context, &view, &records, &work, survey)?;
+        work.worker().retire(&view.machine, survey)?;
         survey.see_bindings(&view.machine);
         let plan = view.machine.plan(survey, &rules);
         let mut kernel = view.kernel(survey, &plan);
@@ -143,68 +139,6 @@ pub(super) fn run(context: &mut Context) -> Result<Exit, Failure> {
     report.duration_ms = context.elapsed_ms();
     finish(context, &report);
     Ok(exit)
-}
-
-/// Removes, from a kernel that does not run yet, packages for whose devices it has drivers of its own and the running one has not.
-fn retire(
-    context: &Context,
-    view: &View<'_>,
-    records: &Records,
-    work: &work::Work<'_>,
-    survey: &mut Survey,
-) -> Result<(), Failure> {
-    let (Some(running), Some(kernel)) = (
-        context
-            .host
-            .running
-            .as_ref()
-            .filter(|one| **one != survey.kernel.release),
-        KernelId::new(&survey.kernel.release, &survey.kernel.arch),
-    ) else {
-        return Ok(());
-    };
-    if survey.installed.is_empty() || !context.host.releases.contains(running) {
-        return Ok(());
-    }
-    let noted = records.installed()?;
-    // What was installed now is looked at too.
-    let new = view.machine.survey(&survey.kernel.release, &view.tree, &noted)?;
-    let old = view.machine.survey(running, &view.tree, &noted)?;
-    let retired = find_retired(&new.installed, &new.claims, &old.claims);
-    if retired.is_empty() {
-        *survey = new;
-        return Ok(());
-    }
-    let held = records.holds()?;
-    let worker = work.worker();
-    let mut session = worker.removal_session();
-    for Retired {
-        name,
-        dkms_version,
-        module,
-    } in &retired
-    {
-        let is_ours = noted
-            .iter()
-            .any(|one| one.package == *name && one.dkms_version == *dkms_version);
-        let Some(package) = DkmsId::new(name, dkms_version).filter(|_| is_ours) else {
-            continue;
-        };
-        if held.iter().any(|hold| hold.package == *name) {
-            continue;
-        }
-        let why = format!("kernel {} drives its devices itself, with {module}", kernel.release);
-        worker.remove(&mut session, &package, std::slice::from_ref(&kernel), &why)?;
-        context.reporter.report(ProgressEvent::Warning {
-            text: format!("{package} was removed from kernel {}: {why}", kernel.release),
-            hint: Some(format!("to keep it: dkms-fetch hold {name}")),
-        });
-    }
-    session.finish().map_err(Failure::Depmod)?;
-    *survey = view
-        .machine
-        .survey(&kernel.release, &view.tree, &records.installed()?)?;
-    Ok(())
 }
 
 /// What `--detailed-exitcode` adds to a run that converged.

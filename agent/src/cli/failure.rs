@@ -7,7 +7,7 @@ use dkms_engine::package::DkmsId;
 use dkms_engine::sandbox::NoSandbox;
 use dkms_engine::tree::TreeError;
 
-use crate::apply::{RemoveError, Stopped};
+use crate::apply::{RemoveError, RetireError, Stopped};
 use crate::candidate::{Rejected, Rejection};
 use crate::config::ConfigError;
 use crate::device::DeviceError;
@@ -371,6 +371,17 @@ impl Failure {
             Self::NoSandbox(error) => error.hint(),
             Self::Interrupted(_) => Some("run it again: it goes on where this one stopped".to_owned()),
             Self::Depmod(errors) => errors.first().and_then(dkms_engine::install::DepmodError::hint),
+        }
+    }
+}
+
+impl From<RetireError> for Failure {
+    fn from(error: RetireError) -> Self {
+        match error {
+            RetireError::InTree(error) => error.into(),
+            RetireError::State(error) => error.into(),
+            RetireError::Remove(error) => error.into(),
+            RetireError::Depmod(errors) => Self::Depmod(errors),
         }
     }
 }

@@ -125,10 +125,14 @@ impl InTree {
     /// The names of the kernel's own modules, loadable and built in. `-` is written as `_`.
     pub fn own_modules(&self) -> BTreeSet<String> {
         let loadable = shipped_names(self.order.as_deref().unwrap_or_default());
-        loadable
-            .chain(builtin_names(&self.builtin))
-            .map(Cow::into_owned)
-            .collect()
+        let mut names = self.built_in_modules();
+        names.extend(loadable.map(Cow::into_owned));
+        names
+    }
+
+    /// The names of the modules that are built in. `-` is written as `_`.
+    pub fn built_in_modules(&self) -> BTreeSet<String> {
+        builtin_names(&self.builtin).map(Cow::into_owned).collect()
     }
 
     /// Those of the claiming modules that are the kernel's own: its build installed one of the name, and depmod found no other one in its

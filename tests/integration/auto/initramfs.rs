@@ -9,6 +9,8 @@ use std::process::{Command, Output};
 use dkms_tests::inputs;
 use dkms_tests::story::{Source, Story};
 
+use super::live::Live;
+
 const TRIAL: &str = "etc/modprobe.d/dkms-fetch-trial.conf";
 const LATE: &str = "etc/modprobe.d/dkms-fetch-late.conf";
 const GENERATES: &str = "updating the initramfs of kernel";
@@ -183,4 +185,47 @@ fn an_image_without_it_does_not_outlive_the_driver() {
     story.write(TRIAL, &format!("# new {kernel} edu edu\n# late {kernel} edu edu\n"));
     story.run(&["remove", "edu"]).assert(0, &[GENERATES]);
     assert!(!story.path(TRIAL).exists());
+}
+
+/// Whether a driver that was installed for the running kernel is left out, on a machine whose units are enabled. Its root file system is on
+/// the device of this number, which is an NVMe disk's if it is one.
+fn is_left_out(device: &str, is_loaded: bool) -> bool {
+    let live = Live::new("mkdir -p \"$device/driver\"");
+    for unit in [
+        "sysinit.target.wants/dkms-fetch-boot-trial",
+        "multi-user.target.wants/dkms-fetch-healthy",
+    ] {
+        live.story.write(&format!("etc/systemd/system/{unit}.service"), "");
+    }
+    let mount = format!("25 1 {device} / / rw shared:1 - ext4 /dev/root rw\n");
+    live.story.write("proc/self/mountinfo", &mount);
+    let disk = "devices/pci0000:00/0000:01:00.0/nvme/nvme0/nvme0n1/nvme0n1p1";
+    live.story.write(&format!("sys/{disk}/partition"), "1\n");
+    live.story.write("sys/bus/pci/drivers/nvme/uevent", "");
+    let link = |from: &str, to: &str| {
+        let from = live.story.path(from);
+        fs::create_dir_all(from.parent().expect("a directory")).expect("a directory");
+        std::os::unix::fs::symlink(to, from).expect("a link");
+    };
+    link("sys/dev/block/259:1", &format!("../../{disk}"));
+    let controller = "sys/devices/pci0000:00/0000:01:00.0";
+    link(&format!("{controller}/driver"), "../../../bus/pci/drivers/nvme");
+    link(&format!("{controller}/subsystem"), "../../../bus/pci");
+    if is_loaded {
+        live.story.write("sys/module/edu/refcnt", "0\n");
+    }
+    let done = live.auto();
+    assert!(done.attempts[0].is_installed(), "{done:?}");
+    let trial = fs::read_to_string(live.story.path(TRIAL)).expect("it is on trial");
+    trial.contains(&format!("# late {} edu edu\n", live.story.kernel))
+}
+
+#[test]
+fn what_this_machine_does_not_need_to_start_is_left_out() {
+    assert!(is_left_out("259:1", false));
+    // It is known that the disk needs other modules.
+    assert!(is_left_out("259:1", true));
+    // It is not known what an overlay needs: what was loaded before may be needed.
+    assert!(is_left_out("0:40", false));
+    assert!(!is_left_out("0:40", true));
 }

@@ -231,29 +231,3 @@ fn a_terminal_sees_bars_and_colours_unless_it_does_not_want_them() {
         piped.stderr
     );
 }
-
-#[test]
-fn a_new_kernel_is_checked_before_it_is_booted() {
-    let story = Story::with_driver();
-    story.auto(&[]).assert(0, &["installed edu 1.0"]);
-    let devices = story.device_list().display().to_string();
-    let newer = story.second_kernel("6.1.0-99-amd64");
-    let check = |kernel: &str| story.run(&["check-kernel", kernel, "--devices", &devices]);
-    let lost = format!("kernel {newer} has no driver for Unclassified device (edu 1.0);");
-    let install = format!("`dkms-fetch --auto --kernel {newer}` installs edu 1.0");
-    let run = check(&newer);
-    run.assert(8, &[&lost, &install]);
-    assert_eq!(
-        run.stdout.lines().count(),
-        1,
-        "the kernel's own drivers are in both: {}",
-        run.stdout
-    );
-    check(&story.kernel).assert(0, &["has a driver for every device that has one now"]);
-    check("6.1.0-1-none").assert(2, &["kernel 6.1.0-1-none"]);
-
-    // Without a package for it, the old kernel is the way out.
-    fs::remove_dir_all(story.path("var/cache/dkms-fetch/index")).expect("an index");
-    let keep = format!("keep booting {}", story.kernel);
-    check(&newer).assert(8, &[&lost, &keep]);
-}

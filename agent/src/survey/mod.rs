@@ -1,7 +1,10 @@
 //! The facts that a plan for one kernel is made from: each device with the packages that match it, what the kernel drives by
 //! itself, and what is installed. They are read here, once; [`crate::plan`] decides, as often as needed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod built_in;
+mod offers;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dkms_engine::kernel::{KernelError, KernelOptions, KernelTarget};
@@ -18,11 +21,10 @@ use crate::host::Host;
 use crate::intree::{Claims, InTree, InTreeError, KernelClaim};
 use crate::plan::{self, Dependencies, InstalledPackage, Plan, Situation};
 use crate::state::StateError;
-use crate::state::index::{self, Index};
+use crate::state::index::Index;
 use crate::state::records::InstallRecord;
 
-/// How many package names are followed over `BUILD_DEPENDS`.
-const DEPENDENCY_NAMES_MAX: usize = 256;
+pub use offers::Offers;
 
 /// What is the same for every kernel of a machine.
 pub struct Machine<'a> {
@@ -91,11 +93,7 @@ impl<'a> Machine<'a> {
         index: &Index,
     ) -> Result<Self, StateError> {
         let overrides: Overrides = index.overrides()?.into_iter().collect();
-        let mut offers = Offers {
-            index,
-            repositories,
-            known: HashMap::new(),
-        };
+        let mut offers = Offers::new(index, repositories);
         let mut matches = Vec::with_capacity(devices.len());
         for device in devices {
             matches.push(offers.matching(device, &overrides)?);
@@ -140,6 +138,8 @@ impl<'a> Machine<'a> {
         let live = self.here && self.host.running.as_deref() == Some(release);
         if live {
             self.drop_claims_of_idle_modules(&mut claims);
+        } else if let Some(in_tree) = &in_tree {
+            self.add_built_in(release, in_tree, &mut claims);
         }
         let kernel = TargetKernel {
             own_modules: in_tree.as_ref().map(InTree::own_modules).unwrap_or_default(),
@@ -216,19 +216,21 @@ impl<'a> Machine<'a> {
     fn claims(&self, in_tree: &InTree) -> Vec<Claims> {
         let modaliases: Vec<&Modalias> = self.devices.iter().flat_map(|device| &device.modaliases).collect();
         let mut found = in_tree.claims(&modaliases).into_iter();
-        let not_overridden = |claim: &KernelClaim| {
-            let pattern = Pattern::parse(&claim.pattern).ok();
-            pattern.is_none_or(|pattern| self.overrides.of_module(&claim.module, &pattern).is_none())
-        };
         let of_device = |device: &Device| {
             let mut all = Claims::default();
             for claims in found.by_ref().take(device.modaliases.len()) {
-                all.own.extend(claims.own.into_iter().filter(not_overridden));
+                all.own
+                    .extend(claims.own.into_iter().filter(|claim| self.is_not_overridden(claim)));
                 all.installed.extend(claims.installed);
             }
             all
         };
         self.devices.iter().map(of_device).collect()
+    }
+
+    fn is_not_overridden(&self, claim: &KernelClaim) -> bool {
+        let pattern = Pattern::parse(&claim.pattern).ok();
+        pattern.is_none_or(|pattern| self.overrides.of_module(&claim.module, &pattern).is_none())
     }
 
     /// Decides, by the rules as they are now.
@@ -267,105 +269,6 @@ impl<'a> Machine<'a> {
             machine: self.dmi.as_ref(),
             rules,
         }
-    }
-}
-
-/// The offers of an index, each read once.
-pub struct Offers<'a> {
-    index: &'a Index,
-    repositories: &'a [Repository],
-    known: HashMap<index::PackageRow, Arc<Offer>>,
-}
-
-impl<'a> Offers<'a> {
-    /// Nothing is read yet.
-    pub fn new(index: &'a Index, repositories: &'a [Repository]) -> Self {
-        Self {
-            index,
-            repositories,
-            known: HashMap::new(),
-        }
-    }
-
-    /// The offer of one package.
-    ///
-    /// # Errors
-    /// When the cached index is damaged.
-    pub fn offer(&mut self, id: index::PackageRow) -> Result<Arc<Offer>, StateError> {
-        if let Some(known) = self.known.get(&id) {
-            return Ok(Arc::clone(known));
-        }
-        let record = self.index.record(id)?;
-        let repository = self.index.repository(id);
-        let priority = self
-            .repositories
-            .iter()
-            .find(|r| r.name == *repository)
-            .map_or(0, |r| r.priority);
-        let name = OfferId {
-            name: record.name.clone(),
-            version: record.version.clone(),
-            repository: repository.to_string(),
-            // The role that must sign its manifest: the directory is the role's path.
-            scope: record
-                .manifest
-                .rsplit_once('/')
-                .map_or_else(String::new, |(scope, _)| scope.to_owned()),
-        };
-        let offer = Arc::new(Offer {
-            id: name,
-            priority,
-            record,
-        });
-        self.known.insert(id, Arc::clone(&offer));
-        Ok(offer)
-    }
-
-    /// All versions of a name.
-    ///
-    /// # Errors
-    /// When the cached index is damaged.
-    pub fn named(&mut self, name: &str) -> Result<Vec<Arc<Offer>>, StateError> {
-        self.index.named(name)?.into_iter().map(|id| self.offer(id)).collect()
-    }
-
-    /// The packages that match a device by a pattern that is not taken out.
-    fn matching(&mut self, device: &Device, overrides: &Overrides) -> Result<Vec<(Arc<Offer>, Pattern)>, StateError> {
-        let mut found = Vec::new();
-        for modalias in &device.modaliases {
-            for hit in self.index.find(modalias)? {
-                let offer = self.offer(hit.package)?;
-                if overrides.of_package(&offer.id.name, &hit.pattern).is_none() {
-                    found.push((offer, hit.pattern));
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Every name that some `BUILD_DEPENDS` of these packages reaches.
-    fn dependencies(&mut self, matches: &[Vec<(Arc<Offer>, Pattern)>]) -> Result<Dependencies, StateError> {
-        let start: Vec<Arc<Offer>> = matches.iter().flatten().map(|(offer, _)| Arc::clone(offer)).collect();
-        self.dependencies_of(&start)
-    }
-
-    /// Every name that some `BUILD_DEPENDS` of `start` reaches.
-    ///
-    /// # Errors
-    /// When the cached index is damaged.
-    pub fn dependencies_of(&mut self, start: &[Arc<Offer>]) -> Result<Dependencies, StateError> {
-        let mut dependencies: Dependencies = BTreeMap::new();
-        let needs = |offer: &Arc<Offer>| offer.record.recipe.build_depends.clone();
-        let mut wanted: Vec<String> = start.iter().flat_map(needs).collect();
-        while let Some(name) = wanted.pop() {
-            if dependencies.contains_key(&name) || dependencies.len() >= DEPENDENCY_NAMES_MAX {
-                continue;
-            }
-            let offers = self.named(&name)?;
-            wanted.extend(offers.iter().flat_map(needs));
-            dependencies.insert(name, offers);
-        }
-        Ok(dependencies)
     }
 }
 
