@@ -5,7 +5,7 @@ use dkms_engine::kbuild::{NewKeys, ensure_key_pair};
 use super::{Goal, Worker};
 use crate::candidate::Rules;
 use crate::host::SecureBoot;
-use crate::mok::{self, Enrolment, Key};
+use crate::mok::{self, Key, Place};
 use crate::report::progress::ProgressEvent;
 use crate::survey::{Machine, Survey};
 
@@ -53,13 +53,13 @@ impl Worker<'_> {
 
 /// The warning about a key on a machine that loads only signed modules.
 fn warning(key: &Key) -> Option<(String, Option<String>)> {
-    if key.state == Enrolment::Enrolled {
+    if key.is_accepted() {
         return None;
     }
     let text = format!(
-        "this machine loads only modules signed by a key that it knows, and its key for modules is not enrolled ({}); \
+        "this machine loads only modules signed by a key that it knows, and its key for modules is not accepted ({}); \
          what is built now is loaded once it is",
-        key.state.words()
+        key.words()
     );
     Some((text, key.next_step(true)))
 }
@@ -72,6 +72,13 @@ fn enrol_hint(secure_boot: SecureBoot, key: &Key) -> String {
             "switch Secure Boot on and run: mokutil --import {certificate}; or start the kernel without module.sig_enforce=1"
         ),
         (SecureBoot::Enabled, Some(next)) => next,
+        // CONFIG_INTEGRITY_MACHINE_KEYRING. Without it some distributions take these keys by a change of their own.
+        _ if key.place == Some(Place::MokList) => {
+            "this kernel does not take the keys of shim's list for modules: boot another one, or let \
+             mok_signing_key in /etc/dkms/framework.conf name a key that it takes"
+                .to_owned()
+        }
+        // Only some distributions take keys of the firmware's own database for modules: shim's list is another place.
         _ => format!(
             "mokutil --import {certificate}, then restart, choose `Enroll MOK` and give the password that mokutil asked for"
         ),
@@ -81,6 +88,7 @@ fn enrol_hint(secure_boot: SecureBoot, key: &Key) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mok::Enrolment;
 
     fn key(state: Enrolment) -> Key {
         Key {
@@ -107,6 +115,28 @@ mod tests {
         check(SecureBoot::Unknown, &[import]);
         check(SecureBoot::Absent, &["switch Secure Boot on", import]);
         check(SecureBoot::Disabled, &["switch Secure Boot on", import]);
+        // The kernel refused a key that the firmware knows.
+        let check = |place: Place, list_trusted: Option<bool>, words: &str| {
+            let key = Key {
+                place: Some(place),
+                list_trusted,
+                ..key(Enrolment::Enrolled)
+            };
+            let hint = enrol_hint(SecureBoot::Enabled, &key);
+            assert!(hint.starts_with(words), "{hint}");
+        };
+        check(Place::Db, Some(false), import);
+        check(Place::MokList, Some(false), "mokutil --trust-mok");
+        check(
+            Place::MokList,
+            Some(true),
+            "this kernel does not take the keys of shim's list",
+        );
+        check(
+            Place::MokList,
+            None,
+            "this kernel does not take the keys of shim's list",
+        );
     }
 
     #[test]
@@ -134,5 +164,29 @@ mod tests {
             Some(("declined", Some("dkms-fetch mok enroll asks once more"))),
         );
         check(Enrolment::NoFirmware, Some(("no EFI variables", None)));
+    }
+
+    #[test]
+    fn a_key_in_a_list_that_the_kernel_is_told_not_to_trust_is_warned_about() {
+        let of = |place: Place, list_trusted: Option<bool>| {
+            warning(&Key {
+                place: Some(place),
+                list_trusted,
+                ..key(Enrolment::Enrolled)
+            })
+        };
+        let (text, hint) = of(Place::MokList, Some(false)).expect("a warning");
+        assert!(
+            text.contains("not accepted (enrolled in shim's list, which the kernel is told not to trust)"),
+            "{text}"
+        );
+        assert_eq!(hint.as_deref(), Some("mokutil --trust-mok, then restart"));
+        for (place, list_trusted) in [
+            (Place::MokList, Some(true)),
+            (Place::MokList, None),
+            (Place::Db, Some(false)),
+        ] {
+            assert_eq!(of(place, list_trusted), None);
+        }
     }
 }

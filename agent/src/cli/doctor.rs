@@ -15,7 +15,7 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::apply;
 use crate::exit::Exit;
-use crate::mok::{Enrolment, Key, Place};
+use crate::mok::{Enrolment, Key};
 use crate::report::Document;
 use crate::report::progress::{print_json, print_styled, print_text};
 use crate::state::records::Records;
@@ -207,12 +207,7 @@ fn signatures(context: &Context) -> Finding {
 /// Whether this machine, which loads only signed modules, loads those that the key signs.
 fn signing_key(key: &Key) -> Finding {
     let certificate = key.certificate.display();
-    let is_untrusted = key.place == Some(Place::MokList) && key.list_trusted == Some(false);
-    let (good, state) = match key.state {
-        Enrolment::Enrolled if is_untrusted => (false, "enrolled in shim's list, which the kernel does not trust"),
-        Enrolment::Enrolled => (true, "enrolled"),
-        other => (false, other.words()),
-    };
+    let state = key.words();
     let detail = format!("only modules signed by a key that this machine knows are loaded; {certificate}: {state}");
     let hint = match key.state {
         Enrolment::NoFirmware => Some(
@@ -221,7 +216,7 @@ fn signing_key(key: &Key) -> Finding {
         ),
         _ => key.next_step(true),
     };
-    if good {
+    if key.is_accepted() {
         Finding::good("signatures", detail)
     } else {
         Finding::bad("signatures", detail, hint)
@@ -270,6 +265,7 @@ mod tests {
     use dkms_engine::sandbox::Confinement;
 
     use super::*;
+    use crate::mok::Place;
 
     #[test]
     fn a_key_that_the_machine_does_not_accept_is_told() {
@@ -304,7 +300,7 @@ mod tests {
             Enrolment::Enrolled,
             Some(false),
             false,
-            "enrolled in shim's list, which the kernel does not trust",
+            "enrolled in shim's list, which the kernel is told not to trust",
             Some("mokutil --trust-mok"),
         );
         check(

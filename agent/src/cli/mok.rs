@@ -55,7 +55,7 @@ pub(super) fn look(context: &Context) -> Result<Key, Failure> {
 
 /// Prints the state. A key that is needed and not accepted is something that waits for a person: 7.
 fn answer(context: &Context, key: Key) -> Exit {
-    let exit = if context.host.signatures.required() && key.state != Enrolment::Enrolled {
+    let exit = if context.host.signatures.required() && !key.is_accepted() {
         Exit::Pending
     } else {
         Exit::Converged
@@ -89,7 +89,7 @@ fn print(context: &Context, key: Key, exit: Exit) {
     if let Some(sha256) = &key.sha256 {
         print_text(format_args!("sha256: {sha256}"));
     }
-    print_text(format_args!("state: {}", key.state.words()));
+    print_text(format_args!("state: {}", key.words()));
     if let Some(hint) = hint {
         print_text(format_args!("next: {hint}"));
     }

@@ -84,6 +84,25 @@ pub struct Key {
 }
 
 impl Key {
+    /// Whether shim tells the kernel not to trust the list that the key is in.
+    pub fn is_distrusted(&self) -> bool {
+        self.place == Some(Place::MokList) && self.list_trusted == Some(false)
+    }
+
+    /// Whether modules that it signs are accepted, as far as the firmware says.
+    pub fn is_accepted(&self) -> bool {
+        self.state == Enrolment::Enrolled && !self.is_distrusted()
+    }
+
+    /// How far it is, for people.
+    pub fn words(&self) -> &'static str {
+        if self.is_distrusted() {
+            "enrolled in shim's list, which the kernel is told not to trust"
+        } else {
+            self.state.words()
+        }
+    }
+
     /// What brings it nearer to being accepted; `required` is whether modules have to be signed.
     pub fn next_step(&self, required: bool) -> Option<String> {
         let text = match self.state {
@@ -94,7 +113,7 @@ impl Key {
             Enrolment::Declined if required => {
                 "dkms-fetch mok enroll asks once more; the blue screen waits for ten seconds only"
             }
-            Enrolment::Enrolled if self.list_trusted == Some(false) => "mokutil --trust-mok, then restart",
+            Enrolment::Enrolled if self.is_distrusted() => "mokutil --trust-mok, then restart",
             _ => return None,
         };
         Some(text.to_owned())
