@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::OnceLock;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dkms_engine::command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,6 +15,9 @@ const SIGNALS: [(u8, &str); 3] = [(1, "SIGHUP"), (2, "SIGINT"), (15, "SIGTERM")]
 
 /// How long a run may take to end after a signal. It may be waiting for another dkms.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long it waits for a program that must not be ended in the middle of its work, such as dpkg or the generator of an initramfs. The
+/// units give it as much time (`TimeoutStopSec=`).
+const LONG_GRACE: Duration = Duration::from_secs(900);
 
 /// What a shell adds to the number of a signal that ended a program.
 const SHELL_BASE: u8 = 128;
@@ -91,7 +94,14 @@ async fn end_on_signal(mut streams: Vec<(u8, Signal)>, sender: &watch::Sender<Op
     // Before the commands are stopped: a build that fails now must be known to have been interrupted.
     sender.send_replace(Some(number));
     command::stop_all();
-    let again = tokio::time::timeout(GRACE, next(&mut streams)).await.unwrap_or(number);
+    let begun = Instant::now();
+    let again = loop {
+        match tokio::time::timeout(GRACE, next(&mut streams)).await {
+            Ok(again) => break again,
+            Err(_) if command::has_uninterruptible() && begun.elapsed() < LONG_GRACE => {}
+            Err(_) => break number,
+        }
+    };
     std::process::exit(exit_code(again).into());
 }
 

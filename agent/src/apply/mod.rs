@@ -39,7 +39,7 @@ use jiff::Timestamp;
 
 use crate::candidate::{Rejection, Rules};
 use crate::config::Policy;
-use crate::host::StartModules;
+use crate::host::start;
 use crate::plan::{Plan, Step};
 use crate::report::progress::{ProgressEvent, Reporter};
 use crate::runtime::{Interrupted, Runtime};
@@ -292,10 +292,7 @@ impl Worker<'_> {
         let root = self.tree.root();
         let modules = &attempt.offer.record.modules;
         // Another kernel may need for its start what this one does not.
-        let is_late = survey.live && {
-            let start = StartModules::of(root);
-            !modules.iter().any(|module| start.may_need(root, module))
-        };
+        let is_late = survey.live && !modules.iter().any(|module| start::may_need(root, module));
         let subject = trial::Subject {
             kernel: &survey.kernel.release,
             package: &attempt.tree_name,

@@ -2,47 +2,62 @@
 
 use std::collections::BTreeSet;
 
-use dkms_engine::package::KernelId;
+use dkms_engine::root::Root;
 use dkms_engine::tree::Tree;
 
+use super::args::Common;
 use super::context::Context;
 use super::failure::Failure;
 use crate::apply;
 use crate::exit::Exit;
-use crate::initramfs::{self, Seen};
-use crate::report::progress::{ProgressEvent, print_text};
+use crate::initramfs::{self, Generator, Seen};
+use crate::interrupt::Interrupt;
+use crate::lock::RunLock;
+use crate::report::progress::{ProgressEvent, Reporter, print_text};
 
-/// Prints the modules for the initramfs of a kernel, a line each, or those that it must not load.
-pub(super) fn list(context: &Context, release: &str, is_left_out: bool) -> Result<Exit, Failure> {
-    let tree = context.tree()?;
-    let names = if is_left_out {
-        initramfs::left_out
-    } else {
-        initramfs::modules
+/// Answers a generator. It is asked whenever a kernel is installed, so it needs no configuration: a mistake there must not keep a machine from
+/// starting.
+pub(super) fn run(options: &Common, release: &str, left_out: bool, update: bool) -> Result<Exit, Failure> {
+    let root = match &options.root {
+        Some(path) if !path.is_dir() => return Err(Failure::NoRoot { path: path.clone() }),
+        Some(path) => Root::at(path),
+        None => Root::host(),
     };
-    names_of(&tree, release, names).iter().for_each(print_text);
+    if update {
+        return make_complete(&root, &Reporter::new(options.json, options.verbose), release);
+    }
+    let names = if left_out {
+        apply::left_out(&root, release)
+    } else {
+        names_of(&Tree::of(&root)?, release)
+    };
+    names.iter().for_each(print_text);
     Ok(Exit::Converged)
 }
 
-fn names_of(tree: &Tree, release: &str, names: fn(&Tree, &KernelId) -> BTreeSet<String>) -> BTreeSet<String> {
+fn names_of(tree: &Tree, release: &str) -> BTreeSet<String> {
     let kernels = tree.installed_kernels().into_iter();
     let kernels = kernels.filter(|kernel| kernel.release == release);
-    kernels.flat_map(|kernel| names(tree, &kernel)).collect()
+    kernels.flat_map(|kernel| initramfs::modules(tree, &kernel)).collect()
 }
 
 /// Makes the initramfs of a kernel again if the trial of modules that were left out of it has ended. Where the generator fails, the next boot
-/// tries it again.
-pub(super) fn update(context: &Context, release: &str) -> Result<Exit, Failure> {
-    let root = context.root();
-    let _lock = context.writer()?;
+/// tries it again. Other runs do not wait for it.
+fn make_complete(root: &Root, reporter: &Reporter, release: &str) -> Result<Exit, Failure> {
     let ended = apply::no_longer_left_out(root, release);
     if ended.is_empty() {
         return Ok(Exit::Converged);
     }
-    let listed = names_of(&context.tree()?, release, initramfs::modules);
+    // A signal does not end the generator in the middle of its work. If this fails, it may.
+    let _ = Interrupt::listen();
+    let listed = names_of(&Tree::of(root)?, release);
     let has_some = listed.iter().any(|module| ended.contains(&module.replace('-', "_")));
-    if !has_some || make(context, release) != Generated::Failed {
-        apply::end_left_out(root, release).map_err(Failure::writing(&root.join("/etc/modprobe.d")))?;
+    if !has_some || make(root, reporter, release) != Generated::Failed {
+        let _lock = RunLock::take(root)?;
+        // What ended meanwhile is not in the image.
+        if apply::no_longer_left_out(root, release) == ended {
+            apply::end_left_out(root, release).map_err(Failure::writing(&root.join("/etc/modprobe.d")))?;
+        }
     }
     Ok(Exit::Converged)
 }
@@ -51,7 +66,7 @@ pub(super) fn update(context: &Context, release: &str) -> Result<Exit, Failure> 
 /// installed all the same.
 pub(super) fn renew(context: &Context, tree: &Tree, before: &Seen) {
     for release in Seen::of(tree).changed_since(before) {
-        if make(context, &release) == Generated::Yes {
+        if make(context.root(), &context.reporter, &release) == Generated::Yes {
             warn_of_untried(context, tree, &release);
         }
     }
@@ -60,27 +75,24 @@ pub(super) fn renew(context: &Context, tree: &Tree, before: &Seen) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Generated {
     Yes,
-    /// This kernel has none.
+    /// This kernel has none that we know how to make.
     None,
     Failed,
 }
 
-fn make(context: &Context, release: &str) -> Generated {
-    let Some(command) = initramfs::command(context.root(), release) else {
+fn make(root: &Root, reporter: &Reporter, release: &str) -> Generated {
+    let Some(generator) = Generator::of(root, release) else {
         return Generated::None;
     };
-    context.reporter.report(ProgressEvent::Initramfs {
+    reporter.report(ProgressEvent::Initramfs {
         kernel: release.to_owned(),
     });
-    let Err(message) = initramfs::make(context.root(), &command) else {
+    let Err(message) = generator.run(root) else {
         return Generated::Yes;
     };
-    context.reporter.report(ProgressEvent::Warning {
-        text: format!(
-            "the initramfs of kernel {release} is as it was: {} failed: {message}",
-            command[0]
-        ),
-        hint: Some(command.join(" ")),
+    reporter.report(ProgressEvent::Warning {
+        text: format!("the initramfs of kernel {release} was not made, or is not complete: {message}"),
+        hint: Some(generator.shown()),
     });
     Generated::Failed
 }
@@ -91,7 +103,7 @@ fn warn_of_untried(context: &Context, tree: &Tree, release: &str) {
         return;
     }
     let on_trial = apply::on_trial(context.root(), release);
-    let untried: Vec<String> = names_of(tree, release, initramfs::modules)
+    let untried: Vec<String> = names_of(tree, release)
         .into_iter()
         .filter(|module| on_trial.contains(&module.replace('-', "_")))
         .collect();

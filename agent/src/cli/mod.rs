@@ -123,6 +123,15 @@ fn dkms(arguments: &[OsString]) -> ExitCode {
 /// Runs the command. A cached index that turns out to be damaged is removed, and the command runs again: a sync rebuilds the index,
 /// and a command that only reads reports that there is none.
 fn run(cli: &Cli) -> Result<Exit, Failure> {
+    // Needs no configuration.
+    if let Some(Command::InitramfsModules {
+        release,
+        left_out,
+        update,
+    }) = &cli.command
+    {
+        return initramfs::run(&cli.common, release, *left_out, *update);
+    }
     let mut context = Context::new(&cli.common, Timestamp::now())?;
     let ended = command(cli, &mut context);
     let Some(damaged) = ended
@@ -165,10 +174,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::Fetch { packages }) => fetch::run(context, packages),
         Some(Command::Install { packages, reload }) => install::run(context, packages, *reload),
         Some(Command::Remove { packages, hold }) => remove::run(context, packages, *hold),
-        Some(Command::InitramfsModules {
-            release, update: true, ..
-        }) => initramfs::update(context, release),
-        Some(Command::InitramfsModules { release, left_out, .. }) => initramfs::list(context, release, *left_out),
+        Some(Command::InitramfsModules { .. }) => Ok(Exit::Converged),
         Some(Command::CheckKernel { release }) => check_kernel::run(context, release),
         Some(Command::Recover) => recover::run(context),
         Some(Command::Status) => status::run(context),

@@ -78,7 +78,9 @@ pub(super) fn run(context: &Context, entry: Option<u32>) -> Result<Exit, Failure
     let fetched = fetch(context, &worker, &tree, &records, &steps, entry)?;
     let exit = match work::exit_of_work(&fetched) {
         Exit::Converged | Exit::Pending => {
+            let seen = Seen::of(&tree);
             let in_use = carry_out(context, &worker, &tree, &records, &steps, &why(entry))?;
+            initramfs::renew(context, &tree, &seen);
             match work::exit_of_work(&fetched) {
                 Exit::Converged if !in_use => context.exit(!steps.is_empty()),
                 _ => Exit::Pending,
@@ -111,7 +113,9 @@ pub(super) fn resume(context: &Context, records: &Records) -> Result<(), Failure
         }
     }
     steps.retain(|step| matches!(step.means, Means::Remove | Means::KeptBuild));
+    let seen = Seen::of(&tree);
     carry_out(context, &work.worker(), &tree, records, &steps, &why(entry))?;
+    initramfs::renew(context, &tree, &seen);
     Ok(())
 }
 
@@ -138,8 +142,11 @@ pub(super) fn undo_trial(context: &Context, records: &Records) -> Result<Vec<Ste
         "boots with kernel {} have ended before {} was reached",
         undo.kernel, undo.target
     );
+    let seen = Seen::of(&tree);
     carry_out(context, &work.worker(), &tree, records, &steps, &why)?;
     apply::end_undo(root).map_err(Failure::writing(&root.join("/etc/modprobe.d")))?;
+    // Generators copy the directory: by now it does not keep modules back any more.
+    initramfs::renew(context, &tree, &seen);
     Ok(steps)
 }
 
@@ -295,7 +302,6 @@ fn carry_out(
     steps: &[Step],
     why: &str,
 ) -> Result<bool, Failure> {
-    let seen = Seen::of(tree);
     let mut session = worker.removal_session();
     let mut unloaded = Unloaded::default();
     let mut put_back = Vec::new();
@@ -336,7 +342,6 @@ fn carry_out(
         apply::load_again(&worker.loader, &names, &unloaded, &context.reporter);
     }
     apply::load_kernel_drivers(&worker.loader, &unloaded.modaliases);
-    initramfs::renew(context, tree, &seen);
     Ok(unloaded.in_use)
 }
 

@@ -2,7 +2,7 @@
 
 mod clock;
 mod secure_boot;
-mod start;
+pub mod start;
 
 use std::fs::File;
 use std::io::Read;
@@ -15,7 +15,6 @@ use dkms_index::modalias::Modalias;
 
 pub use clock::built;
 pub use secure_boot::{SecureBoot, Signatures};
-pub use start::StartModules;
 
 /// The facts. They do not change while the program runs.
 #[derive(Debug, Clone)]

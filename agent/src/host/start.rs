@@ -1,201 +1,217 @@
-//! The modules that the start of this machine needs until its root file system is mounted.
+//! Whether this machine may need a module until its root file system is mounted, by what the module drives now.
 //!
-//! sysfs says which drivers the disks below the root file system have (`Documentation/ABI/testing/sysfs-devices-driver` and
-//! `sysfs-block` of the kernel). What it does not say, such as which keyboard a passphrase is typed on, makes the answer unknown.
+//! sysfs has the devices of a driver with all that is below them (`Documentation/ABI/testing/sysfs-devices-driver` of the kernel). What
+//! cannot be told by them counts as needed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use dkms_engine::root::Root;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use walkdir::WalkDir;
 
-/// The modules, in the kernel's spelling; none where they are not known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartModules(Option<BTreeSet<String>>);
+/// File systems of the root that are reached by a network, or by something else than a disk.
+const OVER_A_NETWORK: [&str; 8] = ["nfs", "nfs4", "cifs", "smb3", "ceph", "afs", "9p", "virtiofs"];
 
-impl StartModules {
-    /// Looks at the disks of the root file system, of `/usr`, and of the image of a hibernated system.
-    pub fn of(root: &Root) -> Self {
-        let mut chain = Chain {
-            root,
-            seen: BTreeSet::new(),
-            modules: BTreeSet::new(),
-        };
-        Self(chain.of_file_systems().map(|()| with_dependencies(root, chain.modules)))
-    }
+/// Where there is something while disks are reached by a network: sessions of iSCSI, and remote ports of SRP and of Fibre Channel over Ethernet.
+const REMOTE_DISKS: [&str; 3] = [
+    "/sys/class/iscsi_session",
+    "/sys/class/srp_remote_ports",
+    "/sys/bus/fcoe/devices",
+];
 
-    /// Whether the start may need the module. Where it is not known what it needs, it may need every module that is loaded.
-    pub fn may_need(&self, root: &Root, module: &str) -> bool {
-        let module = module.replace('-', "_");
-        match &self.0 {
-            Some(modules) => modules.contains(&module),
-            None => root.join(format!("/sys/module/{module}")).exists(),
-        }
-    }
+/// How deep below a device is looked, and how many entries of sysfs in all.
+const DEPTH_MAX: usize = 16;
+const ENTRIES_MAX: usize = 100_000;
+
+/// Whether the start of this machine may need the module. One that is not loaded is not needed: the machine has started without it.
+pub fn may_need(root: &Root, module: &str) -> bool {
+    let mut look = Look {
+        root,
+        seen: BTreeSet::new(),
+    };
+    look.at_module(&module.replace('-', "_"))
 }
 
-/// The devices from a file system down to a bus of the machine.
-struct Chain<'a> {
+struct Look<'a> {
     root: &'a Root,
     seen: BTreeSet<PathBuf>,
-    modules: BTreeSet<String>,
 }
 
-impl Chain<'_> {
-    /// `None` wherever a device is not known down to its bus.
-    fn of_file_systems(&mut self) -> Option<()> {
-        let mounts = fs::read_to_string(self.root.join("/proc/self/mountinfo")).ok()?;
-        let mounts: Vec<Mount<'_>> = mounts.lines().filter_map(Mount::parse).collect();
-        // What is mounted last is on top.
-        let on = |point: &str| mounts.iter().rev().find(|mount| mount.point == point);
-        self.file_system(on("/")?)?;
-        if let Some(usr) = on("/usr") {
-            self.file_system(usr)?;
+impl Look<'_> {
+    fn at_module(&mut self, module: &str) -> bool {
+        let dir = self.root.join(format!("/sys/module/{module}"));
+        if !dir.is_dir() || !self.seen.insert(dir.clone()) {
+            return false;
         }
-        // `MAJOR:MINOR` (Documentation/power/interface.rst); 0:0 is none.
-        match fs::read_to_string(self.root.join("/sys/power/resume")) {
-            Ok(device) if device.trim() != "0:0" => self.numbered(device.trim()),
-            _ => Some(()),
+        let users = names(&dir.join("holders"));
+        let drivers = entries(&dir.join("drivers"));
+        // A file system, a target of the device mapper, a transport: nothing says what it serves.
+        if users.is_empty() && drivers.is_empty() {
+            return true;
         }
+        users.iter().any(|user| self.at_module(user)) || drivers.iter().any(|driver| self.at_driver(driver))
     }
 
-    fn file_system(&mut self, mount: &Mount<'_>) -> Option<()> {
-        self.modules.insert(mount.kind.replace('-', "_"));
-        if mount.kind == "btrfs" {
-            return self.btrfs(mount.source);
-        }
-        self.numbered(mount.device)
+    fn at_driver(&mut self, driver: &Path) -> bool {
+        let Ok(driver) = driver.canonicalize() else {
+            return false;
+        };
+        let links = entries(&driver).into_iter().filter(|path| path.is_symlink());
+        let devices = links.filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name != "module" && name != "subsystem")
+        });
+        devices.into_iter().any(|device| self.at_device(&device))
     }
 
-    /// The disks of the btrfs that is mounted from one of them: mountinfo has a number that is not that of a disk.
-    fn btrfs(&mut self, source: &str) -> Option<()> {
-        let name = self.root.join(source).canonicalize().ok()?;
-        let name = name.file_name()?;
-        let systems = fs::read_dir(self.root.join("/sys/fs/btrfs")).ok()?;
-        let mut devices = systems.flatten().map(|system| system.path().join("devices"));
-        let devices = devices.find(|devices| devices.join(name).exists())?;
-        for disk in fs::read_dir(devices).ok()?.flatten() {
-            self.disk(&disk.path())?;
+    /// A device, all below it, and the devices that it supplies with power, clocks and the like.
+    fn at_device(&mut self, device: &Path) -> bool {
+        let Ok(device) = device.canonicalize() else {
+            return false;
+        };
+        if !self.seen.insert(device.clone()) {
+            return false;
         }
-        Some(())
-    }
-
-    fn numbered(&mut self, device: &str) -> Option<()> {
-        self.disk(&self.root.join(format!("/sys/dev/block/{device}")))
-    }
-
-    /// A disk or partition, and what it is made of.
-    fn disk(&mut self, path: &Path) -> Option<()> {
-        let path = path.canonicalize().ok()?;
-        if !self.seen.insert(path.clone()) {
-            return Some(());
-        }
-        // A passphrase is typed, or a token is asked: with which devices, nothing here says.
-        let uuid = fs::read_to_string(path.join("dm/uuid")).unwrap_or_default();
-        if uuid.starts_with("CRYPT-") {
-            return None;
-        }
-        let slaves: Vec<PathBuf> = entries(&path.join("slaves")).collect();
-        if slaves.is_empty() {
-            return self.up(&path).then_some(());
-        }
-        // Which of its modules maps this disk is not said: any of them may.
-        let layer = if path.join("dm").is_dir() { "dm_mod" } else { "md_mod" };
-        let users = fs::read_dir(self.root.join(format!("/sys/module/{layer}/holders"))).ok()?;
-        self.modules.insert(layer.to_owned());
-        self.modules
-            .extend(users.flatten().filter_map(|user| user.file_name().into_string().ok()));
-        slaves.iter().try_for_each(|slave| self.disk(slave))
-    }
-
-    /// The drivers of a device and of all that it hangs on. Whether one of them is on a bus of the machine: a disk of iSCSI has only that of
-    /// SCSI, and one of NBD none, and neither says by which network card it is reached.
-    fn up(&mut self, device: &Path) -> bool {
-        let sys = self.root.join("/sys/devices");
-        let sys = sys.canonicalize().unwrap_or(sys);
-        let mut is_on_bus = false;
-        for device in device
-            .ancestors()
-            .take_while(|path| **path != sys && path.starts_with(&sys))
-        {
-            if let Ok(module) = device.join("driver/module").canonicalize() {
-                self.modules
-                    .extend(module.file_name().map(|name| name.to_string_lossy().into_owned()));
+        let below = WalkDir::new(&device).max_depth(DEPTH_MAX).min_depth(1).into_iter();
+        for (count, entry) in below.flatten().enumerate() {
+            if count > ENTRIES_MAX {
+                return true;
             }
-            if device.join("driver").exists() {
-                let bus = device.join("subsystem").canonicalize().unwrap_or_default();
-                is_on_bus |= !bus.ends_with("scsi");
+            let name = entry.file_name().to_string_lossy();
+            if name.starts_with("consumer:") && self.at_device(&entry.path().join("consumer")) {
+                return true;
             }
-            // A clock, a regulator, a bridge (Documentation/ABI/testing/sysfs-devices-supplier).
-            for link in entries(device).filter(|path| is_supplier(path)) {
-                if let Ok(supplier) = link.join("supplier").canonicalize()
-                    && self.seen.insert(supplier.clone())
-                {
-                    self.up(&supplier);
-                }
+            if !entry.file_type().is_dir() {
+                continue;
+            }
+            let subsystem = fs::read_link(entry.path().join("subsystem")).unwrap_or_default();
+            let is_needed = match subsystem.file_name().and_then(|name| name.to_str()).unwrap_or_default() {
+                "block" => is_in_use(self.root, entry.path()),
+                // Flash without a controller: what is mounted from it has no disk.
+                "mtd" => true,
+                "net" | "infiniband" => needs_network(self.root),
+                // Whatever a passphrase is typed on, and what has the key instead.
+                "input" | "hidraw" | "tpm" => has_encrypted_disk(self.root),
+                _ => false,
+            };
+            if is_needed {
+                return true;
             }
         }
-        is_on_bus
+        false
     }
 }
 
-fn is_supplier(path: &Path) -> bool {
-    path.file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with("supplier:"))
+/// Whether the system uses a disk or partition, or may begin to when all parts of something are there.
+fn is_in_use(root: &Root, disk: &Path) -> bool {
+    let is_held = !entries(&disk.join("holders")).is_empty();
+    is_held || is_member(root, disk) || is_claimed(root, disk)
 }
 
-fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
+/// Whether udev has seen on it a part of something larger: of LVM, of a RAID, of an encrypted disk, of a file system over several disks.
+fn is_member(root: &Root, part: &Path) -> bool {
+    let number = fs::read_to_string(part.join("dev")).unwrap_or_default();
+    let known = fs::read_to_string(root.join(format!("/run/udev/data/b{}", number.trim()))).unwrap_or_default();
+    known.lines().any(|line| {
+        matches!(
+            line,
+            "E:ID_FS_USAGE=raid"
+                | "E:ID_FS_USAGE=crypto"
+                | "E:ID_FS_TYPE=btrfs"
+                | "E:ID_FS_TYPE=bcachefs"
+                | "E:ID_FS_TYPE=bcache"
+                | "E:ID_FS_TYPE=zfs_member"
+        )
+    })
 }
 
-/// The modules and all that they depend on.
-fn with_dependencies(root: &Root, mut modules: BTreeSet<String>) -> BTreeSet<String> {
-    let holders: BTreeMap<String, BTreeSet<String>> = entries(&root.join("/sys/module"))
-        .filter_map(|module| {
-            let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
-            let holders = entries(&module.join("holders"))
-                .filter_map(|holder| name(&holder))
-                .collect();
-            Some((name(&module)?, holders))
-        })
-        .collect();
-    loop {
-        let held = holders
-            .iter()
-            .filter(|(_, by)| !by.is_disjoint(&modules))
-            .map(|(name, _)| name);
-        let more: Vec<String> = held.filter(|name| !modules.contains(*name)).cloned().collect();
-        if more.is_empty() {
-            return modules;
-        }
-        modules.extend(more);
+/// Whether somebody has claimed it for a file system, swap space, or a disk above: then it cannot be opened exclusively (open(2), `O_EXCL`).
+fn is_claimed(root: &Root, part: &Path) -> bool {
+    let Some(name) = part.file_name().and_then(|name| name.to_str()) else {
+        return true;
+    };
+    // The kernel writes the slashes of a device's name so.
+    let node = root.join(Path::new("/dev").join(name.replace('!', "/")));
+    let flags = OFlags::EXCL | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(node)
+    {
+        Ok(_) => false,
+        Err(error) => !is_empty_drive(&error),
     }
 }
 
-/// A line of `mountinfo` (proc_pid_mountinfo(5)).
-struct Mount<'a> {
-    device: &'a str,
-    point: &'a str,
-    kind: &'a str,
-    source: &'a str,
+/// A drive without a medium.
+fn is_empty_drive(error: &io::Error) -> bool {
+    [Errno::NOMEDIUM, Errno::NXIO]
+        .iter()
+        .any(|one| error.raw_os_error() == Some(one.raw_os_error()))
 }
 
-impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
+/// Whether the root file system, or a disk, is reached by a network, or an encrypted disk may be opened over one.
+fn needs_network(root: &Root) -> bool {
+    let mounts = fs::read_to_string(root.join("/proc/self/mountinfo")).unwrap_or_default();
+    // proc_pid_mountinfo(5): the mount point is the fifth field, the type of the file system the one after the hyphen.
+    let kinds = mounts.lines().filter_map(|line| {
         let (own, system) = line.split_once(" - ")?;
-        let mut own = own.split(' ').skip(2);
-        let mut system = system.split(' ');
-        Some(Self {
-            device: own.next()?,
-            point: own.nth(1)?,
-            kind: system.next()?,
-            source: system.next()?,
-        })
-    }
+        let point = own.split(' ').nth(4)?;
+        ["/", "/usr"]
+            .contains(&point)
+            .then(|| system.split(' ').next().unwrap_or_default())
+    });
+    let kinds: Vec<&str> = kinds.collect();
+    let is_remote = |kind: &&str| OVER_A_NETWORK.contains(kind) || kind.starts_with("fuse");
+    kinds.is_empty()
+        || kinds.iter().any(is_remote)
+        || REMOTE_DISKS.iter().any(|dir| !entries(&root.join(dir)).is_empty())
+        || has_nvme_over_fabrics(root)
+        || has_network_block_device(root)
+        || has_encrypted_disk(root)
+}
+
+fn has_nvme_over_fabrics(root: &Root) -> bool {
+    let controllers = entries(&root.join("/sys/class/nvme"));
+    let transports = controllers
+        .iter()
+        .map(|one| fs::read_to_string(one.join("transport")).unwrap_or_default());
+    transports
+        .into_iter()
+        .any(|transport| !transport.is_empty() && transport.trim() != "pcie")
+}
+
+fn has_network_block_device(root: &Root) -> bool {
+    let is_one = |name: &str| ["nbd", "rbd", "drbd"].iter().any(|kind| name.starts_with(kind));
+    let disks = names(&root.join("/sys/block")).into_iter().filter(|name| is_one(name));
+    // Those of a module that is only loaded have no size.
+    let sizes = disks.map(|name| fs::read_to_string(root.join(format!("/sys/block/{name}/size"))).unwrap_or_default());
+    sizes.into_iter().any(|size| size.trim() != "0")
+}
+
+fn has_encrypted_disk(root: &Root) -> bool {
+    let mapped = entries(&root.join("/sys/block"));
+    let uuids = mapped
+        .iter()
+        .filter_map(|disk| fs::read_to_string(disk.join("dm/uuid")).ok());
+    uuids.into_iter().any(|uuid| uuid.starts_with("CRYPT-"))
+}
+
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -204,22 +220,22 @@ mod tests {
 
     use super::*;
 
-    /// A machine's /proc and /sys.
+    /// A machine's /proc, /sys and /dev, with a disk `sda` at a controller of its own.
     struct Machine(tempfile::TempDir);
 
+    const CARD: &str = "sys/devices/pci0000:00/0000:03:00.0";
+    const DISK: &str = "sys/devices/pci0000:00/0000:03:00.0/host4/target4:0:0/4:0:0:0/block/sdb";
+
     impl Machine {
-        /// With a root file system of `kind` on the device of this number, from `source`.
-        fn new(kind: &str, device: &str, source: &str) -> Self {
+        fn new() -> Self {
             let machine = Self(tempfile::tempdir().unwrap());
-            let line = |device: &str, kind: &str, source: &str| {
-                format!("25 1 {device} / / rw shared:1 - {kind} {source} rw\n")
-            };
-            machine.put(
-                "proc/self/mountinfo",
-                &(line("0:2", "rootfs", "none") + &line(device, kind, source)),
-            );
-            machine.put("sys/devices/x", "");
+            machine.mount("/", "ext4");
             machine
+        }
+
+        fn mount(&self, point: &str, kind: &str) {
+            let line = format!("25 1 8:1 / {point} rw shared:1 - {kind} /dev/sda1 rw\n");
+            self.put("proc/self/mountinfo", &line);
         }
 
         fn put(&self, path: &str, text: &str) {
@@ -237,150 +253,150 @@ mod tests {
             symlink(target, from).unwrap();
         }
 
-        /// Binds a device on `bus` to the driver of `module`.
-        fn bind(&self, device: &str, bus: &str, module: &str) {
-            self.link(&format!("sys/devices/{device}/subsystem"), &format!("sys/bus/{bus}"));
-            let driver = format!("sys/bus/{bus}/drivers/{module}");
-            self.link(&format!("sys/devices/{device}/driver"), &driver);
-            if !self.0.path().join(&driver).join("module").exists() {
-                self.link(&format!("{driver}/module"), &format!("sys/module/{module}"));
-            }
+        fn is_of(&self, subsystem: &str, device: &str) {
+            self.link(&format!("{device}/subsystem"), &format!("sys/class/{subsystem}"));
         }
 
-        fn modules(&self) -> Option<Vec<String>> {
-            StartModules::of(&Root::at(self.0.path()))
-                .0
-                .map(|modules| modules.into_iter().collect())
+        /// Binds the device at `device` to the driver of a module.
+        fn bind(&self, device: &str, module: &str) {
+            let driver = format!("sys/bus/pci/drivers/{module}");
+            self.link(&format!("{driver}/{}", device.rsplit('/').next().unwrap()), device);
+            self.link(&format!("{driver}/module"), &format!("sys/module/{module}"));
+            self.link(&format!("sys/module/{module}/drivers/pci:{module}"), &driver);
+        }
+
+        /// A disk with a partition at a card that `raid_card` drives; nobody uses it.
+        fn with_disk(self) -> Self {
+            self.bind(CARD, "raid_card");
+            self.is_of("block", DISK);
+            self.is_of("block", &format!("{DISK}/sdb1"));
+            self.put(&format!("{DISK}/dev"), "8:16\n");
+            self.put(&format!("{DISK}/sdb1/dev"), "8:17\n");
+            self.put("dev/sdb", "");
+            self.put("dev/sdb1", "");
+            self
+        }
+
+        fn needs(&self, module: &str) -> bool {
+            may_need(&Root::at(self.0.path()), module)
         }
     }
 
-    const SDA: &str = "pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda";
+    #[test]
+    fn what_is_not_loaded_is_not_needed() {
+        assert!(!Machine::new().needs("raid_card"));
+        assert!(!Machine(tempfile::tempdir().unwrap()).needs("raid_card"));
+    }
 
-    /// A disk at a controller on PCI.
-    fn with_sda(machine: &Machine) {
-        machine.bind("pci0000:00/0000:00:1f.2", "pci", "raid_card");
-        machine.bind(
-            "pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0",
-            "scsi",
-            "sd_mod",
-        );
+    #[test]
+    fn a_controller_is_needed_while_one_of_its_disks_is_used() {
+        let machine = Machine::new().with_disk();
+        assert!(!machine.needs("raid-card"), "nobody uses the disk");
+        // A part of LVM that is not active: all parts have to be there before it is.
+        let seen = |what: &str| {
+            let machine = Machine::new().with_disk();
+            machine.put(
+                "run/udev/data/b8:17",
+                &format!("I:1\nE:ID_FS_USAGE=filesystem\n{what}\n"),
+            );
+            machine.needs("raid_card")
+        };
+        assert!(seen("E:ID_FS_USAGE=raid") && seen("E:ID_FS_TYPE=btrfs"));
+        assert!(!seen("E:ID_FS_TYPE=ext4"));
+        machine.link(&format!("{DISK}/sdb1/holders/dm-0"), "sys/devices/virtual/block/dm-0");
+        assert!(machine.needs("raid_card"));
+        // One of which nothing can be told.
+        let machine = Machine::new().with_disk();
+        fs::remove_file(machine.0.path().join("dev/sdb1")).unwrap();
+        assert!(machine.needs("raid_card"));
+    }
+
+    /// Below a device of a class there is no directory `block`.
+    #[test]
+    fn a_disk_of_nvme_is_found() {
+        let machine = Machine::new();
+        machine.bind("sys/devices/pci0000:00/0000:06:00.0", "nvme");
+        let disk = "sys/devices/pci0000:00/0000:06:00.0/nvme/nvme0/nvme0n1";
+        machine.is_of("block", disk);
+        machine.put("dev/nvme0n1", "");
+        assert!(!machine.needs("nvme"));
+        machine.link(&format!("{disk}/holders/dm-0"), "sys/devices/virtual/block/dm-0");
+        assert!(machine.needs("nvme"));
+    }
+
+    /// The real thing: a disk of this machine is used, as far as it has one.
+    #[test]
+    fn a_disk_that_is_mounted_cannot_be_claimed() {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let disk = mounts
+            .lines()
+            .find_map(|line| line.strip_prefix("/dev/")?.split(' ').next());
+        match disk {
+            Some(disk) if !disk.contains('/') => assert!(is_claimed(&Root::host(), Path::new(disk)), "{disk}"),
+            _ => eprintln!("no file system of this machine is on a disk that can be looked at"),
+        }
+    }
+
+    #[test]
+    fn what_a_needed_module_uses_is_needed() {
+        let machine = Machine::new().with_disk();
         machine.link("sys/module/raid_helper/holders/raid_card", "sys/module/raid_card");
-        machine.link("sys/module/scsi_mod/holders/raid_helper", "sys/module/raid_helper");
-        machine.link("sys/module/other/holders/wifi", "sys/module/wifi");
+        assert!(!machine.needs("raid_helper"));
+        machine.link(&format!("{DISK}/holders/md0"), "sys/devices/virtual/block/md0");
+        assert!(machine.needs("raid_helper"));
+        // A file system, a transport such as ib_srp: it has no devices, and nothing uses it.
+        machine.put("sys/module/ib_srp/refcnt", "0\n");
+        assert!(machine.needs("ib_srp"));
     }
 
     #[test]
-    fn a_partition_needs_its_controller_and_what_that_depends_on() {
-        let machine = Machine::new("ext4", "8:1", "/dev/sda1");
-        with_sda(&machine);
-        machine.link("sys/dev/block/8:1", &format!("sys/devices/{SDA}/sda1"));
-        assert_eq!(
-            machine.modules().unwrap(),
-            ["ext4", "raid_card", "raid_helper", "scsi_mod", "sd_mod"]
-        );
-        let root = Root::at(machine.0.path());
-        let start = StartModules::of(&root);
-        assert!(start.may_need(&root, "raid-card") && !start.may_need(&root, "wifi"));
+    fn what_supplies_a_controller_is_needed_with_it() {
+        let machine = Machine::new().with_disk();
+        let regulator = "sys/devices/platform/regulator";
+        machine.bind(regulator, "regulator_soc");
+        machine.link(&format!("{regulator}/consumer:pci:0000:03:00.0/consumer"), CARD);
+        assert!(!machine.needs("regulator_soc"));
+        machine.link(&format!("{DISK}/holders/md0"), "sys/devices/virtual/block/md0");
+        assert!(machine.needs("regulator_soc"));
     }
 
     #[test]
-    fn what_a_device_is_supplied_by_is_needed() {
-        let machine = Machine::new("ext4", "179:1", "/dev/mmcblk0p1");
-        machine.bind("platform/soc/mmc@1", "platform", "sdhci_soc");
-        machine.bind("platform/soc/i2c/1-0010", "i2c", "regulator_soc");
-        machine.link(
-            "sys/devices/platform/soc/mmc@1/supplier:i2c:1-0010/supplier",
-            "sys/devices/platform/soc/i2c/1-0010",
-        );
-        machine.link(
-            "sys/dev/block/179:1",
-            "sys/devices/platform/soc/mmc@1/block/mmcblk0/mmcblk0p1",
-        );
-        assert_eq!(machine.modules().unwrap(), ["ext4", "regulator_soc", "sdhci_soc"]);
+    fn a_network_card_is_needed_where_something_is_reached_by_it() {
+        let card = || {
+            let machine = Machine::new();
+            machine.bind("sys/devices/pci0000:00/0000:04:00.0", "nic");
+            machine.is_of("net", "sys/devices/pci0000:00/0000:04:00.0/net/eth0");
+            machine
+        };
+        assert!(!card().needs("nic"));
+        let check = |change: fn(&Machine)| {
+            let machine = card();
+            change(&machine);
+            assert!(machine.needs("nic"));
+        };
+        check(|machine| machine.mount("/", "nfs4"));
+        check(|machine| machine.mount("/srv", "ext4"));
+        check(|machine| machine.put("sys/class/iscsi_session/session1/state", ""));
+        check(|machine| machine.put("sys/class/nvme/nvme0/transport", "tcp\n"));
+        check(|machine| machine.put("sys/block/nbd0/size", "2048\n"));
+        check(|machine| machine.put("sys/block/dm-0/dm/uuid", "CRYPT-LUKS2-x\n"));
+        let machine = card();
+        machine.put("sys/class/nvme/nvme0/transport", "pcie\n");
+        machine.put("sys/block/nbd0/size", "0\n");
+        machine.put("sys/block/dm-0/dm/uuid", "LVM-x\n");
+        assert!(!machine.needs("nic"));
     }
 
     #[test]
-    fn a_mapped_disk_needs_the_disks_below() {
-        let machine = Machine::new("xfs", "253:0", "/dev/mapper/vg-root");
-        with_sda(&machine);
-        machine.link("sys/module/dm_mod/holders/dm_cache", "sys/module/dm_cache");
-        machine.put("sys/devices/virtual/block/dm-0/dm/uuid", "LVM-x\n");
-        machine.link(
-            "sys/devices/virtual/block/dm-0/slaves/sda2",
-            &format!("sys/devices/{SDA}/sda2"),
+    fn a_keyboard_is_needed_where_a_passphrase_is_typed() {
+        let machine = Machine::new();
+        machine.bind("sys/devices/pci0000:00/0000:05:00.0", "host_controller");
+        machine.is_of(
+            "input",
+            "sys/devices/pci0000:00/0000:05:00.0/usb1/1-1/1-1:1.0/input/input3",
         );
-        machine.link("sys/dev/block/253:0", "sys/devices/virtual/block/dm-0");
-        let found = machine.modules().unwrap();
-        assert_eq!(
-            found,
-            [
-                "dm_cache",
-                "dm_mod",
-                "raid_card",
-                "raid_helper",
-                "scsi_mod",
-                "sd_mod",
-                "xfs"
-            ]
-        );
-        machine.put("sys/devices/virtual/block/dm-0/dm/uuid", "CRYPT-LUKS2-x\n");
-        assert_eq!(machine.modules(), None, "a passphrase is typed on something");
-    }
-
-    #[test]
-    fn a_btrfs_needs_all_its_disks() {
-        let machine = Machine::new("btrfs", "0:30", "/dev/sda1");
-        with_sda(&machine);
-        assert_eq!(machine.modules(), None, "which disks it has is not known");
-        machine.put("dev/sda1", "");
-        machine.link("sys/fs/btrfs/a/devices/sdb1", "sys/devices/x-not-here");
-        assert_eq!(machine.modules(), None);
-        machine.link("sys/fs/btrfs/b/devices/sda1", &format!("sys/devices/{SDA}/sda1"));
-        machine.bind("platform/ahci@1", "platform", "ahci_platform");
-        machine.link("sys/fs/btrfs/b/devices/sdc", "sys/devices/platform/ahci@1/block/sdc");
-        let found = machine.modules().unwrap();
-        assert!(
-            found.iter().any(|one| one == "raid_card") && found.iter().any(|one| one == "ahci_platform"),
-            "{found:?}"
-        );
-    }
-
-    #[test]
-    fn a_hibernated_system_needs_its_disk() {
-        let machine = Machine::new("ext4", "8:1", "/dev/sda1");
-        with_sda(&machine);
-        machine.link("sys/dev/block/8:1", &format!("sys/devices/{SDA}/sda1"));
-        machine.put("sys/power/resume", "0:0\n");
-        assert!(machine.modules().is_some());
-        machine.put("sys/power/resume", "259:3\n");
-        machine.bind("pci0000:00/0000:01:00.0", "pci", "nvme");
-        machine.link(
-            "sys/dev/block/259:3",
-            "sys/devices/pci0000:00/0000:01:00.0/nvme/nvme0/nvme0n1/nvme0n1p3",
-        );
-        assert!(machine.modules().unwrap().contains(&"nvme".to_owned()));
-    }
-
-    /// Where it is not known, what is loaded may be needed.
-    #[test]
-    fn disks_without_a_bus_are_not_known() {
-        for (kind, device, path) in [
-            ("overlay", "0:30", "virtual/none"),
-            ("ext4", "43:0", "virtual/block/nbd0"),
-            ("ext4", "8:0", "platform/host4/session1/target4:0:0/4:0:0:1/block/sda"),
-        ] {
-            let machine = Machine::new(kind, device, "/dev/x");
-            machine.bind("platform/host4/session1/target4:0:0/4:0:0:1", "scsi", "sd_mod");
-            if !device.starts_with("0:") {
-                machine.link(&format!("sys/dev/block/{device}"), &format!("sys/devices/{path}"));
-            }
-            assert_eq!(machine.modules(), None, "{path}");
-            machine.put("sys/module/wifi/refcnt", "0");
-            let root = Root::at(machine.0.path());
-            let start = StartModules::of(&root);
-            assert!(start.may_need(&root, "wifi") && !start.may_need(&root, "raid"));
-        }
-        let nothing = tempfile::tempdir().unwrap();
-        assert_eq!(StartModules::of(&Root::at(nothing.path())), StartModules(None));
+        assert!(!machine.needs("host_controller"));
+        machine.put("sys/block/dm-0/dm/uuid", "CRYPT-LUKS2-x\n");
+        assert!(machine.needs("host_controller"));
     }
 }

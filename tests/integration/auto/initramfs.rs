@@ -25,6 +25,11 @@ fn machine() -> Story {
     });
     story.add("edu2", "1.0", 0x11e9, Source::Good);
     story.publish();
+    let ours = dkms_tests::dkms::ours().display().to_string();
+    answer(
+        &story,
+        &format!("exec {ours} --root {} \"$@\"", story.path("").display()),
+    );
     // Programs of an image run in the image, which has no shell: the generator is called, and fails.
     story.write(&format!("boot/initrd.img-{}", story.kernel), "");
     story.write("usr/sbin/update-initramfs", "#!/bin/sh\nexit 1\n");
@@ -39,36 +44,35 @@ fn listed(story: &Story, more: &[&str]) -> String {
     run.stdout
 }
 
-/// A hook of ours, as it is installed, that asks about the story's machine.
+/// A hook of ours, as it is installed, with a program that is run as `script`.
 fn hook(story: &Story, name: &str) -> PathBuf {
     let text = fs::read_to_string(inputs::workspace().join("agent/units").join(name)).expect("a hook");
-    let ours = dkms_tests::dkms::ours().display().to_string();
-    let asked = format!("{ours} --root {} initramfs-modules", story.path("").display());
-    let text = text
-        .replace("@bin@/dkms-fetch initramfs-modules", &asked)
-        .replace("@bin@/dkms-fetch", &ours);
     let path = story.path(name);
-    fs::write(&path, text).expect("a hook");
+    let bin = story.path("bin").display().to_string();
+    fs::write(&path, text.replace("@bin@", &bin)).expect("a hook");
     path
 }
 
-/// The image that initramfs-tools makes with the hook alone.
-fn by_initramfs_tools(story: &Story) -> (PathBuf, Output) {
-    let image = story.path("initramfs");
-    let _ = fs::remove_dir_all(&image);
-    let output = Command::new("sh")
+/// What the hooks ask: `script` in place of the program on the story's machine.
+fn answer(story: &Story, script: &str) {
+    story.write("bin/dkms-fetch", &format!("#!/bin/sh\n{script}\n"));
+    let program = story.path("bin/dkms-fetch");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("a program");
+}
+
+/// Runs the hook of initramfs-tools alone.
+fn initramfs_tools(story: &Story, image: &Path) -> Output {
+    Command::new("sh")
         .arg("-e")
         .arg(hook(story, "initramfs-tools.in"))
         .env("DKMS_FETCH_HOOK_FUNCTIONS", inputs::initramfs_functions())
-        .env("DESTDIR", &image)
+        .env("DESTDIR", image)
         .env("version", &story.kernel)
         .env("verbose", "n")
         .env("CONFDIR", story.path("etc"))
         .env("MODPROBE_OPTIONS", format!("-d {}", story.path("").display()))
         .output()
-        .expect("sh");
-    assert!(output.status.success(), "{output:?}");
-    (image, output)
+        .expect("sh")
 }
 
 fn modules_in(image: &Path) -> Vec<String> {
@@ -77,38 +81,44 @@ fn modules_in(image: &Path) -> Vec<String> {
     names.filter(|name| name.contains(".ko")).collect()
 }
 
-/// What a hook of bash gives its generator, and the file that it writes.
-fn by_functions(story: &Story, name: &str, call: &str) -> (String, String) {
-    let image = story.path("image");
-    let _ = fs::remove_dir_all(&image);
+/// Runs a hook of bash with functions that print what they are given. `call` is how its generator calls it.
+fn by_functions(story: &Story, name: &str, call: &str, image: &Path) -> Output {
     let script = format!(
-        "set -e; instmods() {{ echo \"$@\"; }}; add_module() {{ echo \"$@\"; }}; . {}; {call}",
+        "instmods() {{ echo \"$@\"; }}; add_module() {{ echo \"$@\"; }}; error() {{ :; }}; . {}; {call}",
         hook(story, name).display()
     );
-    let output = Command::new("bash")
+    Command::new("bash")
         .args(["-c", &script])
         .envs([("kernel", &story.kernel), ("KERNELVERSION", &story.kernel)])
-        .envs([("initdir", &image), ("BUILDROOT", &image)])
+        .envs([("initdir", image), ("BUILDROOT", image)])
         .output()
-        .expect("bash");
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    let late = fs::read_to_string(image.join(LATE)).expect("the hook writes it");
-    (String::from_utf8(output.stdout).expect("text"), late)
+        .expect("bash")
 }
+
+/// dracut goes on after a failure of `install`, and not after one of `installkernel`.
+const OF_BASH: [(&str, &str); 2] = [
+    ("dracut-module.in", "installkernel || exit 1; install"),
+    ("mkinitcpio.in", "build"),
+];
 
 /// What all three generators take: modules that are put in, and those that are not to be loaded.
 fn assert_generators_take(story: &Story, taken: &str, late: &str) {
-    let (image, output) = by_initramfs_tools(story);
+    let image = story.path("image");
+    let clean = || drop(fs::remove_dir_all(&image));
+    let listed = || fs::read_to_string(image.join(LATE)).expect("the hook writes it");
+    clean();
+    let output = initramfs_tools(story, &image);
+    assert!(output.status.success(), "{output:?}");
     let found = modules_in(&image).join(" ");
     assert_eq!(found.contains("edu.ko"), taken == "edu\n", "{found} {output:?}");
     assert!(!found.contains("edu2.ko"), "{found}");
-    assert_eq!(fs::read_to_string(image.join(LATE)).expect("a file"), late);
-    let expected = (taken.to_owned(), late.to_owned());
-    assert_eq!(
-        by_functions(story, "dracut-module.in", "installkernel; install"),
-        expected
-    );
-    assert_eq!(by_functions(story, "mkinitcpio.in", "build"), expected);
+    assert_eq!(listed(), late);
+    for (name, call) in OF_BASH {
+        clean();
+        let output = by_functions(story, name, call, &image);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        assert_eq!((&*String::from_utf8_lossy(&output.stdout), &*listed()), (taken, late));
+    }
 }
 
 #[test]
@@ -141,9 +151,9 @@ fn what_is_on_trial_is_left_out_of_it() {
     );
     assert_eq!(
         (listed(&story, &[]), listed(&story, &["--left-out"])),
-        ("".into(), "edu\n".into())
+        ("".into(), "edu\nedu2\n".into())
     );
-    assert_generators_take(&story, "", "blacklist edu\n");
+    assert_generators_take(&story, "", "blacklist edu\nblacklist edu2\n");
     let update = || story.run(&["initramfs-modules", &kernel, "--update"]);
     assert!(!update().stderr.contains(GENERATES), "it is on trial");
 
@@ -159,7 +169,7 @@ fn what_is_on_trial_is_left_out_of_it() {
             "it failed, and is tried again: {text}"
         );
     }
-    assert_generators_take(&story, "edu\n", "");
+    assert_generators_take(&story, "edu\n", "blacklist edu2\n");
     // A machine without a generator has nothing to make.
     fs::remove_file(story.path("usr/sbin/update-initramfs")).expect("a program");
     assert!(!update().stderr.contains(GENERATES));
@@ -187,9 +197,8 @@ fn an_image_without_it_does_not_outlive_the_driver() {
     assert!(!story.path(TRIAL).exists());
 }
 
-/// Whether a driver that was installed for the running kernel is left out, on a machine whose units are enabled. Its root file system is on
-/// the device of this number, which is an NVMe disk's if it is one.
-fn is_left_out(device: &str, is_loaded: bool) -> bool {
+/// Whether a driver that was installed for the running kernel is left out, on a machine whose units are enabled and that `change` makes.
+fn is_left_out(change: impl FnOnce(&Story)) -> bool {
     let live = Live::new("mkdir -p \"$device/driver\"");
     for unit in [
         "sysinit.target.wants/dkms-fetch-boot-trial",
@@ -197,23 +206,7 @@ fn is_left_out(device: &str, is_loaded: bool) -> bool {
     ] {
         live.story.write(&format!("etc/systemd/system/{unit}.service"), "");
     }
-    let mount = format!("25 1 {device} / / rw shared:1 - ext4 /dev/root rw\n");
-    live.story.write("proc/self/mountinfo", &mount);
-    let disk = "devices/pci0000:00/0000:01:00.0/nvme/nvme0/nvme0n1/nvme0n1p1";
-    live.story.write(&format!("sys/{disk}/partition"), "1\n");
-    live.story.write("sys/bus/pci/drivers/nvme/uevent", "");
-    let link = |from: &str, to: &str| {
-        let from = live.story.path(from);
-        fs::create_dir_all(from.parent().expect("a directory")).expect("a directory");
-        std::os::unix::fs::symlink(to, from).expect("a link");
-    };
-    link("sys/dev/block/259:1", &format!("../../{disk}"));
-    let controller = "sys/devices/pci0000:00/0000:01:00.0";
-    link(&format!("{controller}/driver"), "../../../bus/pci/drivers/nvme");
-    link(&format!("{controller}/subsystem"), "../../../bus/pci");
-    if is_loaded {
-        live.story.write("sys/module/edu/refcnt", "0\n");
-    }
+    change(&live.story);
     let done = live.auto();
     assert!(done.attempts[0].is_installed(), "{done:?}");
     let trial = fs::read_to_string(live.story.path(TRIAL)).expect("it is on trial");
@@ -222,10 +215,32 @@ fn is_left_out(device: &str, is_loaded: bool) -> bool {
 
 #[test]
 fn what_this_machine_does_not_need_to_start_is_left_out() {
-    assert!(is_left_out("259:1", false));
-    // It is known that the disk needs other modules.
-    assert!(is_left_out("259:1", true));
-    // It is not known what an overlay needs: what was loaded before may be needed.
-    assert!(is_left_out("0:40", false));
-    assert!(!is_left_out("0:40", true));
+    assert!(is_left_out(|_| {}), "it was not loaded before");
+    // It was, and nothing says what for.
+    assert!(!is_left_out(|story| story.write("sys/module/edu/refcnt", "0\n")));
+    // It was, for nothing that is known.
+    assert!(is_left_out(
+        |story| story.write("sys/module/edu/drivers/pci:edu/uevent", "")
+    ));
+}
+
+/// An image without the driver of its disk does not start: a mistake in the configuration changes nothing, and where there is no answer the
+/// image before stays.
+#[test]
+fn no_image_is_made_without_an_answer() {
+    let story = machine();
+    story.run(&["install", "edu"]).assert(0, &[]);
+    story.write("etc/dkms-fetch/config.toml", "nonsense");
+    story.write("etc/dkms-fetch/repos.d/broken.toml", "nonsense");
+    assert_generators_take(&story, "edu\n", "");
+    answer(&story, "exit 1");
+    let image = story.path("image");
+    assert_ne!(initramfs_tools(&story, &image).status.code(), Some(0));
+    for (name, call) in OF_BASH {
+        assert_ne!(
+            by_functions(&story, name, call, &image).status.code(),
+            Some(0),
+            "{name}"
+        );
+    }
 }

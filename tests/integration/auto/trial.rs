@@ -41,6 +41,8 @@ fn boot_trial(story: &Story, kernel: &str, verb: &str) -> String {
         ("uname", format!("#!/bin/sh\necho {kernel}\n")),
         ("systemctl", systemctl.to_owned()),
         ("sleep", "#!/bin/sh\n".to_owned()),
+        // Of what is installed.
+        ("modinfo", "#!/bin/sh\necho 2222\n".to_owned()),
     ] {
         fs::write(bin.join(name), text).expect("a program");
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).expect("a program");
@@ -54,6 +56,7 @@ fn boot_trial(story: &Story, kernel: &str, verb: &str) -> String {
     let script = script
         .replace("@bin@/dkms-fetch", &ours)
         .replace("/etc/modprobe.d", &story.path("etc/modprobe.d").display().to_string())
+        .replace("/lib/modules", &story.path("lib/modules").display().to_string())
         .replace("/sys/module", &story.path("sys/module").display().to_string());
     let path = bin.join("boot-trial");
     fs::write(&path, script).expect("a script");
@@ -233,18 +236,32 @@ fn a_damaged_file_stops_nothing() {
 fn a_healthy_boot_ends_what_was_left_out_of_the_initramfs() {
     let story = machine();
     let kernel = story.kernel.clone();
+    for other in ["6.99.0-other", &kernel] {
+        fs::create_dir_all(story.path("lib/modules").join(other)).expect("a directory");
+    }
     let late = format!("# late {kernel} edu edu\n");
-    let text =
-        format!("# target multi-user.target\n# boots 0\n# new {kernel} edu edu\n{late}# late 6.99.0-other edu edu\n");
+    let new = format!("# new {kernel} edu edu\n");
+    let text = format!(
+        "# target multi-user.target\n# boots 0\n{new}{late}# late 6.99.0-other edu edu\n# new 5.0-gone edu edu\n# late 5.0-gone edu edu\n"
+    );
     story.write(FILE, &text);
     boot_trial(&story, &kernel, "count");
     boot_trial(&story, &kernel, "healthy");
+    let stays = format!("{new}{late}# late 6.99.0-other edu edu\n");
+    assert!(trial(&story).contains(&stays), "it was not loaded: {}", trial(&story));
+    assert!(!trial(&story).contains("5.0-gone"), "nobody boots it any more");
+    // The build before is loaded, which the initramfs still has: the new one was not tried.
+    story.write("sys/module/edu/srcversion", "1111\n");
+    boot_trial(&story, &kernel, "healthy");
+    assert!(trial(&story).contains(&stays), "{}", trial(&story));
+    loaded(&story);
+    boot_trial(&story, &kernel, "healthy");
     assert!(
-        trial(&story).contains(&format!("# new {kernel} edu edu\n{late}")),
-        "it was not loaded: {}",
+        trial(&story).contains(&format!("# loaded {kernel} edu edu\n")),
+        "{}",
         trial(&story)
     );
-    fs::create_dir_all(story.path("sys/module/edu")).expect("a directory");
+    story.write("sys/module/edu/srcversion", "2222\n");
     boot_trial(&story, &kernel, "healthy");
     // This machine has no initramfs, so that of this kernel lacks nothing.
     let left = trial(&story);

@@ -20,7 +20,7 @@ use command_fds::FdMapping;
 
 pub use access::{closed_to_others, readable_by_all};
 pub use jobserver::{Jobserver, JobserverHandle};
-pub use stop::{is_stopped, stop_all};
+pub use stop::{has_uninterruptible, is_stopped, stop_all};
 
 use crate::sandbox::{Exceeded, View};
 use run::OutputTarget;

@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 static RUNNING: Mutex<Running> = Mutex::new(Running {
     stopped: false,
     groups: Vec::new(),
+    uninterruptible: Vec::new(),
 });
 
 struct Running {
@@ -15,6 +16,8 @@ struct Running {
     stopped: bool,
     /// The process groups of the running commands that may be killed.
     groups: Vec<Pid>,
+    /// Those of the others.
+    uninterruptible: Vec<Pid>,
 }
 
 fn running() -> MutexGuard<'static, Running> {
@@ -40,10 +43,17 @@ pub(super) fn start<T>(uninterruptible: bool, spawn: impl FnOnce() -> io::Result
         return Err(io::Error::new(io::ErrorKind::Interrupted, "this run was told to stop"));
     }
     let (started, group) = spawn()?;
-    if !uninterruptible {
+    if uninterruptible {
+        running.uninterruptible.extend(group);
+    } else {
         running.groups.extend(group);
     }
     Ok(started)
+}
+
+/// Whether a command runs that must not be interrupted.
+pub fn has_uninterruptible() -> bool {
+    !running().uninterruptible.is_empty()
 }
 
 /// Kills the group. One that does not exist any more is no error.
@@ -53,5 +63,7 @@ pub(super) fn kill(group: Pid) {
 
 /// Removes the group of a command that has ended.
 pub(super) fn forget(group: Option<Pid>) {
-    running().groups.retain(|other| Some(*other) != group);
+    let mut running = running();
+    running.groups.retain(|other| Some(*other) != group);
+    running.uninterruptible.retain(|other| Some(*other) != group);
 }

@@ -6,18 +6,20 @@
 //! `recover` then goes back to the entry of the history that the file names, for the packages that it lists. When the target is reached the
 //! script takes out what was loaded.
 //!
-//! An initramfs is over before anything can be counted. So modules on trial that the start of the machine does not need are left out of it,
-//! and have a line `# late` each. These stay until the initramfs was made again after the trial.
+//! An initramfs is over before anything can be counted. So packages on trial that the start of the machine does not need are left out of it,
+//! and have a line `# late` for each module. These stay until the initramfs was made again after the trial.
 
 mod file;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use dkms_engine::root::Root;
 
 use crate::config::HealthyTarget;
+use crate::host::start;
 use file::{Line, State, Trial};
 
 /// Both units have to be enabled: else nobody counts, and nobody ends the trial.
@@ -65,6 +67,7 @@ pub(super) fn begin(root: &Root, target: &HealthyTarget, entry: u32, subject: &S
         return Ok(());
     }
     let mut trial = Trial::read(root).unwrap_or_default();
+    trial.lines.retain(|line| is_there(root, line));
     if trial.on_trial().next().is_none() {
         (trial.entry, trial.boots) = (entry, 0);
     }
@@ -137,7 +140,10 @@ pub fn undo(root: &Root) -> Option<Undo> {
 pub fn end_undo(root: &Root) -> io::Result<()> {
     change(root, |trial| {
         if let Some(kernel) = trial.undo.take() {
-            trial.lines.retain(|line| line.kernel != kernel);
+            // What only waits for an initramfs was not undone.
+            let before = trial.clone();
+            let waits = |line: &Line| line.state == State::Late && !before.has_on_trial(line);
+            trial.lines.retain(|line| line.kernel != kernel || waits(line));
         }
     })
 }
@@ -149,11 +155,18 @@ pub fn on_trial(root: &Root, kernel: &str) -> BTreeSet<String> {
     lines.map(in_kernel).collect()
 }
 
-/// The modules that are left out of the initramfs of a kernel, in the kernel's spelling.
+/// The modules that are left out of the initramfs of a kernel, in the kernel's spelling. A package that the machine may need to start by now is
+/// not left out: its disks may be in use since it was installed.
 pub fn left_out(root: &Root, kernel: &str) -> BTreeSet<String> {
     let trial = Trial::read(root).unwrap_or_default();
-    let lines = trial.late(kernel).filter(|line| trial.has_on_trial(line));
-    lines.map(in_kernel).collect()
+    let late: Vec<&Line> = trial.late(kernel).filter(|line| trial.has_on_trial(line)).collect();
+    let needed: BTreeSet<&str> = late
+        .iter()
+        .filter(|line| start::may_need(root, &line.module))
+        .map(|line| line.package.as_str())
+        .collect();
+    let left_out = late.iter().filter(|line| !needed.contains(line.package.as_str()));
+    left_out.map(|line| in_kernel(line)).collect()
 }
 
 /// The modules whose trial has ended, and which the initramfs of a kernel still lacks for it, in the kernel's spelling.
@@ -176,6 +189,11 @@ pub fn end_left_out(root: &Root, kernel: &str) -> io::Result<()> {
     })
 }
 
+/// Whether the kernel of a line is there. Nobody boots one that was removed, which would end the trial.
+fn is_there(root: &Root, line: &Line) -> bool {
+    root.join(Path::new("/lib/modules").join(&line.kernel)).is_dir()
+}
+
 fn in_kernel(line: &Line) -> String {
     line.module.replace('-', "_")
 }
@@ -191,6 +209,9 @@ mod tests {
             let path = dir.path().join("etc/systemd/system").join(wants).join(unit);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::os::unix::fs::symlink("/nowhere", path).unwrap();
+        }
+        for kernel in ["6.1.0", "6.12.0"] {
+            fs::create_dir_all(dir.path().join("lib/modules").join(kernel)).unwrap();
         }
         let root = Root::at(dir.path());
         (dir, root)
@@ -301,6 +322,30 @@ mod tests {
         let text = fs::read_to_string(root.join(FILE)).unwrap();
         assert!(text.ends_with("# undo 6.1.0\nblacklist edu\n"), "{text}");
         end_undo(&root).unwrap();
+        assert_eq!(no_longer_left_out(&root, "6.1.0").len(), 1, "it still has to be put in");
+        end_left_out(&root, "6.1.0").unwrap();
         assert!(!root.join(FILE).exists());
+    }
+
+    #[test]
+    fn a_package_that_is_needed_by_now_is_not_left_out() {
+        let (dir, root) = machine(true);
+        let modules = ["raid-a".to_owned(), "raid_b".to_owned()];
+        put(&root, 3, "6.1.0", "raid", &modules, true);
+        put(&root, 4, "6.1.0", "edu", &["edu".to_owned()], true);
+        assert_eq!(left_out(&root, "6.1.0").len(), 3);
+        // Nothing says what a module without devices and users is for.
+        fs::create_dir_all(dir.path().join("sys/module/raid_a")).unwrap();
+        assert_eq!(left_out(&root, "6.1.0"), BTreeSet::from(["edu".to_owned()]));
+    }
+
+    #[test]
+    fn lines_of_a_kernel_that_is_gone_go() {
+        let (dir, root) = machine(true);
+        put(&root, 3, "6.12.0", "raid", &["raid".to_owned()], true);
+        fs::remove_dir(dir.path().join("lib/modules/6.12.0")).unwrap();
+        begin_edu(&root, 4, "edu");
+        let text = fs::read_to_string(root.join(FILE)).unwrap();
+        assert!(!text.contains("6.12.0") && text.contains("# entry 4\n"), "{text}");
     }
 }
