@@ -1,9 +1,12 @@
 //! What is installed beside the program: settings, units and their scripts.
 
+mod hotplug;
+mod runs;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -18,6 +21,13 @@ use dkms_tests::process::run;
 fn unit(name: &str) -> String {
     let path = inputs::workspace().join("agent/units").join(name);
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// A program at `path` that runs `body`.
+fn program(path: &Path, body: &str) {
+    fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+    fs::write(path, format!("#!/bin/sh\n{body}\n")).expect("a program");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
 }
 
 /// A directory with the units, hooks and settings as they are installed.
@@ -59,46 +69,6 @@ fn every_message_is_in_the_catalog() {
     assert_eq!(ids(&unit("dkms-fetch.catalog"), "\n-- "), sent);
     let page = fs::read_to_string(inputs::workspace().join("docs/services.md")).expect("a page");
     assert_eq!(ids(&page, "| `"), sent);
-}
-
-/// A run is started for a device without a driver that the last run did not know.
-#[test]
-fn a_device_without_a_driver_is_noticed_once() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let device = |name: &str, modalias: &str, has_driver: bool| {
-        let path = dir.path().join("sys/bus/usb/devices").join(name);
-        fs::create_dir_all(&path).expect("a directory");
-        fs::write(path.join("modalias"), format!("{modalias}\n")).expect("a file");
-        if has_driver {
-            symlink("../drivers/x", path.join("driver")).expect("a link");
-            fs::create_dir_all(dir.path().join("sys/bus/usb/devices/drivers/x")).expect("a directory");
-        }
-    };
-    let runs = || run_hotplug(dir.path());
-    device("1-1:1.0", "usb:v0001p0001", true);
-    assert!(!runs(), "every device has a driver");
-    device("1-2:1.0", "usb:v0002p0002", false);
-    assert!(runs());
-    fs::write(dir.path().join("without-driver"), "usb:v0002p0002\n").expect("a file");
-    assert!(!runs(), "known since the last run");
-    device("1-3:1.0", "usb:v0003p0003", false);
-    assert!(runs(), "one more");
-}
-
-fn run_hotplug(dir: &Path) -> bool {
-    let status = Command::new("sh")
-        .arg(inputs::workspace().join("agent/units/hotplug.in"))
-        .arg("check")
-        .env("DKMS_FETCH_SYS", dir.join("sys"))
-        .env("DKMS_FETCH_RUN", dir.join("run"))
-        .env("DKMS_FETCH_STATE", dir)
-        .status()
-        .expect("sh");
-    match status.code() {
-        Some(0) => true,
-        Some(1) => false,
-        other => panic!("hotplug check ended with {other:?}"),
-    }
 }
 
 /// Runs the script of the first boot in a directory of its own, with programs that only say how they were called; the runs of `--auto` end with
@@ -318,62 +288,6 @@ fn apt_runs_the_hook_after_dpkg() {
             assert!(run.expect("sh").success(), "{hook}");
         }
     }
-}
-
-/// The script of a run with programs that only say how they were called; `code` is how `dkms-fetch` ends.
-fn service_run(dir: &Path, code: i32) -> (Option<i32>, String) {
-    let at = |name: &str| dir.join(name).display().to_string();
-    let script = unit("run.in")
-        .replace("@libexec@", &at("bin"))
-        .replace("@bin@", &at("bin"));
-    fs::write(at("run"), script).expect("a script");
-    fs::create_dir_all(at("bin")).expect("a directory");
-    for (name, code) in [("dkms-fetch", code), ("notify", 0), ("logger", 0)] {
-        let text = format!("#!/bin/sh\necho {name} \"$@\" >>{}\nexit {code}\n", at("log"));
-        fs::write(at(&format!("bin/{name}")), text).expect("a program");
-        run(Command::new("chmod").args(["755", &at(&format!("bin/{name}"))]));
-    }
-    fs::write(at("log"), "").expect("a file");
-    let output = Command::new("sh")
-        .arg(at("run"))
-        .arg("--medium")
-        .env("PATH", format!("{}:/usr/bin:/bin", at("bin")))
-        .env("DKMS_FETCH_MOTD", dir)
-        .output()
-        .expect("sh");
-    (output.status.code(), fs::read_to_string(at("log")).expect("a log"))
-}
-
-/// A login says what waits as long as it waits, and a session hears of it once.
-#[test]
-fn what_waits_for_a_person_is_told() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let pending = dir.path().join("dkms-fetch-pending");
-    let (code, log) = service_run(dir.path(), 7);
-    assert_eq!(code, Some(7));
-    assert!(
-        log.contains("dkms-fetch --auto --detailed-exitcode --medium\n"),
-        "{log}"
-    );
-    assert!(
-        log.contains("notify Drivers are installed and wait for a reboot"),
-        "{log}"
-    );
-    assert!(log.contains("logger --journald\n"), "{log}");
-    let text = fs::read_to_string(&pending).expect("a line for logins");
-    assert!(text.ends_with(": dkms-fetch status; dkms-fetch mok status\n"), "{text}");
-    let (_, log) = service_run(dir.path(), 7);
-    assert!(!log.contains("notify"), "told already: {log}");
-    let (code, log) = service_run(dir.path(), 10);
-    assert_eq!(code, Some(0));
-    assert!(log.contains("notify A driver was installed"), "{log}");
-    assert!(!pending.exists());
-    let (code, log) = service_run(dir.path(), 11);
-    assert_eq!(code, Some(0));
-    assert!(!log.contains("notify") && !log.contains("logger"), "{log}");
-    let (code, log) = service_run(dir.path(), 5);
-    assert_eq!(code, Some(5));
-    assert!(log.contains("logger") && !log.contains("notify"), "{log}");
 }
 
 /// A real bus, and a server of notifications on it.
