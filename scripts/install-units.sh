@@ -18,7 +18,7 @@ d}' "$3" >"$1.part"
 }
 
 for unit in *.service.in *.timer.in; do put "$lib/systemd/system/${unit%.in}" 644 "$unit"; done
-for script in run notify first-boot hotplug recover boot-trial new-kernel; do put "$root$prefix/libexec/dkms-fetch/$script" 755 "$script.in"; done
+for script in run notify pending first-boot hotplug recover boot-trial new-kernel; do put "$root$prefix/libexec/dkms-fetch/$script" 755 "$script.in"; done
 for dir in postinst.d header_postinst.d; do put "$root/etc/kernel/$dir/zz-dkms-fetch" 755 zz-dkms-fetch.in; done
 put "$root/usr/lib/kernel/install.d/95-dkms-fetch.install" 755 95-dkms-fetch.install.in
 put "$root/usr/share/initramfs-tools/hooks/dkms-fetch" 755 initramfs-tools.in

@@ -160,7 +160,7 @@ fn systemd_finds_nothing_wrong() {
         .map(|entry| entry.expect("an entry").path())
         .collect();
     names.sort();
-    assert_eq!(names.len(), 8, "{names:?}");
+    assert_eq!(names.len(), 9, "{names:?}");
     for path in &names {
         // The programs are not installed: only that would be missing.
         let text = fs::read_to_string(path).expect("a unit");
