@@ -247,6 +247,15 @@ fetch_peers() {
     rm -rf "$inputs/peers/$name.part" && dpkg-deb -x "$inputs/peers/$name.debs"/*.deb "$inputs/peers/$name.part"
     mv "$inputs/peers/$name.part" "$inputs/peers/$name"
   done
+  # OpenRC, whose scripts start an example: with its libraries, in one directory.
+  if [ ! -d "$inputs/peers/openrc" ]; then
+    private_apt
+    say "setup: unpacking Debian's OpenRC into target/inputs/peers"
+    rm -rf "$inputs/peers/openrc.part" "$inputs/peers/openrc.debs"
+    download "$inputs/peers/openrc.debs" openrc librc1 libeinfo1
+    for name in "$inputs/peers/openrc.debs"/*.deb; do dpkg-deb -x "$name" "$inputs/peers/openrc.part"; done
+    mv "$inputs/peers/openrc.part" "$inputs/peers/openrc"
+  fi
   if ! "$inputs/venv/bin/python" -c 'import tuf, prometheus_client, pykickstart, ansible, moto, flask_cors, wsgidav, cheroot, jsonschema, configobj, oauthlib, jsonpatch, jeepney' 2>/dev/null; then
     say "setup: installing python-tuf, prometheus_client, pykickstart, ansible-core, moto, wsgidav, jeepney and what cloud-init needs by pip into target/inputs/venv"
     rm -rf "$inputs/venv"
