@@ -1,5 +1,6 @@
 //! The examples for installers and provisioning systems, each checked by the system's own tool.
 
+mod images;
 mod without_systemd;
 
 use std::fs;
@@ -288,40 +289,4 @@ fn fai_installs_drivers_into_its_target() {
     // Another root than the one whose fingerprint the installation has: FAI says that the script failed.
     let (run, log) = fai(&ours.replace(&fingerprint, &"1".repeat(64)));
     assert!(text(&run).contains("FAILED with exit code"), "{}{log}", text(&run));
-}
-
-/// The hook prepares an image for machines that are not there, as mmdebstrap and mkosi call it.
-#[test]
-fn the_hook_of_image_builders_installs_drivers_into_the_image() {
-    let story = Story::with_driver();
-    fs::remove_file(story.path("etc/dkms-fetch/repos.d/test.toml")).expect("a file");
-    let bin = tempfile::tempdir().expect("a directory");
-    std::os::unix::fs::symlink(ours(), bin.path().join("dkms-fetch")).expect("a link");
-    let hook = |arguments: &[&Path], image: Option<&Path>| {
-        let mut command = Command::new(example("mmdebstrap/customize-dkms-fetch"));
-        command
-            .args(arguments)
-            .env(
-                "PATH",
-                format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.path().display()),
-            )
-            .env("DKMS_FETCH_URL", story.own_mirror())
-            .env(
-                "DKMS_FETCH_FINGERPRINT",
-                hex::encode(Sha256::digest(story.repo.pinned().expect("a root"))),
-            )
-            .env("DKMS_FETCH_DEVICES", story.device_list());
-        if let Some(image) = image {
-            command.env("BUILDROOT", image);
-        }
-        command.output().expect("it runs")
-    };
-    let root = story.path("");
-    let run = hook(&[&root], None);
-    assert!(run.status.success(), "{}", text(&run));
-    assert!(story.module("edu").is_file());
-    // mkosi: its first argument is a word, and the image is in the environment. The repository is there already.
-    fs::remove_dir_all(story.path("etc/dkms-fetch/repos.d")).expect("a directory");
-    let run = hook(&[Path::new("final")], Some(&root));
-    assert!(run.status.success(), "{}", text(&run));
 }
