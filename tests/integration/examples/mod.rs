@@ -1,5 +1,6 @@
 //! The examples for installers and provisioning systems, each checked by the system's own tool.
 
+mod cloud_init;
 mod images;
 mod without_systemd;
 
@@ -38,6 +39,23 @@ fn text(output: &Output) -> String {
     format!("{out}\n{err}")
 }
 
+/// Our own parser takes these words.
+fn assert_is_ours(words: &[&str]) {
+    let root = tempfile::tempdir().expect("a directory");
+    // In an empty root each of them ends with what is missing there, and not with a mistake of the command line.
+    let run = Command::new(ours())
+        .args(["--root", &root.path().display().to_string(), "--offline", "--check"])
+        .args(words.iter().map(|word| match word {
+            // Nobody listens there.
+            word if word.starts_with("https://") => "http://127.0.0.1:9/",
+            word => word,
+        }))
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(said.contains("hint:") && !said.contains("Usage:"), "{words:?}: {said}");
+}
+
 /// Our command lines in an example: our own parser takes them.
 fn assert_commands_are_ours(example: &Path, commands: usize) {
     let text = fs::read_to_string(example).expect("readable");
@@ -54,19 +72,7 @@ fn assert_commands_are_ours(example: &Path, commands: usize) {
             continue;
         }
         found += 1;
-        let root = tempfile::tempdir().expect("a directory");
-        // In an empty root each of them ends with what is missing there, and not with a mistake of the command line.
-        let run = Command::new(ours())
-            .args(["--root", &root.path().display().to_string(), "--offline", "--check"])
-            .args(words.split_whitespace().map(|word| match word {
-                // Nobody listens there.
-                word if word.starts_with("https://") => "http://127.0.0.1:9/",
-                word => word,
-            }))
-            .output()
-            .expect("it runs");
-        let said = String::from_utf8_lossy(&run.stderr);
-        assert!(said.contains("hint:") && !said.contains("Usage:"), "{words}: {said}");
+        assert_is_ours(&words.split_whitespace().collect::<Vec<_>>());
     }
     assert_eq!(found, commands, "{text}");
 }
@@ -143,51 +149,6 @@ fn the_ansible_role_says_what_it_would_do_does_it_and_then_changes_nothing() {
     assert!(said.contains("changed=0"), "{said}");
     let said = play(&[]);
     assert!(said.contains("changed=0") && said.contains("failed=0"), "{said}");
-}
-
-/// cloud-init of Debian, unpacked: its own check of user data.
-fn cloud_init_schema(file: &Path) {
-    let run = Command::new(inputs::python())
-        .args(["-m", "cloudinit.cmd.main", "schema", "--config-file"])
-        .arg(file)
-        .env(
-            "PYTHONPATH",
-            inputs::peer("cloud-init").join("usr/lib/python3/dist-packages"),
-        )
-        .output()
-        .expect("cloud-init runs");
-    assert!(
-        run.status.success() && text(&run).contains("Valid cloud-config"),
-        "{}",
-        text(&run)
-    );
-}
-
-#[test]
-fn the_user_data_of_cloud_init_and_autoinstall_is_valid() {
-    let file = example("cloud-init/user-data.yaml");
-    cloud_init_schema(&file);
-    // The words of its command are a list.
-    let words = fs::read_to_string(&file).expect("readable");
-    assert!(words.contains("[dkms-fetch, repo, add, "), "{words}");
-    // cloud-init checks that there is an autoinstall of a version that it knows; what is in it is for Ubuntu's installer.
-    let file = example("autoinstall/user-data.yaml");
-    cloud_init_schema(&file);
-    assert_commands_are_ours(&file, 2);
-    // The check would find a mistake.
-    let dir = tempfile::tempdir().expect("a directory");
-    let wrong = dir.path().join("wrong.yaml");
-    fs::write(&wrong, "#cloud-config\nruncmd: {a: b}\n").expect("a file");
-    let run = Command::new(inputs::python())
-        .args(["-m", "cloudinit.cmd.main", "schema", "--config-file"])
-        .arg(&wrong)
-        .env(
-            "PYTHONPATH",
-            inputs::peer("cloud-init").join("usr/lib/python3/dist-packages"),
-        )
-        .output()
-        .expect("cloud-init runs");
-    assert!(!run.status.success(), "{}", text(&run));
 }
 
 /// Scripts that other systems run: sound shell, and commands that our parser takes.
