@@ -1,6 +1,7 @@
 //! The examples for installers and provisioning systems, each checked by the system's own tool.
 
 mod cloud_init;
+mod driver_disk;
 mod images;
 mod without_systemd;
 
