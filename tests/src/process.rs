@@ -1,6 +1,8 @@
 //! Programs of others, run to their end.
 
-use std::process::{Command, Output};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
 /// Runs a program and gives its standard output.
 ///
@@ -10,6 +12,24 @@ pub fn run(command: &mut Command) -> String {
     let done = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(done.status.success(), "{command:?}\n{}", said(&done));
     String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// Makes a program of `text`, and the directory that it is in. Another process writes it: a child that another thread starts meanwhile would keep a
+/// file open that this one writes, and the kernel starts no program that is open for writing.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn program(path: &Path, text: &str) {
+    let mut install = Command::new("install")
+        .args(["-D", "-m", "755", "/dev/stdin"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("install starts");
+    let mut stdin = install.stdin.take().expect("a pipe");
+    stdin.write_all(text.as_bytes()).expect("it reads");
+    drop(stdin);
+    assert!(install.wait().expect("install ends").success(), "{}", path.display());
 }
 
 /// `dkms-repo` as it makes packages of distributions, without what the environment says of their time and their maintainer.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use dkms_tests::inputs;
+use dkms_tests::process::program;
 
-use super::{assert_commands_are_ours, assert_is_ours, example, place, text};
+use super::{assert_commands_are_ours, assert_is_ours, example, text};
 
 /// cloud-init of Debian, unpacked: its own check of user data.
 fn cloud_init_schema(file: &Path) {
@@ -75,9 +76,9 @@ impl Machine {
         fs::copy(user_data, machine.path("seed/user-data")).expect("a file");
         for name in ["apt-get", "dkms-fetch", "systemctl"] {
             let note = format!("#!/bin/sh\nprintf '%s\\t' {name} \"$@\" >>/tmp/called\necho >>/tmp/called\n");
-            place(&machine.path("programs").join(name), &note);
+            program(&machine.path("programs").join(name), &note);
         }
-        place(&machine.path("programs/eatmydata"), "#!/bin/sh\nexec \"$@\"\n");
+        program(&machine.path("programs/eatmydata"), "#!/bin/sh\nexec \"$@\"\n");
         machine
     }
 

@@ -6,11 +6,11 @@ mod images;
 mod without_systemd;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use dkms_tests::dkms::ours;
+use dkms_tests::process::program;
 use dkms_tests::story::Story;
 use dkms_tests::{inputs, published};
 use sha2::{Digest, Sha256};
@@ -26,13 +26,6 @@ fn tool(name: &str) -> Command {
     let mut command = Command::new(python);
     command.arg(program);
     command
-}
-
-/// A program at `path`.
-fn place(path: &Path, text: &str) {
-    fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
-    fs::write(path, text).expect("a file");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
 }
 
 fn text(output: &Output) -> String {
@@ -201,7 +194,7 @@ fn fai_installs_drivers_into_its_target() {
     let fai = |script: &str| {
         fs::remove_dir_all(&configured).expect("a directory");
         let space = tempfile::tempdir().expect("a directory");
-        let place = |name: &str, text: &str| place(&space.path().join(name), text);
+        let place = |name: &str, text: &str| program(&space.path().join(name), text);
         place("scripts/DKMSFETCH/10-drivers", script);
         // In the place of a chroot.
         // systemctl takes a path with `..` in it for one outside of itself.

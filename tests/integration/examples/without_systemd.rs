@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dkms_tests::inputs;
+use dkms_tests::process::program;
 
-use super::{example, place, text};
+use super::{example, text};
 
 /// A directory with an example in which our programs are others that only say that they were called.
 struct Machine {
@@ -33,7 +34,7 @@ impl Machine {
     /// A program that writes down how it was called and then runs `body`.
     fn program(&self, name: &str, body: &str) {
         let log = self.path("called").display().to_string();
-        place(
+        program(
             &self.path("bin").join(name),
             &format!("#!/bin/sh\necho {name} \"$@\" >>{log}\n{body}\n"),
         );
@@ -49,7 +50,7 @@ impl Machine {
             .replace("/var/log", &here("log"))
             .replace("/run/dkms-fetch-first-boot.pid", &here("first-boot.pid"));
         fs::create_dir_all(self.path("log")).expect("a directory");
-        place(at, &script);
+        program(at, &script);
         let checked = Command::new("sh").arg("-n").arg(at).output().expect("sh runs");
         assert!(checked.status.success(), "{}", text(&checked));
     }
@@ -176,11 +177,11 @@ fn cron_runs_the_daily_job_and_the_next_one() {
         machine.program("sleep", &format!("until [ -e {go} ]; do /bin/sleep 0.05; done"));
         machine.program("run", &format!("echo what it says\nexit {code}"));
         machine.program("ionice", "shift 2\nexec \"$@\"");
-        machine.program("end", "");
         let job = machine.path("daily/dkms-fetch");
         machine.install("cron/dkms-fetch", &job);
         machine.program("logrotate", "");
-        fs::copy(machine.path("bin/logrotate"), machine.path("daily/logrotate")).expect("a file");
+        let logrotate = fs::read_to_string(machine.path("bin/logrotate")).expect("readable");
+        program(&machine.path("daily/logrotate"), &logrotate);
         let ran = Command::new("run-parts")
             .arg(machine.path("daily"))
             .env(

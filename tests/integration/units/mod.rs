@@ -6,7 +6,6 @@ mod runs;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -16,7 +15,7 @@ use std::time::Duration;
 use dkms_engine::root::Root;
 use dkms_fetch::config::Config;
 use dkms_tests::inputs;
-use dkms_tests::process::run;
+use dkms_tests::process::{self, run};
 
 fn unit(name: &str) -> String {
     let path = inputs::workspace().join("agent/units").join(name);
@@ -25,9 +24,7 @@ fn unit(name: &str) -> String {
 
 /// A program at `path` that runs `body`.
 fn program(path: &Path, body: &str) {
-    fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
-    fs::write(path, format!("#!/bin/sh\n{body}\n")).expect("a program");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    process::program(path, &format!("#!/bin/sh\n{body}\n"));
 }
 
 /// A directory with the units, hooks and settings as they are installed.
