@@ -25,6 +25,7 @@ thead th{background:var(--soft)}tbody th{font-weight:600}\
 td code{white-space:nowrap}code,pre{font-family:ui-monospace,monospace;font-size:.9em}\
 pre{background:var(--soft);padding:.6rem;overflow-x:auto;white-space:pre-wrap;overflow-wrap:anywhere}\
 a{color:var(--link)}nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1rem;padding:0;list-style:none}\
+@media(max-width:40rem){th,td{padding:.35rem .3rem}tbody th{min-width:6rem}td:last-child{min-width:9rem}.word{white-space:normal;overflow-wrap:normal}}\
 @media print{:root{--text:#000;--back:#fff;--soft:#fff;--line:#888;--quiet:#333;--good:#000;--warn:#000;--bad:#000;--link:#000}\
 body{max-width:none;padding:0;font-size:10pt}nav{display:none}.scroll{overflow:visible}tr{break-inside:avoid}h2,h3{break-after:avoid}}";
 
