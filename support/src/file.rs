@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 /// The operating system's answer.
 pub fn replace_file(path: &Path, bytes: &[u8], mode: u32, prefix: &str) -> io::Result<()> {
     let mut file = temporary_in(dir_of(path), prefix, mode)?;
-    file.write_all(bytes)?;
+    file.as_file_mut().write_all(bytes)?;
     persist(file, path)
 }
 
@@ -25,10 +25,12 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32, prefix: &str) -> io::R
 /// The operating system's answer.
 pub fn temporary_in(dir: &Path, prefix: &str, mode: u32) -> io::Result<NamedTempFile> {
     let permissions = fs::Permissions::from_mode(mode);
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true).mode(mode);
+    // Its own errors name the temporary file; the caller names the file that is wanted.
     let file = tempfile::Builder::new()
         .prefix(prefix)
-        .permissions(permissions.clone())
-        .tempfile_in(dir)?;
+        .make_in(dir, |path| options.open(path))?;
     // The umask may have cleared bits.
     file.as_file().set_permissions(permissions)?;
     Ok(file)
@@ -86,6 +88,9 @@ mod tests {
         let path = dir.path().join("file");
         fs::create_dir(&path).expect("a directory in its place");
         replace_file(&path, b"new", 0o644, ".new-").expect_err("a file does not replace a directory");
+        let error = replace_file(&path.join("none/file"), b"new", 0o644, ".new-").expect_err("no directory");
+        assert_eq!(error.raw_os_error(), Some(2), "{error}");
+        assert!(!error.to_string().contains(".new-"), "{error}");
         assert!(path.is_dir());
         assert_eq!(
             fs::read_dir(dir.path()).expect("a directory").count(),

@@ -111,6 +111,10 @@ fn the_certificate_is_exported_as_it_is_and_an_image_is_not_enrolled() {
     let ours = certificate(machine.0.path(), "ours");
     machine.put("var/lib/dkms/mok.pub", &ours);
     machine.mok(&["export", &name]).assert(0, &["certificate: "]);
+    let stick = machine.0.path().join("stick");
+    let run = machine.mok(&["export", &stick.join("key.der").display().to_string()]);
+    run.assert(1, &["there is no directory", "hint: if it is on a medium"]);
+    assert!(!stick.exists());
     let sha256 = machine.mok(&["status", "--json"]).document()["sha256"].clone();
     let openssl = Command::new("openssl")
         .args([

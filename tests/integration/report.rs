@@ -110,6 +110,40 @@ fn a_report_goes_where_it_was_asked_to() {
     assert!(run.stdout.ends_with("# EOF\n"), "{}", run.stdout);
     let run = report(&story, &["--html", "-"]);
     assert!(run.stdout.starts_with("<!DOCTYPE html>"), "{}", run.stdout);
-    let run = report(&story, &["--html", "/proc/none/report.html"]);
-    run.assert(1, &["error: /proc/none/report.html cannot be changed"]);
+    // Where a stick is not mounted, its mount point is not there or is empty; nothing is made for it.
+    let media = story.repo.scratch().join("media/stick");
+    let devices = story.device_list().display().to_string();
+    let name = |file: &str| media.join(file).display().to_string();
+    for words in [
+        &["report", "--html", &name("report.html")][..],
+        &["report", "--openmetrics", &name("report.prom")],
+        &["devices", "--export", &name("devices.txt")],
+        &["devices", "--export", &name("devices.txt"), "--check"],
+        &["media", "make", "--out", &name("stick.iso")],
+        &["media", "make", "--out", &name("drivers")],
+    ] {
+        let run = story.run(&[&["--kernel", &story.kernel, "--devices", &devices], words].concat());
+        let hint = format!("mount that first; else `mkdir -p {}`", media.display());
+        run.assert(
+            1,
+            &[
+                "cannot be written: there is no directory",
+                "hint: if it is on a medium",
+                &hint,
+            ],
+        );
+        assert!(!media.exists(), "{words:?}");
+    }
+    let run = report(&story, &["--html", "/proc/report.html"]);
+    run.assert(
+        1,
+        &[
+            "error: /proc/report.html cannot be written: No such file",
+            "hint: name a file",
+        ],
+    );
+    assert!(!run.stderr.contains(".new-"), "{}", run.stderr);
+    // A pipe or a device is written to, and stays what it is.
+    let run = report(&story, &["--openmetrics", "/dev/stdout"]);
+    assert!(run.code == 0 && run.stdout.ends_with("# EOF\n"), "{}", run.stderr);
 }

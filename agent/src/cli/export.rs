@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::named_file;
 use crate::device::Device;
 use crate::exit::Exit;
-use crate::files;
 use crate::report::progress::{print_json, print_text};
 use crate::report::{Document, count};
 
@@ -32,8 +32,8 @@ struct Exported {
 pub(super) fn run(context: &Context, file: Option<&Path>) -> Result<Exit, Failure> {
     let (devices, _) = context.devices()?;
     let list = list(&devices);
-    if let Some(file) = file.filter(|_| !context.options.check) {
-        files::write_atomically(file, list.as_bytes()).map_err(Failure::writing(file))?;
+    if let Some(file) = file {
+        named_file::write(context, file, list.as_bytes())?;
     }
     let exit = Exit::Converged;
     if context.options.json {

@@ -98,6 +98,22 @@ pub enum Failure {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// The directory of a file that the caller named is not there.
+    #[error("{} cannot be written: there is no directory {}", path.display(), dir.display())]
+    NoDirectory {
+        /// The file.
+        path: PathBuf,
+        /// Its directory.
+        dir: PathBuf,
+    },
+    /// A file that the caller named could not be written.
+    #[error("{} cannot be written: {source}", path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
     /// No index is cached, and none may be fetched.
     #[error("no index is cached for {}", repositories.join(", "))]
     NothingCached {
@@ -320,6 +336,13 @@ impl Failure {
             )),
             Self::NotConfirmed => None,
             Self::Write { path, source } => crate::files::hint(path, source),
+            Self::NoDirectory { dir, .. } => Some(format!(
+                "if it is on a medium, mount that first; else `mkdir -p {}`",
+                dir.display()
+            )),
+            Self::Output { path, source } => {
+                crate::files::hint(path, source).or_else(|| Some("name a file in another directory".to_owned()))
+            }
             Self::NothingCached { .. } => Some("dkms-fetch sync".to_owned()),
             Self::NotRoot { .. } => Some("run it as root, or try it with --check".to_owned()),
             Self::NoRoot { .. } => None,

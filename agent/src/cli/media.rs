@@ -15,6 +15,7 @@ use super::args::MediaCommand;
 use super::block_on;
 use super::context::Context;
 use super::failure::Failure;
+use super::named_file;
 use super::sync;
 use crate::candidate::{self, Facts, Offer, OfferId, PackageKey, Rejection, Rules};
 use crate::config::Repository;
@@ -92,6 +93,7 @@ pub(super) fn run(context: &Context, command: &MediaCommand) -> Result<Exit, Fai
     }
     context.require_repository()?;
     let repositories = chosen(context, repo)?;
+    named_file::require_directory(out)?;
     let is_image = out.extension().is_some_and(|extension| extension == "iso");
     if is_image {
         medium::require_image_tool()?;

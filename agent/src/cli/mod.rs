@@ -17,6 +17,7 @@ mod initramfs;
 mod install;
 mod media;
 mod mok;
+mod named_file;
 mod nearest;
 mod overview;
 mod packages;

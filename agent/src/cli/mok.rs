@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::args::MokCommand;
 use super::context::Context;
 use super::failure::Failure;
+use super::named_file;
 use crate::exit::Exit;
-use crate::files;
 use crate::host::SecureBoot;
 use crate::mok::{self, Enrolment, Key, MokError};
 use crate::report::Document;
@@ -152,9 +152,7 @@ fn export(context: &Context, file: &Path) -> Result<Exit, Failure> {
     let certificate = std::fs::read(&key.certificate).map_err(|_| MokError::NoKey {
         certificate: key.certificate.clone(),
     })?;
-    if !context.options.check {
-        files::write_atomically(file, &certificate).map_err(Failure::writing(file))?;
-    }
+    named_file::write(context, file, &certificate)?;
     if !context.options.json {
         print_text(format_args!("certificate: {}", file.display()));
     }

@@ -10,6 +10,7 @@ use dkms_engine::tree::{Filter, Tree};
 use super::context::Context;
 use super::devices::{self, Seen};
 use super::failure::Failure;
+use super::named_file;
 use super::status::{problems, record_of};
 use crate::exit::Exit;
 use crate::files;
@@ -46,8 +47,8 @@ pub(super) fn run(context: &Context, outputs: &Outputs<'_>) -> Result<Exit, Fail
         if path.as_os_str() == "-" {
             // The reader may close the pipe early.
             let _ = std::io::stdout().write_all(text.as_bytes());
-        } else if !context.options.check {
-            files::write_atomically(path, text.as_bytes()).map_err(Failure::writing(path))?;
+        } else {
+            named_file::write(context, path, text.as_bytes())?;
         }
     }
     if context.options.json {
