@@ -1,11 +1,13 @@
 //! A medium: made where there is a network, used where there is none.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use dkms_index::document::record::BuildOutcome;
 use dkms_tests::published::copy_of;
-use dkms_tests::story::{EDU, Run, Source, Story, program};
+use dkms_tests::story::{AHCI, EDU, EDU2, Run, Source, Story, program};
 
 /// A machine without a network, and another one that trusts the same repository and has neither its devices nor its kernel.
 struct Pair {
@@ -43,7 +45,7 @@ impl Pair {
             "--export",
             &file.display().to_string(),
         ]);
-        run.assert(0, &["wrote 2 devices to"]);
+        run.assert(0, &["devices to"]);
         file
     }
 
@@ -176,7 +178,18 @@ fn what_is_on_a_medium_is_not_trusted_more_than_a_server() {
 fn an_image_has_the_label_by_which_the_first_boot_finds_it() {
     let pair = Pair::new();
     let image = pair.out("stick.iso");
-    pair.make(&image, &[]).assert(0, &["wrote", "stick.iso"]);
+    let run = pair.make(&image, &[]);
+    run.assert(
+        0,
+        &[
+            "wrote",
+            "stick.iso",
+            "at its first boot a machine finds it by the label DKMSFETCH",
+        ],
+    );
+    // Whoever writes it to a stick need not be root.
+    let mode = fs::metadata(&image).expect("an image").permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
     let run = Command::new("xorriso")
         .args([
             "-indev",
@@ -220,6 +233,83 @@ fn an_image_has_the_label_by_which_the_first_boot_finds_it() {
         .filter(|name| name.contains("unfinished"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// What is not on the medium is missed where no network is.
+#[test]
+fn devices_that_get_nothing_are_named_with_the_reason() {
+    let pair = Pair::new();
+    let nothing = "pci:v0000DEADd0000BEEFsv00000000sd00000000bc02sc80i00";
+    let bridge = "pci:v00008086d000029C0sv00000000sd00000000bc06sc00i00";
+    pair.story.devices(&[EDU, EDU2, nothing, bridge]);
+    pair.story.add("new", "1.0", 0x11ea, Source::Good);
+    pair.story.fact("unwanted", "1.0", BuildOutcome::Failed);
+    pair.story.publish();
+    let out = pair.out("stick");
+    let run = pair.make(&out, &[]);
+    run.assert(
+        0,
+        &[
+            "repository test: 1 source of",
+            "which devices it drives by itself is not known",
+            &format!("nothing on it for 2 devices with kernel {}: refused", pair.story.kernel),
+            "1234:11e9 unwanted 1.0: known not to build on",
+            "no driver known",
+            "dead:beef",
+            &format!("on the machine: dkms-fetch --auto --medium {}", out.display()),
+        ],
+    );
+    assert!(
+        !run.stdout.contains("11e8") && !run.stderr.contains("no driver is on the medium"),
+        "{run:?}"
+    );
+    let document = pair.make(&out, &["--json"]).document();
+    let gap = &document["not_served"][0];
+    assert_eq!(
+        (&gap["kernel"], &gap["modules_known"]),
+        (&pair.story.kernel.as_str().into(), &false.into()),
+        "{gap}"
+    );
+    let verdict = |n: usize| (gap["devices"][n]["id"].clone(), gap["devices"][n]["verdict"].clone());
+    assert_eq!(verdict(0), ("1234:11e9".into(), "refused".into()), "{gap}");
+    assert_eq!(verdict(1), ("dead:beef".into(), "unknown".into()), "{gap}");
+
+    // A kernel that drives the device by itself, and a medium with nothing to install.
+    pair.story.devices(&[AHCI, nothing]);
+    let list = pair.exported().display().to_string();
+    let out = pair.out("empty").display().to_string();
+    let words = [
+        "--devices",
+        &list,
+        "--kernel",
+        &pair.story.kernel,
+        "media",
+        "make",
+        "--out",
+        &out,
+    ];
+    pair.story.use_mirror(&pair.story.own_mirror());
+    let run = pair.story.run(&words);
+    run.assert(
+        0,
+        &[
+            "0 sources of 0 bytes",
+            "nothing on it for 1 device with kernel",
+            "warning: no driver is on the medium",
+            "hint: check --kernel",
+        ],
+    );
+    assert!(
+        !run.stdout.contains("8086:2829") && !run.stderr.contains("by itself is not known"),
+        "{run:?}"
+    );
+    let document = pair.story.run(&[&words[..], &["--json"]].concat()).document();
+    assert!(
+        document["warnings"][0]["text"]
+            .to_string()
+            .contains("no driver is on the medium"),
+        "{document}"
+    );
 }
 
 #[test]

@@ -78,22 +78,33 @@ pub(super) fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
 
 /// The table of one kernel, with its heading and sum.
 pub(super) fn show(kernel: &KernelReport, all: bool, wide: bool) {
-    let look = Look {
-        columns: terminal_columns().filter(|_| !wide),
-        all,
-        ascii: !is_utf8(|name| std::env::var(name).ok()),
-    };
-    let mut out = anstream::stdout();
     let bold = anstyle::Style::new().bold();
     let text = format!(
         "{bold}kernel {}{bold:#} ({})\n{}{}\n",
         kernel.release,
         kernel.arch,
-        table::devices(kernel, look),
+        table::devices(kernel, table_look(all, wide)),
         table::summary(kernel)
     );
+    print(&text);
+}
+
+/// The table of one kernel alone.
+pub(super) fn show_devices(kernel: &KernelReport, wide: bool) {
+    print(&table::devices(kernel, table_look(false, wide)));
+}
+
+fn table_look(all: bool, wide: bool) -> Look {
+    Look {
+        columns: terminal_columns().filter(|_| !wide),
+        all,
+        ascii: !is_utf8(|name| std::env::var(name).ok()),
+    }
+}
+
+fn print(text: &str) {
     // The reader may close the pipe early.
-    let _ = out.write_all(text.as_bytes());
+    let _ = anstream::stdout().write_all(text.as_bytes());
 }
 
 /// How wide the terminal is; none where standard output is none.

@@ -29,11 +29,7 @@ pub fn make_image(from: &Path, to: &Path) -> Result<(), MediumError> {
     let dir = fs::canonicalize(dir.unwrap_or(Path::new("."))).map_err(write)?;
     let from = fs::canonicalize(from).map_err(write)?;
     // In the same directory, so that it can be renamed.
-    let new = tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .suffix(".iso")
-        .tempfile_in(dir)
-        .map_err(write)?;
+    let new = dkms_support::temporary_in(&dir, TEMPORARY, 0o644).map_err(write)?;
     // Rock Ridge keeps names of 64 digits, which Joliet would cut.
     let output = Confined::new(&tool)
         .args(words)
@@ -51,9 +47,7 @@ pub fn make_image(from: &Path, to: &Path) -> Result<(), MediumError> {
             why: last.map_or_else(|| output.ended.status.to_string(), str::to_owned),
         });
     }
-    new.as_file().sync_all().map_err(write)?;
-    new.persist(to).map_err(|e| write(e.error))?;
-    Ok(())
+    dkms_support::persist(new, to).map_err(write)
 }
 
 /// Checks that there is a program that makes images, before anything is fetched.

@@ -48,7 +48,7 @@ impl Rows<'_> {
             buses.sort_unstable();
             buses.dedup();
             lines.push(format!(
-                "and {} without a known driver, on {} (--all shows {})",
+                "and {} without a known driver, on {} (`dkms-fetch devices --all` shows {})",
                 count(self.unknown.len(), "device"),
                 buses.join(", "),
                 them(self.unknown.len())
@@ -57,7 +57,7 @@ impl Rows<'_> {
         if self.without_need > 0 {
             let verb = if self.without_need == 1 { "needs" } else { "need" };
             lines.push(format!(
-                "and {} that {verb} no driver (--all shows {})",
+                "and {} that {verb} no driver (`dkms-fetch devices --all` shows {})",
                 count(self.without_need, "device"),
                 them(self.without_need)
             ));
@@ -220,7 +220,7 @@ mod tests {
             devices(),
             false,
             &["works Webcam ×2 1532:0099"],
-            &["and 1 device that needs no driver (--all shows it)"],
+            &["and 1 device that needs no driver (`dkms-fetch devices --all` shows it)"],
         );
         let unknown = "unknown Webcam 1532:0099";
         let works = "works Webcam 1532:0099";

@@ -369,8 +369,8 @@ refused           RTL8111/8168/8411 PCI Express Gigabit Et…  10ec:8168
                   2026-01-01): error: implicit declaration of function
                   'strlcpy'; did you mean 'strscpy'?
 kernel driver     82801HM SATA                               8086:2829  ahci
-and 1 device without a known driver, on acpi (--all shows it)
-and 1 device that needs no driver (--all shows it)
+and 1 device without a known driver, on acpi (`dkms-fetch devices --all` shows it)
+and 1 device that needs no driver (`dkms-fetch devices --all` shows it)
 ";
         assert_eq!(text, expected);
         let all = Look { all: true, ..CUT };

@@ -1,14 +1,14 @@
 //! `media make`: what machines without a network need, on a medium.
 
-use std::collections::BTreeMap;
+mod choose;
+mod made;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dkms_engine::root::Root;
 use dkms_index::trust::TrustedMetadata;
-use dkms_index::version;
-use serde::Serialize;
 use url::Url;
 
 use super::args::MediaCommand;
@@ -17,62 +17,20 @@ use super::context::Context;
 use super::failure::Failure;
 use super::named_file;
 use super::sync;
-use crate::candidate::{self, Facts, Offer, OfferId, PackageKey, Rejection, Rules};
+use crate::candidate::Offer;
 use crate::config::Repository;
-use crate::device::{self, Device};
+use crate::device::Device;
 use crate::exit::Exit;
 use crate::fetch::Store;
 use crate::medium::{self, MediumError, Recorder};
-use crate::report::progress::{ProgressEvent, print_json, print_text};
-use crate::report::{Document, count};
+use crate::report::progress::ProgressEvent;
 use crate::state::Paths;
 use crate::state::index::Index;
-use crate::survey::{Machine, Offers, Survey};
 use crate::sync::{Network, Session, SyncError};
 use crate::toolchain::{self, ToolchainError};
 use crate::transport::Transport;
-
-/// A source on the medium.
-#[derive(Serialize)]
-struct Carried {
-    #[serde(flatten)]
-    package: OfferId,
-    sha256: String,
-    length: u64,
-}
-
-/// A repository on the medium.
-#[derive(Serialize)]
-struct Part {
-    name: String,
-    /// Its directory below the medium.
-    directory: String,
-    /// When its signatures expire: after that a machine takes nothing from it, unless its owner allows that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires: Option<String>,
-    packages: Vec<Carried>,
-}
-
-/// The final document of `media make`.
-#[derive(Serialize)]
-struct Made {
-    out: String,
-    label: &'static str,
-    devices: usize,
-    kernels: Vec<String>,
-    repositories: Vec<Part>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    toolchain: Option<ToolchainPart>,
-}
-
-/// What builds need, on the medium.
-#[derive(Serialize)]
-struct ToolchainPart {
-    /// `NAME VERSION` of each.
-    packages: Vec<String>,
-    /// Their length in bytes.
-    length: u64,
-}
+use choose::Gaps;
+use made::{Carried, Made, Part, ToolchainPart};
 
 pub(super) fn run(context: &Context, command: &MediaCommand) -> Result<Exit, Failure> {
     let MediaCommand::Make {
@@ -114,12 +72,13 @@ pub(super) fn run(context: &Context, command: &MediaCommand) -> Result<Exit, Fai
         kernels: &kernels,
         dir: &dir,
     };
-    let parts = block_on(async {
+    let (parts, gaps) = block_on(async {
         let mut parts = Vec::new();
+        let mut gaps = Gaps::default();
         for repository in repositories {
-            parts.push(order.carry(repository).await?);
+            parts.push(order.carry(repository, &mut gaps).await?);
         }
-        Ok(parts)
+        Ok((parts, gaps))
     })?;
     let toolchain = toolchain
         .then(|| carry_toolchain(context, &kernels, &dir))
@@ -129,6 +88,8 @@ pub(super) fn run(context: &Context, command: &MediaCommand) -> Result<Exit, Fai
         // The image is there; a directory that stays needs only space.
         let _ = std::fs::remove_dir_all(&dir);
     }
+    let not_served = gaps.not_served(&context.host.arch, &devices);
+    let warnings = made::warnings(context, &parts, &not_served);
     let made = Made {
         out: out.display().to_string(),
         label: medium::LABEL,
@@ -136,8 +97,10 @@ pub(super) fn run(context: &Context, command: &MediaCommand) -> Result<Exit, Fai
         kernels,
         repositories: parts,
         toolchain,
+        not_served,
+        warnings,
     };
-    Ok(finish(context, made))
+    Ok(made::finish(context, made, is_image))
 }
 
 /// Puts what builds need on the medium.
@@ -191,8 +154,8 @@ struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// Puts what is wanted of a repository on the medium, and reads it back.
-    async fn carry(&self, repository: &Repository) -> Result<Part, Failure> {
+    /// Puts what is wanted of a repository on the medium, and reads it back; notes for which devices there is nothing.
+    async fn carry(&self, repository: &Repository, gaps: &mut Gaps) -> Result<Part, Failure> {
         let context = self.context;
         context.reporter.report(ProgressEvent::Syncing {
             repository: repository.name.to_string(),
@@ -208,7 +171,7 @@ impl Order<'_> {
         session.record_roots().await?;
         let mut metadata = self.sync(&session).await?;
         let index = Index::open(&paths, [&repository.name]);
-        let offers = self.choose(repository, &index)?;
+        let offers = self.choose(repository, &index, gaps)?;
         let mut packages = Vec::new();
         for offer in &offers {
             let manifest = session.manifest(&mut metadata, &offer.record.manifest).await?;
@@ -280,118 +243,4 @@ impl Order<'_> {
         };
         read.await.map_err(|error| unusable(dkms_support::chain(&error)).into())
     }
-
-    /// The packages that may be installed on the machine, and those that they are built with.
-    fn choose(&self, repository: &Repository, index: &Index) -> Result<Vec<Arc<Offer>>, Failure> {
-        let context = self.context;
-        let repositories = std::slice::from_ref(repository);
-        let mut machine = Machine::look_up(&context.host, self.devices, false, repositories, index)?;
-        if context.options.devices.is_some() {
-            // What this machine is says nothing about the other one.
-            machine.dmi = device::dmi(self.devices).cloned();
-        }
-        // What the owner of the other machine denies, holds and allows is known there alone.
-        let rules = Rules {
-            revocations: index
-                .revocations()?
-                .into_iter()
-                .map(|(name, list)| (name.to_string(), list))
-                .collect(),
-            ..Rules::default()
-        };
-        let tree = context.tree()?;
-        let mut found: BTreeMap<OfferId, Arc<Offer>> = BTreeMap::new();
-        for release in self.kernels {
-            let survey = machine.survey(release, &tree, &[])?;
-            found.extend(wanted(&machine, &survey, &rules));
-        }
-        let start: Vec<Arc<Offer>> = found.values().cloned().collect();
-        let needed = Offers::new(index, repositories).dependencies_of(&start)?;
-        for offer in needed.into_values().flatten() {
-            found.entry(offer.id.clone()).or_insert(offer);
-        }
-        Ok(found.into_values().collect())
-    }
-}
-
-/// What may be installed for one kernel: of each package the newest version that may be, and newer ones of which only the other
-/// machine knows whether it may have them.
-fn wanted(machine: &Machine<'_>, survey: &Survey, rules: &Rules) -> BTreeMap<OfferId, Arc<Offer>> {
-    let facts = machine.facts(survey, rules);
-    let mut by_package: BTreeMap<PackageKey, Vec<Arc<Offer>>> = BTreeMap::new();
-    for (matches, claims) in machine.matches.iter().zip(&survey.claims) {
-        if survey.has_modules && !claims.own.is_empty() {
-            // The kernel has a driver of its own.
-            continue;
-        }
-        for (offer, _) in matches {
-            let versions = by_package.entry(offer.id.key()).or_default();
-            if !versions.contains(offer) {
-                versions.push(Arc::clone(offer));
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    for mut versions in by_package.into_values() {
-        versions.sort_by(|a, b| version::compare(&b.id.version, &a.id.version));
-        for offer in versions {
-            let is_certain = match admission(&offer, facts) {
-                Some(is_certain) => is_certain,
-                None => continue,
-            };
-            found.insert(offer.id.clone(), offer);
-            if is_certain {
-                break;
-            }
-        }
-    }
-    found
-}
-
-/// Whether a package may be installed for certain, or perhaps; `None` where it may not.
-fn admission(offer: &Offer, facts: Facts<'_>) -> Option<bool> {
-    match candidate::admit(offer, facts) {
-        Ok(_) => Some(true),
-        Err(Rejection::RootScripts { .. } | Rejection::NotYetRolledOut | Rejection::ReplacesKernelModule { .. }) => {
-            Some(false)
-        }
-        Err(_) => None,
-    }
-}
-
-fn finish(context: &Context, made: Made) -> Exit {
-    let exit = Exit::Converged;
-    if context.options.json {
-        print_json(&Document::new("media", exit, made));
-        return exit;
-    }
-    for part in &made.repositories {
-        let bytes: u64 = part.packages.iter().map(|one| one.length).sum();
-        let until = part
-            .expires
-            .as_ref()
-            .map(|at| format!(", valid until {at}"))
-            .unwrap_or_default();
-        print_text(format_args!(
-            "repository {}: {} of {bytes} bytes{until}",
-            part.name,
-            count(part.packages.len(), "source"),
-        ));
-        for one in &part.packages {
-            print_text(format_args!("  {}", one.package));
-        }
-    }
-    if let Some(part) = &made.toolchain {
-        print_text(format_args!(
-            "toolchain: {} of {} bytes",
-            count(part.packages.len(), "package"),
-            part.length
-        ));
-    }
-    let verb = if context.options.check { "would write" } else { "wrote" };
-    print_text(format_args!(
-        "{verb} {}; on the machine: dkms-fetch --auto --medium DIRECTORY",
-        made.out
-    ));
-    exit
 }
