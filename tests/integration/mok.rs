@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use dkms_tests::story::{Run, program};
+use dkms_tests::schemas::Schemas;
+use dkms_tests::story::{Run, in_namespace, program};
 
 const SHIM: &str = "605dab50-e046-4300-abb6-3dd810dd8b23";
 
@@ -110,7 +111,15 @@ fn the_certificate_is_exported_as_it_is_and_an_image_is_not_enrolled() {
         .assert(2, &["there is no certificate at", "hint: dkms generate_mok"]);
     let ours = certificate(machine.0.path(), "ours");
     machine.put("var/lib/dkms/mok.pub", &ours);
-    machine.mok(&["export", &name]).assert(0, &["certificate: "]);
+    machine
+        .mok(&["export", &name, "--check"])
+        .assert(0, &[&format!("would write the certificate to {name}")]);
+    assert!(!out.exists());
+    let document = machine.mok(&["export", &name, "--check", "--json"]).document();
+    assert_eq!(document["check"], true, "{document}");
+    machine
+        .mok(&["export", &name])
+        .assert(0, &[&format!("wrote the certificate to {name}")]);
     let stick = machine.0.path().join("stick");
     let run = machine.mok(&["export", &stick.join("key.der").display().to_string()]);
     run.assert(1, &["there is no directory", "hint: if it is on a medium"]);
@@ -135,4 +144,34 @@ fn the_certificate_is_exported_as_it_is_and_an_image_is_not_enrolled() {
     machine
         .mok(&["enroll"])
         .assert(2, &["an image has no firmware that could accept a key", "hint:"]);
+}
+
+/// On this machine's own root, where nothing is written; only mokutil is a program of ours.
+#[test]
+fn enrolment_says_what_it_would_do_as_a_document_too() {
+    let script = "mount -t tmpfs none /usr/local/sbin\n\
+         printf '#!/bin/sh\\nexit 1\\n' >/usr/local/sbin/mokutil; chmod 755 /usr/local/sbin/mokutil\n\
+         mount -t tmpfs none /var/lib\n\
+         exec \"$@\"";
+    let enroll = |more: &[&str]| {
+        let words = [&["mok", "enroll", "--hash-file", "/dev/null", "--check"], more].concat();
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        Run::of(&mut in_namespace(script, &words))
+    };
+    enroll(&[]).assert(
+        0,
+        &[
+            "would make a key and ask the firmware to accept",
+            "state: there is no key yet",
+        ],
+    );
+    let run = enroll(&["--json"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    Schemas::default().check_lines("fetch-mok", &run.stdout);
+    let document = run.document();
+    assert_eq!(
+        (&document["check"], &document["state"]),
+        (&true.into(), &"no-key".into()),
+        "{document}"
+    );
 }

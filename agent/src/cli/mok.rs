@@ -22,6 +22,8 @@ use crate::report::progress::{print_json, print_text};
 /// The final document of `mok`.
 #[derive(Serialize)]
 struct Answer {
+    /// Whether nothing was written, as `--check` asks.
+    check: bool,
     #[serde(flatten)]
     key: Key,
     /// Secure Boot as the firmware and shim have it.
@@ -71,6 +73,7 @@ fn print(context: &Context, key: Key, exit: Exit) {
     let hint = key.next_step(required);
     if context.options.json {
         let body = Answer {
+            check: context.options.check,
             key,
             secure_boot: signatures.secure_boot,
             signatures_required: required,
@@ -112,10 +115,16 @@ fn enroll(context: &Context, hash_file: Option<&Path>) -> Result<Exit, Failure> 
     }
     let tool = find_program(context.root(), "mokutil").ok_or(MokError::NoTool)?;
     if context.options.check {
-        print_text(format_args!(
-            "would ask the firmware to accept {}",
-            before.certificate.display()
-        ));
+        if !context.options.json {
+            let certificate = before.certificate.display();
+            match before.state {
+                Enrolment::NoKey => print_text(format_args!(
+                    "would make a key and ask the firmware to accept {certificate}"
+                )),
+                _ => print_text(format_args!("would ask the firmware to accept {certificate}")),
+            }
+        }
+        print(context, before, Exit::Converged);
         return Ok(Exit::Converged);
     }
     let _run = context.writer()?;
@@ -154,7 +163,8 @@ fn export(context: &Context, file: &Path) -> Result<Exit, Failure> {
     })?;
     named_file::write(context, file, &certificate)?;
     if !context.options.json {
-        print_text(format_args!("certificate: {}", file.display()));
+        let verb = if context.options.check { "would write" } else { "wrote" };
+        print_text(format_args!("{verb} the certificate to {}", file.display()));
     }
     // A factory exports the key before anything accepts it.
     print(context, key, Exit::Converged);
