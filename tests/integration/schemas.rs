@@ -1,5 +1,6 @@
 //! The JSON Schema files describe what the real programs print, all of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -34,6 +35,65 @@ fn every_field_is_described() {
         undescribed(&name, &schema, &mut problems);
     }
     assert!(problems.is_empty(), "without a description:\n{}", problems.join("\n"));
+}
+
+/// The table of documents for scripts has all of them with their fields, and the page on schemas has each file.
+#[test]
+fn every_document_is_in_the_tables() {
+    let read = |path: &str| std::fs::read_to_string(inputs::workspace().join(path)).expect("readable");
+    let names = |cell: &str| -> BTreeSet<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let page = read("docs/scripting.md");
+    let table = page.split("| Document | Of |").nth(1).expect("a table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut listed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').collect();
+        let [_, documents, _, fields, _] = cells[..] else {
+            panic!("{row}")
+        };
+        for document in names(documents) {
+            listed.entry(document).or_default().extend(names(fields));
+        }
+    }
+    let readme = read("docs/schemas/README.md");
+    let mut described: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for name in Schemas::names() {
+        assert!(
+            readme.contains(&format!("({name}.json)")),
+            "docs/schemas/README.md has no {name}"
+        );
+        if name.starts_with("fetch-") {
+            documents(&Schemas::read(&name), &mut described);
+        }
+    }
+    let keys = |map: &BTreeMap<String, BTreeSet<String>>| map.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&listed), keys(&described), "docs/scripting.md and docs/schemas");
+    for (document, fields) in &listed {
+        let unknown: Vec<_> = fields.difference(&described[document]).collect();
+        assert!(unknown.is_empty(), "docs/scripting.md: {document} has no {unknown:?}");
+    }
+}
+
+/// The documents that a schema describes, with the names of their fields.
+fn documents(schema: &Value, found: &mut BTreeMap<String, BTreeSet<String>>) {
+    if let Some(alternatives) = schema["oneOf"].as_array() {
+        alternatives.iter().for_each(|one| documents(one, found));
+    }
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
+    let document = &properties.get("document").unwrap_or(&Value::Null);
+    let names = document["enum"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .chain([&document["const"]]);
+    for name in names.filter_map(Value::as_str) {
+        found
+            .entry(name.to_owned())
+            .or_default()
+            .extend(properties.keys().cloned());
+    }
 }
 
 fn undescribed(place: &str, schema: &Value, problems: &mut Vec<String>) {
