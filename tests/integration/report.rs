@@ -42,6 +42,13 @@ fn a_report_is_a_page_and_metrics_and_hides_who_the_machine_is() {
     let metrics = story.repo.scratch().join("dkms-fetch.prom");
     let (page_name, metrics_name) = (page.display().to_string(), metrics.display().to_string());
     report(&story, &["--html", &page_name, "--openmetrics", &metrics_name]).assert(0, &[]);
+    // In the words of the table of devices.
+    let sum = "3 devices: 1 installed, 1 refused, 1 no driver known";
+    report(&story, &[]).assert(0, &[&format!("kernel {}, {sum}", story.kernel)]);
+    let devices = story.device_list().display().to_string();
+    story
+        .run(&["--kernel", &story.kernel, "--devices", &devices])
+        .assert(0, &[sum]);
 
     let read: Value = serde_json::from_str(&script("page.py", std::slice::from_ref(&page_name))).expect("JSON");
     assert_eq!(read["problems"], serde_json::json!([]), "{read}");
@@ -110,6 +117,8 @@ fn a_report_goes_where_it_was_asked_to() {
     assert!(run.stdout.ends_with("# EOF\n"), "{}", run.stdout);
     let run = report(&story, &["--html", "-"]);
     assert!(run.stdout.starts_with("<!DOCTYPE html>"), "{}", run.stdout);
+    // It has no os-release.
+    assert!(run.stdout.contains(", distribution unknown, "), "{}", run.stdout);
     // Where a stick is not mounted, its mount point is not there or is empty; nothing is made for it.
     let media = story.repo.scratch().join("media/stick");
     let devices = story.device_list().display().to_string();

@@ -84,7 +84,7 @@ pub(super) fn show(kernel: &KernelReport, all: bool, wide: bool) {
         kernel.release,
         kernel.arch,
         table::devices(kernel, table_look(all, wide)),
-        table::summary(kernel)
+        table::summary(&kernel.devices)
     );
     print(&text);
 }

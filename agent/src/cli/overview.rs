@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::files;
 use crate::overview::{Failed, Identity, Installed, KernelOverview, Overview, html, metrics};
 use crate::report::progress::{print_json, print_text};
-use crate::report::{Document, count};
+use crate::report::{Document, count, table};
 use crate::state::records::{Quarantined, Records};
 
 /// How many entries of the history it has.
@@ -62,12 +62,8 @@ pub(super) fn run(context: &Context, outputs: &Outputs<'_>) -> Result<Exit, Fail
 /// A few lines for a terminal.
 fn show(overview: &Overview) {
     for kernel in &overview.kernels {
-        let counts: Vec<String> = Overview::verdicts(kernel)
-            .into_iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(verdict, count)| format!("{count} {verdict}"))
-            .collect();
-        print_text(format_args!("kernel {}: {}", kernel.release, counts.join(", ")));
+        let sum = table::summary(&kernel.devices);
+        print_text(format_args!("kernel {}, {sum}", kernel.release));
     }
     print_text(format_args!(
         "{} in the DKMS tree, {} held, {} failed here",

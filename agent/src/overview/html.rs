@@ -43,6 +43,10 @@ fn write_page(out: &mut String, overview: &Overview) -> fmt::Result {
         None => "Drivers of this machine".to_owned(),
     };
     let title = Text(&title);
+    let distribution = match overview.distribution.as_str() {
+        "unknown" => "distribution unknown",
+        name => name,
+    };
     write!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -51,7 +55,7 @@ fn write_page(out: &mut String, overview: &Overview) -> fmt::Result {
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n<p class=\"quiet\">\
          dkms-fetch {}, {}, {}</p>\n",
         crate::report::VERSION,
-        Text(&overview.distribution),
+        Text(distribution),
         time(&overview.time.to_string())
     )?;
     if let Some(id) = overview

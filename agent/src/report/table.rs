@@ -130,10 +130,10 @@ fn ascii(text: &str) -> String {
     text.chars().map(plain).collect()
 }
 
-/// One line that sums the table up.
-pub fn summary(kernel: &KernelReport) -> String {
+/// One line that sums the table of these devices up.
+pub fn summary(devices: &[DeviceReport]) -> String {
     let mut parts: Vec<(u8, &str, usize)> = Vec::new();
-    for device in &kernel.devices {
+    for device in devices {
         let (urgency, words) = (urgency(&device.verdict), device.verdict.words());
         match parts.iter_mut().find(|(_, known, _)| *known == words) {
             Some((_, _, n)) => *n += 1,
@@ -144,7 +144,7 @@ pub fn summary(kernel: &KernelReport) -> String {
     let parts: Vec<String> = parts.iter().map(|(_, words, n)| format!("{n} {words}")).collect();
     format!(
         "{}: {}",
-        count(kernel.devices.len(), "device"),
+        count(devices.len(), "device"),
         if parts.is_empty() {
             "none".into()
         } else {
@@ -428,7 +428,7 @@ and 1 device that needs no driver (`dkms-fetch devices --all` shows it)
     fn the_sum_and_the_next_step() {
         let mut kernel = kernel();
         assert_eq!(
-            summary(&kernel),
+            summary(&kernel.devices),
             "5 devices: 1 driver available, 1 refused, 2 no driver known, 1 kernel driver"
         );
         let next = next_step(&kernel).unwrap();
