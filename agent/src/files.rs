@@ -70,6 +70,18 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     dkms_support::replace_file(path, bytes, 0o644, TEMPORARY)
 }
 
+/// Replaces the file `to` by a copy of `from`, durably, and lets everybody read it. Directories on the way are made.
+///
+/// # Errors
+/// The operating system's answer.
+pub(crate) fn copy_atomically(from: &Path, to: &Path) -> io::Result<()> {
+    let dir = directory_of(to)?;
+    fs::create_dir_all(dir)?;
+    let mut copy = dkms_support::temporary_in(dir, TEMPORARY, 0o644)?;
+    io::copy(&mut open_regular(from)?, copy.as_file_mut())?;
+    dkms_support::persist(copy, to)
+}
+
 /// Removes the file at `path`, durably; one that is not there is removed already.
 ///
 /// # Errors

@@ -47,6 +47,16 @@ pub enum Failure {
         /// What is wrong with it.
         why: String,
     },
+    /// A file that describes a repository cannot be read as one.
+    #[error("{}, line {line}: {why}", path.display())]
+    BadDescription {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A repository of the name is configured.
     #[error("a repository named {name} is configured in {}", file.display())]
     RepositoryExists {
@@ -282,6 +292,7 @@ impl Failure {
         match self {
             Self::NoRepository { .. }
             | Self::BadRepository { .. }
+            | Self::BadDescription { .. }
             | Self::RepositoryExists { .. }
             | Self::UnknownRepository { .. }
             | Self::NoFingerprint { .. }
@@ -322,6 +333,11 @@ impl Failure {
         match self {
             Self::NoRepository { .. } => Some("dkms-fetch repo add URL".to_owned()),
             Self::BadRepository { .. } => Some("dkms-fetch repo add --help".to_owned()),
+            Self::BadDescription { .. } => Some(
+                "it takes a TOML file with `name = \"NAME\"`, `urls = [\"https://ADDRESS/\"]` and `fingerprint = \"SHA256\"`, or the address \
+                 itself: dkms-fetch repo add URL"
+                    .to_owned(),
+            ),
             Self::RepositoryExists { name, .. } => Some(format!(
                 "dkms-fetch repo remove {name}, or give this one another name with --name"
             )),

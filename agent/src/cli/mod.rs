@@ -35,6 +35,7 @@ mod watch;
 mod work;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -42,6 +43,7 @@ use dkms_engine::usage_error;
 use dkms_support::chain;
 use jiff::Timestamp;
 
+use crate::config;
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::report::progress::{ProgressEvent, Reporter};
@@ -205,7 +207,8 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
 
 /// Reports the error that stopped the run: as text on standard error, or as the final document.
 fn report(cli: &Cli, failure: &Failure) {
-    let (text, hint) = (chain(failure), failure.hint());
+    let hint = failure.hint().map(|hint| hint_below(cli.common.root.as_deref(), hint));
+    let text = chain(failure);
     if cli.common.json {
         crate::report::progress::print_json(&serde_json::json!({
             "schema": crate::report::SCHEMA,
@@ -217,6 +220,18 @@ fn report(cli: &Cli, failure: &Failure) {
         }));
     } else {
         Reporter::new(false, false).report(ProgressEvent::Error { text, hint });
+    }
+}
+
+/// The hint of an error for the machine at `root`. Errors that do not know where the configuration is name it as on this machine; paths that
+/// they carry are below the root already.
+fn hint_below(root: Option<&Path>, hint: String) -> String {
+    match root {
+        Some(root) => hint.replace(
+            &format!(" {}/", config::DIR),
+            &format!(" {}{}/", root.display(), config::DIR),
+        ),
+        None => hint,
     }
 }
 

@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use url::Url;
 
-use super::block_on;
 use super::context::Context;
 use super::failure::Failure;
+use super::{block_on, hint_below};
 use crate::config::Repository;
 use crate::exit::Exit;
 use crate::medium;
@@ -144,7 +144,9 @@ fn has_index(paths: &Paths, session: &Session<'_>) -> bool {
 fn warn(context: &Context, error: &SyncError) {
     context.reporter.report(ProgressEvent::Warning {
         text: format!("{}; the cached index is used", chain(error)),
-        hint: error.hint(),
+        hint: error
+            .hint()
+            .map(|hint| hint_below(context.options.root.as_deref(), hint)),
     });
 }
 

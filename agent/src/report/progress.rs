@@ -13,6 +13,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
+use super::count_u64;
 use crate::candidate::OfferId;
 
 /// What the agent does besides the engine's work.
@@ -182,7 +183,7 @@ impl Reporter {
                     &repository,
                     Style::new(),
                     "synced",
-                    &format!("{repository}: {packages} packages{news}"),
+                    &format!("{repository}: {}{news}", count_u64(packages, "package")),
                 );
             }
             ProgressEvent::Fetching { package, length } => {

@@ -42,6 +42,36 @@ impl Paths {
         Ok(copy)
     }
 
+    /// Copies what a sync below `from` kept of one repository. The verified metadata goes first: an index without it would be fetched again.
+    ///
+    /// # Errors
+    /// When the copy cannot be made.
+    pub fn take_over(&self, from: &Self, name: &Name) -> io::Result<()> {
+        for place in [Self::trust, Self::segments] {
+            let (from, to) = (place(from, name), place(self, name));
+            let entries = match fs::read_dir(&from) {
+                Ok(entries) => entries,
+                // An empty index has no segments.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e),
+            };
+            for entry in entries {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    files::copy_atomically(&entry.path(), &to.join(entry.file_name()))?;
+                }
+            }
+        }
+        for place in [Self::etags, Self::index] {
+            let from = place(from, name);
+            // A server need not give an ETag.
+            if from.is_file() {
+                files::copy_atomically(&from, &place(self, name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes temporary files of a run that was killed. Needs the run's lock.
     pub fn sweep(&self) {
         // A file that stays needs only space, and the next run tries again.

@@ -39,12 +39,30 @@ fn one_line_leads_from_nothing_to_a_driver() {
     added.assert(
         0,
         &[
-            "repository acme, 1 packages",
+            "repository acme, 1 package",
             &format!("fingerprint {fingerprint}"),
             "signed by 2 of 2 keys",
             "added repository acme",
+            "next: `dkms-fetch --root /",
+            "--auto` installs the drivers that this machine lacks",
         ],
     );
+    assert!(!added.stdout.contains("1 packages"), "{}", added.stdout);
+    let info = story.run(&["repo", "info", "acme"]);
+    for line in added.stdout.lines().chain(info.stdout.lines()) {
+        let is_path = line.contains('/');
+        assert!(is_path || line.len() <= 80, "{line}");
+    }
+    assert!(
+        added.stdout.contains("ed25519 key  ") && info.stdout.contains("ed25519 key  "),
+        "{}",
+        info.stdout
+    );
+    // The index that was verified is kept, with all that the next sync goes on from.
+    let looked = story.run(&["--offline", "--kernel", &story.kernel, "--devices", &devices]);
+    looked.assert(0, &["1 driver available"]);
+    assert!(!looked.stderr.contains("no index is cached"), "{}", looked.stderr);
+    story.run(&["sync"]).assert(0, &["synced acme: 1 package, nothing new"]);
     story.run(&["repo", "list"]).assert(0, &["acme file:///"]);
     story
         .run(&["repo", "info", "acme"])
@@ -123,7 +141,7 @@ fn a_vendors_package_ships_a_repository_and_etc_masks_it() {
             story.own_mirror()
         ),
     );
-    story.run(&["sync"]).assert(0, &["acme: 1 packages"]);
+    story.run(&["sync"]).assert(0, &["acme: 1 package"]);
     story.run(&["repo", "remove", "acme"]).assert(0, &[]);
     assert!(story.path("usr/share/dkms-fetch/repos.d/acme.toml").exists());
     assert_eq!(
@@ -153,4 +171,37 @@ fn a_file_describes_a_repository() {
         .run(&["repo", "add", &file, "--fingerprint", &fingerprint])
         .assert(0, &["added repository acme"]);
     story.auto(&[]).assert(0, &["installed edu 1.0"]);
+}
+
+#[test]
+fn a_file_that_describes_no_repository_is_named_with_its_line() {
+    let (story, _) = story();
+    let file = story.repo.scratch().join("acme.repo");
+    let name = file.display().to_string();
+    fs::write(
+        &file,
+        "[acme]\nname=Acme drivers\nbaseurl=https://drivers.example.org/\n",
+    )
+    .expect("a file");
+    story.run(&["repo", "add", &name]).assert(
+        2,
+        &[
+            &format!("{name}, line 2: this is a .repo file of yum or dnf"),
+            "hint: it takes a TOML file",
+            "`urls = [\"https://ADDRESS/\"]`",
+        ],
+    );
+    fs::write(&file, "name = \"acme\"\nurl = 3\n").expect("a file");
+    story.run(&["repo", "add", &name]).assert(
+        2,
+        &[
+            &format!("{name}, line 2: unknown field `url`"),
+            "hint: it takes a TOML file",
+        ],
+    );
+    // The configuration that a hint names is that of the root.
+    let config = story.path("etc/dkms-fetch/config.toml").display().to_string();
+    story
+        .run(&["repo", "add", "http://drivers.example.org/"])
+        .assert(2, &[&format!("set `allow_plain_http = true` in {config}")]);
 }

@@ -14,8 +14,9 @@ use crate::cli::sync;
 use crate::config::{self, Name, Repository};
 use crate::exit::Exit;
 use crate::files;
-use crate::report::Document;
-use crate::report::progress::{print_json, print_note, print_text};
+use crate::report::progress::{ProgressEvent, print_json, print_note, print_text};
+use crate::report::{Document, count_u64};
+use crate::state::Paths;
 use crate::sync::{PinnedRoot, Session, normal_fingerprint};
 use crate::transport::{Answer, Mirrors, Request, Transport};
 
@@ -80,7 +81,12 @@ pub(super) fn run(
     let dir = context.root().join(config::DIR).join("repos.d");
     let file = dir.join(format!("{name}.toml"));
     let scratch = tempfile::tempdir().map_err(Failure::Scratch)?;
-    let packages = try_out(context, &transport, &name, urls, &bytes, scratch.path())?;
+    let fetched = context
+        .paths
+        .scratch(&scratch.path().join("state"))
+        .map_err(Failure::Scratch)?;
+    let repository = pinned(&name, urls, &bytes, scratch.path()).map_err(Failure::Scratch)?;
+    let packages = try_out(context, &transport, &repository, &fetched)?;
     if !context.options.json {
         show(&name, &source.urls, &root, packages);
     }
@@ -95,6 +101,7 @@ pub(super) fn run(
         for (path, bytes) in [(&pinned, &bytes[..]), (&file, text.as_bytes())] {
             files::write_atomically(path, bytes).map_err(Failure::writing(path))?;
         }
+        keep(context, &fetched, &name);
     }
     let exit = Exit::Converged;
     if context.options.json {
@@ -111,6 +118,13 @@ pub(super) fn run(
         print_text(format_args!("would add repository {name}"));
     } else {
         print_text(format_args!("added repository {name}: {}", file.display()));
+        let root = match &context.options.root {
+            Some(root) => format!("--root {} ", root.display()),
+            None => String::new(),
+        };
+        print_text(format_args!(
+            "next: `dkms-fetch {root}--auto` installs the drivers that this machine lacks"
+        ));
     }
     Ok(exit)
 }
@@ -135,40 +149,43 @@ async fn fetch_root(transport: &Transport, mirrors: Mirrors, source: &str) -> Re
     }
 }
 
-/// Synchronises the repository into a temporary directory, so that one that cannot work is not added. Returns how many packages it has.
-fn try_out(
-    context: &mut Context,
-    transport: &Transport,
-    name: &Name,
-    urls: Vec<url::Url>,
-    root: &[u8],
-    scratch: &Path,
-) -> Result<u64, Failure> {
+/// The repository with its root in a temporary directory.
+fn pinned(name: &Name, urls: Vec<url::Url>, root: &[u8], scratch: &Path) -> io::Result<Repository> {
     let pinned = scratch.join("root.json");
-    fs::write(&pinned, root).map_err(Failure::Scratch)?;
-    let repository = Repository {
+    fs::write(&pinned, root)?;
+    Ok(Repository {
         name: name.clone(),
         file: pinned.clone(),
         urls,
         root: pinned,
         priority: 0,
         enabled: true,
-    };
-    let paths = context
-        .paths
-        .scratch(&scratch.join("state"))
-        .map_err(Failure::Scratch)?;
+    })
+}
+
+/// Synchronises the repository below `paths`, so that one that cannot work is not added. Returns how many packages it has.
+fn try_out(context: &Context, transport: &Transport, repository: &Repository, paths: &Paths) -> Result<u64, Failure> {
     block_on(async {
-        let session = Session::new(&repository, &paths, transport, context.network());
+        let session = Session::new(repository, paths, transport, context.network());
         let refreshed = session.refresh(context.now, context.config.policy.expiry()).await?;
         session.update_index(&refreshed.metadata).await?;
-        let summaries = crate::state::index::Index::open(&paths, [name]).summaries()?;
+        let summaries = crate::state::index::Index::open(paths, [&repository.name]).summaries()?;
         Ok(summaries.first().map_or(0, |summary| summary.packages))
     })
 }
 
+/// Keeps what was verified by the root that is pinned now. Without it the next sync fetches it once more.
+fn keep(context: &Context, fetched: &Paths, name: &Name) {
+    if let Err(error) = context.paths.take_over(fetched, name) {
+        context.reporter.report(ProgressEvent::Warning {
+            text: format!("the index of {name} cannot be kept: {error}"),
+            hint: Some("dkms-fetch sync".to_owned()),
+        });
+    }
+}
+
 fn show(name: &Name, urls: &[String], root: &PinnedRoot, packages: u64) {
-    print_text(format_args!("repository   {name}, {packages} packages"));
+    print_text(format_args!("repository   {name}, {}", count_u64(packages, "package")));
     urls.iter()
         .for_each(|url| print_text(format_args!("url          {url}")));
     show_root(root);
@@ -187,7 +204,17 @@ pub(super) fn show_root(root: &PinnedRoot) {
         root.keys.len()
     ));
     for key in &root.keys {
-        print_text(format_args!("key          {} {}", key.kind, key.id));
+        print_text(key_line(&key.kind, &key.id));
+    }
+}
+
+/// A key: its id takes all columns of a line of 80 that the others leave.
+fn key_line(kind: &str, id: &str) -> String {
+    let label = format!("{kind} key");
+    if label.len() < 13 {
+        format!("{label:<13}{id}")
+    } else {
+        format!("{label}\n{:13}{id}", "")
     }
 }
 

@@ -57,7 +57,7 @@ impl Source {
             return Ok(Self::at(url.as_str(), name_of(&url)));
         }
         let bytes = fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-        let description: Description = toml::from_str(&bytes).map_err(|error| bad(error.message().to_owned()))?;
+        let description: Description = toml::from_str(&bytes).map_err(|error| bad_description(path, &bytes, &error))?;
         Ok(Self {
             name: description.name,
             urls: description.urls,
@@ -75,6 +75,25 @@ impl Source {
             fingerprint: None,
             priority: 0,
         }
+    }
+}
+
+/// Why a file is no description, with the line.
+fn bad_description(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
+    let start = error.span().unwrap_or_default().start.min(text.len());
+    let key_of_yum = |line: &str| {
+        let key = line.split('=').next().unwrap_or_default().trim();
+        matches!(key, "baseurl" | "mirrorlist" | "metalink" | "gpgkey")
+    };
+    let is_yum = text.lines().any(key_of_yum);
+    Failure::BadDescription {
+        path: path.to_owned(),
+        line: 1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count(),
+        why: if is_yum {
+            "this is a .repo file of yum or dnf".to_owned()
+        } else {
+            error.message().to_owned()
+        },
     }
 }
 
@@ -118,7 +137,8 @@ mod tests {
         assert_eq!(source.root, Some(dir.path().join("acme.root.json")));
         fs::write(&file, "name = \"acme\"\nulrs = []\n").unwrap();
         let error = Source::parse(file.to_str().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("unknown field `ulrs`"), "{error}");
+        let place = format!("{}, line 2: unknown field `ulrs`", file.display());
+        assert!(error.contains(&place), "{error}");
         let error = Source::parse(dir.path().to_str().unwrap()).unwrap_err().to_string();
         assert!(error.contains("no metadata/"), "{error}");
     }
