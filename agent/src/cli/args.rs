@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::Seconds;
@@ -197,12 +197,13 @@ pub enum Command {
         last: u32,
     },
     /// Bring back what was installed after an earlier entry of the history; `unhold` allows again what that takes away
+    #[command(group = ArgGroup::new("goal").args(["entry", "last"]).required(true))]
     Rollback {
         /// The number of the entry, which `history` shows; 0 is the time before all
-        #[arg(value_name = "ENTRY", required_unless_present = "last")]
+        #[arg(value_name = "ENTRY", value_parser = entry)]
         entry: Option<u32>,
         /// Take back what the last run changed
-        #[arg(long, conflicts_with = "entry")]
+        #[arg(long)]
         last: bool,
     },
     /// Keep packages as they are: --auto neither installs nor replaces them
@@ -335,4 +336,11 @@ pub enum RepoCommand {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
+}
+
+/// The number of an entry of the history.
+fn entry(text: &str) -> Result<u32, String> {
+    let no_number =
+        "an entry is a number, which `dkms-fetch history` shows; --last takes back what the last run changed";
+    text.parse().map_err(|_| no_number.to_owned())
 }

@@ -108,7 +108,7 @@ fn print(text: &str) {
 }
 
 /// How wide the terminal is; none where standard output is none.
-fn terminal_columns() -> Option<usize> {
+pub(super) fn terminal_columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }

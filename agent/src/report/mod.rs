@@ -1,5 +1,6 @@
 //! What a run found and did, as one value that is printed as a table or as a JSON document.
 
+pub mod history;
 pub mod progress;
 mod rows;
 pub mod table;

@@ -150,8 +150,8 @@ fn every_document_has_a_name_a_version_and_its_fields() {
     check(&["install", "edu", "--kernel", &story.kernel], "report", &report);
     check(&["status"], "status", &["held", "installed", "quarantined"]);
     check(&["history"], "history", &["entries"]);
-    check(&["hold", "edu"], "hold", &["check", "packages"]);
-    check(&["unhold", "edu"], "unhold", &["check", "packages"]);
+    check(&["hold", "edu"], "hold", &["changed", "check", "packages"]);
+    check(&["unhold", "edu"], "unhold", &["changed", "check", "packages"]);
     check(&["doctor", "--kernel", &story.kernel], "doctor", &["findings"]);
     check(&["remove", "edu", "--check"], "remove", &["check", "packages"]);
     check(&["remove", "edu"], "remove", &["check", "packages"]);
@@ -229,5 +229,36 @@ fn a_terminal_sees_bars_and_colours_unless_it_does_not_want_them() {
         !piped.stderr.contains('\u{1b}') && piped.stderr.contains("fetched edu 1.0\n"),
         "{}",
         piped.stderr
+    );
+}
+
+#[test]
+fn what_changes_nothing_is_not_in_the_history() {
+    let story = Story::with_driver();
+    story.run(&["sync"]).assert(0, &[]);
+    let changed = |words: &[&str], said: &str, code: i32| {
+        let run = story.run(&[words, &["edu", "--detailed-exitcode", "--json"]].concat());
+        run.assert(code, &[said]);
+        run.document()["changed"].clone()
+    };
+    let neither = "edu is neither held nor quarantined: nothing to do";
+    assert_eq!(changed(&["unhold"], neither, 0), false);
+    assert_eq!(changed(&["hold", "--check"], "edu: would hold", 10), true);
+    assert_eq!(changed(&["hold"], "edu is held", 10), true);
+    assert_eq!(changed(&["hold"], "edu is held already", 0), false);
+    assert_eq!(changed(&["unhold"], "edu may be installed again", 10), true);
+    assert_eq!(changed(&["unhold"], neither, 0), false);
+    let history = story.run(&["history", "--json"]).document();
+    let actions = history["entries"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .map(|one| one["action"].clone());
+    assert_eq!(actions.collect::<Vec<_>>(), ["sync", "hold", "unhold"]);
+    // Each entry is one line of columns, as no terminal is there.
+    let shown = story.run(&["history"]).stdout;
+    assert!(
+        shown.contains("Z  hold    edu  done\n") && shown.contains("Z  sync         done\n"),
+        "{shown}"
     );
 }

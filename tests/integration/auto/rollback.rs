@@ -177,3 +177,15 @@ fn a_source_that_was_half_removed_is_replaced() {
     story.run(&["install", "edu/1.0"]).assert(0, &["installed edu 1.0"]);
     assert_eq!(version(&story), Some("1.0"));
 }
+
+#[test]
+fn a_rollback_without_a_goal_and_one_to_a_word_name_the_way_out() {
+    let story = Story::new();
+    story.run(&["rollback"]).assert(2, &["<ENTRY|--last>"]);
+    story
+        .run(&["rollback", "yesterday"])
+        .assert(2, &["'yesterday'", "`dkms-fetch history` shows", "--last"]);
+    story
+        .run(&["rollback", "1", "--last"])
+        .assert(2, &["cannot be used with"]);
+}
