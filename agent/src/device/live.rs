@@ -20,22 +20,46 @@ use super::{Binding, Device, DeviceError, bus, never_binds};
 pub fn scan() -> Result<Vec<Device>, DeviceError> {
     let failed = |source| DeviceError::Udev { source };
     let names = Names::open();
+    let may_ask = !load_hangs(Path::new("/proc"));
     let mut enumerator = udev::Enumerator::new().map_err(failed)?;
     let mut devices: Vec<Device> = enumerator
         .scan_devices()
         .map_err(failed)?
-        .filter_map(|device| read(&device, &names))
+        .filter_map(|device| read(&device, &names, may_ask))
         .collect();
     devices.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(devices)
 }
 
-/// The device as a value; `None` if it has no modalias, or was removed meanwhile.
-fn read(device: &udev::Device, names: &Names) -> Option<Device> {
-    // The attribute may hold two lines; the property, and some devices have only that, holds one.
-    let text = device
-        .attribute_value("modalias")
-        .or_else(|| device.property_value("MODALIAS"))?;
+/// Whether a module is being loaded whose driver does not come back from a device. The kernel holds the lock of that device then, and of
+/// the one that it hangs on. Whoever reads its `uevent`, or the names that a USB device has, waits for the lock, and cannot be killed.
+fn load_hangs(proc: &Path) -> bool {
+    let processes = fs::read_dir(proc).into_iter().flatten().flatten();
+    let stats = processes.filter_map(|process| fs::read_to_string(process.path().join("stat")).ok());
+    // proc_pid_stat(5): the name in parentheses, then the state.
+    stats.into_iter().any(|stat| {
+        let (name, state) = stat.rsplit_once(") ").unwrap_or_default();
+        let name = name.split_once('(').map_or("", |(_, name)| name);
+        state.starts_with('D') && LOADERS.contains(&name)
+    })
+}
+
+/// What loads modules. The kernel cuts the names of processes.
+const LOADERS: [&str; 5] = [
+    "modprobe",
+    "insmod",
+    "systemd-udevd",
+    "(udev-worker)",
+    "systemd-modules",
+];
+
+/// The device as a value; `None` if it has no modalias, or was removed meanwhile. `may_ask` is whether names may be read from devices.
+fn read(device: &udev::Device, names: &Names, may_ask: bool) -> Option<Device> {
+    // The attribute may hold two lines. Processors have the property alone, which is in the `uevent`.
+    let text = device.attribute_value("modalias").or_else(|| {
+        let is_processor = device.subsystem().is_some_and(|subsystem| subsystem == "cpu");
+        is_processor.then(|| device.property_value("MODALIAS"))?
+    })?;
     let modaliases = Modalias::from_attribute(text.as_bytes())
         .inspect_err(|e| tracing::warn!(device = %device.syspath().display(), %e, "left out"))
         .ok()?;
@@ -54,7 +78,9 @@ fn read(device: &udev::Device, names: &Names) -> Option<Device> {
         binding,
     };
     names.fill(&mut value);
-    name_itself(device, &mut value);
+    if may_ask {
+        name_itself(device, &mut value);
+    }
     Some(value)
 }
 
@@ -110,6 +136,24 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn a_load_that_hangs_is_seen() {
+        let check = |stat: &str, expected: bool| {
+            let dir = tempfile::tempdir().unwrap();
+            for (pid, stat) in [("1", "1 (systemd) S 0 1"), ("465", stat)] {
+                fs::create_dir(dir.path().join(pid)).unwrap();
+                fs::write(dir.path().join(pid).join("stat"), stat).unwrap();
+            }
+            assert_eq!(load_hangs(dir.path()), expected, "{stat}");
+        };
+        check("465 (modprobe) D 1 465 465 0 -1", true);
+        check("465 ((udev-worker)) D 1 465 465 0 -1", true);
+        check("465 (modprobe) S 1 465 465 0 -1", false);
+        check("465 (jbd2/vda-8) D 1 465 465 0 -1", false);
+        check("465 (a (modprobe) D) S 1", false);
+        check("nonsense", false);
+    }
 
     /// On any machine, the devices found are those that `/sys/bus` shows.
     #[test]
