@@ -149,15 +149,20 @@ fn the_certificate_is_exported_as_it_is_and_an_image_is_not_enrolled() {
 /// On this machine's own root, where nothing is written; only mokutil is a program of ours.
 #[test]
 fn enrolment_says_what_it_would_do_as_a_document_too() {
-    let script = "mount -t tmpfs none /usr/local/sbin\n\
+    let before = "mount -t tmpfs none /usr/local/sbin\n\
          printf '#!/bin/sh\\nexit 1\\n' >/usr/local/sbin/mokutil; chmod 755 /usr/local/sbin/mokutil\n\
          mount -t tmpfs none /var/lib\n\
-         exec \"$@\"";
-    let enroll = |more: &[&str]| {
+         mount -t tmpfs none /sys/firmware; mkdir -p /sys/firmware/efi/efivars\n";
+    let with_variables = format!("{before}echo >/sys/firmware/efi/efivars/BootOrder-1; exec \"$@\"");
+    let without = format!("{before}exec \"$@\"");
+    let enroll_by = |script: &str, more: &[&str]| {
         let words = [&["mok", "enroll", "--hash-file", "/dev/null", "--check"], more].concat();
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
         Run::of(&mut in_namespace(script, &words))
     };
+    let enroll = |more: &[&str]| enroll_by(&with_variables, more);
+    // Nothing can be asked there, so no key is made for it.
+    enroll_by(&without, &[]).assert(2, &["EFI variables"]);
     enroll(&[]).assert(
         0,
         &[

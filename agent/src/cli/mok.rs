@@ -107,7 +107,8 @@ fn enroll(context: &Context, hash_file: Option<&Path>) -> Result<Exit, Failure> 
     if matches!(before.state, Enrolment::Enrolled | Enrolment::Pending) {
         return Ok(answer(context, before));
     }
-    if before.state == Enrolment::NoFirmware {
+    // Also where there is no key yet, which would be made for nothing.
+    if !mok::has_variables(context.root()) {
         return Err(MokError::NoFirmware.into());
     }
     if hash_file.is_none() && !std::io::stdin().is_terminal() {

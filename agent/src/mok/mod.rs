@@ -178,6 +178,11 @@ fn was_asked(root: &Root, sha256: &str, note: &Path) -> bool {
     request.is_some_and(|request| request.sha256 == sha256 && request.boot_id != boot_id(root))
 }
 
+/// Whether this machine has EFI variables, which alone can be asked.
+pub fn has_variables(root: &Root) -> bool {
+    variables::are_there(root)
+}
+
 /// Notes that the key was asked for.
 ///
 /// # Errors
