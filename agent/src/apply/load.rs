@@ -1,22 +1,20 @@
 //! Loads installed modules into the running kernel, and checks that their devices are bound then.
 
 use std::fs;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dkms_engine::install::Session as InstallSession;
 use dkms_engine::ko::ModuleInfo;
-use dkms_engine::package::KernelId;
+use dkms_engine::package::{DkmsId, KernelId};
 use dkms_support::chain;
 
 use super::load_failure::{Consequence, LoadFailure};
 use super::module_view::ModuleView;
 use super::{Attempt, Cause, End, Failure, Loader, PendingStep, Worker, trial};
-use crate::candidate::{Offer, Rules};
+use crate::candidate::Rules;
 use crate::device::{Binding, Device};
 use crate::report::progress::ProgressEvent;
 use crate::state::StateError;
-use crate::state::records::InstallRecord;
 use crate::survey::{Machine, Survey, installed_packages};
 
 const BIND_POLL: Duration = Duration::from_millis(50);
@@ -34,8 +32,8 @@ pub(super) enum When {
 enum Loaded {
     /// Loaded, and every device it is for is bound.
     Bound,
-    /// It waits for something that only a person or a reboot can do: what, and how.
-    Pending { why: String, hint: String },
+    /// It waits for something that only a person or a reboot can do.
+    Pending(PendingStep),
     /// It is tried again after depmod.
     Later,
     /// Loaded; the device it is for is not there any more.
@@ -87,15 +85,12 @@ impl Worker<'_> {
                 });
             }
             Loaded::Later => {}
-            Loaded::Pending { why, hint } => {
+            Loaded::Pending(step) => {
                 self.reporter.report(ProgressEvent::Warning {
-                    text: format!("{} is installed and not in use yet: {why}", attempt.offer.id),
-                    hint: Some(hint.clone()),
+                    text: format!("{} is installed and not in use yet: {}", attempt.offer.id, step.reason),
+                    hint: step.hint.clone(),
                 });
-                *pending = Some(PendingStep {
-                    reason: why,
-                    hint: Some(hint),
-                });
+                *pending = Some(step);
             }
             Loaded::Failed(failure) => {
                 self.uninstall(attempt, survey, session, &loader, &failure.reason)?;
@@ -143,101 +138,11 @@ impl Worker<'_> {
         Ok(any_failed)
     }
 
-    /// Loads what earlier runs installed and what drives none of its devices.
-    pub(super) fn load_unbound(
-        &self,
-        machine: &Machine<'_>,
-        survey: &mut Survey,
-        rules: &mut Rules,
-        session: &mut InstallSession<'_>,
-    ) -> Result<Vec<Attempt>, StateError> {
-        let mut attempts = self.not_bound(machine, survey, rules)?;
-        self.load_rest(machine, survey, rules, session, &mut attempts)?;
-        Ok(attempts)
-    }
-
-    /// Packages that are installed for the running kernel and drive none of their devices: a power cut came before they were loaded,
-    /// they wait for a key, or somebody unloaded them.
-    fn not_bound(&self, machine: &Machine<'_>, survey: &Survey, rules: &Rules) -> Result<Vec<Attempt>, StateError> {
-        self.load_unrecorded(machine, survey);
-        let mut found = Vec::new();
-        let never_bound = self.records.never_bound(&survey.kernel.release)?;
-        for recorded in self.records.installed()? {
-            if recorded.kernel != survey.kernel.release {
-                continue;
-            }
-            let key = recorded.key();
-            let is_meant = |offer: &Offer| offer.id.repository == recorded.repository && offer.id.key().is_same(&key);
-            let is_recorded = |offer: &Offer| is_meant(offer) && offer.id.version == recorded.version;
-            if rules.held.contains(&recorded.name) {
-                continue;
-            }
-            let (mut offered, mut serves) = (None, Vec::new());
-            for (n, matches) in machine.matches.iter().enumerate() {
-                if let Some((offer, _)) = matches.iter().find(|(offer, _)| is_recorded(offer)) {
-                    offered = Some(Arc::clone(offer));
-                    serves.push(n);
-                }
-            }
-            let was_bound = !never_bound.contains(&recorded);
-            if serves.iter().any(|&n| is_served(machine, n)) {
-                // udev loaded it at this boot. Another package may drive the rest of its devices.
-                self.records.note_bound(&recorded.package, &recorded.kernel)?;
-            } else if was_bound {
-                // It worked before. If it does not bind now, it has not failed: its device may be switched off.
-                self.load_again(&recorded, offered.as_deref());
-            } else if let Some(offer) = offered {
-                let (files, loaded, pending) = (Vec::new(), false, None);
-                let end = End::Installed { files, loaded, pending };
-                let tree_name = recorded.package;
-                found.push(Attempt {
-                    offer,
-                    tree_name,
-                    serves,
-                    end,
-                });
-            }
-        }
-        Ok(found)
-    }
-
-    /// Loads the modules of a package that worked before.
-    fn load_again(&self, recorded: &InstallRecord, offer: Option<&Offer>) {
-        for module in offer.into_iter().flat_map(|offer| &offer.record.modules) {
-            self.reporter.report(ProgressEvent::Loading { module: module.clone() });
-            if let Err(message) = self.loader.load(module) {
-                self.reporter.report(ProgressEvent::Warning {
-                    text: format!(
-                        "{} {} is installed and not loaded: {message}",
-                        recorded.package, recorded.version
-                    ),
-                    hint: Some(format!("journalctl -k -g {module}")),
-                });
-            }
-        }
-    }
-
-    /// Loads, for devices without a driver, packages that the tree has and the records do not: a power cut came between the two.
-    /// It is not known who installed them, so they stay installed where they do not bind.
-    fn load_unrecorded(&self, machine: &Machine<'_>, survey: &Survey) {
-        let unrecorded = |name: &str| survey.installed.iter().any(|s| s.source.is_none() && s.name == name);
-        for (n, device) in machine.devices.iter().enumerate() {
-            let is_meant = machine.matches[n].iter().any(|(offer, _)| unrecorded(&offer.id.name));
-            if is_meant && device.binding == Binding::Unbound && !is_served(machine, n) {
-                let modaliases = device.modaliases.iter();
-                modaliases.for_each(|modalias| self.loader.load_for(&modalias.to_string()));
-            }
-        }
-    }
-
     fn load_one(&self, machine: &Machine<'_>, survey: &Survey, attempt: &Attempt, loader: &Loader) -> Loaded {
         let serves = &attempt.serves;
         for module in &attempt.offer.record.modules {
             if self.is_other_build(machine, survey, attempt, module) && !self.unload_other_build(machine, module) {
-                return Loaded::Pending {
-                    why: format!("the running kernel uses another build of {module}"),
-                    hint: "systemctl reboot".to_owned(),
-                };
+                return Loaded::Pending(uses_another_build(module));
             }
             self.reporter.report(ProgressEvent::Loading { module: module.clone() });
             if let Err(message) = loader.load(module) {
@@ -278,7 +183,12 @@ impl Worker<'_> {
             None => self.enrolment(machine, survey),
         };
         let cause = match load_failure.consequence() {
-            Consequence::Pending => return Loaded::Pending { why: reason, hint },
+            Consequence::Pending => {
+                return Loaded::Pending(PendingStep {
+                    reason,
+                    hint: Some(hint),
+                });
+            }
             Consequence::FailsPackage => Cause::Package,
             Consequence::FailsMachine => Cause::Machine,
         };
@@ -349,13 +259,24 @@ impl Worker<'_> {
 
     /// Whether the kernel has loaded another build of a module than the one that is installed: modprobe would do nothing then.
     fn is_other_build(&self, machine: &Machine<'_>, survey: &Survey, attempt: &Attempt, module: &str) -> bool {
+        let package = attempt.tree_id();
+        package.is_some_and(|package| self.runs_other_build(machine, survey, &package, module))
+    }
+
+    pub(super) fn runs_other_build(
+        &self,
+        machine: &Machine<'_>,
+        survey: &Survey,
+        package: &DkmsId,
+        module: &str,
+    ) -> bool {
         let name = module.replace('-', "_");
         let path = machine.host.root.join(format!("/sys/module/{name}/srcversion"));
         let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
-        let (Ok(loaded), Some(package), Some(kernel)) = (fs::read_to_string(path), attempt.tree_id(), kernel) else {
+        let (Ok(loaded), Some(kernel)) = (fs::read_to_string(path), kernel) else {
             return false;
         };
-        let modules = self.tree.recorded_modules(&package, &kernel);
+        let modules = self.tree.recorded_modules(package, &kernel);
         let installed = modules
             .iter()
             .filter(|recorded| recorded.name.replace('-', "_") == name)
@@ -402,8 +323,16 @@ fn is_there(machine: &Machine<'_>, device: usize) -> bool {
 }
 
 /// Whether a driver is bound to a device now.
-fn is_served(machine: &Machine<'_>, device: usize) -> bool {
+pub(super) fn is_served(machine: &Machine<'_>, device: usize) -> bool {
     let path = &machine.devices[device].path;
     let syspath = machine.host.root.join(format!("/sys{path}"));
     syspath.join("driver").exists() || syspath.join("physical_node/driver").exists()
+}
+
+/// What a package waits for while the kernel uses another build of its module.
+pub(super) fn uses_another_build(module: &str) -> PendingStep {
+    PendingStep {
+        reason: format!("the running kernel uses another build of {module}"),
+        hint: Some("systemctl reboot".to_owned()),
+    }
 }

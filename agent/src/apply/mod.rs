@@ -9,6 +9,7 @@ mod build;
 mod first_load;
 mod load;
 mod load_failure;
+mod load_installed;
 mod modprobe;
 mod module_view;
 mod obtain;

@@ -125,6 +125,11 @@ fn an_older_module_in_use_waits_for_a_reboot() {
     let expected = "waits: the running kernel uses another build of edu (systemctl reboot)";
     assert_eq!(found, [("2.0".to_owned(), expected.to_owned())]);
     assert_eq!(live.asked(), "-r -- edu\n");
+    // It drives the device, and the next run waits for the same.
+    fs::create_dir_all(live.story.path(&format!("sys{DEVICE}/driver"))).expect("a directory");
+    assert_eq!(ends(&live.auto()), [("2.0".to_owned(), expected.to_owned())]);
+    fs::remove_file(live.story.path("sys/module/edu/srcversion")).expect("a file");
+    assert!(live.auto().attempts.is_empty(), "it is the one that is installed");
 }
 
 #[test]
