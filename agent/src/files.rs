@@ -98,3 +98,14 @@ fn directory_of(path: &Path) -> io::Result<&Path> {
     path.parent()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file has a directory"))
 }
+
+/// Puts an empty program into the directory of a test.
+#[cfg(test)]
+pub(crate) fn put_program(root: &Path, path: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+    fs::write(&path, "").expect("a file");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a program");
+}

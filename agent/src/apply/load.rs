@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use dkms_engine::install::Session as InstallSession;
-use dkms_engine::ko::ModuleInfo;
+use dkms_engine::ko::{ModuleInfo, in_kernel};
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_support::chain;
 
@@ -251,7 +251,7 @@ impl Worker<'_> {
 
     /// Unloads another build of a module, unless a device is bound to it; returns whether it is unloaded.
     fn unload_other_build(&self, machine: &Machine<'_>, module: &str) -> bool {
-        let name = module.replace('-', "_");
+        let name = in_kernel(module);
         let is_served =
             |device: &Device| matches!(&device.binding, Binding::Bound { module: Some(m), .. } if *m == name);
         !machine.devices.iter().any(is_served) && self.loader.unload(module).is_ok()
@@ -270,7 +270,7 @@ impl Worker<'_> {
         package: &DkmsId,
         module: &str,
     ) -> bool {
-        let name = module.replace('-', "_");
+        let name = in_kernel(module);
         let path = machine.host.root.join(format!("/sys/module/{name}/srcversion"));
         let kernel = KernelId::new(&survey.kernel.release, &survey.kernel.arch);
         let (Ok(loaded), Some(kernel)) = (fs::read_to_string(path), kernel) else {
@@ -279,7 +279,7 @@ impl Worker<'_> {
         let modules = self.tree.recorded_modules(package, &kernel);
         let installed = modules
             .iter()
-            .filter(|recorded| recorded.name.replace('-', "_") == name)
+            .filter(|recorded| in_kernel(&recorded.name) == name)
             .find_map(|recorded| {
                 ModuleInfo::read(&self.tree.installed_file(recorded, &kernel)?)
                     .ok()?

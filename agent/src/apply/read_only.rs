@@ -54,21 +54,15 @@ fn of_images(root: &Root) -> Option<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
+    use crate::files::put_program;
+    use std::fs;
 
     #[test]
     fn the_way_out_is_that_of_the_system() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path());
-        let put = |path: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "").unwrap();
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-        };
+        let put = |path: &str| put_program(dir.path(), path);
         let hint = || of_images(&root).map(|(_, hint)| hint);
         assert_eq!(hint(), None);
         put("usr/sbin/transactional-update");

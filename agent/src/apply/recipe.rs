@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use dkms_engine::conf::DkmsConf;
+use dkms_engine::ko::in_kernel;
 use dkms_engine::script::ScriptKind;
 use dkms_index::document::manifest::Manifest;
 
@@ -32,7 +33,6 @@ pub(super) fn disagreements(conf: &DkmsConf, manifest: &Manifest) -> Vec<String>
 
 /// The modules of these names that the manifest does not list. The kernel takes `-` for `_`.
 pub(super) fn unlisted<'a>(names: impl Iterator<Item = &'a str>, manifest: &Manifest) -> impl Iterator<Item = &'a str> {
-    let in_kernel = |name: &str| name.replace('-', "_");
     let listed: BTreeSet<String> = manifest.modules.iter().map(|module| in_kernel(&module.name)).collect();
     names.filter(move |name| !listed.contains(&in_kernel(name)))
 }

@@ -1,5 +1,6 @@
 //! Unloads modules from the running kernel before their files are removed, and loads the kernel's own for their devices afterwards.
 
+use dkms_engine::ko::in_kernel;
 use dkms_engine::root::Root;
 
 use super::Loader;
@@ -74,11 +75,6 @@ fn bound_to(modules: &[String], devices: &[Device]) -> Vec<String> {
     let is_served = |device: &&Device| matches!(&device.binding, Binding::Bound { module: Some(m), .. } if ours(m));
     let modaliases = devices.iter().filter(is_served).flat_map(|device| &device.modaliases);
     modaliases.map(ToString::to_string).collect()
-}
-
-/// The kernel's spelling of a module's name.
-fn in_kernel(module: &str) -> String {
-    module.replace('-', "_")
 }
 
 #[cfg(test)]

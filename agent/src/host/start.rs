@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use dkms_engine::ko::in_kernel;
 use dkms_engine::root::Root;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -34,7 +35,7 @@ pub fn may_need(root: &Root, module: &str) -> bool {
         root,
         seen: BTreeSet::new(),
     };
-    look.at_module(&module.replace('-', "_"))
+    look.at_module(&in_kernel(module))
 }
 
 struct Look<'a> {

@@ -14,6 +14,8 @@ mod tree_name;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use dkms_engine::ko::in_kernel;
+
 use crate::candidate::{self, Assessment, CURATED, Candidate, Facts, Offer, OfferId, Rejected, Rejection};
 use crate::verdict::Verdict;
 
@@ -321,8 +323,7 @@ fn yields(a: &Offer, b: &Offer) -> bool {
 }
 
 fn share_a_module(a: &Offer, b: &Offer) -> bool {
-    let in_kernel = |module: &String| module.replace('-', "_");
-    let theirs: Vec<String> = b.record.modules.iter().map(in_kernel).collect();
+    let theirs: Vec<String> = b.record.modules.iter().map(|module| in_kernel(module)).collect();
     a.record
         .modules
         .iter()

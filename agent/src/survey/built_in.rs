@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use dkms_engine::ko::in_kernel;
 use dkms_index::modalias::Modalias;
 
 use super::Machine;
@@ -68,7 +69,7 @@ fn bound(device: &Device, built_in: &BTreeSet<String>) -> Option<KernelClaim> {
         return None;
     };
     // A driver that is built in may have no directory as a module: then it mostly has the module's name.
-    let module = module.as_ref().unwrap_or(driver).replace('-', "_");
+    let module = in_kernel(module.as_ref().unwrap_or(driver));
     built_in.contains(&module).then(|| KernelClaim {
         module,
         pattern: device.modaliases.first().map(ToString::to_string).unwrap_or_default(),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dkms_engine::kernel::{KernelError, KernelOptions, KernelTarget};
+use dkms_engine::ko::in_kernel;
 use dkms_engine::package::{DkmsId, KernelId};
 use dkms_engine::tree::{BuildRecord, Tree};
 use dkms_index::modalias::Modalias;
@@ -203,7 +204,7 @@ impl<'a> Machine<'a> {
                 _ => claims.own.iter().map(|claim| claim.module.as_str()).collect(),
             };
             for module in modules {
-                let module = module.replace('-', "_");
+                let module = in_kernel(module);
                 if !installed.iter().any(|package| package.modules.contains(&module)) {
                     in_use.entry(module).or_insert_with(|| device.title());
                 }
@@ -301,7 +302,7 @@ pub fn installed_packages(tree: &Tree, kernel: &TargetKernel, records: &[Install
                     scope: i.scope.clone(),
                 }),
                 bundle_sha256: record.map(|i| i.bundle_sha256.clone()).unwrap_or_default(),
-                modules: modules.into_iter().map(|m: String| m.replace('-', "_")).collect(),
+                modules: modules.into_iter().map(|m: String| in_kernel(&m)).collect(),
             })
         })
         .collect()

@@ -179,6 +179,11 @@ impl ModuleInfo {
     }
 }
 
+/// The kernel's spelling of a module's name: it takes `-` and `_` for the same.
+pub fn in_kernel(module: &str) -> String {
+    module.replace('-', "_")
+}
+
 /// The name of a module in a file's name, without `.ko` and compression; None if it is no module's file.
 pub fn module_name(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;

@@ -139,6 +139,11 @@ impl Trial {
             .any(|one| one.is_of(&line.kernel, &line.package) && one.module == line.module)
     }
 
+    /// Whether a line says that the trial of its module has ended, and that the initramfs still lacks it.
+    pub(super) fn waits(&self, line: &Line) -> bool {
+        line.state == State::Late && !self.has_on_trial(line)
+    }
+
     pub(super) fn read(root: &Root) -> Option<Self> {
         fs::read_to_string(root.join(FILE)).ok().map(|text| Self::parse(&text))
     }

@@ -16,6 +16,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use dkms_engine::ko::in_kernel;
 use dkms_engine::root::Root;
 
 use crate::config::HealthyTarget;
@@ -97,7 +98,7 @@ pub(super) fn begin(root: &Root, target: &HealthyTarget, entry: u32, subject: &S
 /// # Errors
 /// When the file cannot be written.
 pub(super) fn loaded(root: &Root, kernel: &str, package: &str) -> io::Result<()> {
-    change(root, |trial| {
+    change(root, |_, trial| {
         let new = trial.lines.iter_mut().filter(|line| line.state == State::New);
         let of_package = new.filter(|line| line.is_of(kernel, package));
         of_package.for_each(|line| line.state = State::Loaded);
@@ -109,13 +110,14 @@ pub(super) fn loaded(root: &Root, kernel: &str, package: &str) -> io::Result<()>
 /// # Errors
 /// When the file cannot be written.
 pub(super) fn end(root: &Root, kernel: &str, package: &str) -> io::Result<()> {
-    change(root, |trial| trial.lines.retain(|line| !line.is_of(kernel, package)))
+    change(root, |_, trial| trial.lines.retain(|line| !line.is_of(kernel, package)))
 }
 
-fn change(root: &Root, change: impl FnOnce(&mut Trial)) -> io::Result<()> {
+/// Changes what the file says; `change` has it as it was, too.
+fn change(root: &Root, change: impl FnOnce(&Trial, &mut Trial)) -> io::Result<()> {
     let Some(before) = Trial::read(root) else { return Ok(()) };
     let mut trial = before.clone();
-    change(&mut trial);
+    change(&before, &mut trial);
     if trial == before { Ok(()) } else { trial.write(root) }
 }
 
@@ -138,12 +140,10 @@ pub fn undo(root: &Root) -> Option<Undo> {
 /// # Errors
 /// When the file cannot be written.
 pub fn end_undo(root: &Root) -> io::Result<()> {
-    change(root, |trial| {
+    change(root, |before, trial| {
         if let Some(kernel) = trial.undo.take() {
             // What only waits for an initramfs was not undone.
-            let before = trial.clone();
-            let waits = |line: &Line| line.state == State::Late && !before.has_on_trial(line);
-            trial.lines.retain(|line| line.kernel != kernel || waits(line));
+            trial.lines.retain(|line| line.kernel != kernel || before.waits(line));
         }
     })
 }
@@ -152,7 +152,7 @@ pub fn end_undo(root: &Root) -> io::Result<()> {
 pub fn on_trial(root: &Root, kernel: &str) -> BTreeSet<String> {
     let trial = Trial::read(root).unwrap_or_default();
     let lines = trial.on_trial().filter(|line| line.kernel == kernel);
-    lines.map(in_kernel).collect()
+    lines.map(|line| in_kernel(&line.module)).collect()
 }
 
 /// The modules that are left out of the initramfs of a kernel, in the kernel's spelling. A package that the machine may need to start by now is
@@ -166,14 +166,17 @@ pub fn left_out(root: &Root, kernel: &str) -> BTreeSet<String> {
         .map(|line| line.package.as_str())
         .collect();
     let left_out = late.iter().filter(|line| !needed.contains(line.package.as_str()));
-    left_out.map(|line| in_kernel(line)).collect()
+    left_out.map(|line| in_kernel(&line.module)).collect()
 }
 
 /// The modules whose trial has ended, and which the initramfs of a kernel still lacks for it, in the kernel's spelling.
 pub fn no_longer_left_out(root: &Root, kernel: &str) -> BTreeSet<String> {
     let trial = Trial::read(root).unwrap_or_default();
-    let lines = trial.late(kernel).filter(|line| !trial.has_on_trial(line));
-    lines.map(in_kernel).collect()
+    let lines = trial
+        .lines
+        .iter()
+        .filter(|line| line.kernel == kernel && trial.waits(line));
+    lines.map(|line| in_kernel(&line.module)).collect()
 }
 
 /// Notes that the initramfs of a kernel was made with those modules.
@@ -181,21 +184,14 @@ pub fn no_longer_left_out(root: &Root, kernel: &str) -> BTreeSet<String> {
 /// # Errors
 /// When the file cannot be written.
 pub fn end_left_out(root: &Root, kernel: &str) -> io::Result<()> {
-    change(root, |trial| {
-        let before = trial.clone();
-        trial
-            .lines
-            .retain(|line| line.state != State::Late || line.kernel != kernel || before.has_on_trial(line));
+    change(root, |before, trial| {
+        trial.lines.retain(|line| line.kernel != kernel || !before.waits(line));
     })
 }
 
 /// Whether the kernel of a line is there. Nobody boots one that was removed, which would end the trial.
 fn is_there(root: &Root, line: &Line) -> bool {
     root.join(Path::new("/lib/modules").join(&line.kernel)).is_dir()
-}
-
-fn in_kernel(line: &Line) -> String {
-    line.module.replace('-', "_")
 }
 
 #[cfg(test)]
