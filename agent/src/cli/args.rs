@@ -175,17 +175,7 @@ pub enum Command {
         release: String,
     },
     /// Print the installed modules that the initramfs of a kernel has to have: its generator asks for them
-    InitramfsModules {
-        /// The kernel's release
-        #[arg(value_name = "RELEASE")]
-        release: String,
-        /// Print those that it must not load, because they are on trial and this machine starts without them
-        #[arg(long)]
-        left_out: bool,
-        /// Make the initramfs again if the trial of modules that it lacks has ended
-        #[arg(long, conflicts_with = "left_out")]
-        update: bool,
-    },
+    InitramfsModules(InitramfsModules),
     /// Take back a driver that stopped this machine when it was loaded for the first time
     Recover,
     /// Show what is installed, held, and quarantined
@@ -336,6 +326,20 @@ pub enum RepoCommand {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
+}
+
+/// What `initramfs-modules` is asked.
+#[derive(Debug, Args)]
+pub struct InitramfsModules {
+    /// The kernel's release
+    #[arg(value_name = "RELEASE")]
+    pub release: String,
+    /// Print those that it must not load, because they are on trial and this machine starts without them
+    #[arg(long)]
+    pub left_out: bool,
+    /// Make the initramfs again if the trial of modules that it lacks has ended
+    #[arg(long, conflicts_with = "left_out")]
+    pub update: bool,
 }
 
 /// The number of an entry of the history.

@@ -51,17 +51,25 @@ pub(super) struct Context {
     pub(super) damaged_index: Option<PathBuf>,
 }
 
+/// The root that is served.
+///
+/// # Errors
+/// When it is no directory.
+pub(super) fn root_of(options: &Common) -> Result<Root, Failure> {
+    match &options.root {
+        Some(path) if !path.is_dir() => Err(Failure::NoRoot { path: path.clone() }),
+        Some(path) => Ok(Root::at(path)),
+        None => Ok(Root::host()),
+    }
+}
+
 impl Context {
     /// Reads the facts and the configuration of the target.
     ///
     /// # Errors
     /// When the root is no directory or the configuration is not usable.
     pub(super) fn new(options: &Common, clock: Timestamp) -> Result<Self, Failure> {
-        let root = match &options.root {
-            Some(path) if !path.is_dir() => return Err(Failure::NoRoot { path: path.clone() }),
-            Some(path) => Root::at(path),
-            None => Root::host(),
-        };
+        let root = root_of(options)?;
         let config = Config::read(&root)?;
         // A clock that shows a time before this program was built is wrong.
         let now = trusted_now(clock, host::built(), None);

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use dkms_engine::ko::in_kernel;
 use dkms_engine::root::Root;
 use dkms_engine::tree::Tree;
 
-use super::args::Common;
-use super::context::Context;
+use super::args::{Common, InitramfsModules};
+use super::context::{Context, root_of};
 use super::failure::Failure;
 use crate::apply;
 use crate::exit::Exit;
@@ -17,16 +18,17 @@ use crate::report::progress::{ProgressEvent, Reporter, print_text};
 
 /// Answers a generator. It is asked whenever a kernel is installed, so it needs no configuration: a mistake there must not keep a machine from
 /// starting.
-pub(super) fn run(options: &Common, release: &str, left_out: bool, update: bool) -> Result<Exit, Failure> {
-    let root = match &options.root {
-        Some(path) if !path.is_dir() => return Err(Failure::NoRoot { path: path.clone() }),
-        Some(path) => Root::at(path),
-        None => Root::host(),
-    };
-    if update {
+pub(super) fn run(options: &Common, asked: &InitramfsModules) -> Result<Exit, Failure> {
+    let root = root_of(options)?;
+    let InitramfsModules {
+        release,
+        left_out,
+        update,
+    } = asked;
+    if *update {
         return make_complete(&root, &Reporter::new(options.json, options.verbose), release);
     }
-    let names = if left_out {
+    let names = if *left_out {
         apply::left_out(&root, release)
     } else {
         names_of(&Tree::of(&root)?, release)
@@ -41,6 +43,12 @@ fn names_of(tree: &Tree, release: &str) -> BTreeSet<String> {
     kernels.flat_map(|kernel| initramfs::modules(tree, &kernel)).collect()
 }
 
+/// Those of the modules, in the kernel's spelling, that the initramfs has to have.
+fn listed_of(modules: &BTreeSet<String>, tree: &Tree, release: &str) -> Vec<String> {
+    let listed = names_of(tree, release).into_iter();
+    listed.filter(|module| modules.contains(&in_kernel(module))).collect()
+}
+
 /// Makes the initramfs of a kernel again if the trial of modules that were left out of it has ended. Where the generator fails, the next boot
 /// tries it again. Other runs do not wait for it.
 fn make_complete(root: &Root, reporter: &Reporter, release: &str) -> Result<Exit, Failure> {
@@ -50,8 +58,7 @@ fn make_complete(root: &Root, reporter: &Reporter, release: &str) -> Result<Exit
     }
     // A signal does not end the generator in the middle of its work. If this fails, it may.
     let _ = Interrupt::listen();
-    let listed = names_of(&Tree::of(root)?, release);
-    let has_some = listed.iter().any(|module| ended.contains(&module.replace('-', "_")));
+    let has_some = !listed_of(&ended, &Tree::of(root)?, release).is_empty();
     if !has_some || make(root, reporter, release) != Generated::Failed {
         let _lock = RunLock::take(root)?;
         // What ended meanwhile is not in the image.
@@ -65,7 +72,7 @@ fn make_complete(root: &Root, reporter: &Reporter, release: &str) -> Result<Exit
 /// Makes the initramfs again of each kernel for which what belongs there has changed since `before`. Where that fails, the modules are
 /// installed all the same.
 pub(super) fn renew(context: &Context, tree: &Tree, before: &Seen) {
-    for release in Seen::of(tree).changed_since(before) {
+    for release in before.changed(tree) {
         if make(context.root(), &context.reporter, &release) == Generated::Yes {
             warn_of_untried(context, tree, &release);
         }
@@ -103,10 +110,7 @@ fn warn_of_untried(context: &Context, tree: &Tree, release: &str) {
         return;
     }
     let on_trial = apply::on_trial(context.root(), release);
-    let untried: Vec<String> = names_of(tree, release)
-        .into_iter()
-        .filter(|module| on_trial.contains(&module.replace('-', "_")))
-        .collect();
+    let untried = listed_of(&on_trial, tree, release);
     if untried.is_empty() {
         return;
     }

@@ -127,13 +127,8 @@ fn dkms(arguments: &[OsString]) -> ExitCode {
 /// and a command that only reads reports that there is none.
 fn run(cli: &Cli) -> Result<Exit, Failure> {
     // Needs no configuration.
-    if let Some(Command::InitramfsModules {
-        release,
-        left_out,
-        update,
-    }) = &cli.command
-    {
-        return initramfs::run(&cli.common, release, *left_out, *update);
+    if let Some(Command::InitramfsModules(asked)) = &cli.command {
+        return initramfs::run(&cli.common, asked);
     }
     let mut context = Context::new(&cli.common, Timestamp::now())?;
     let ended = command(cli, &mut context);
@@ -177,7 +172,7 @@ fn command(cli: &Cli, context: &mut Context) -> Result<Exit, Failure> {
         Some(Command::Fetch { packages }) => fetch::run(context, packages),
         Some(Command::Install { packages, reload }) => install::run(context, packages, *reload),
         Some(Command::Remove { packages, hold }) => remove::run(context, packages, *hold),
-        Some(Command::InitramfsModules { .. }) => Ok(Exit::Converged),
+        Some(Command::InitramfsModules(asked)) => initramfs::run(&cli.common, asked),
         Some(Command::CheckKernel { release }) => check_kernel::run(context, release),
         Some(Command::Recover) => recover::run(context),
         Some(Command::Status) => status::run(context),

@@ -100,20 +100,14 @@ impl Generator {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
+    use crate::files::put_program;
 
     #[test]
     fn the_program_is_the_one_that_made_the_image() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path());
-        let put = |path: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "").unwrap();
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-        };
+        let put = |path: &str| put_program(dir.path(), path);
         let remove = |path: &str| fs::remove_file(dir.path().join(path)).unwrap();
         let check = |expected: Option<&str>| {
             let found = Generator::of(&root, "6.1.0").map(|generator| generator.shown());

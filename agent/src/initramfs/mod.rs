@@ -11,6 +11,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use dkms_engine::ko::in_kernel;
 use dkms_engine::package::KernelId;
 use dkms_engine::tree::{RecordedModule, Tree};
 
@@ -73,12 +74,7 @@ fn asks(conf: &str) -> bool {
     })
 }
 
-/// The kernel's spelling of a module's name.
-fn in_kernel(module: &str) -> String {
-    module.replace('-', "_")
-}
-
-/// A file of a module on the list.
+/// A file of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SeenFile {
     path: PathBuf,
@@ -86,43 +82,86 @@ struct SeenFile {
     modified: Option<SystemTime>,
 }
 
-/// The files of the modules on the list and the names of those that are left out, by the kernels that packages have installed modules for.
+/// The installed files of modules of a kernel, and the names of those that are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Marks {
+    files: Vec<SeenFile>,
+    left_out: BTreeSet<String>,
+}
+
+impl Marks {
+    fn of(tree: &Tree, kernel: &KernelId, modules: &[RecordedModule], left_out: BTreeSet<String>) -> Self {
+        let paths = modules.iter().filter_map(|module| tree.installed_file(module, kernel));
+        let seen = |path: PathBuf| {
+            let about = fs::metadata(&path).ok()?;
+            Some(SeenFile {
+                path,
+                length: about.len(),
+                modified: about.modified().ok(),
+            })
+        };
+        Self {
+            files: paths.filter_map(seen).collect(),
+            left_out,
+        }
+    }
+
+    /// All modules that packages have installed.
+    fn installed(tree: &Tree, kernel: &KernelId) -> Self {
+        let packages = tree.packages();
+        let installed = packages.iter().filter(|package| tree.is_installed(package, kernel));
+        let modules: Vec<RecordedModule> = installed.flat_map(|one| tree.recorded_modules(one, kernel)).collect();
+        Self::of(tree, kernel, &modules, apply::left_out(tree.root(), &kernel.release))
+    }
+
+    /// The modules on the list. To know them the files of all others are read.
+    fn listed(tree: &Tree, kernel: &KernelId) -> Self {
+        let List { modules, left_out } = List::of(tree, kernel);
+        Self::of(tree, kernel, &modules, left_out)
+    }
+}
+
+/// What the initramfs of a kernel takes, and all of which it is chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct SeenKernel {
+    installed: Marks,
+    listed: Marks,
+}
+
+/// What was there before a run, by the kernels that packages have installed modules for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen(BTreeMap<String, (Vec<SeenFile>, BTreeSet<String>)>);
+pub struct Seen(BTreeMap<String, SeenKernel>);
 
 impl Seen {
     /// Looks at them.
     pub fn of(tree: &Tree) -> Self {
-        let mut kernels = BTreeMap::new();
-        for kernel in tree.installed_kernels() {
-            let mut files = Vec::new();
-            let list = List::of(tree, &kernel);
-            for module in list.modules {
-                let Some(path) = tree.installed_file(&module, &kernel) else {
-                    continue;
-                };
-                if let Ok(about) = fs::metadata(&path) {
-                    files.push(SeenFile {
-                        path,
-                        length: about.len(),
-                        modified: about.modified().ok(),
-                    });
-                }
-            }
-            if !files.is_empty() || !list.left_out.is_empty() {
-                kernels.insert(kernel.release, (files, list.left_out));
-            }
-        }
-        Self(kernels)
+        let seen = |kernel: KernelId| {
+            let now = SeenKernel {
+                installed: Marks::installed(tree, &kernel),
+                listed: Marks::listed(tree, &kernel),
+            };
+            (kernel.release, now)
+        };
+        Self(tree.installed_kernels().into_iter().map(seen).collect())
     }
 
-    /// The kernels for which something has changed since `before`.
-    pub fn changed_since(&self, before: &Self) -> Vec<String> {
-        let releases: BTreeSet<&String> = self.0.keys().chain(before.0.keys()).collect();
-        let changed = releases
+    /// The kernels for which what is on the list has changed since. Where all that is installed is as it was, the list is, too.
+    pub fn changed(&self, tree: &Tree) -> Vec<String> {
+        let mut changed = BTreeSet::new();
+        let mut gone: BTreeSet<&String> = self.0.keys().collect();
+        let nothing = SeenKernel::default();
+        for kernel in tree.installed_kernels() {
+            gone.remove(&kernel.release);
+            let before = self.0.get(&kernel.release).unwrap_or(&nothing);
+            if Marks::installed(tree, &kernel) != before.installed && Marks::listed(tree, &kernel) != before.listed {
+                changed.insert(kernel.release);
+            }
+        }
+        let had_some = gone
             .into_iter()
-            .filter(|release| self.0.get(*release) != before.0.get(*release));
-        changed.cloned().collect()
+            .filter(|release| self.0[*release].listed != nothing.listed);
+        changed.extend(had_some.cloned());
+        changed.into_iter().collect()
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
-use dkms_engine::ko::ModuleInfo;
+use dkms_engine::ko::{ModuleInfo, in_kernel, module_name};
 use dkms_engine::package::KernelId;
 use dkms_engine::tree::{RecordedModule, Tree};
-
-use super::in_kernel;
 
 /// The kernel's modules on which such modules depend.
 const MODULES: [&str; 12] = [
@@ -66,13 +65,11 @@ impl Storage {
 
 /// The modules of a `modules.dep` that depend on storage. A line has all that a module needs, also by way of others.
 fn dependent(dep: &str) -> BTreeSet<String> {
-    let name = |path: &str| {
-        let file = path.rsplit('/').next().unwrap_or(path);
-        in_kernel(file.split(".ko").next().unwrap_or(file))
-    };
+    let name = |path: &str| module_name(Path::new(path)).map(in_kernel);
+    let is_storage = |path: &str| name(path).is_some_and(|name| MODULES.contains(&&*name));
     let lines = dep.lines().filter_map(|line| line.split_once(':'));
-    let of_storage = lines.filter(|(_, needs)| needs.split_whitespace().any(|path| MODULES.contains(&&*name(path))));
-    of_storage.map(|(path, _)| name(path)).collect()
+    let of_storage = lines.filter(|(_, needs)| needs.split_whitespace().any(is_storage));
+    of_storage.filter_map(|(path, _)| name(path)).collect()
 }
 
 #[cfg(test)]
